@@ -1,0 +1,52 @@
+# Every habit is one command; `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+CHECKED := unclip encoder_svc prior_svc decoder_svc gateway training tests protos/generate.py
+
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# torch comes first and by exact version: that one resolves to a CPU build, a range may pull gigabytes of CUDA.
+$(STAMP): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet torch==2.13.0
+	$(BIN)/pip install --quiet --editable '.[model,train,dev]'
+	touch $@
+
+install: $(STAMP) ## makes .venv with everything
+
+demo: $(STAMP) ## starts the four services, makes pictures into out/demo, stops them
+	$(BIN)/unclip demo --out out/demo
+
+serve: $(STAMP) ## the same services, kept running; the gateway on 127.0.0.1:50050
+	$(BIN)/unclip serve --port 50050
+
+test: $(STAMP) ## the whole test suite
+	$(BIN)/python -m pytest
+
+check: $(STAMP) ## ruff, mypy --strict, buf lint, freshness of generated code, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	cd protos && ../$(BIN)/buf lint
+	$(BIN)/python -m pytest tests/unit/test_generated_code.py
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+format: $(STAMP) ## lets ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+protos: $(STAMP) ## generates unclip/api from protos/
+	$(BIN)/python protos/generate.py
+
+evaluate: $(STAMP) ## measures the embedded checkpoint into out/evaluate
+	$(BIN)/python -m training.evaluate
+
+clean: ## removes .venv and everything made
+	rm -rf $(VENV) out build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+
+.PHONY: help install demo serve test check format protos evaluate clean

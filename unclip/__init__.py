@@ -1,0 +1,1 @@
+"""unCLIP (DALL-E 2) as gRPC services: contracts, client, and what every service shares."""

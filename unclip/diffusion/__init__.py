@@ -1,0 +1,1 @@
+"""Diffusion mathematics: schedules, sampler tables, guidance, noise. Uses torch; knows nothing of gRPC."""

@@ -1,0 +1,111 @@
+"""The closed set of errors this project raises on purpose.
+
+Every layer raises these and nothing else for a foreseen failure; `unclip.serving.error_table` is the one place
+that turns them into gRPC statuses. Anything outside this set is a bug and reaches a caller as INTERNAL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class UnclipError(Exception):
+    """Base of every foreseen error. ``reason`` is the machine-readable name sent as ErrorInfo.reason."""
+
+    reason = "UNKNOWN"
+
+
+@dataclass(frozen=True)
+class FieldViolation:
+    """One rule that one field of a request breaks: the field's path, and a sentence with limit and value."""
+
+    field: str
+    description: str
+
+
+class InvalidRequest(UnclipError):
+    """A request breaks one or more rules; every broken rule is listed."""
+
+    reason = "INVALID_REQUEST"
+
+    def __init__(self, violations: Sequence[FieldViolation]) -> None:
+        self.violations = tuple(violations)
+        super().__init__("; ".join(f"{v.field}: {v.description}" for v in self.violations))
+
+    @classmethod
+    def of(cls, field: str, description: str) -> InvalidRequest:
+        """The error for a single violation."""
+        return cls([FieldViolation(field, description)])
+
+
+class Overloaded(UnclipError):
+    """The engine's queue is full, or the wait would outlast the deadline. Retry after ``retry_after`` seconds."""
+
+    reason = "OVERLOADED"
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        self.retry_after = retry_after
+        super().__init__(message)
+
+
+class OutOfDeviceMemory(UnclipError):
+    """The device has not enough memory for this request; the service lives on."""
+
+    reason = "OUT_OF_DEVICE_MEMORY"
+
+
+class Unavailable(UnclipError):
+    """A stage is loading, draining or down. ``stage`` names it."""
+
+    reason = "STAGE_UNAVAILABLE"
+
+    def __init__(self, stage: str, message: str) -> None:
+        self.stage = stage
+        super().__init__(message)
+
+
+class PreconditionFailed(UnclipError):
+    """The request is well-formed but this checkpoint cannot serve it (another CLIP space, a missing capability)."""
+
+    reason = "PRECONDITION_FAILED"
+
+    def __init__(self, subject: str, message: str) -> None:
+        self.subject = subject
+        super().__init__(message)
+
+
+class DeadlineExceeded(UnclipError):
+    """The caller's deadline passed before the work was done."""
+
+    reason = "DEADLINE_EXCEEDED"
+
+
+class Cancelled(UnclipError):
+    """The caller went away; the work was dropped."""
+
+    reason = "CANCELLED"
+
+
+class Unauthenticated(UnclipError):
+    """No credentials, or unknown ones."""
+
+    reason = "UNAUTHENTICATED"
+
+
+class PermissionDenied(UnclipError):
+    """Known credentials that do not allow this call."""
+
+    reason = "PERMISSION_DENIED"
+
+
+class CheckpointError(UnclipError):
+    """A checkpoint folder is unknown, incomplete, altered or of an unsupported shape. Raised at start-up."""
+
+    reason = "CHECKPOINT"
+
+
+class ConfigurationError(UnclipError):
+    """A setting is missing or out of range. Raised at start-up, before anything is served."""
+
+    reason = "CONFIGURATION"
