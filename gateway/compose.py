@@ -1,0 +1,87 @@
+"""What the compositions need from the stages, and the tail they share: from a gist to a picture file."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from gateway.feed import Feed, Finished, Watch
+from gateway.pictures import picture_file
+from gateway.plan import Output
+from unclip.options import SamplingSettings
+from unclip.wire.embeddings import Embedding, TextEncoding
+
+Float32Array = npt.NDArray[np.float32]
+
+
+class Stages(Protocol):
+    """The four stages as one call sees them: its deadline and request id are already applied.
+
+    Samples and noise are float32 ``[3, H, W]``; samples lie in [-1, 1]. Every method may raise any UnclipError that
+    stands for a failed stage: Unavailable, Overloaded, DeadlineExceeded, PreconditionFailed.
+    """
+
+    async def encode_text(self, captions: Sequence[str]) -> list[TextEncoding]:
+        """f_t: the encoding of each of 1 to 64 captions."""
+        ...
+
+    async def encode_images(self, images: Sequence[bytes]) -> list[Embedding]:
+        """f_i: the embedding of each of 1 to 16 picture files."""
+        ...
+
+    async def sample_prior(
+        self,
+        text: TextEncoding,
+        unconditional: TextEncoding,
+        seed: int,
+        settings: SamplingSettings,
+        candidates: int,
+        watch: Watch,
+    ) -> Embedding:
+        """z_i ~ P(z_i | caption): the candidate closest to the caption."""
+        ...
+
+    async def decode(self, gist: Gist, seed: int, settings: SamplingSettings, every: int, watch: Watch) -> Float32Array:
+        """x ~ P(x | z_i, caption) at base size, with a preview about ``every`` so many steps, 0 for none."""
+        ...
+
+    async def invert(
+        self, image: bytes, embedding: Embedding, unconditional: TextEncoding, steps: int, watch: Watch
+    ) -> Float32Array:
+        """x_T from which DDIM in ``steps`` steps decodes ``image``."""
+        ...
+
+    async def upsample(self, sample: Float32Array, seed: int, settings: SamplingSettings, watch: Watch) -> Float32Array:
+        """The base-size ``sample`` at final size."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Gist:
+    """What the decoder paints from.
+
+    text: the caption's encoding, None where no caption is known. unconditional: the encoding of the empty caption.
+    start_noise: x_T, float32 ``[3, H, W]``; None draws it from the seed.
+    """
+
+    embedding: Embedding
+    unconditional: TextEncoding
+    text: TextEncoding | None = None
+    start_noise: Float32Array | None = None
+
+
+async def paint(
+    gist: Gist, seed: int, decoder: SamplingSettings, output: Output, stages: Stages, feed: Feed, index: int
+) -> None:
+    """Decodes and upsamples ``gist`` with ``seed``, and delivers the file as picture ``index`` of the request."""
+    watch = Watch(feed, index)
+    sample = await stages.decode(gist, seed, decoder, output.preview_interval, watch)
+    pixels = await stages.upsample(sample, seed, output.upsampler, watch)
+    # Compressing a large picture takes tens of milliseconds, which other calls must not wait for.
+    file = await asyncio.to_thread(picture_file, pixels, output.format)
+    await feed.deliver(Finished(file, index))

@@ -1,0 +1,26 @@
+"""Vary: pictures with the same gist and other details (section 3.1 of the paper).
+
+A picture is the pair (z_i, x_T): the gist that CLIP sees, and the noise holding what CLIP does not see. DDIM with
+eta 0 decodes the pair back to the picture; more eta replaces more of x_T's details.
+"""
+
+from __future__ import annotations
+
+from gateway.compose import Gist, Stages, paint
+from gateway.feed import Feed, Watch, together
+from gateway.plan import VaryPlan
+from unclip.wire.embeddings import TextEncoding
+
+
+async def vary(plan: VaryPlan, stages: Stages, unconditional: TextEncoding, feed: Feed) -> None:
+    """Paints every variation of ``plan``. Encoding and inversion are shared, and told as work on image 0."""
+    [embedding] = await stages.encode_images([plan.image.data])
+    watch = Watch(feed)
+    watch.progress("encoder", 1, 1)
+    start_noise = None
+    if plan.start == "inverted":
+        start_noise = await stages.invert(plan.image.data, embedding, unconditional, plan.decoder.steps, watch)
+    gist = Gist(embedding, unconditional, start_noise=start_noise)
+    await together(
+        [paint(gist, seed, plan.decoder, plan.output, stages, feed, index) for index, seed in enumerate(plan.seeds)]
+    )
