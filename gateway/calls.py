@@ -1,0 +1,81 @@
+"""The bounds of one call: how long its stages may take, and how a stage that breaks off is asked again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Literal, TypeVar, get_args
+
+import grpc
+
+from unclip.errors import DeadlineExceeded, InvalidRequest, Unavailable
+from unclip.serving.error_table import from_rpc_error
+
+Result = TypeVar("Result")
+
+ServiceName = Literal["encoder", "prior", "decoder", "upsampler"]
+SERVICES: tuple[ServiceName, ...] = get_args(ServiceName)
+
+# What the gateway keeps of its own deadline, to write files and to answer in time.
+MARGIN_S = 0.25
+
+# Pauses before a broken stage is asked again. The same seed makes the same picture, so asking again is safe.
+PAUSES_S = (0.1, 0.5)
+
+
+class BrokenOff(Exception):
+    """A stage ended its stream without its last message."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One incoming call: when it must be answered (``time.monotonic`` seconds), and the metadata that travels on."""
+
+    deadline: float
+    metadata: tuple[tuple[str, str], ...] = ()
+
+    def seconds_for(self, stage: ServiceName) -> float:
+        """Seconds that ``stage`` may take.
+
+        Raises:
+            DeadlineExceeded: none are left.
+        """
+        left = self.deadline - time.monotonic() - MARGIN_S
+        if left <= 0:
+            raise DeadlineExceeded(f"no time is left for the {stage}")
+        return left
+
+
+async def steadily(attempt: Callable[[float], Awaitable[Result]], stage: ServiceName, call: Call) -> Result:
+    """The result of ``attempt``, which is given the seconds it may take, asked again while the stage breaks off.
+
+    gRPC's own retries end with the first message of a stream; these do not.
+
+    Raises:
+        UnclipError: what the stage's status stands for; Unavailable when it broke off every time.
+        RuntimeError: the stage's answer is malformed.
+    """
+    for pause in (*PAUSES_S, None):
+        try:
+            return await attempt(call.seconds_for(stage))
+        except grpc.aio.AioRpcError as error:
+            failure: Exception = from_rpc_error(error, stage)
+            if isinstance(failure, InvalidRequest):
+                raise RuntimeError(f"the {stage} refused what the gateway asked: {failure}") from error
+        except InvalidRequest as error:
+            # The caller's request was sound; an answer that is not is a fault behind the gateway.
+            raise RuntimeError(f"the {stage} sent an invalid answer: {error}") from error
+        except BrokenOff:
+            failure = Unavailable(stage, f"the {stage} ended its stream early")
+        except asyncio.CancelledError:
+            # grpc.aio raises this also when the stage, not our caller, cancelled; only our caller cancels the task.
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            failure = Unavailable(stage, f"the {stage} dropped the call")
+        if not isinstance(failure, Unavailable) or pause is None:
+            raise failure
+        await asyncio.sleep(pause)
+    raise AssertionError("unreachable")

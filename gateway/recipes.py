@@ -1,0 +1,57 @@
+"""The recipe of a picture: the request that makes it again, alone, with every default filled in."""
+
+from __future__ import annotations
+
+from gateway.plan import FileFormat, GeneratePlan, Plan, TextDiffPlan, VaryPlan
+from unclip.api.gateway.v1 import gateway_pb2
+from unclip.wire.sampling import settings_to_proto
+
+FORMATS: dict[FileFormat, gateway_pb2.ImageFormat.ValueType] = {
+    "png": gateway_pb2.IMAGE_FORMAT_PNG,
+    "jpeg": gateway_pb2.IMAGE_FORMAT_JPEG,
+    "webp": gateway_pb2.IMAGE_FORMAT_WEBP,
+}
+
+
+def recipe(plan: Plan, index: int) -> gateway_pb2.StreamRequest:
+    """The request for picture ``index`` of ``plan``. Source pictures are left out: put them back before sending it."""
+    match plan:
+        case GeneratePlan():
+            return gateway_pb2.StreamRequest(
+                generate=gateway_pb2.GenerateRequest(
+                    caption=plan.caption,
+                    seed=plan.seeds[index],
+                    image_count=1,
+                    prior_candidates=plan.candidates,
+                    prior=settings_to_proto(plan.prior),
+                    decoder=settings_to_proto(plan.decoder),
+                    upsampler=settings_to_proto(plan.output.upsampler),
+                    format=FORMATS[plan.output.format],
+                )
+            )
+        case VaryPlan():
+            decoder = settings_to_proto(plan.decoder)
+            decoder.ClearField("eta")  # the request's own eta stands for it
+            return gateway_pb2.StreamRequest(
+                vary=gateway_pb2.VaryRequest(
+                    seed=plan.seeds[index],
+                    image_count=1,
+                    eta=plan.decoder.eta,
+                    start=gateway_pb2.START_RANDOM if plan.start == "random" else gateway_pb2.START_INVERTED,
+                    decoder=decoder,
+                    upsampler=settings_to_proto(plan.output.upsampler),
+                    format=FORMATS[plan.output.format],
+                )
+            )
+        case TextDiffPlan():
+            return gateway_pb2.StreamRequest(
+                text_diff=gateway_pb2.TextDiffRequest(
+                    before=plan.before,
+                    after=plan.after,
+                    thetas=[plan.thetas[index]],
+                    seed=plan.seed,
+                    decoder=settings_to_proto(plan.decoder),
+                    upsampler=settings_to_proto(plan.output.upsampler),
+                    format=FORMATS[plan.output.format],
+                )
+            )

@@ -1,0 +1,145 @@
+"""From a public request to its plan: every rule is checked, and every broken one reported at once.
+
+Field paths are those of the request as it was sent: ``caption`` in Generate, ``generate.caption`` in Stream.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+
+from gateway.plan import GeneratePlan, Output, Plan, SourceImage, TextDiffPlan, VaryPlan, seed_of_image
+from gateway.reading import Reader
+from gateway.stack import StackInfo
+from unclip.api.gateway.v1 import gateway_pb2
+from unclip.options import SamplingSettings
+
+MAX_IMAGES = 16
+MAX_CANDIDATES = 16
+MAX_THETAS = 64
+MAX_CAPTIONS = 64
+MAX_PREVIEW_INTERVAL = 1000
+DEFAULT_CANDIDATES = 2  # section 2.2 of the paper
+DEFAULT_THETA = 0.5
+CHOSEN_SEEDS = 1 << 32  # a seed the gateway chooses stays short enough to copy by hand
+
+
+def plan_of(request: gateway_pb2.StreamRequest, info: StackInfo, nested: bool) -> Plan:
+    """The plan of ``request`` on a stack with ``info``. ``nested``: it was sent as a StreamRequest, not on its own.
+
+    Raises:
+        InvalidRequest: with every violation.
+    """
+    kind = request.WhichOneof("request")
+    reader = Reader()
+    reader.between("preview_interval", request.preview_interval, 0, MAX_PREVIEW_INTERVAL)
+    prefix = f"{kind}." if nested else ""
+    match kind:
+        case "generate":
+            plan: Plan = read_generate(request.generate, info, reader.under(prefix), request.preview_interval)
+        case "vary":
+            plan = read_vary(request.vary, info, reader.under(prefix), request.preview_interval)
+        case "text_diff":
+            plan = read_text_diff(request.text_diff, info, reader.under(prefix), request.preview_interval)
+        case None:
+            reader.refuse("request", "must be one of generate, vary, text_diff; got none")
+    reader.done()
+    return plan
+
+
+def read_generate(
+    request: gateway_pb2.GenerateRequest, info: StackInfo, reader: Reader, every: int
+) -> GeneratePlan:
+    """The plan of a Generate; what breaks a rule goes to ``reader``. ``every``: decoder steps between previews."""
+    reader.caption("caption", request.caption)
+    candidates = request.prior_candidates if request.HasField("prior_candidates") else DEFAULT_CANDIDATES
+    reader.between("prior_candidates", candidates, 1, MAX_CANDIDATES)
+    return GeneratePlan(
+        caption=request.caption,
+        seeds=read_seeds(request, reader),
+        candidates=candidates,
+        prior=reader.sampling("prior", request.prior, info.prior),
+        decoder=reader.sampling("decoder", request.decoder, info.decoder),
+        output=read_output(request, info, reader, every),
+    )
+
+
+def read_vary(request: gateway_pb2.VaryRequest, info: StackInfo, reader: Reader, every: int) -> VaryPlan:
+    """The plan of a Vary, as ``read_generate``."""
+    eta = request.eta if request.HasField("eta") else 1.0
+    reader.between("eta", eta, 0, 1)
+    if request.decoder.HasField("eta"):
+        reader.refuse("decoder.eta", f"must be unset, the request's own eta stands for it; got {request.decoder.eta:g}")
+    decoder = reader.sampling("decoder", request.decoder, walking_ddim(info.decoder), ddim_only=True)
+    return VaryPlan(
+        image=reader.image("image", request.image),
+        seeds=read_seeds(request, reader),
+        start=reader.start("start", request.start),
+        decoder=replace(decoder, eta=eta),
+        output=read_output(request, info, reader, every),
+    )
+
+
+def read_text_diff(
+    request: gateway_pb2.TextDiffRequest, info: StackInfo, reader: Reader, every: int
+) -> TextDiffPlan:
+    """The plan of a TextDiff, as ``read_generate``."""
+    reader.caption("before", request.before, may_be_empty=True)
+    reader.caption("after", request.after)
+    thetas = tuple(request.thetas) or (DEFAULT_THETA,)
+    reader.at_most("thetas", len(thetas), MAX_THETAS)
+    for index, theta in enumerate(thetas[:MAX_THETAS]):
+        reader.between(f"thetas[{index}]", theta, 0, 1)
+    return TextDiffPlan(
+        image=reader.image("image", request.image),
+        before=request.before,
+        after=request.after,
+        thetas=thetas,
+        seed=request.seed if request.HasField("seed") else secrets.randbelow(CHOSEN_SEEDS),
+        decoder=reader.sampling("decoder", request.decoder, walking_ddim(info.decoder), ddim_only=True),
+        output=read_output(request, info, reader, every),
+    )
+
+
+def read_embed(request: gateway_pb2.EmbedRequest) -> tuple[list[str], list[SourceImage]]:
+    """The captions and pictures of an Embed; the empty caption is allowed.
+
+    Raises:
+        InvalidRequest: with every violation.
+    """
+    reader = Reader()
+    reader.at_most("captions", len(request.captions), MAX_CAPTIONS)
+    reader.at_most("images", len(request.images), MAX_IMAGES)
+    for index, caption in enumerate(request.captions[:MAX_CAPTIONS]):
+        reader.caption(f"captions[{index}]", caption, may_be_empty=True)
+    images = [reader.image(f"images[{index}]", image) for index, image in enumerate(request.images[:MAX_IMAGES])]
+    reader.done()
+    return list(request.captions), images
+
+
+def read_seeds(request: gateway_pb2.GenerateRequest | gateway_pb2.VaryRequest, reader: Reader) -> tuple[int, ...]:
+    """The seed of each picture asked for."""
+    count = request.image_count if request.HasField("image_count") else 1
+    reader.between("image_count", count, 1, MAX_IMAGES)
+    seed = request.seed if request.HasField("seed") else secrets.randbelow(CHOSEN_SEEDS)
+    return tuple(seed_of_image(seed, index) for index in range(min(count, MAX_IMAGES)))
+
+
+def read_output(
+    request: gateway_pb2.GenerateRequest | gateway_pb2.VaryRequest | gateway_pb2.TextDiffRequest,
+    info: StackInfo,
+    reader: Reader,
+    every: int,
+) -> Output:
+    """What comes after the decoder. The upsampler follows its base picture alone: it has no guidance."""
+    upsampler = reader.sampling("upsampler", request.upsampler, replace(info.upsampler, guidance_scale=1.0))
+    if upsampler.guidance_scale != 1:
+        reader.refuse(
+            "upsampler.guidance_scale", f"must be 1, the upsampler has no guidance; got {upsampler.guidance_scale:g}"
+        )
+    return Output(upsampler, reader.file_format("format", request.format), every)
+
+
+def walking_ddim(decoder: SamplingSettings) -> SamplingSettings:
+    """The decoder's defaults where a picture is to be met again: DDIM without fresh noise, unguided as inversion is."""
+    return replace(decoder, sampler="ddim", guidance_scale=1.0, eta=0.0)

@@ -1,0 +1,163 @@
+"""The GatewayService: every method validates, plans, runs one composition, and encodes what it tells.
+
+Unary methods are `Stream` drained: the same events, of which only the pictures are kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+
+import grpc
+
+from gateway.calls import Call
+from gateway.feed import Event, Feed, Finished, PictureFile, Preview, Progress, events_of
+from gateway.generate import generate
+from gateway.plan import GeneratePlan, Plan, VaryPlan
+from gateway.recipes import recipe
+from gateway.requests import plan_of, read_embed
+from gateway.stack import Stack, StackInfo
+from gateway.stages import CallStages, Clients
+from gateway.text_diff import text_diff
+from gateway.vary import vary
+from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
+from unclip.api.type.v1 import image_pb2, sampling_pb2
+from unclip.errors import PreconditionFailed, Unavailable
+from unclip.wire.embeddings import TextEncoding
+
+STAGE_NUMBERS = {
+    "encoder": sampling_pb2.STAGE_ENCODER,
+    "prior": sampling_pb2.STAGE_PRIOR,
+    "invert": sampling_pb2.STAGE_INVERT,
+    "decoder": sampling_pb2.STAGE_DECODER,
+    "upsampler": sampling_pb2.STAGE_UPSAMPLER,
+}
+
+
+class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
+    """Serves the public API from ``stack`` through ``clients``. Errors leave it as UnclipErrors."""
+
+    def __init__(self, stack: Stack, clients: Clients) -> None:
+        self._stack = stack
+        self._clients = clients
+
+    async def Generate(
+        self, request: gateway_pb2.GenerateRequest, context: Context
+    ) -> gateway_pb2.GenerateResponse:
+        """Makes pictures from a caption."""
+        pictures = await self._drain(gateway_pb2.StreamRequest(generate=request), context)
+        return gateway_pb2.GenerateResponse(images=pictures)
+
+    async def Vary(self, request: gateway_pb2.VaryRequest, context: Context) -> gateway_pb2.VaryResponse:
+        """Makes variations of a picture."""
+        pictures = await self._drain(gateway_pb2.StreamRequest(vary=request), context)
+        return gateway_pb2.VaryResponse(images=pictures)
+
+    async def TextDiff(
+        self, request: gateway_pb2.TextDiffRequest, context: Context
+    ) -> gateway_pb2.TextDiffResponse:
+        """Changes a picture in the direction from one caption to another."""
+        pictures = await self._drain(gateway_pb2.StreamRequest(text_diff=request), context)
+        return gateway_pb2.TextDiffResponse(images=pictures)
+
+    async def Stream(
+        self, request: gateway_pb2.StreamRequest, context: Context
+    ) -> AsyncIterator[gateway_pb2.StreamResponse]:
+        """Runs any of the above, telling progress, previews and each picture as it is finished."""
+        async with aclosing(self._run(request, call_of(context), nested=True)) as answers:
+            async for answer in answers:
+                yield answer
+
+    async def _drain(
+        self, request: gateway_pb2.StreamRequest, context: Context
+    ) -> list[gateway_pb2.GeneratedImage]:
+        """The pictures of ``request`` in order of image_index."""
+        async with aclosing(self._run(request, call_of(context), nested=False)) as answers:
+            pictures = [answer.image async for answer in answers if answer.HasField("image")]
+        return sorted(pictures, key=lambda picture: picture.image_index)
+
+    async def _run(
+        self, request: gateway_pb2.StreamRequest, call: Call, nested: bool
+    ) -> AsyncGenerator[gateway_pb2.StreamResponse, None]:
+        try:
+            info = await self._stack.info(call)
+            # Checking a source picture decodes it, which other calls must not wait for.
+            plan = await asyncio.to_thread(plan_of, request, info, nested)
+            info.require(CAPABILITIES[type(plan)])
+            stages = CallStages(self._clients, call)
+            unconditional = await self._stack.unconditional(info, stages)
+
+            async def work(feed: Feed) -> None:
+                await compose(plan, info, stages, unconditional, feed)
+
+            async with aclosing(events_of(work)) as events:
+                async for event in events:
+                    yield response(event, plan, info)
+        except (Unavailable, PreconditionFailed):
+            self._stack.forget()
+            raise
+
+    async def Embed(self, request: gateway_pb2.EmbedRequest, context: Context) -> gateway_pb2.EmbedResponse:
+        """Gives the CLIP embeddings of captions and pictures."""
+        call = call_of(context)
+        captions, images = await asyncio.to_thread(read_embed, request)
+        stages = CallStages(self._clients, call)
+        encodings = await stages.encode_text(captions) if captions else []
+        embeddings = await stages.encode_images([image.data for image in images]) if images else []
+        return gateway_pb2.EmbedResponse(
+            captions=[encoding.embedding.to_proto() for encoding in encodings],
+            images=[embedding.to_proto() for embedding in embeddings],
+        )
+
+    async def GetModelInfo(
+        self, request: gateway_pb2.GetModelInfoRequest, context: Context
+    ) -> gateway_pb2.GetModelInfoResponse:
+        """Says what the stack has loaded and can do."""
+        info = await self._stack.info(call_of(context))
+        return gateway_pb2.GetModelInfoResponse(model=info.model)
+
+
+async def compose(plan: Plan, info: StackInfo, stages: CallStages, unconditional: TextEncoding, feed: Feed) -> None:
+    """Runs the composition that ``plan`` is for."""
+    match plan:
+        case GeneratePlan():
+            await generate(plan, stages, unconditional, feed)
+        case VaryPlan():
+            await vary(plan, stages, unconditional, feed)
+        case TextDiffPlan():
+            await text_diff(plan, info.model.caption_template, stages, unconditional, feed)
+
+
+def response(event: Event, plan: Plan, info: StackInfo) -> gateway_pb2.StreamResponse:
+    """``event`` of ``plan`` as a message."""
+    match event:
+        case Progress():
+            return gateway_pb2.StreamResponse(
+                progress=sampling_pb2.Progress(
+                    stage=STAGE_NUMBERS[event.stage],
+                    step=event.step,
+                    of=event.of,
+                    image_index=event.image_index,
+                    queue_position=event.queue_position,
+                )
+            )
+        case Preview():
+            preview = gateway_pb2.Preview(image=image_of(event.file), image_index=event.image_index)
+            return gateway_pb2.StreamResponse(preview=preview)
+        case Finished():
+            return gateway_pb2.StreamResponse(
+                image=gateway_pb2.GeneratedImage(
+                    image=image_of(event.file),
+                    image_index=event.image_index,
+                    seed=plan.seeds[event.image_index],
+                    model_version=info.model.version,
+                    recipe=recipe(plan, event.image_index),
+                    source_digests=[] if isinstance(plan, GeneratePlan) else [plan.image.digest],
+                )
+            )
+
+
+def image_of(file: PictureFile) -> image_pb2.Image:
+    """``file`` as a message."""
+    return image_pb2.Image(data=file.data, media_type=file.media_type, width=file.width, height=file.height)

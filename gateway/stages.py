@@ -1,0 +1,248 @@
+"""Typed clients of the stages: plain values in, plain values out, every failure one of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
+
+import grpc
+
+from gateway.calls import BrokenOff, Call, ServiceName, steadily
+from gateway.compose import Float32Array, Gist
+from gateway.feed import PictureFile, StageName, Watch
+from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, upsampler_pb2_grpc
+from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
+from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
+from unclip.api.type.v1 import image_pb2, model_info_pb2, sampling_pb2
+from unclip.options import SamplingSettings
+from unclip.serving.error_table import from_rpc_error
+from unclip.wire.embeddings import Embedding, TextEncoding
+
+MAX_ENCODED_BYTES = 10 * 1024 * 1024  # of the pictures in one EncodeImage together
+
+Answer = TypeVar("Answer")
+Final = TypeVar("Final")
+
+
+class Clients:
+    """One client per service, each over a channel of its own; all calls of the gateway share them."""
+
+    def __init__(self, channels: Mapping[ServiceName, grpc.aio.Channel]) -> None:
+        self.encoder = encoder_pb2_grpc.EncoderServiceStub(channels["encoder"])
+        self.prior = prior_pb2_grpc.PriorServiceStub(channels["prior"])
+        self.decoder = decoder_pb2_grpc.DecoderServiceStub(channels["decoder"])
+        self.upsampler = upsampler_pb2_grpc.UpsamplerServiceStub(channels["upsampler"])
+
+    async def model_info(self, service: ServiceName, call: Call) -> model_info_pb2.ModelInfo:
+        """What ``service`` has loaded. Asked once, without patience. Raises UnclipError."""
+        bounds = {"timeout": call.seconds_for(service), "metadata": call.metadata}
+        try:
+            match service:
+                case "encoder":
+                    return (await self.encoder.GetModelInfo(encoder_pb2.GetModelInfoRequest(), **bounds)).model
+                case "prior":
+                    return (await self.prior.GetModelInfo(prior_pb2.GetModelInfoRequest(), **bounds)).model
+                case "decoder":
+                    return (await self.decoder.GetModelInfo(decoder_pb2.GetModelInfoRequest(), **bounds)).model
+                case "upsampler":
+                    request = upsampler_pb2.UpsamplerServiceGetModelInfoRequest()
+                    return (await self.upsampler.GetModelInfo(request, **bounds)).model
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, service) from error
+
+
+class CallStages:
+    """The stages as one call sees them: see ``gateway.compose.Stages``, which this is."""
+
+    def __init__(self, clients: Clients, call: Call) -> None:
+        self._clients = clients
+        self._call = call
+
+    async def encode_text(self, captions: Sequence[str]) -> list[TextEncoding]:
+        """f_t of 1 to 64 captions."""
+        request = encoder_pb2.EncodeTextRequest(captions=captions)
+
+        async def attempt(seconds: float) -> list[TextEncoding]:
+            call = self._clients.encoder.EncodeText(request, timeout=seconds, metadata=self._call.metadata)
+            encodings = [TextEncoding.from_proto(e, "encodings") for e in (await call).encodings]
+            return counted(encodings, len(captions), "encoder")
+
+        return await steadily(attempt, "encoder", self._call)
+
+    async def encode_images(self, images: Sequence[bytes]) -> list[Embedding]:
+        """f_i of picture files, in as many requests as their size asks for."""
+        embeddings: list[Embedding] = []
+        for batch in batches(images, MAX_ENCODED_BYTES):
+            request = encoder_pb2.EncodeImageRequest(images=[image_pb2.Image(data=data) for data in batch])
+
+            async def attempt(
+                seconds: float, request: encoder_pb2.EncodeImageRequest = request, count: int = len(batch)
+            ) -> list[Embedding]:
+                call = self._clients.encoder.EncodeImage(request, timeout=seconds, metadata=self._call.metadata)
+                return counted(
+                    [Embedding.from_proto(e, "embeddings") for e in (await call).embeddings], count, "encoder"
+                )
+
+            embeddings += await steadily(attempt, "encoder", self._call)
+        return embeddings
+
+    async def sample_prior(
+        self,
+        text: TextEncoding,
+        unconditional: TextEncoding,
+        seed: int,
+        settings: SamplingSettings,
+        candidates: int,
+        watch: Watch,
+    ) -> Embedding:
+        """z_i ~ P(z_i | caption): the best of ``candidates``."""
+        request = prior_pb2.SampleRequest(
+            text=text.to_proto(),
+            unconditional_text=unconditional.to_proto(),
+            seed=seed,
+            sampling=settings_to_proto(settings),
+            candidates=candidates,
+        )
+        steps = Steps(watch, "prior")
+
+        def take(answer: prior_pb2.SampleResponse) -> Embedding | None:
+            if answer.HasField("sampled"):
+                return Embedding.from_proto(answer.sampled.embedding, "sampled.embedding")
+            steps.tell(answer.progress)
+            return None
+
+        async def attempt(seconds: float) -> Embedding:
+            call = self._clients.prior.Sample(request, timeout=seconds, metadata=self._call.metadata)
+            return await final(call, take)
+
+        return await steadily(attempt, "prior", self._call)
+
+    async def decode(self, gist: Gist, seed: int, settings: SamplingSettings, every: int, watch: Watch) -> Float32Array:
+        """x ~ P(x | z_i, caption) at base size, float32 ``[3, H, W]`` in [-1, 1]."""
+        request = decoder_pb2.DecodeRequest(
+            embedding=gist.embedding.to_proto(),
+            text=gist.text.to_proto() if gist.text else None,
+            unconditional_text=gist.unconditional.to_proto(),
+            start_noise=None if gist.start_noise is None else tensors.to_proto(gist.start_noise),
+            seed=seed,
+            sampling=settings_to_proto(settings),
+            preview_interval=every,
+        )
+        steps = Steps(watch, "decoder")
+
+        def take(answer: decoder_pb2.DecodeResponse) -> Float32Array | None:
+            match answer.WhichOneof("event"):
+                case "sample":
+                    return picture_from(answer.sample, "sample")
+                case "preview":
+                    watch.preview(PictureFile.from_proto(answer.preview))
+                case "progress":
+                    steps.tell(answer.progress)
+            return None
+
+        async def attempt(seconds: float) -> Float32Array:
+            call = self._clients.decoder.Decode(request, timeout=seconds, metadata=self._call.metadata)
+            return await final(call, take)
+
+        return await steadily(attempt, "decoder", self._call)
+
+    async def invert(
+        self, image: bytes, embedding: Embedding, unconditional: TextEncoding, steps: int, watch: Watch
+    ) -> Float32Array:
+        """x_T, float32 ``[3, H, W]``, from which DDIM in ``steps`` steps decodes ``image``."""
+        request = decoder_pb2.InvertRequest(
+            image=image_pb2.Image(data=image),
+            embedding=embedding.to_proto(),
+            unconditional_text=unconditional.to_proto(),
+            steps=steps,
+        )
+        told = Steps(watch, "invert")
+
+        def take(answer: decoder_pb2.InvertResponse) -> Float32Array | None:
+            if answer.HasField("start_noise"):
+                return picture_from(answer.start_noise, "start_noise")
+            told.tell(answer.progress)
+            return None
+
+        async def attempt(seconds: float) -> Float32Array:
+            call = self._clients.decoder.Invert(request, timeout=seconds, metadata=self._call.metadata)
+            return await final(call, take)
+
+        return await steadily(attempt, "decoder", self._call)
+
+    async def upsample(self, sample: Float32Array, seed: int, settings: SamplingSettings, watch: Watch) -> Float32Array:
+        """``sample`` at final size, float32 ``[3, H, W]`` in [-1, 1]."""
+        request = upsampler_pb2.UpsampleRequest(
+            sample=tensors.to_proto(sample), seed=seed, sampling=settings_to_proto(settings)
+        )
+        steps = Steps(watch, "upsampler")
+
+        def take(answer: upsampler_pb2.UpsampleResponse) -> Float32Array | None:
+            if answer.HasField("sample"):
+                return picture_from(answer.sample, "sample")
+            steps.tell(answer.progress)
+            return None
+
+        async def attempt(seconds: float) -> Float32Array:
+            call = self._clients.upsampler.Upsample(request, timeout=seconds, metadata=self._call.metadata)
+            return await final(call, take)
+
+        return await steadily(attempt, "upsampler", self._call)
+
+
+class Steps:
+    """Tells a watch how far one stage is; when the stage runs again after a failure, only what is new is told."""
+
+    def __init__(self, watch: Watch, stage: StageName) -> None:
+        self._watch = watch
+        self._stage: StageName = stage
+        self._furthest = 0
+
+    def tell(self, progress: sampling_pb2.Progress) -> None:
+        """Passes ``progress`` on unless more has been told before."""
+        if progress.step >= self._furthest:
+            self._furthest = progress.step
+            self._watch.progress(self._stage, progress.step, progress.of, progress.queue_position)
+
+
+async def final(
+    stream: grpc.aio.UnaryStreamCall[Any, Answer], take: Callable[[Answer], Final | None]
+) -> Final:
+    """Reads ``stream`` to its end; the result is what ``take`` makes of the last message, None of those before.
+
+    Raises:
+        BrokenOff: the stream ended without a last message.
+        grpc.aio.AioRpcError: it failed before that message.
+    """
+    result: Final | None = None
+    try:
+        async for answer in stream:
+            result = take(answer)
+    except grpc.aio.AioRpcError:
+        if result is None:
+            raise
+    finally:
+        stream.cancel()
+    if result is None:
+        raise BrokenOff
+    return result
+
+
+def counted(answers: list[Final], expected: int, stage: ServiceName) -> list[Final]:
+    """``answers`` when there are ``expected`` of them; a RuntimeError otherwise."""
+    if len(answers) != expected:
+        raise RuntimeError(f"the {stage} sent {len(answers)} answers to {expected} questions")
+    return answers
+
+
+def batches(files: Sequence[bytes], most: int) -> list[list[bytes]]:
+    """``files`` in order, cut into lists of at most ``most`` bytes together."""
+    cut: list[list[bytes]] = []
+    size = 0
+    for data in files:
+        if not cut or size + len(data) > most:
+            cut.append([])
+            size = 0
+        cut[-1].append(data)
+        size += len(data)
+    return cut
