@@ -1,0 +1,258 @@
+"""Requests become plans with every default filled in, and every broken rule is reported at once."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from gateway.plan import GeneratePlan, TextDiffPlan, VaryPlan, seed_of_image
+from gateway.recipes import recipe
+from gateway.requests import plan_of, read_embed
+from gateway.stack import StackInfo
+from unclip.api.gateway.v1 import gateway_pb2
+from unclip.api.type.v1 import image_pb2, model_info_pb2, sampling_pb2
+from unclip.errors import InvalidRequest
+from unclip.options import SamplingSettings
+
+INFO = StackInfo(
+    model=model_info_pb2.ModelInfo(name="tiny", version="abc", capabilities=["generate", "vary", "text_diff"]),
+    prior=SamplingSettings("ddpm", 25, 4.0),
+    decoder=SamplingSettings("ddpm", 20, 8.0),
+    upsampler=SamplingSettings("ddpm", 7, 1.0),
+)
+
+
+def png(mode: str = "RGB", size: tuple[int, int] = (8, 8)) -> image_pb2.Image:
+    buffer = io.BytesIO()
+    Image.new(mode, size).save(buffer, "PNG")
+    return image_pb2.Image(data=buffer.getvalue())
+
+
+def generate_plan(**fields: object) -> GeneratePlan:
+    request = gateway_pb2.StreamRequest(generate=gateway_pb2.GenerateRequest(**fields))  # type: ignore[arg-type]
+    plan = plan_of(request, INFO, nested=False)
+    assert isinstance(plan, GeneratePlan)
+    return plan
+
+
+def vary_plan(**fields: object) -> VaryPlan:
+    request = gateway_pb2.StreamRequest(vary=gateway_pb2.VaryRequest(**fields))  # type: ignore[arg-type]
+    plan = plan_of(request, INFO, nested=False)
+    assert isinstance(plan, VaryPlan)
+    return plan
+
+
+def diff_plan(**fields: object) -> TextDiffPlan:
+    request = gateway_pb2.StreamRequest(text_diff=gateway_pb2.TextDiffRequest(**fields))  # type: ignore[arg-type]
+    plan = plan_of(request, INFO, nested=False)
+    assert isinstance(plan, TextDiffPlan)
+    return plan
+
+
+def broken(request: gateway_pb2.StreamRequest, nested: bool = False) -> dict[str, str]:
+    """Field path to description of every violation of ``request``."""
+    with pytest.raises(InvalidRequest) as refused:
+        plan_of(request, INFO, nested)
+    return {violation.field: violation.description for violation in refused.value.violations}
+
+
+def test_a_silent_request_takes_the_stacks_defaults() -> None:
+    plan = generate_plan(caption="a red apple")
+    assert (plan.prior, plan.decoder, plan.output.upsampler) == (INFO.prior, INFO.decoder, INFO.upsampler)
+    assert (len(plan.seeds), plan.candidates, plan.output.format, plan.output.preview_interval) == (1, 2, "png", 0)
+
+
+def test_what_a_request_says_outranks_the_defaults() -> None:
+    options = sampling_pb2.SamplingOptions(sampler=sampling_pb2.SAMPLER_DPMPP_2M, steps=9, guidance_scale=0)
+    plan = generate_plan(caption="x", decoder=options, format=gateway_pb2.IMAGE_FORMAT_WEBP)
+    assert plan.decoder == SamplingSettings("dpm++2m", 9, 0.0, 0.0)
+    assert plan.output.format == "webp"
+
+
+def test_image_i_uses_seed_plus_i() -> None:
+    assert generate_plan(caption="x", seed=41, image_count=3).seeds == (41, 42, 43)
+
+
+def test_a_chosen_seed_differs_from_one_request_to_the_next() -> None:
+    assert generate_plan(caption="x").seeds != generate_plan(caption="x").seeds
+
+
+def test_seed_zero_is_a_seed() -> None:
+    assert generate_plan(caption="x", seed=0).seeds == (0,)
+
+
+@given(st.integers(-(2**63), 2**63 - 1), st.integers(0, 15))
+def test_seeds_wrap_within_int64(seed: int, index: int) -> None:
+    wrapped = seed_of_image(seed, index)
+    assert -(2**63) <= wrapped < 2**63
+    assert (wrapped - seed - index) % 2**64 == 0
+
+
+def test_vary_walks_ddim_unguided_from_the_inversion_and_strays_fully_by_default() -> None:
+    plan = vary_plan(image=png())
+    assert plan.decoder == SamplingSettings("ddim", 20, 1.0, 1.0)
+    assert plan.start == "inverted"
+    assert plan.image.digest == hashlib.sha256(plan.image.data).hexdigest()
+
+
+def test_vary_eta_zero_is_kept() -> None:
+    assert vary_plan(image=png(), eta=0.0).decoder.eta == 0
+
+
+def test_text_diff_walks_ddim_without_noise_and_uses_one_seed() -> None:
+    plan = diff_plan(image=png(), after="a cat", thetas=[0.0, 0.25], seed=7)
+    assert plan.decoder == SamplingSettings("ddim", 20, 1.0, 0.0)
+    assert plan.seeds == (7, 7)
+
+
+def test_text_diff_without_thetas_makes_one_frame_half_way() -> None:
+    assert diff_plan(image=png(), after="a cat").thetas == (0.5,)
+
+
+def test_every_violation_is_reported_with_path_limit_and_value() -> None:
+    found = broken(
+        gateway_pb2.StreamRequest(
+            preview_interval=-1,
+            generate=gateway_pb2.GenerateRequest(
+                caption="a\x07b",
+                image_count=17,
+                prior_candidates=0,
+                prior=sampling_pb2.SamplingOptions(steps=0),
+                decoder=sampling_pb2.SamplingOptions(guidance_scale=math.nan, eta=1.5, sampler=9),  # type: ignore[arg-type]
+                upsampler=sampling_pb2.SamplingOptions(guidance_scale=2),
+                format=7,  # type: ignore[arg-type]
+            ),
+        ),
+        nested=True,
+    )
+    assert set(found) == {
+        "preview_interval",
+        "generate.caption",
+        "generate.image_count",
+        "generate.prior_candidates",
+        "generate.prior.steps",
+        "generate.decoder.guidance_scale",
+        "generate.decoder.eta",
+        "generate.decoder.sampler",
+        "generate.upsampler.guidance_scale",
+        "generate.format",
+    }
+    assert "16" in found["generate.image_count"]
+    assert "17" in found["generate.image_count"]
+    assert "nan" in found["generate.decoder.guidance_scale"]
+
+
+def test_a_unary_request_names_its_fields_without_prefix() -> None:
+    assert set(broken(gateway_pb2.StreamRequest(generate=gateway_pb2.GenerateRequest()))) == {"caption"}
+
+
+def test_an_empty_stream_request_is_refused() -> None:
+    assert set(broken(gateway_pb2.StreamRequest(), nested=True)) == {"request"}
+
+
+@pytest.mark.parametrize("caption", ["", "é" * 2049, "tab\there", "nul\0"])
+def test_captions_out_of_bounds_are_refused(caption: str) -> None:
+    assert set(broken(gateway_pb2.StreamRequest(generate=gateway_pb2.GenerateRequest(caption=caption)))) == {"caption"}
+
+
+def test_a_caption_of_exactly_4_kib_is_accepted() -> None:
+    assert generate_plan(caption="é" * 2048).caption
+
+
+def test_text_diff_allows_an_empty_before_but_not_an_empty_after() -> None:
+    request = gateway_pb2.TextDiffRequest(image=png())
+    assert set(broken(gateway_pb2.StreamRequest(text_diff=request))) == {"after"}
+
+
+@pytest.mark.parametrize("theta", [-0.1, 1.1, math.nan, math.inf])
+def test_thetas_out_of_range_are_refused_by_index(theta: float) -> None:
+    request = gateway_pb2.TextDiffRequest(image=png(), after="x", thetas=[0.1, theta])
+    assert set(broken(gateway_pb2.StreamRequest(text_diff=request))) == {"thetas[1]"}
+
+
+def test_too_many_thetas_are_one_violation() -> None:
+    request = gateway_pb2.TextDiffRequest(image=png(), after="x", thetas=[2.0] * 65)
+    found = broken(gateway_pb2.StreamRequest(text_diff=request))
+    assert "64" in found["thetas"]
+    assert "65" in found["thetas"]
+
+
+@pytest.mark.parametrize("eta", [-0.5, 2, math.nan])
+def test_eta_out_of_range_is_refused(eta: float) -> None:
+    request = gateway_pb2.VaryRequest(image=png(), eta=eta)
+    assert set(broken(gateway_pb2.StreamRequest(vary=request))) == {"eta"}
+
+
+def test_vary_refuses_a_second_eta_and_other_samplers() -> None:
+    options = sampling_pb2.SamplingOptions(eta=0.5, sampler=sampling_pb2.SAMPLER_DDPM)
+    request = gateway_pb2.VaryRequest(image=png(), decoder=options)
+    assert set(broken(gateway_pb2.StreamRequest(vary=request))) == {"decoder.eta", "decoder.sampler"}
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        image_pb2.Image(),
+        image_pb2.Image(data=b"not a picture"),
+        image_pb2.Image(data=png(size=(64, 64)).data[:-30]),
+        png(size=(5000, 1)),
+    ],
+    ids=["missing", "other bytes", "truncated", "too wide"],
+)
+def test_bad_pictures_are_refused_beside_other_violations(image: image_pb2.Image) -> None:
+    found = broken(gateway_pb2.StreamRequest(vary=gateway_pb2.VaryRequest(image=image, image_count=0)))
+    assert any(path.startswith("image") and path != "image_count" for path in found)
+    assert "image_count" in found
+
+
+def test_embed_allows_the_empty_caption_and_bounds_the_lists() -> None:
+    assert read_embed(gateway_pb2.EmbedRequest(captions=[""])) == ([""], [])
+    with pytest.raises(InvalidRequest) as refused:
+        read_embed(gateway_pb2.EmbedRequest(captions=["x"] * 65, images=[png()] * 17))
+    assert {violation.field for violation in refused.value.violations} == {"captions", "images"}
+
+
+def test_the_recipe_of_a_generated_picture_leads_to_the_same_plan_alone() -> None:
+    options = sampling_pb2.SamplingOptions(steps=11, guidance_scale=3.3)
+    plan = generate_plan(caption="x", seed=2**63 - 1, image_count=2, decoder=options)
+    again = plan_of(recipe(plan, 1), INFO, nested=True)
+    assert isinstance(again, GeneratePlan)
+    assert again.seeds == (-(2**63),)
+    assert (again.caption, again.candidates, again.prior, again.decoder, again.output) == (
+        plan.caption, plan.candidates, plan.prior, plan.decoder, plan.output,
+    )  # fmt: skip
+
+
+def test_the_recipe_of_a_variation_leads_to_the_same_plan_once_the_picture_is_put_back() -> None:
+    plan = vary_plan(image=png(), seed=1, image_count=2, eta=0.3, start=gateway_pb2.START_RANDOM)
+    request = recipe(plan, 1)
+    assert not request.vary.HasField("image")
+    request.vary.image.CopyFrom(png())
+    again = plan_of(request, INFO, nested=True)
+    assert isinstance(again, VaryPlan)
+    assert again.seeds == (2,)
+    assert (again.decoder, again.start, again.output) == (plan.decoder, plan.start, plan.output)
+
+
+def test_the_recipe_of_a_frame_leads_to_the_same_frame_once_the_picture_is_put_back() -> None:
+    plan = diff_plan(image=png(), before="a", after="b", thetas=[0.1, 0.3], seed=5)
+    request = recipe(plan, 1)
+    assert not request.text_diff.HasField("image")
+    request.text_diff.image.CopyFrom(png())
+    again = plan_of(request, INFO, nested=True)
+    assert isinstance(again, TextDiffPlan)
+    assert (again.thetas, again.seed, again.before, again.after) == ((plan.thetas[1],), 5, "a", "b")
+    assert again.decoder == plan.decoder
+
+
+def test_a_recipe_is_complete_whatever_the_defaults_become() -> None:
+    plan = generate_plan(caption="x", seed=3)
+    other = StackInfo(INFO.model, *(SamplingSettings("dpm++2m", 3, 2.0, 0.5) for _ in range(3)))
+    again = plan_of(recipe(plan, 0), other, nested=True)
+    assert again == plan
