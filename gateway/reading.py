@@ -11,6 +11,7 @@ from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import image_pb2, sampling_pb2
 from unclip.errors import FieldViolation, InvalidRequest
 from unclip.options import SamplerName, SamplingSettings
+from unclip.wire.images import decode_image
 
 MAX_CAPTION_BYTES = 4096
 MAX_STEPS = 1000
@@ -87,7 +88,9 @@ class Reader:
         """Sampling settings, ``defaults`` where ``options`` are silent."""
         sampler = SAMPLERS.get(options.sampler, defaults.sampler)
         if options.sampler and options.sampler not in SAMPLERS:
-            self.refuse(f"{field}.sampler", f"must be one of {', '.join(sampling_pb2.Sampler.keys())}; got {options.sampler}")
+            self.refuse(
+                f"{field}.sampler", f"must be one of {', '.join(sampling_pb2.Sampler.keys())}; got {options.sampler}"
+            )
         elif ddim_only and sampler != "ddim":
             name = sampling_pb2.Sampler.Name(options.sampler)
             self.refuse(f"{field}.sampler", f"must be SAMPLER_DDIM or unset, no other inverts a picture; got {name}")

@@ -47,9 +47,7 @@ def plan_of(request: gateway_pb2.StreamRequest, info: StackInfo, nested: bool) -
     return plan
 
 
-def read_generate(
-    request: gateway_pb2.GenerateRequest, info: StackInfo, reader: Reader, every: int
-) -> GeneratePlan:
+def read_generate(request: gateway_pb2.GenerateRequest, info: StackInfo, reader: Reader, every: int) -> GeneratePlan:
     """The plan of a Generate; what breaks a rule goes to ``reader``. ``every``: decoder steps between previews."""
     reader.caption("caption", request.caption)
     candidates = request.prior_candidates if request.HasField("prior_candidates") else DEFAULT_CANDIDATES
@@ -80,9 +78,7 @@ def read_vary(request: gateway_pb2.VaryRequest, info: StackInfo, reader: Reader,
     )
 
 
-def read_text_diff(
-    request: gateway_pb2.TextDiffRequest, info: StackInfo, reader: Reader, every: int
-) -> TextDiffPlan:
+def read_text_diff(request: gateway_pb2.TextDiffRequest, info: StackInfo, reader: Reader, every: int) -> TextDiffPlan:
     """The plan of a TextDiff, as ``read_generate``."""
     reader.caption("before", request.before, may_be_empty=True)
     reader.caption("after", request.after)

@@ -6,15 +6,18 @@ Unary methods are `Stream` drained: the same events, of which only the pictures 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from typing import Any
 
 import grpc
 
 from gateway.calls import Call
-from gateway.feed import Event, Feed, Finished, PictureFile, Preview, Progress, events_of
+from gateway.feed import Event, Feed, Finished, Preview, Progress, StageName, events_of
 from gateway.generate import generate
-from gateway.plan import GeneratePlan, Plan, VaryPlan
+from gateway.pictures import to_message
+from gateway.plan import GeneratePlan, Plan, TextDiffPlan, VaryPlan
 from gateway.recipes import recipe
 from gateway.requests import plan_of, read_embed
 from gateway.stack import Stack, StackInfo
@@ -22,11 +25,12 @@ from gateway.stages import CallStages, Clients
 from gateway.text_diff import text_diff
 from gateway.vary import vary
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
-from unclip.api.type.v1 import image_pb2, sampling_pb2
+from unclip.api.type.v1 import sampling_pb2
 from unclip.errors import PreconditionFailed, Unavailable
 from unclip.wire.embeddings import TextEncoding
 
-STAGE_NUMBERS = {
+CAPABILITIES: dict[type[Plan], str] = {GeneratePlan: "generate", VaryPlan: "vary", TextDiffPlan: "text_diff"}
+STAGE_NUMBERS: dict[StageName, sampling_pb2.Stage.ValueType] = {
     "encoder": sampling_pb2.STAGE_ENCODER,
     "prior": sampling_pb2.STAGE_PRIOR,
     "invert": sampling_pb2.STAGE_INVERT,
@@ -35,16 +39,22 @@ STAGE_NUMBERS = {
 }
 
 
+# However patient a caller is, a replica that drains must know when its last call ends.
+MAX_DEADLINE_S = 300.0
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
 class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     """Serves the public API from ``stack`` through ``clients``. Errors leave it as UnclipErrors."""
 
-    def __init__(self, stack: Stack, clients: Clients) -> None:
+    def __init__(self, stack: Stack, clients: Clients, default_deadline: float) -> None:
+        """``default_deadline``: seconds for a call whose caller sets none."""
         self._stack = stack
         self._clients = clients
+        self._default_deadline = default_deadline
 
-    async def Generate(
-        self, request: gateway_pb2.GenerateRequest, context: Context
-    ) -> gateway_pb2.GenerateResponse:
+    async def Generate(self, request: gateway_pb2.GenerateRequest, context: Context) -> gateway_pb2.GenerateResponse:
         """Makes pictures from a caption."""
         pictures = await self._drain(gateway_pb2.StreamRequest(generate=request), context)
         return gateway_pb2.GenerateResponse(images=pictures)
@@ -54,9 +64,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         pictures = await self._drain(gateway_pb2.StreamRequest(vary=request), context)
         return gateway_pb2.VaryResponse(images=pictures)
 
-    async def TextDiff(
-        self, request: gateway_pb2.TextDiffRequest, context: Context
-    ) -> gateway_pb2.TextDiffResponse:
+    async def TextDiff(self, request: gateway_pb2.TextDiffRequest, context: Context) -> gateway_pb2.TextDiffResponse:
         """Changes a picture in the direction from one caption to another."""
         pictures = await self._drain(gateway_pb2.StreamRequest(text_diff=request), context)
         return gateway_pb2.TextDiffResponse(images=pictures)
@@ -65,15 +73,19 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         self, request: gateway_pb2.StreamRequest, context: Context
     ) -> AsyncIterator[gateway_pb2.StreamResponse]:
         """Runs any of the above, telling progress, previews and each picture as it is finished."""
-        async with aclosing(self._run(request, call_of(context), nested=True)) as answers:
+        async with aclosing(self._run(request, self._call(context), nested=True)) as answers:
             async for answer in answers:
                 yield answer
 
-    async def _drain(
-        self, request: gateway_pb2.StreamRequest, context: Context
-    ) -> list[gateway_pb2.GeneratedImage]:
+    def _call(self, context: Context) -> Call:
+        """The bounds of the call behind ``context``."""
+        left = context.time_remaining()
+        seconds = self._default_deadline if left is None else min(left, MAX_DEADLINE_S)
+        return Call(time.monotonic() + seconds, call_metadata(context))
+
+    async def _drain(self, request: gateway_pb2.StreamRequest, context: Context) -> list[gateway_pb2.GeneratedImage]:
         """The pictures of ``request`` in order of image_index."""
-        async with aclosing(self._run(request, call_of(context), nested=False)) as answers:
+        async with aclosing(self._run(request, self._call(context), nested=False)) as answers:
             pictures = [answer.image async for answer in answers if answer.HasField("image")]
         return sorted(pictures, key=lambda picture: picture.image_index)
 
@@ -100,7 +112,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
 
     async def Embed(self, request: gateway_pb2.EmbedRequest, context: Context) -> gateway_pb2.EmbedResponse:
         """Gives the CLIP embeddings of captions and pictures."""
-        call = call_of(context)
+        call = self._call(context)
         captions, images = await asyncio.to_thread(read_embed, request)
         stages = CallStages(self._clients, call)
         encodings = await stages.encode_text(captions) if captions else []
@@ -114,7 +126,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         self, request: gateway_pb2.GetModelInfoRequest, context: Context
     ) -> gateway_pb2.GetModelInfoResponse:
         """Says what the stack has loaded and can do."""
-        info = await self._stack.info(call_of(context))
+        info = await self._stack.info(self._call(context))
         return gateway_pb2.GetModelInfoResponse(model=info.model)
 
 
@@ -143,12 +155,12 @@ def response(event: Event, plan: Plan, info: StackInfo) -> gateway_pb2.StreamRes
                 )
             )
         case Preview():
-            preview = gateway_pb2.Preview(image=image_of(event.file), image_index=event.image_index)
+            preview = gateway_pb2.Preview(image=to_message(event.file), image_index=event.image_index)
             return gateway_pb2.StreamResponse(preview=preview)
         case Finished():
             return gateway_pb2.StreamResponse(
                 image=gateway_pb2.GeneratedImage(
-                    image=image_of(event.file),
+                    image=to_message(event.file),
                     image_index=event.image_index,
                     seed=plan.seeds[event.image_index],
                     model_version=info.model.version,
@@ -156,8 +168,3 @@ def response(event: Event, plan: Plan, info: StackInfo) -> gateway_pb2.StreamRes
                     source_digests=[] if isinstance(plan, GeneratePlan) else [plan.image.digest],
                 )
             )
-
-
-def image_of(file: PictureFile) -> image_pb2.Image:
-    """``file`` as a message."""
-    return image_pb2.Image(data=file.data, media_type=file.media_type, width=file.width, height=file.height)

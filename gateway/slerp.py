@@ -53,7 +53,8 @@ def slerp(start: npt.ArrayLike, end: npt.ArrayLike, t: float) -> Float64Array:
         # Once more against a: when b is nearly parallel, the first subtraction leaves mostly rounding.
         across = normalise(across - (across @ a) * a)
     angle = t * float(np.arctan2(sine, cosine))
-    return float(np.linalg.norm(origin)) * (np.cos(angle) * a + np.sin(angle) * across)
+    turned: Float64Array = np.linalg.norm(origin) * (np.cos(angle) * a + np.sin(angle) * across)
+    return turned
 
 
 def perpendicular(unit: Float64Array) -> Float64Array:

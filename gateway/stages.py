@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import grpc
+import numpy as np
 
 from gateway.calls import BrokenOff, Call, ServiceName, steadily
 from gateway.compose import Float32Array, Gist
-from gateway.feed import PictureFile, StageName, Watch
+from gateway.feed import StageName, Watch
+from gateway.pictures import from_message
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, upsampler_pb2_grpc
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
-from unclip.api.type.v1 import image_pb2, model_info_pb2, sampling_pb2
+from unclip.api.type.v1 import image_pb2, model_info_pb2, sampling_pb2, tensor_pb2
+from unclip.errors import InvalidRequest
 from unclip.options import SamplingSettings
 from unclip.serving.error_table import from_rpc_error
+from unclip.wire import tensors
 from unclip.wire.embeddings import Embedding, TextEncoding
+from unclip.wire.sampling import settings_to_proto
 
 MAX_ENCODED_BYTES = 10 * 1024 * 1024  # of the pictures in one EncodeImage together
 
 Answer = TypeVar("Answer")
 Final = TypeVar("Final")
+ModelInfoResponse = (
+    encoder_pb2.GetModelInfoResponse
+    | prior_pb2.GetModelInfoResponse
+    | decoder_pb2.GetModelInfoResponse
+    | upsampler_pb2.UpsamplerServiceGetModelInfoResponse
+)
 
 
 class Clients:
@@ -32,21 +44,18 @@ class Clients:
         self.prior = prior_pb2_grpc.PriorServiceStub(channels["prior"])
         self.decoder = decoder_pb2_grpc.DecoderServiceStub(channels["decoder"])
         self.upsampler = upsampler_pb2_grpc.UpsamplerServiceStub(channels["upsampler"])
+        self._questions: Mapping[ServiceName, Callable[..., Awaitable[ModelInfoResponse]]] = {
+            "encoder": partial(self.encoder.GetModelInfo, encoder_pb2.GetModelInfoRequest()),
+            "prior": partial(self.prior.GetModelInfo, prior_pb2.GetModelInfoRequest()),
+            "decoder": partial(self.decoder.GetModelInfo, decoder_pb2.GetModelInfoRequest()),
+            "upsampler": partial(self.upsampler.GetModelInfo, upsampler_pb2.UpsamplerServiceGetModelInfoRequest()),
+        }
 
     async def model_info(self, service: ServiceName, call: Call) -> model_info_pb2.ModelInfo:
         """What ``service`` has loaded. Asked once, without patience. Raises UnclipError."""
-        bounds = {"timeout": call.seconds_for(service), "metadata": call.metadata}
+        seconds = call.seconds_for(service)
         try:
-            match service:
-                case "encoder":
-                    return (await self.encoder.GetModelInfo(encoder_pb2.GetModelInfoRequest(), **bounds)).model
-                case "prior":
-                    return (await self.prior.GetModelInfo(prior_pb2.GetModelInfoRequest(), **bounds)).model
-                case "decoder":
-                    return (await self.decoder.GetModelInfo(decoder_pb2.GetModelInfoRequest(), **bounds)).model
-                case "upsampler":
-                    request = upsampler_pb2.UpsamplerServiceGetModelInfoRequest()
-                    return (await self.upsampler.GetModelInfo(request, **bounds)).model
+            return (await self._questions[service](timeout=seconds, metadata=call.metadata)).model
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, service) from error
 
@@ -135,7 +144,7 @@ class CallStages:
                 case "sample":
                     return picture_from(answer.sample, "sample")
                 case "preview":
-                    watch.preview(PictureFile.from_proto(answer.preview))
+                    watch.preview(from_message(answer.preview))
                 case "progress":
                     steps.tell(answer.progress)
             return None
@@ -205,9 +214,7 @@ class Steps:
             self._watch.progress(self._stage, progress.step, progress.of, progress.queue_position)
 
 
-async def final(
-    stream: grpc.aio.UnaryStreamCall[Any, Answer], take: Callable[[Answer], Final | None]
-) -> Final:
+async def final(stream: grpc.aio.UnaryStreamCall[Any, Answer], take: Callable[[Answer], Final | None]) -> Final:
     """Reads ``stream`` to its end; the result is what ``take`` makes of the last message, None of those before.
 
     Raises:
@@ -226,6 +233,14 @@ async def final(
     if result is None:
         raise BrokenOff
     return result
+
+
+def picture_from(tensor: tensor_pb2.Tensor, field: str) -> Float32Array:
+    """The float32 ``[3, H, W]`` in ``tensor``. Raises InvalidRequest when it is anything else."""
+    array = tensors.from_proto(tensor, field)
+    if array.dtype != np.float32 or array.ndim != 3 or array.shape[0] != 3:
+        raise InvalidRequest.of(field, f"must be float32 of shape [3, H, W]; got {array.dtype} of {list(array.shape)}")
+    return array.astype(np.float32, copy=False)
 
 
 def counted(answers: list[Final], expected: int, stage: ServiceName) -> list[Final]:
