@@ -45,3 +45,9 @@ async def build(settings: Settings) -> Gateway:
     stack = Stack(clients)
     await stack.wait(settings.patience)
     servicer = GatewayServicer(stack, clients, settings.default_deadline)
+    service = Service(
+        gateway_pb2.DESCRIPTOR.services_by_name["GatewayService"].full_name,
+        gateway_pb2_grpc.add_GatewayServiceServicer_to_server,
+        servicer,
+    )
+    return Gateway([service], list(channels.values()))

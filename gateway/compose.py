@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from gateway.feed import Feed, Finished, Watch
 from gateway.pictures import picture_file
-
 from gateway.plan import Output
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding, TextEncoding

@@ -208,8 +208,8 @@ class Steps:
         self._furthest = 0
 
     def tell(self, progress: sampling_pb2.Progress) -> None:
-        """Passes ``progress`` on unless more has been told before."""
-        if progress.step >= self._furthest:
+        """Passes ``progress`` on unless as much has been told before; places in the queue are told each time."""
+        if progress.step > self._furthest or self._furthest == 0:
             self._furthest = progress.step
             self._watch.progress(self._stage, progress.step, progress.of, progress.queue_position)
 
