@@ -74,7 +74,7 @@ def merge(infos: Mapping[ServiceName, model_info_pb2.ModelInfo]) -> StackInfo:
     stages = {stage.stage: stage for info in infos.values() for stage in info.stages}
     model = model_info_pb2.ModelInfo(
         name=" + ".join(distinct(info.name for info in infos.values())),
-        version=version_of(distinct(info.version for info in infos.values())),
+        version=version_of([infos[service].version for service in SERVICES]),
         license=" AND ".join(distinct(info.license for info in infos.values())),
         clip_space=next(iter(spaces.values()), ""),
         device=", ".join(distinct(info.device for info in infos.values())),
@@ -101,7 +101,7 @@ def distinct(values: Iterable[str]) -> list[str]:
 
 def version_of(versions: Sequence[str]) -> str:
     """Version of a stack whose stages have ``versions``: theirs when they agree, else a digest over all, in hex."""
-    return versions[0] if len(versions) == 1 else hashlib.sha256("\n".join(versions).encode()).hexdigest()
+    return versions[0] if len(set(versions)) == 1 else hashlib.sha256("\n".join(versions).encode()).hexdigest()
 
 
 @dataclass
