@@ -1,0 +1,209 @@
+"""Each capability of the gateway makes the pictures it promises, over real sockets, and makes them again."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gateway.slerp import normalise, slerp
+from tests.integration.gateway_front import Front
+from tests.integration.gateway_peers import BASE, FINAL, STEPS, Peers
+from unclip.api.decoder.v1 import decoder_pb2
+from unclip.api.encoder.v1 import encoder_pb2
+from unclip.api.gateway.v1 import gateway_pb2
+from unclip.api.prior.v1 import prior_pb2
+from unclip.api.type.v1 import embedding_pb2, image_pb2, sampling_pb2
+
+
+@pytest.fixture
+async def peers() -> AsyncIterator[Peers]:
+    peers = Peers()
+    await peers.start()
+    yield peers
+    await peers.stop()
+
+
+@pytest.fixture
+async def front(peers: Peers) -> AsyncIterator[Front]:
+    async with Front(peers.targets) as front:
+        yield front
+
+
+def picture(colour: str = "red") -> image_pb2.Image:
+    buffer = io.BytesIO()
+    Image.new("RGB", (10, 12), colour).save(buffer, "PNG")
+    return image_pb2.Image(data=buffer.getvalue())
+
+
+def values(embedding: embedding_pb2.Embedding) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    return np.frombuffer(embedding.values.data, "<f4").astype(np.float64)
+
+
+async def told(front: Front, request: gateway_pb2.StreamRequest) -> list[gateway_pb2.StreamResponse]:
+    return [response async for response in front.stub.Stream(request)]
+
+
+def pictures_in(responses: list[gateway_pb2.StreamResponse]) -> list[gateway_pb2.GeneratedImage]:
+    pictures = [response.image for response in responses if response.HasField("image")]
+    return sorted(pictures, key=lambda image: image.image_index)
+
+
+async def test_generate_makes_one_png_per_seed_at_final_size(front: Front) -> None:
+    response = await front.stub.Generate(gateway_pb2.GenerateRequest(caption="a red apple", seed=41, image_count=3))
+    assert [(image.image_index, image.seed) for image in response.images] == [(0, 41), (1, 42), (2, 43)]
+    assert len({image.image.data for image in response.images}) == 3
+    for image in response.images:
+        opened = Image.open(io.BytesIO(image.image.data))
+        assert (opened.format, opened.size) == ("PNG", (FINAL, FINAL))
+        assert (image.image.media_type, image.image.width, image.image.height) == ("image/png", FINAL, FINAL)
+        assert image.model_version == "v1"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "format_", "media_type"),
+    [
+        (gateway_pb2.IMAGE_FORMAT_JPEG, "JPEG", "image/jpeg"),
+        (gateway_pb2.IMAGE_FORMAT_WEBP, "WEBP", "image/webp"),
+    ],
+)
+async def test_pictures_come_in_the_format_asked_for(
+    front: Front, wanted: gateway_pb2.ImageFormat.ValueType, format_: str, media_type: str
+) -> None:
+    response = await front.stub.Generate(gateway_pb2.GenerateRequest(caption="x", format=wanted))
+    image = response.images[0].image
+    assert (Image.open(io.BytesIO(image.data)).format, image.media_type) == (format_, media_type)
+
+
+async def test_generate_hands_each_stage_what_the_one_before_made(front: Front, peers: Peers) -> None:
+    await front.stub.Generate(gateway_pb2.GenerateRequest(caption="a cat", seed=5))
+    sampled, decoded = peers.prior.asked[-1], peers.decoder.asked[-1]
+    assert isinstance(sampled, prior_pb2.SampleRequest)
+    assert isinstance(decoded, decoder_pb2.DecodeRequest)
+    captions = [c for r in peers.encoder.asked if isinstance(r, encoder_pb2.EncodeTextRequest) for c in r.captions]
+    assert set(captions) == {"a cat", ""}
+    assert sampled.seed == decoded.seed == 5
+    assert sampled.candidates == 2
+    assert decoded.text == sampled.text
+    assert decoded.unconditional_text == sampled.unconditional_text
+    assert not decoded.HasField("start_noise")
+
+
+async def test_the_unconditional_encoding_is_asked_for_once(front: Front, peers: Peers) -> None:
+    for caption in "ab":
+        await front.stub.Generate(gateway_pb2.GenerateRequest(caption=caption))
+    captions = [c for r in peers.encoder.asked if isinstance(r, encoder_pb2.EncodeTextRequest) for c in r.captions]
+    assert captions.count("") == 1
+
+
+async def test_a_request_id_travels_to_every_stage(front: Front, peers: Peers) -> None:
+    await front.stub.Generate(gateway_pb2.GenerateRequest(caption="x"), metadata=[("x-request-id", "req-7")])
+    for peer in (peers.encoder, peers.prior, peers.decoder, peers.upsampler):
+        assert peer.metadata[-1]["x-request-id"] == "req-7"
+
+
+async def test_unary_and_stream_make_the_same_pictures(front: Front) -> None:
+    request = gateway_pb2.GenerateRequest(caption="x", seed=1, image_count=2)
+    unary = await front.stub.Generate(request)
+    streamed = pictures_in(await told(front, gateway_pb2.StreamRequest(generate=request)))
+    assert list(unary.images) == streamed
+
+
+async def test_a_stream_tells_every_step_in_order_and_the_picture_last(front: Front) -> None:
+    responses = await told(front, gateway_pb2.StreamRequest(generate=gateway_pb2.GenerateRequest(caption="x")))
+    steps = [(r.progress.stage, r.progress.step) for r in responses if r.HasField("progress")]
+    walked = [sampling_pb2.STAGE_PRIOR, sampling_pb2.STAGE_DECODER, sampling_pb2.STAGE_UPSAMPLER]
+    assert steps == [(sampling_pb2.STAGE_ENCODER, 1), *((s, n) for s in walked for n in range(1, STEPS + 1))]
+    assert responses[-1].HasField("image")
+
+
+async def test_previews_come_only_when_asked_for_and_change_nothing(front: Front) -> None:
+    request = gateway_pb2.GenerateRequest(caption="x", seed=1, image_count=2)
+    silent = await told(front, gateway_pb2.StreamRequest(generate=request))
+    watched = await told(front, gateway_pb2.StreamRequest(generate=request, preview_interval=1))
+    previews = [r.preview for r in watched if r.HasField("preview")]
+    assert {preview.image_index for preview in previews} == {0, 1}
+    assert {(preview.image.width, preview.image.height) for preview in previews} == {(BASE, BASE)}
+    assert not any(r.HasField("preview") for r in silent)
+    assert pictures_in(silent) == pictures_in(watched)
+
+
+async def test_a_generate_recipe_makes_the_same_picture_alone(front: Front) -> None:
+    options = sampling_pb2.SamplingOptions(steps=3, guidance_scale=1.7)
+    request = gateway_pb2.GenerateRequest(caption="x", image_count=3, decoder=options)
+    first = (await front.stub.Generate(request)).images[2]
+    again = pictures_in(await told(front, first.recipe))
+    assert [image.image.data for image in again] == [first.image.data]
+    assert again[0].recipe == first.recipe
+
+
+async def test_a_vary_recipe_makes_the_same_picture_once_the_source_is_put_back(front: Front) -> None:
+    source = picture()
+    first = (await front.stub.Vary(gateway_pb2.VaryRequest(image=source, image_count=2, eta=0.4))).images[1]
+    assert list(first.source_digests) == [hashlib.sha256(source.data).hexdigest()]
+    assert source.data not in first.recipe.SerializeToString()
+    first.recipe.vary.image.CopyFrom(source)
+    assert pictures_in(await told(front, first.recipe))[0].image.data == first.image.data
+
+
+async def test_vary_decodes_from_the_inversion_at_the_eta_asked_for(front: Front, peers: Peers) -> None:
+    await front.stub.Vary(gateway_pb2.VaryRequest(image=picture(), eta=0.0))
+    inverted, decoded = peers.decoder.asked[-2:]
+    assert isinstance(inverted, decoder_pb2.InvertRequest)
+    assert isinstance(decoded, decoder_pb2.DecodeRequest)
+    assert inverted.steps == decoded.sampling.steps == STEPS
+    assert inverted.embedding == decoded.embedding
+    assert decoded.HasField("start_noise")
+    assert not decoded.HasField("text")
+    assert (decoded.sampling.sampler, decoded.sampling.eta) == (sampling_pb2.SAMPLER_DDIM, 0)
+    assert decoded.sampling.guidance_scale == 1
+
+
+async def test_vary_from_random_noise_asks_for_no_inversion(front: Front, peers: Peers) -> None:
+    await front.stub.Vary(gateway_pb2.VaryRequest(image=picture(), start=gateway_pb2.START_RANDOM))
+    [decoded] = peers.decoder.asked
+    assert isinstance(decoded, decoder_pb2.DecodeRequest)
+    assert not decoded.HasField("start_noise")
+
+
+async def test_text_diff_rotates_the_pictures_gist_and_keeps_the_rest(front: Front, peers: Peers) -> None:
+    thetas = [0.0, 0.25, 0.5]
+    request = gateway_pb2.TextDiffRequest(image=picture(), before="a house", after="a modern house", thetas=thetas)
+    response = await front.stub.TextDiff(request)
+    embedded = await front.stub.Embed(
+        gateway_pb2.EmbedRequest(captions=["a photo of a house", "a photo of a modern house"], images=[picture()])
+    )
+    before, after, z = (values(e) for e in (*embedded.captions, *embedded.images))
+    decoded = [r for r in peers.decoder.asked if isinstance(r, decoder_pb2.DecodeRequest)]
+    assert len({r.seed for r in decoded}) == len({r.start_noise.data for r in decoded}) == 1
+    expected = [slerp(z, normalise(after - before), theta).astype("<f4").tobytes() for theta in thetas]
+    assert {r.embedding.values.data for r in decoded} == set(expected)
+    assert [image.recipe.text_diff.thetas[0] for image in response.images] == thetas
+    assert len({image.seed for image in response.images}) == 1
+
+
+async def test_text_diff_of_a_caption_with_itself_is_the_reconstruction(front: Front) -> None:
+    request = gateway_pb2.TextDiffRequest(image=picture(), before="a cat", after="a cat", thetas=[0.0, 0.9])
+    still, far = (await front.stub.TextDiff(request)).images
+    assert still.image.data == far.image.data
+
+
+async def test_embed_answers_in_order_and_nothing_for_nothing(front: Front) -> None:
+    pictures = [picture("red"), picture("blue")]
+    together = await front.stub.Embed(gateway_pb2.EmbedRequest(captions=["a", ""], images=pictures))
+    alone = await front.stub.Embed(gateway_pb2.EmbedRequest(images=pictures[1:]))
+    assert together.images[1] == alone.images[0]
+    assert len(together.captions) == 2
+    assert together.captions[0].clip_space == "clip"
+    assert not (await front.stub.Embed(gateway_pb2.EmbedRequest())).captions
+
+
+async def test_model_info_shows_the_stack_as_one_model(front: Front) -> None:
+    model = (await front.stub.GetModelInfo(gateway_pb2.GetModelInfoRequest())).model
+    assert (model.name, model.version, model.clip_space) == ("peers", "v1", "clip")
+    assert set(model.capabilities) == {"generate", "vary", "text_diff", "embed"}
+    assert [stage.stage for stage in model.stages] == [1, 2, 4, 5]
