@@ -1,0 +1,86 @@
+"""How large a run is: which pictures, which networks, how long each stage trains."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.pictures import HELD_OUT, Pair, pairs, split
+
+CPU_CONCEPTS = Path(__file__).with_name("concepts_cpu.txt")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One size of the recipe. Seconds bound each stage's training; widths are the networks' channel counts."""
+
+    name: str
+    concepts: tuple[str, ...] | None
+    styles: tuple[str, ...]
+    clip_width: int = 192
+    clip_layers: int = 4
+    embedding_dim: int = 256
+    vocabulary: int = 1024
+    context: int = 32
+    prior_layers: int = 4
+    decoder_channels: tuple[int, int, int] = (64, 128, 192)
+    upsampler_channels: tuple[int, int, int] = (32, 64, 96)
+    base_size: int = 16
+    clip_steps: int = 1500
+    prior_steps: int = 6000
+    decoder_steps: int = 6000
+    upsampler_steps: int = 2500
+    batch: int = 64
+
+    @property
+    def folder(self) -> Path:
+        """Where this run keeps its state."""
+        return Path("out/training") / self.name
+
+    def pairs(self) -> tuple[list[Pair], list[Pair]]:
+        """(taught, held out). The held-out keys are committed, so that every run leaves out the same pictures."""
+        concepts = None if self.concepts is None else set(self.concepts)
+        items = pairs(concepts, self.styles, Path("out/data") / f"{self.name}.npy")
+        known = json.loads(HELD_OUT.read_text()) if HELD_OUT.exists() else {}
+        keys = set(known.get(self.name) or split(items))
+        return [p for p in items if p.key not in keys], [p for p in items if p.key in keys]
+
+
+PRESETS = {
+    "cpu": Preset("cpu", tuple(CPU_CONCEPTS.read_text().splitlines()), ("flat", "noto", "3d")),
+    "full": Preset(
+        "full",
+        None,
+        ("flat", "noto", "3d", "twitter", "blob", "emojione", "firefox", "glossy", "black and white"),
+        clip_width=384,
+        clip_layers=8,
+        embedding_dim=512,
+        vocabulary=4096,
+        prior_layers=8,
+        decoder_channels=(96, 192, 288),
+        base_size=32,
+        clip_steps=20000,
+        prior_steps=60000,
+        decoder_steps=60000,
+        upsampler_steps=30000,
+        batch=256,
+    ),
+    "smoke": Preset(
+        "smoke",
+        ("red apple", "banana", "dog face", "red heart"),
+        ("flat", "noto"),
+        clip_width=64,
+        clip_layers=2,
+        embedding_dim=64,
+        vocabulary=320,
+        prior_layers=1,
+        decoder_channels=(32, 32, 64),
+        upsampler_channels=(32, 32, 32),
+        clip_steps=3,
+        prior_steps=3,
+        decoder_steps=3,
+        upsampler_steps=3,
+        batch=4,
+    ),
+}
