@@ -1,0 +1,236 @@
+"""All services of the stack as processes on this machine, for demonstrations, development and tests."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import grpc
+
+from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
+from unclip.errors import ConfigurationError, Unavailable
+
+MODEL_SERVICES: Mapping[str, str] = {"encoder": "encoder_svc", "prior": "prior_svc", "decoder": "decoder_svc"}
+POLL_S = 0.05
+LOG_LINES = 12  # of a failed service, told with the error
+
+
+def find_checkpoint() -> Path:
+    """The embedded checkpoint: $UNCLIP_CHECKPOINT, else ``checkpoints/emoji`` here or beside the package.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    if chosen := os.environ.get("UNCLIP_CHECKPOINT"):
+        return Path(chosen)
+    places = [folder / "checkpoints" / "emoji" for folder in (Path.cwd(), Path(__file__).resolve().parent.parent)]
+    for place in places:
+        if place.is_dir():
+            return place
+    raise ConfigurationError("no checkpoint found: name one with --checkpoint or UNCLIP_CHECKPOINT")
+
+
+def command(module: str) -> list[str]:
+    """The command line that starts a service, without its options."""
+    return [sys.executable, "-m", module]
+
+
+@dataclass(frozen=True)
+class ServiceProcess:
+    """One running service: its role, its process, and the files it writes."""
+
+    role: str
+    process: subprocess.Popen[bytes]
+    address_file: Path
+    log: Path
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self.process.pid
+
+    def address(self) -> str | None:
+        """``host:port`` once the service listens, None before."""
+        text = self.address_file.read_text() if self.address_file.exists() else ""
+        return text.strip() or None
+
+    def check(self) -> None:
+        """Raises Unavailable, with the last lines of the log, when the process has ended."""
+        status = self.process.poll()
+        if status is not None:
+            raise Unavailable(self.role, f"the {self.role} exited with status {status}{self.last_words()}")
+
+    def last_words(self) -> str:
+        """The last lines of the log, as the end of an error message."""
+        lines = self.log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+        return "".join(f"\n  {line}" for line in lines)
+
+
+class LocalStack:
+    """Encoder, prior, decoder with upsampler, and gateway: four processes, each on a port of its own.
+
+    Use it as a context manager. Should this process die without closing it, a fifth, ``unclip.minder``, ends them.
+
+    ``address`` is the gateway's ``host:port``, ``pids`` the process id of each role, ``log_dir`` the folder with
+    ``<role>.log``.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Path,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        threads: int | None = None,
+        log_dir: Path | None = None,
+        *,
+        patience: float = 300.0,
+        grace: float = 20.0,
+    ) -> None:
+        """``host``, ``port``: of the gateway, port 0 takes a free one; the others stay on free ports of 127.0.0.1.
+        ``threads``: of each model service, its own default when None. ``log_dir``: kept, a temporary folder when
+        None. ``patience``: seconds in which all must be ready. ``grace``: seconds a service may take to stop."""
+        self._checkpoint = checkpoint
+        self._host = host
+        self._port = port
+        self._threads = threads
+        self._patience = patience
+        self._grace = grace
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._services: list[ServiceProcess] = []
+        self._minder: subprocess.Popen[bytes] | None = None
+        self._chosen_log_dir = log_dir
+        self.log_dir = log_dir or Path(tempfile.gettempdir())
+        self.address = ""
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The process id of each running role."""
+        return {service.role: service.pid for service in self._services}
+
+    def start(self) -> None:
+        """Starts all services and waits until the gateway knows all stages.
+
+        Raises:
+            Unavailable: a service ended, or was not ready in time; the message ends with its last log lines.
+            ConfigurationError: the checkpoint is not a folder.
+        """
+        if not self._checkpoint.is_dir():
+            raise ConfigurationError(f"checkpoint {self._checkpoint} is not a folder")
+        deadline = time.monotonic() + self._patience
+        self._folder = tempfile.TemporaryDirectory(prefix="unclip-")
+        self.log_dir = self._chosen_log_dir or Path(self._folder.name)
+        self.log_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            self._minder = subprocess.Popen(
+                command("unclip.minder"),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                bufsize=0,
+            )
+            options = ["--checkpoint", str(self._checkpoint.resolve())]
+            if self._threads is not None:
+                options += ["--threads", str(self._threads)]
+            for role, module in MODEL_SERVICES.items():
+                self._launch(role, module, "127.0.0.1", 0, options)
+            stages = {service.role: self._wait(service, service.address, deadline) for service in self._services}
+            stages["upsampler"] = stages["decoder"]
+            targets = [word for role, address in stages.items() for word in (f"--{role}", address)]
+            gateway = self._launch("gateway", "gateway", self._host, self._port, targets)
+            self.address = self._wait(gateway, gateway.address, deadline)
+            with grpc.insecure_channel(self.address) as channel:
+                stub = gateway_pb2_grpc.GatewayServiceStub(channel)
+                self._wait(gateway, lambda: ready(stub), deadline)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stops all services, the gateway first: SIGTERM, and SIGKILL to what has not ended in time."""
+        services, self._services = self._services[::-1], []
+        for service in services:
+            service.process.terminate()
+        deadline = time.monotonic() + self._grace
+        for service in services:
+            try:
+                service.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                service.process.kill()
+                service.process.wait()
+        if self._minder is not None and self._minder.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._minder.stdin.write(b"done\n")
+            self._minder.stdin.close()
+            self._minder.wait()
+            self._minder = None
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+    def check(self) -> None:
+        """Raises Unavailable when any service has ended by itself."""
+        for service in self._services:
+            service.check()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _launch(self, role: str, module: str, host: str, port: int, options: Sequence[str]) -> ServiceProcess:
+        """Starts one service and has the minder know it."""
+        assert self._folder is not None
+        address_file = Path(self._folder.name) / f"{role}.address"
+        log = self.log_dir / f"{role}.log"
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                [
+                    *command(module),
+                    *("--host", host, "--port", str(port), "--address-file", str(address_file)),
+                    *options,
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for us; they are stopped in order
+            )
+        service = ServiceProcess(role, process, address_file, log)
+        self._services.append(service)
+        if self._minder is not None and self._minder.stdin is not None:
+            self._minder.stdin.write(f"{process.pid}\n".encode())
+        return service
+
+    def _wait(self, service: ServiceProcess, answer: Callable[[], str | None], deadline: float) -> str:
+        """What ``answer`` gives once it gives anything. Raises Unavailable as ``start`` does."""
+        while True:
+            self.check()
+            if found := answer():
+                return found
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    service.role, f"the {service.role} was not ready in {self._patience:g} s{service.last_words()}"
+                )
+            time.sleep(POLL_S)
+
+
+def ready(stub: gateway_pb2_grpc.GatewayServiceStub) -> str | None:
+    """Something true once the gateway has heard of every stage, None before."""
+    try:
+        stub.GetModelInfo(gateway_pb2.GetModelInfoRequest(), timeout=5, wait_for_ready=True)
+    except grpc.RpcError:
+        return None
+    return "ready"
