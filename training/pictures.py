@@ -51,11 +51,11 @@ class Pair:
 
 def with_article(label: str) -> str:
     """A label as it stands in a sentence: "an eagle", "a bear", "grapes"."""
-    if (
-        label.endswith("s")
-        and not label.endswith(("ss", "us", "bus", "glass"))
-        or label in {"bread", "popcorn", "sushi"}
-    ):
+    if (label.endswith("s") and not label.endswith(("ss", "us", "bus", "glass"))) or label in {
+        "bread",
+        "popcorn",
+        "sushi",
+    }:
         return label
     return f"an {label}" if label[0].lower() in "aeiou" and not label.startswith(("uni", "one", "eu")) else f"a {label}"
 

@@ -13,21 +13,22 @@ CPU_CONCEPTS = Path(__file__).with_name("concepts_cpu.txt")
 
 @dataclass(frozen=True)
 class Preset:
-    """One size of the recipe. Seconds bound each stage's training; widths are the networks' channel counts."""
+    """One size of the recipe: width is that of both CLIP encoders, of
+    their embeddings and of the text states alike, as in Karlo (768 there)."""
 
     name: str
     concepts: tuple[str, ...] | None
     styles: tuple[str, ...]
-    clip_width: int = 192
+    width: int = 192
     clip_layers: int = 4
-    embedding_dim: int = 256
     vocabulary: int = 1024
-    context: int = 32
+    context: int = 24
+    patch: int = 16
     prior_layers: int = 4
-    decoder_channels: tuple[int, int, int] = (64, 128, 192)
+    decoder_channels: tuple[int, int, int] = (64, 96, 128)
     upsampler_channels: tuple[int, int, int] = (32, 64, 96)
     base_size: int = 16
-    clip_steps: int = 1500
+    clip_steps: int = 2000
     prior_steps: int = 6000
     decoder_steps: int = 6000
     upsampler_steps: int = 2500
@@ -53,10 +54,10 @@ PRESETS = {
         "full",
         None,
         ("flat", "noto", "3d", "twitter", "blob", "emojione", "firefox", "glossy", "black and white"),
-        clip_width=384,
+        width=384,
         clip_layers=8,
-        embedding_dim=512,
         vocabulary=4096,
+        patch=8,
         prior_layers=8,
         decoder_channels=(96, 192, 288),
         base_size=32,
@@ -70,9 +71,8 @@ PRESETS = {
         "smoke",
         ("red apple", "banana", "dog face", "red heart"),
         ("flat", "noto"),
-        clip_width=64,
+        width=64,
         clip_layers=2,
-        embedding_dim=64,
         vocabulary=320,
         prior_layers=1,
         decoder_channels=(32, 32, 64),

@@ -1,0 +1,93 @@
+"""CLIP: a text and an image encoder trained to agree (Radford et al. 2021, arXiv 2103.00020, figure 3)."""
+
+from __future__ import annotations
+
+import math
+from random import Random
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import nn
+from torch.nn import functional
+from transformers import CLIPTokenizer
+
+from training import networks, tokenizer
+from training.loop import arguments, choose, device, fit
+from training.pictures import BACKGROUNDS, SIZE, WHITE, Pair, composite, varied_caption
+from training.presets import Preset
+
+MEAN = STD = (0.5, 0.5, 0.5)  # of the feature extractor: pixels in [-1, 1], as everywhere else
+
+
+class Clip(nn.Module):
+    """Both encoders and the learned temperature."""
+
+    def __init__(self, text: nn.Module, image: nn.Module) -> None:
+        super().__init__()
+        self.text, self.image = text, image
+        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+
+def learn_tokenizer(preset: Preset, pairs: list[Pair]) -> CLIPTokenizer:
+    """The preset's tokenizer, learned from one caption of each kind per pair."""
+    random = Random(0)
+    names = [name for name, _ in (WHITE, *BACKGROUNDS)]
+    captions = [varied_caption(pair, name, random) for pair in pairs for name in names]
+    return tokenizer.train(captions, preset.vocabulary, preset.context, preset.folder / "tokenizer")
+
+
+def tokens(words: CLIPTokenizer, captions: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    """(ids int64, mask int64), both ``[B, context]``."""
+    batch = words(
+        captions, padding="max_length", truncation=True, max_length=words.model_max_length, return_tensors="pt"
+    )
+    return batch.input_ids.to(device()), batch.attention_mask.to(device())
+
+
+def look(pair: Pair, random: Random, moved: bool = True) -> tuple[npt.NDArray[np.uint8], str]:
+    """One view of a pair: uint8 ``[64, 64, 3]`` and its caption. Two in three stand on white.
+
+    ``moved`` shifts and scales it a little, so that the encoder learns the object and not the pixels.
+    """
+    name, colour = WHITE if random.random() < 0.67 else random.choice(BACKGROUNDS)
+    rgba = pair.rgba
+    if moved:
+        side = random.randint(SIZE * 3 // 4, SIZE)
+        canvas = Image.new("RGBA", (SIZE, SIZE))
+        small = Image.fromarray(rgba).resize((side, side), Image.Resampling.BILINEAR)
+        canvas.paste(small, (random.randint(0, SIZE - side), random.randint(0, SIZE - side)))
+        rgba = np.asarray(canvas)
+    return composite(rgba, colour), varied_caption(pair, name, random)
+
+
+def pixels(pictures: list[npt.NDArray[np.uint8]]) -> torch.Tensor:
+    """uint8 pictures ``[H, W, 3]`` as float32 ``[B, 3, H, W]`` in [-1, 1]."""
+    return torch.from_numpy(np.stack(pictures)).to(device()).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def train(preset: Preset, minutes: float = float("inf")) -> tuple[Clip, CLIPTokenizer]:
+    """Trains both encoders, or loads them if they are trained."""
+    taught, _ = preset.pairs()
+    words = learn_tokenizer(preset, taught)
+    torch.manual_seed(0)
+    clip = Clip(networks.text_encoder(preset, words), networks.image_encoder(preset)).to(device())
+
+    def loss(generator: torch.Generator) -> torch.Tensor:
+        random = Random(int(choose(2**31, 1, generator)))
+        chosen = random.sample(taught, min(2 * preset.batch, len(taught)))
+        views = [look(pair, random) for pair in chosen]
+        ids, mask = tokens(words, [caption for _, caption in views])
+        text = functional.normalize(clip.text(input_ids=ids, attention_mask=mask).text_embeds)
+        image = functional.normalize(clip.image(pixel_values=pixels([picture for picture, _ in views])).image_embeds)
+        logits = clip.log_scale.exp().clamp(max=100) * text @ image.T
+        target = torch.arange(len(chosen), device=logits.device)
+        return (functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)) / 2
+
+    fit("clip", preset, clip, loss, preset.clip_steps, 1e-3, minutes)
+    return clip, words
+
+
+if __name__ == "__main__":
+    train(*arguments("Trains CLIP."))

@@ -1,0 +1,112 @@
+"""The networks of a preset, untrained, in the shapes that diffusers' unCLIP layout expects.
+
+Architectures follow Karlo's (kakaobrain, arXiv 2204.06125 reimplemented), scaled down.
+"""
+
+from __future__ import annotations
+
+from diffusers.models.transformers.prior_transformer import PriorTransformer
+from diffusers.models.unets.unet_2d import UNet2DModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.pipelines.deprecated.unclip.text_proj import UnCLIPTextProjModel
+from torch import nn
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+)
+
+from training.pictures import SIZE
+from training.presets import Preset
+
+HEAD = 32  # channels of an attention head, everywhere
+
+
+def text_encoder(preset: Preset, tokenizer: CLIPTokenizer) -> nn.Module:
+    """CLIP's text half. The end token's id must not be 2: transformers pools differently for that one."""
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=preset.width,
+        intermediate_size=4 * preset.width,
+        projection_dim=preset.width,
+        num_hidden_layers=preset.clip_layers,
+        num_attention_heads=preset.width // HEAD,
+        max_position_embeddings=preset.context,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return CLIPTextModelWithProjection(config)  # type: ignore[no-any-return]
+
+
+def image_encoder(preset: Preset) -> nn.Module:
+    """CLIP's image half."""
+    config = CLIPVisionConfig(
+        hidden_size=preset.width,
+        intermediate_size=4 * preset.width,
+        projection_dim=preset.width,
+        num_hidden_layers=preset.clip_layers,
+        num_attention_heads=preset.width // HEAD,
+        image_size=SIZE,
+        patch_size=preset.patch,
+    )
+    return CLIPVisionModelWithProjection(config)  # type: ignore[no-any-return]
+
+
+def prior(preset: Preset) -> nn.Module:
+    """The diffusion prior (section 2.2): text states, text embedding, time, noisy embedding and a query token."""
+    return PriorTransformer(  # type: ignore[no-any-return]
+        num_attention_heads=preset.width // HEAD,
+        attention_head_dim=HEAD,
+        num_layers=preset.prior_layers,
+        embedding_dim=preset.width,
+        num_embeddings=preset.context,
+        additional_embeddings=4,
+    )
+
+
+def text_projection(preset: Preset) -> nn.Module:
+    """Image and text embedding to time embedding and 4 extra context tokens (section 2.1)."""
+    return UnCLIPTextProjModel(  # type: ignore[no-any-return]
+        clip_embeddings_dim=preset.width,
+        time_embed_dim=4 * preset.decoder_channels[0],
+        cross_attention_dim=preset.decoder_channels[2],
+    )
+
+
+def decoder(preset: Preset) -> nn.Module:
+    """The base diffusion U-Net: predicts noise and, in its second half, where the variance lies."""
+    return UNet2DConditionModel(  # type: ignore[no-any-return]
+        sample_size=preset.base_size,
+        in_channels=3,
+        out_channels=6,
+        down_block_types=("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D", "SimpleCrossAttnDownBlock2D"),
+        mid_block_type="UNetMidBlock2DSimpleCrossAttn",
+        up_block_types=("SimpleCrossAttnUpBlock2D", "SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
+        block_out_channels=preset.decoder_channels,
+        layers_per_block=1,
+        cross_attention_dim=preset.decoder_channels[2],
+        attention_head_dim=HEAD,
+        resnet_time_scale_shift="scale_shift",
+        class_embed_type="identity",
+        only_cross_attention=False,
+        norm_num_groups=32,
+    )
+
+
+def upsampler(preset: Preset) -> nn.Module:
+    """The diffusion upsampler: sees x_t beside the upscaled base picture, no attention, no text."""
+    return UNet2DModel(  # type: ignore[no-any-return]
+        sample_size=SIZE,
+        in_channels=6,
+        out_channels=3,
+        down_block_types=("ResnetDownsampleBlock2D",) * 3,
+        up_block_types=("ResnetUpsampleBlock2D",) * 3,
+        block_out_channels=preset.upsampler_channels,
+        layers_per_block=1,
+        resnet_time_scale_shift="scale_shift",
+        add_attention=False,
+        norm_num_groups=32,
+    )

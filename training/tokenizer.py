@@ -1,0 +1,45 @@
+"""A CLIP tokenizer (byte-pair encoding over lower-cased words) learned from the captions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from transformers import CLIPTokenizer
+
+START, END, PAD = "<|startoftext|>", "<|endoftext|>", "!"
+
+
+def train(captions: Iterable[str], vocabulary: int, context: int, folder: Path) -> CLIPTokenizer:
+    """Learns a vocabulary of at most ``vocabulary`` tokens and saves a CLIPTokenizer into ``folder``.
+
+    Padding is "!", id 0, as in Karlo; the end token comes last, as in CLIP, whose pooling looks for it.
+    """
+    bpe = Tokenizer(models.BPE(unk_token=END, end_of_word_suffix="</w>"))
+    bpe.normalizer = normalizers.Lowercase()
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.WhitespaceSplit(),
+            pre_tokenizers.Punctuation(),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary - 2,
+        special_tokens=[PAD],
+        initial_alphabet=alphabet,
+        end_of_word_suffix="</w>",
+        show_progress=False,
+    )
+    bpe.train_from_iterator(captions, trainer)
+    learned = json.loads(bpe.to_str())["model"]
+    tokens = sorted(learned["vocab"], key=learned["vocab"].__getitem__)
+    tokens += [byte + "</w>" for byte in alphabet if byte + "</w>" not in learned["vocab"]]
+    vocab = {token: index for index, token in enumerate([*tokens, START, END])}
+    merges = [tuple(merge) for merge in learned["merges"]]
+    tokenizer = CLIPTokenizer(vocab=vocab, merges=merges, pad_token=PAD, model_max_length=context)
+    tokenizer.save_pretrained(folder)
+    return CLIPTokenizer.from_pretrained(folder)  # type: ignore[no-any-return]

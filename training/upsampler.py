@@ -1,0 +1,67 @@
+"""The diffusion upsampler: noise prediction beside a blurred low-resolution picture (section 2.1, appendix C)."""
+
+from __future__ import annotations
+
+from random import Random
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from training import networks
+from training.clip import look, pixels
+from training.loop import arguments, choose, device, fit, flips
+from training.pictures import SIZE
+from training.presets import Preset
+from unclip.diffusion.schedule import NoiseSchedule
+
+CROP = 32  # training sees crops: the network has no attention, so what it learns holds at any size
+
+
+def enlarge(base: torch.Tensor, side: int) -> torch.Tensor:
+    """``[B, 3, h, h]`` to ``[B, 3, side, side]``, as at inference: bicubic, antialiased."""
+    return functional.interpolate(base, size=(side, side), mode="bicubic", align_corners=False, antialias=True)
+
+
+def reduce(full: torch.Tensor, side: int) -> torch.Tensor:
+    """``[B, 3, H, H]`` to base size: bicubic, antialiased, in [-1, 1]."""
+    return functional.interpolate(full, size=(side, side), mode="bicubic", antialias=True).clamp(-1, 1)
+
+
+def train(preset: Preset, minutes: float = float("inf")) -> nn.Module:
+    """Trains the upsampler, or loads it if it is trained."""
+    taught, _ = preset.pairs()
+    torch.manual_seed(0)
+    network = networks.upsampler(preset).to(device())
+    schedule = torch.from_numpy(NoiseSchedule.squaredcos_cap_v2().alphas_cumprod).float().to(device())
+
+    def loss(generator: torch.Generator) -> torch.Tensor:
+        random = Random(int(choose(2**31, 1, generator)))
+        full = pixels([look(random.choice(taught), random, moved=False)[0] for _ in range(preset.batch // 2)])
+        count = len(full)
+        low = reduce(full, preset.base_size)
+        # The decoder's own pictures are softer and noisier than shrunken originals: blur half, disturb all.
+        blurred = functional.avg_pool2d(functional.pad(low, (1, 1, 1, 1), mode="replicate"), 3, 1)
+        share = (
+            torch.rand(count, 1, 1, 1, generator=generator) * flips(count, 0.5, generator)[:, None, None, None]
+        ).to(low)
+        low = torch.lerp(low, blurred, 0.5 * share)
+        low = low + 0.05 * torch.rand(count, 1, 1, 1, generator=generator).to(low) * torch.randn(
+            low.shape, generator=generator
+        ).to(low)
+        large = enlarge(low.clamp(-1, 1), SIZE)
+        top, left = (int(v) for v in choose((SIZE - CROP) // 8 + 1, 2, generator) * 8)
+        full, large = (x[..., top : top + CROP, left : left + CROP] for x in (full, large))
+        t = choose(len(schedule), count, generator).to(full.device)
+        noise = torch.randn(full.shape, generator=generator).to(full)
+        signal = schedule[t][:, None, None, None]
+        noisy = signal.sqrt() * full + (1 - signal).sqrt() * noise
+        predicted = network(torch.cat([noisy, large], dim=1), t).sample
+        return functional.mse_loss(predicted, noise)
+
+    fit("upsampler", preset, network, loss, preset.upsampler_steps, 1e-3, minutes)
+    return network
+
+
+if __name__ == "__main__":
+    train(*arguments("Trains the upsampler."))
