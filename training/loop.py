@@ -60,9 +60,13 @@ def fit(
         module.load_state_dict(state["module"])
         optimizer.load_state_dict(state["optimizer"])
         mean, step, spent, curve = state["mean"], state["step"], state["spent"], state["curve"]
+        if state["done"]:
+            module.load_state_dict(mean)
+            module.eval()
+            return
     started = saved = time.monotonic() - spent
 
-    def save() -> None:
+    def save(done: bool = False) -> None:
         torch.save(
             {
                 "module": module.state_dict(),
@@ -71,6 +75,7 @@ def fit(
                 "step": step,
                 "spent": time.monotonic() - started,
                 "curve": curve,
+                "done": done,
             },
             path.with_suffix(".tmp"),
         )
@@ -102,7 +107,7 @@ def fit(
         if time.monotonic() - saved > SAVE_EVERY:
             save()
             saved = time.monotonic()
-    save()
+    save(done=True)
     module.load_state_dict(mean)
     module.eval()
 

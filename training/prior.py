@@ -1,0 +1,57 @@
+"""The diffusion prior: predicts the clean image embedding, mean-squared error (section 2.2, eq. 2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import CLIPTokenizer
+
+from training import clip as clip_stage
+from training import networks
+from training.clip import Clip
+from training.embeddings import Encoded, encode_texts, encode_views
+from training.loop import arguments, choose, device, fit, flips
+from training.presets import Preset
+from unclip.diffusion.schedule import NoiseSchedule
+
+DROP = 0.1  # of the captions become the empty one, so that guidance has something to steer away from
+
+
+def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Encoded, minutes: float = float("inf")) -> nn.Module:
+    """Trains the prior, or loads it if it is trained. It works on embeddings of zero mean and unit deviation."""
+    torch.manual_seed(0)
+    network = networks.prior(preset).to(device())
+    with torch.no_grad():
+        network.clip_mean.copy_(data.image.mean(0, keepdim=True))
+        network.clip_std.copy_(data.image.std(0, keepdim=True).clamp(min=1e-3))
+    schedule = torch.from_numpy(NoiseSchedule.squaredcos_cap_v2().alphas_cumprod).float().to(device())
+    empty = encode_texts(clip, words, [""])
+    # Parameters only: the statistics above are set, not learned.
+    network.clip_mean.requires_grad_(False)
+    network.clip_std.requires_grad_(False)
+
+    def loss(generator: torch.Generator) -> torch.Tensor:
+        count = 2 * preset.batch
+        rows = choose(len(data.image), count, generator).to(data.image.device)
+        clean = (data.image[rows] - network.clip_mean) / network.clip_std
+        dropped = flips(count, DROP, generator).to(clean.device)
+        text = torch.where(dropped[:, None], empty[0], data.text[rows])
+        states = torch.where(dropped[:, None, None], empty[1], data.states[rows])
+        mask = torch.where(dropped[:, None], empty[2], data.mask[rows])
+        t = choose(len(schedule), count, generator).to(clean.device)
+        signal = schedule[t][:, None]
+        noisy = signal.sqrt() * clean + (1 - signal).sqrt() * torch.randn(clean.shape, generator=generator).to(clean)
+        predicted = network(
+            noisy, timestep=t, proj_embedding=text, encoder_hidden_states=states, attention_mask=mask
+        ).predicted_image_embedding
+        return functional.mse_loss(predicted, clean)
+
+    fit("prior", preset, network, loss, preset.prior_steps, 5e-4, minutes)
+    return network
+
+
+if __name__ == "__main__":
+    preset, minutes = arguments("Trains the prior.")
+    clip, words = clip_stage.train(preset)
+    train(preset, clip, words, encode_views(preset, clip, words, views=8), minutes)
