@@ -1,1 +1,50 @@
-"""unCLIP (DALL-E 2) as gRPC services: contracts, client, and what every service shares."""
+"""unCLIP (DALL-E 2) as gRPC services: contracts, client, and what every service shares.
+
+The client's names are found here too, and imported when first used: ``from unclip import Client, Sampling``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from unclip.client import (
+        AsyncClient,
+        Client,
+        Generate,
+        GeneratedImage,
+        Preview,
+        Progress,
+        Sampling,
+        TextDiff,
+        Vary,
+    )
+    from unclip.errors import UnclipError
+    from unclip.stack import LocalStack
+
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "Generate",
+    "GeneratedImage",
+    "LocalStack",
+    "Preview",
+    "Progress",
+    "Sampling",
+    "TextDiff",
+    "UnclipError",
+    "Vary",
+]
+
+_ELSEWHERE = {"LocalStack": "unclip.stack", "UnclipError": "unclip.errors"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_ELSEWHERE.get(name, "unclip.client")), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

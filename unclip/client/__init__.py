@@ -1,0 +1,45 @@
+"""Clients of the gateway: ``Client`` blocks, ``AsyncClient`` awaits; both speak the plain values exported here."""
+
+from unclip.client.aio import AsyncClient
+from unclip.client.blocking import Client
+from unclip.client.values import (
+    Embeddings,
+    Event,
+    FileFormat,
+    Generate,
+    GeneratedImage,
+    ImageFile,
+    ModelInfo,
+    Picture,
+    Preview,
+    Progress,
+    Request,
+    Sampling,
+    StageInfo,
+    StageName,
+    TextDiff,
+    Vary,
+)
+from unclip.wire.embeddings import Embedding
+
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "Embedding",
+    "Embeddings",
+    "Event",
+    "FileFormat",
+    "Generate",
+    "GeneratedImage",
+    "ImageFile",
+    "ModelInfo",
+    "Picture",
+    "Preview",
+    "Progress",
+    "Request",
+    "Sampling",
+    "StageInfo",
+    "StageName",
+    "TextDiff",
+    "Vary",
+]

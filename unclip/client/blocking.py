@@ -1,0 +1,160 @@
+"""The blocking client of the gateway."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Generator, Sequence
+from types import TracebackType
+from typing import Literal, Self, TypeVar
+
+import grpc
+
+from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
+from unclip.client.receiving import embeddings_of, event_of, generated_images, model_info_of
+from unclip.client.sending import embed_message, stream_message
+from unclip.client.values import (
+    DEFAULTS,
+    Embeddings,
+    Event,
+    FileFormat,
+    Generate,
+    GeneratedImage,
+    ModelInfo,
+    Picture,
+    Request,
+    Sampling,
+    TextDiff,
+    Vary,
+)
+from unclip.serving.channels import open_sync_channel
+from unclip.serving.error_table import from_rpc_error
+
+DEFAULT_TARGET = "127.0.0.1:50050"
+DEFAULT_TIMEOUT_S = 300.0  # the longest the gateway grants
+
+Metadata = Sequence[tuple[str, str]]
+Question = TypeVar("Question")
+Answer = TypeVar("Answer")
+
+
+def call_metadata(metadata: Metadata) -> tuple[tuple[str, str], ...]:
+    """``metadata`` with a request id, made up where it has none: the server's log knows the call by it."""
+    if any(key == "x-request-id" for key, _ in metadata):
+        return tuple(metadata)
+    return (*metadata, ("x-request-id", uuid.uuid4().hex))
+
+
+class Client:
+    """Calls a gateway and waits for its answers; one client may be shared by threads.
+
+    Every method raises an error of ``unclip.errors``: InvalidRequest lists each broken rule, Overloaded says when to
+    come back, Unavailable names the stage that is missing.
+    """
+
+    def __init__(
+        self,
+        target: str = DEFAULT_TARGET,
+        *,
+        timeout: float = DEFAULT_TIMEOUT_S,
+        metadata: Metadata = (),
+        channel: grpc.Channel | None = None,
+    ) -> None:
+        """``target``: ``host:port``. ``timeout``: seconds for each call. ``metadata``: sent with each call.
+        ``channel``: used, and left open, instead of one of the client's own to ``target``."""
+        self._channel: grpc.Channel = open_sync_channel(target) if channel is None else channel
+        self._owns_channel = channel is None
+        self._stub = gateway_pb2_grpc.GatewayServiceStub(self._channel)
+        self._timeout = timeout
+        self._metadata = tuple(metadata)
+
+    def generate(
+        self,
+        caption: str,
+        *,
+        seed: int | None = None,
+        image_count: int | None = None,
+        prior_candidates: int | None = None,
+        prior: Sampling = DEFAULTS,
+        decoder: Sampling = DEFAULTS,
+        upsampler: Sampling = DEFAULTS,
+        format: FileFormat = "png",
+    ) -> list[GeneratedImage]:
+        """Pictures of ``caption``; the options are those of ``Generate``."""
+        request = Generate(caption, seed, image_count, prior_candidates, prior, decoder, upsampler, format)
+        return generated_images(self._call(self._stub.Generate, stream_message(request).generate).images)
+
+    def vary(
+        self,
+        image: Picture,
+        *,
+        seed: int | None = None,
+        image_count: int | None = None,
+        eta: float | None = None,
+        start: Literal["inverted", "random"] = "inverted",
+        decoder: Sampling = DEFAULTS,
+        upsampler: Sampling = DEFAULTS,
+        format: FileFormat = "png",
+    ) -> list[GeneratedImage]:
+        """Variations of ``image``; the options are those of ``Vary``."""
+        request = Vary(image, seed, image_count, eta, start, decoder, upsampler, format)
+        return generated_images(self._call(self._stub.Vary, stream_message(request).vary).images)
+
+    def text_diff(
+        self,
+        image: Picture,
+        before: str,
+        after: str,
+        *,
+        thetas: Sequence[float] = (),
+        seed: int | None = None,
+        decoder: Sampling = DEFAULTS,
+        upsampler: Sampling = DEFAULTS,
+        format: FileFormat = "png",
+    ) -> list[GeneratedImage]:
+        """``image`` changed from ``before`` to ``after``, one picture per theta; the options are ``TextDiff``'s."""
+        request = TextDiff(image, before, after, thetas, seed, decoder, upsampler, format)
+        return generated_images(self._call(self._stub.TextDiff, stream_message(request).text_diff).images)
+
+    def embed(self, captions: Sequence[str] = (), images: Sequence[Picture] = ()) -> Embeddings:
+        """CLIP embeddings of at most 64 captions and 16 pictures."""
+        return embeddings_of(self._call(self._stub.Embed, embed_message(captions, images)))
+
+    def model_info(self) -> ModelInfo:
+        """What the stack has loaded and can do."""
+        return model_info_of(self._call(self._stub.GetModelInfo, gateway_pb2.GetModelInfoRequest()).model)
+
+    def stream(self, request: Request, *, preview_interval: int = 0) -> Generator[Event, None, None]:
+        """Runs ``request``, yielding progress, previews and each picture as it is finished.
+
+        Closing the generator early cancels the work. ``preview_interval``: decoder steps between previews, 0 for none.
+        """
+        message = stream_message(request, preview_interval)
+        call = self._stub.Stream(message, timeout=self._timeout, metadata=call_metadata(self._metadata))
+        try:
+            for answer in call:
+                if (event := event_of(answer)) is not None:
+                    yield event
+        except grpc.RpcError as error:
+            raise from_rpc_error(error, "gateway") from error
+        finally:
+            call.cancel()
+
+    def close(self) -> None:
+        """Closes the channel, if it is the client's own."""
+        if self._owns_channel:
+            self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _call(self, method: grpc.UnaryUnaryMultiCallable[Question, Answer], question: Question) -> Answer:
+        """The answer to ``question``. Raises UnclipError."""
+        try:
+            return method(question, timeout=self._timeout, metadata=call_metadata(self._metadata))
+        except grpc.RpcError as error:
+            raise from_rpc_error(error, "gateway") from error

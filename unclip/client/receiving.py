@@ -1,0 +1,158 @@
+"""From messages to the client's values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from unclip.api.gateway.v1 import gateway_pb2
+from unclip.api.type.v1 import image_pb2, model_info_pb2, sampling_pb2
+from unclip.client.sending import FORMATS, SAMPLERS
+from unclip.client.values import (
+    Embeddings,
+    Event,
+    FileFormat,
+    Generate,
+    GeneratedImage,
+    ImageFile,
+    ModelInfo,
+    Preview,
+    Progress,
+    Request,
+    Sampling,
+    StageInfo,
+    StageName,
+    TextDiff,
+    Vary,
+)
+from unclip.options import SamplerName
+from unclip.wire.embeddings import Embedding
+
+STAGES: dict[int, StageName] = {
+    sampling_pb2.STAGE_ENCODER: "encoder",
+    sampling_pb2.STAGE_PRIOR: "prior",
+    sampling_pb2.STAGE_INVERT: "invert",
+    sampling_pb2.STAGE_DECODER: "decoder",
+    sampling_pb2.STAGE_UPSAMPLER: "upsampler",
+}
+SAMPLER_NAMES: dict[int, SamplerName] = {number: name for name, number in SAMPLERS.items()}
+FORMAT_NAMES: dict[int, FileFormat] = {number: name for name, number in FORMATS.items()}
+
+
+def event_of(message: gateway_pb2.StreamResponse) -> Event | None:
+    """What ``message`` tells; None for an event, or a stage, younger than this client."""
+    match message.WhichOneof("event"):
+        case "progress" if message.progress.stage in STAGES:
+            progress = message.progress
+            return Progress(
+                STAGES[progress.stage], progress.step, progress.of, progress.image_index, progress.queue_position
+            )
+        case "preview":
+            file = image_file(message.preview.image)
+            return Preview(file.data, file.media_type, file.width, file.height, message.preview.image_index)
+        case "image":
+            return generated_image(message.image)
+    return None
+
+
+def generated_images(messages: Iterable[gateway_pb2.GeneratedImage]) -> list[GeneratedImage]:
+    """The pictures of a response."""
+    return [generated_image(message) for message in messages]
+
+
+def generated_image(message: gateway_pb2.GeneratedImage) -> GeneratedImage:
+    """One finished picture."""
+    file = image_file(message.image)
+    return GeneratedImage(
+        file.data,
+        file.media_type,
+        file.width,
+        file.height,
+        image_index=message.image_index,
+        seed=message.seed,
+        model_version=message.model_version,
+        recipe=recipe_of(message.recipe),
+        source_digests=tuple(message.source_digests),
+    )
+
+
+def image_file(message: image_pb2.Image) -> ImageFile:
+    """An encoded picture."""
+    return ImageFile(message.data, message.media_type, message.width, message.height)
+
+
+def recipe_of(message: gateway_pb2.StreamRequest) -> Request:
+    """The request in a recipe, its source picture left out."""
+    match message.WhichOneof("request"):
+        case "vary":
+            vary = message.vary
+            start: Literal["inverted", "random"] = "random" if vary.start == gateway_pb2.START_RANDOM else "inverted"
+            return Vary(
+                image=None,
+                seed=vary.seed if vary.HasField("seed") else None,
+                image_count=vary.image_count if vary.HasField("image_count") else None,
+                eta=vary.eta if vary.HasField("eta") else None,
+                start=start,
+                decoder=sampling_of(vary.decoder),
+                upsampler=sampling_of(vary.upsampler),
+                format=FORMAT_NAMES.get(vary.format, "png"),
+            )
+        case "text_diff":
+            diff = message.text_diff
+            return TextDiff(
+                image=None,
+                before=diff.before,
+                after=diff.after,
+                thetas=tuple(diff.thetas),
+                seed=diff.seed if diff.HasField("seed") else None,
+                decoder=sampling_of(diff.decoder),
+                upsampler=sampling_of(diff.upsampler),
+                format=FORMAT_NAMES.get(diff.format, "png"),
+            )
+    generate = message.generate
+    return Generate(
+        caption=generate.caption,
+        seed=generate.seed if generate.HasField("seed") else None,
+        image_count=generate.image_count if generate.HasField("image_count") else None,
+        prior_candidates=generate.prior_candidates if generate.HasField("prior_candidates") else None,
+        prior=sampling_of(generate.prior),
+        decoder=sampling_of(generate.decoder),
+        upsampler=sampling_of(generate.upsampler),
+        format=FORMAT_NAMES.get(generate.format, "png"),
+    )
+
+
+def sampling_of(options: sampling_pb2.SamplingOptions) -> Sampling:
+    """Sampling options, None where they are silent."""
+    return Sampling(
+        sampler=SAMPLER_NAMES.get(options.sampler),
+        steps=options.steps if options.HasField("steps") else None,
+        guidance_scale=options.guidance_scale if options.HasField("guidance_scale") else None,
+        eta=options.eta if options.HasField("eta") else None,
+    )
+
+
+def embeddings_of(message: gateway_pb2.EmbedResponse) -> Embeddings:
+    """The embeddings of a response."""
+    return Embeddings(
+        captions=tuple(Embedding.from_proto(embedding, "captions") for embedding in message.captions),
+        images=tuple(Embedding.from_proto(embedding, "images") for embedding in message.images),
+    )
+
+
+def model_info_of(message: model_info_pb2.ModelInfo) -> ModelInfo:
+    """What the stack has loaded."""
+    return ModelInfo(
+        name=message.name,
+        version=message.version,
+        license=message.license,
+        clip_space=message.clip_space,
+        device=message.device,
+        capabilities=tuple(message.capabilities),
+        stages=tuple(
+            StageInfo(STAGES[stage.stage], sampling_of(stage.defaults), stage.image_size, stage.parameters)
+            for stage in message.stages
+            if stage.stage in STAGES
+        ),
+        caption_template=message.caption_template,
+    )

@@ -1,0 +1,188 @@
+"""What the client takes and gives: plain values, no generated messages."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from PIL import Image
+
+from unclip.options import SamplerName
+from unclip.wire.embeddings import Embedding
+
+# A picture to send: a path, a file's bytes, or a Pillow image.
+Picture = str | os.PathLike[str] | bytes | Image.Image
+
+FileFormat = Literal["png", "jpeg", "webp"]
+StageName = Literal["encoder", "prior", "invert", "decoder", "upsampler"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How one stage samples; what is None takes the checkpoint's default.
+
+    sampler: rule of the walk. steps: network evaluations, 1 to 1000. guidance_scale: 0 to 30, 1 follows the
+    condition as learned. eta: 0 to 1, fresh noise per DDIM step.
+    """
+
+    sampler: SamplerName | None = None
+    steps: int | None = None
+    guidance_scale: float | None = None
+    eta: float | None = None
+
+
+DEFAULTS = Sampling()  # the checkpoint's own
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Pictures of ``caption``: image i of ``image_count`` (1 to 16, default 1) is made from ``seed`` + i.
+
+    prior_candidates: embeddings sampled per picture, of which the best is kept; 1 to 16, default 2.
+    """
+
+    caption: str
+    seed: int | None = None
+    image_count: int | None = None
+    prior_candidates: int | None = None
+    prior: Sampling = DEFAULTS
+    decoder: Sampling = DEFAULTS
+    upsampler: Sampling = DEFAULTS
+    format: FileFormat = "png"
+
+
+@dataclass(frozen=True)
+class Vary:
+    """Variations of ``image``, 1 to 16 of them.
+
+    eta: 0 reconstructs the picture, 1 (the default) varies most. start: "inverted" begins with the picture's own
+    noise, "random" with fresh noise. ``image`` is None in a recipe only: put the source back before sending it.
+    """
+
+    image: Picture | None
+    seed: int | None = None
+    image_count: int | None = None
+    eta: float | None = None
+    start: Literal["inverted", "random"] = "inverted"
+    decoder: Sampling = DEFAULTS
+    upsampler: Sampling = DEFAULTS
+    format: FileFormat = "png"
+
+
+@dataclass(frozen=True)
+class TextDiff:
+    """Frames of ``image`` on its way from the caption ``before`` (may be empty) to ``after``.
+
+    thetas: how far each frame goes, 0 to 1, at most 64; 0 reconstructs, empty means one frame at 0.5. ``image`` is
+    None in a recipe only: put the source back before sending it.
+    """
+
+    image: Picture | None
+    before: str
+    after: str
+    thetas: Sequence[float] = ()
+    seed: int | None = None
+    decoder: Sampling = DEFAULTS
+    upsampler: Sampling = DEFAULTS
+    format: FileFormat = "png"
+
+
+Request = Generate | Vary | TextDiff
+
+
+@dataclass(frozen=True)
+class Progress:
+    """``step`` of ``of`` steps of one stage are done for one image; ``queue_position`` jobs wait before it."""
+
+    stage: StageName
+    step: int
+    of: int
+    image_index: int
+    queue_position: int
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An encoded picture: the file's bytes, its IANA media type, and its size in pixels."""
+
+    data: bytes
+    media_type: str
+    width: int
+    height: int
+
+    def to_pil(self) -> Image.Image:
+        """The picture, loaded."""
+        with Image.open(io.BytesIO(self.data)) as picture:
+            picture.load()
+            return picture
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Writes the file as it came, or converted when the name's ending asks for another format."""
+        place = Path(path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        wanted = Image.registered_extensions().get(place.suffix.lower())
+        if wanted is None or Image.MIME.get(wanted) == self.media_type:
+            place.write_bytes(self.data)
+        else:
+            self.to_pil().save(place, wanted)
+        return place
+
+
+@dataclass(frozen=True)
+class Preview(ImageFile):
+    """A picture as predicted so far, at base size."""
+
+    image_index: int
+
+
+@dataclass(frozen=True)
+class GeneratedImage(ImageFile):
+    """A finished picture, with all that made it.
+
+    recipe: the request that makes it again, alone. source_digests: sha256 of each source picture's bytes, in hex.
+    """
+
+    image_index: int
+    seed: int
+    model_version: str
+    recipe: Request
+    source_digests: tuple[str, ...] = ()
+
+
+Event = Progress | Preview | GeneratedImage
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """CLIP embeddings, one per caption and one per picture, in the order asked."""
+
+    captions: tuple[Embedding, ...]
+    images: tuple[Embedding, ...]
+
+
+@dataclass(frozen=True)
+class StageInfo:
+    """One stage's defaults, the side in pixels of what it makes (0 for embeddings), and its parameter count."""
+
+    stage: StageName
+    defaults: Sampling
+    image_size: int
+    parameters: int
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What the stack has loaded. Equal versions make equal pictures."""
+
+    name: str
+    version: str
+    license: str
+    clip_space: str
+    device: str
+    capabilities: tuple[str, ...]
+    stages: tuple[StageInfo, ...]
+    caption_template: str
