@@ -1,0 +1,95 @@
+"""Pictures of pictures: contact sheets with captions, and trajectories as animated WebP."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+MARGIN = 12
+FONT_SIZE = 14
+MIN_CELL = 128  # narrower pictures are enlarged by whole factors, so that their captions have room
+PAPER, INK = (255, 255, 255), (32, 32, 32)
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+def contact_sheet(pictures: Sequence[Image.Image], captions: Sequence[str], columns: int | None = None) -> Image.Image:
+    """All ``pictures`` on one sheet, each above its caption, row by row.
+
+    columns: pictures in a row; about as many as rows when None.
+
+    Raises:
+        ValueError: there are no pictures, or not as many captions.
+    """
+    if not pictures or len(pictures) != len(captions):
+        raise ValueError(f"a sheet needs pictures with a caption each; got {len(pictures)} and {len(captions)}")
+    columns = min(columns or math.ceil(math.sqrt(len(pictures))), len(pictures))
+    factor = max(1, math.ceil(MIN_CELL / max(picture.width for picture in pictures)))
+    width = factor * max(picture.width for picture in pictures)
+    height = factor * max(picture.height for picture in pictures)
+    font: Font = ImageFont.load_default(FONT_SIZE)
+    texts = [wrap(caption, font, width) for caption in captions]
+    line_height = FONT_SIZE + 4
+    cell_height = height + MARGIN // 2 + line_height * max(len(lines) for lines in texts)
+    rows = math.ceil(len(pictures) / columns)
+    sheet = Image.new("RGB", (MARGIN + columns * (width + MARGIN), MARGIN + rows * (cell_height + MARGIN)), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for index, (picture, lines) in enumerate(zip(pictures, texts, strict=True)):
+        row, column = divmod(index, columns)
+        left, top = MARGIN + column * (width + MARGIN), MARGIN + row * (cell_height + MARGIN)
+        cell = on_paper(picture).resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+        sheet.paste(cell, (left + (width - cell.width) // 2, top + (height - cell.height) // 2))
+        for number, line in enumerate(lines):
+            place = (left + width / 2, top + height + MARGIN // 2 + number * line_height)
+            draw.text(place, line, fill=INK, font=font, anchor="ma")
+    return sheet
+
+
+def wrap(text: str, font: Font, width: int) -> list[str]:
+    """``text`` in lines of at most ``width`` pixels, broken between words, inside a word that is wider alone."""
+    lines: list[str] = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) <= width:
+            lines[-1] = longer
+            continue
+        if lines[-1]:
+            lines.append("")
+        for letter in word:
+            if lines[-1] and font.getlength(lines[-1] + letter) > width:
+                lines.append("")
+            lines[-1] += letter
+    return lines
+
+
+def on_paper(picture: Image.Image) -> Image.Image:
+    """``picture`` as RGB, what is transparent showing the sheet."""
+    if not picture.has_transparency_data:
+        return picture.convert("RGB")
+    layer = picture.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, (*PAPER, 255)), layer).convert("RGB")
+
+
+def animate(frames: Sequence[Image.Image], path: Path, seconds: float = 2.0) -> Path:
+    """Writes ``frames`` as a lossless animated WebP that takes ``seconds`` there, the same back, and begins again.
+
+    The first and the last frame stay twice as long, so that the eye finds both ends.
+
+    Raises:
+        ValueError: there are no frames, or they differ in size.
+    """
+    if not frames or len({frame.size for frame in frames}) != 1:
+        raise ValueError("an animation needs frames of one size")
+    there = [on_paper(frame) for frame in frames]
+    round_trip = there + there[-2:0:-1]
+    each = max(20, round(1000 * seconds / len(there)))
+    ends = {0, len(there) - 1}
+    durations = [each * (2 if index in ends else 1) for index in range(len(round_trip))]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    round_trip[0].save(
+        path, "WEBP", save_all=True, append_images=round_trip[1:], duration=durations, loop=0, lossless=True
+    )
+    return path
