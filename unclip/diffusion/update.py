@@ -1,0 +1,71 @@
+"""The one update all samplers share, over rows that stand at different steps of different tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from unclip.diffusion.noise import NoiseKey, Stream, gaussian
+from unclip.diffusion.samplers import SamplerTable
+
+
+def guided(conditional: torch.Tensor, unconditional: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """Classifier-free guidance (Ho & Salimans 2022, arXiv 2207.12598, eq. 6 with s = w + 1): ``u + s (c - u)``.
+
+    conditional, unconditional: ``[B, ...]``; scale: ``[B]``, 1 returns the conditional output.
+    """
+    return unconditional + _column(scale, conditional) * (conditional - unconditional)
+
+
+def advance(
+    x: torch.Tensor,
+    out: torch.Tensor,
+    before: torch.Tensor,
+    tables: Sequence[SamplerTable],
+    steps: Sequence[int],
+    noise_of: Sequence[tuple[int, Stream, int]],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """One step of every row.
+
+    Args:
+        x: float32 ``[B, ...]``, where the rows stand.
+        out: float32 ``[B, ...]``, what the network says of them after guidance; with learned variance the channels
+            are doubled, the second half telling where the log-variance lies, -1 at ``log_low`` and 1 at ``log_high``.
+        before: float32 ``[B, ...]``, the rows' previous predictions; anything finite on a first step.
+        tables, steps: each row's table and its step from 0.
+        noise_of: each row's (seed, stream, row of the request).
+
+    Returns:
+        (x after the step, the clamped prediction x0), both float32 ``[B, ...]``.
+    """
+    # Stacked on the host and sent once: ten small copies per step would cost more than the arithmetic.
+    names = ("from_x", "from_out", "keep", "predicted", "before", "noise", "log_low", "log_high")
+    host = np.array(
+        [[getattr(table, name)[step] for table, step in zip(tables, steps, strict=True)] for name in names]
+        + [[table.clip for table in tables]]
+    )
+    from_x, from_out, keep, predicted, history, sigma, low, high, clip = (
+        _column(value, x) for value in torch.from_numpy(host).to(x.device, torch.float32)
+    )
+    learned = [table.learned for table in tables]
+    if out.shape[1] == 2 * x.shape[1]:
+        out, raw = out.chunk(2, dim=1)
+        share = (raw + 1) / 2
+        deviation = torch.exp(0.5 * (share * high + (1 - share) * low))
+        sigma = torch.where(_column(torch.tensor(learned, device=x.device), x), sigma * deviation, sigma)
+    x0 = (from_x * x + from_out * out).clamp(-clip, clip)
+    after = keep * x + predicted * x0 + history * before
+    noisy = [i for i, (table, step) in enumerate(zip(tables, steps, strict=True)) if table.noise[step] != 0]
+    if noisy:
+        keys = [NoiseKey(*noise_of[i], step=steps[i] + 1) for i in noisy]
+        drawn = torch.zeros_like(x)
+        drawn[noisy] = gaussian(keys, x.shape[1:], x.device)
+        after = after + sigma * drawn
+    return after, x0
+
+
+def _column(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """``[B]`` in the shape that multiplies ``[B, ...]``."""
+    return values.reshape(-1, *[1] * (like.dim() - 1))
