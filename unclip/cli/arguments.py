@@ -1,0 +1,150 @@
+"""What can be said on the command line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unclip.cli import asking, demo, making, serve
+from unclip.client.blocking import DEFAULT_TARGET, DEFAULT_TIMEOUT_S
+from unclip.options import SAMPLERS
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of ``unclip``; what it gives has ``run``, the function to call with it."""
+    top = argparse.ArgumentParser(prog="unclip", description="Pictures from captions by unCLIP (DALL-E 2) over gRPC.")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    add_serve(commands)
+    add_demo(commands)
+    add_generate(commands)
+    add_vary(commands)
+    add_text_diff(commands)
+    add_embed(commands)
+    info = commands.add_parser("info", help="what the stack has loaded and can do")
+    add_connection(info)
+    info.set_defaults(run=asking.info)
+    return top
+
+
+def add_serve(commands: Commands) -> None:
+    """``unclip serve``."""
+    command = commands.add_parser("serve", help="run all services on this machine until interrupted")
+    add_stack(command)
+    command.add_argument("--host", default="127.0.0.1", help="where the gateway listens (%(default)s)")
+    command.add_argument("--port", type=int, default=50050, help="the gateway's port, 0 for a free one (%(default)s)")
+    command.add_argument("--log-dir", type=Path, help="folder for the services' logs, kept (default: a temporary one)")
+    command.set_defaults(run=serve.serve)
+
+
+def add_demo(commands: Commands) -> None:
+    """``unclip demo``."""
+    command = commands.add_parser("demo", help="start all services, make pictures, stop them")
+    add_stack(command)
+    command.add_argument(
+        "--out", type=Path, default=Path("out/demo"), help="folder for pictures and logs (%(default)s)"
+    )
+    command.add_argument("--steps", type=positive, help="decoder steps (default: the checkpoint's)")
+    command.set_defaults(run=demo.demo)
+
+
+def add_generate(commands: Commands) -> None:
+    """``unclip generate``."""
+    command = commands.add_parser("generate", help="make pictures from a caption")
+    command.add_argument("caption")
+    add_count(command)
+    command.add_argument("--candidates", type=int, help="prior samples per picture, the best is kept: 1 to 16 (2)")
+    for stage in ("prior", "decoder", "upsampler"):
+        add_sampling(command, stage)
+    add_making(command)
+    command.set_defaults(run=making.generate)
+
+
+def add_vary(commands: Commands) -> None:
+    """``unclip vary``."""
+    command = commands.add_parser("vary", help="make variations of a picture")
+    command.add_argument("image", type=Path)
+    add_count(command)
+    command.add_argument("--eta", type=float, help="0 reconstructs the picture, 1 varies most (1)")
+    command.add_argument("--start", choices=["inverted", "random"], default="inverted", help="noise to start from")
+    add_sampling(command, "decoder", eta=False)
+    add_sampling(command, "upsampler")
+    add_making(command)
+    command.set_defaults(run=making.vary)
+
+
+def add_text_diff(commands: Commands) -> None:
+    """``unclip text-diff``."""
+    command = commands.add_parser("text-diff", help="change a picture from one caption to another")
+    command.add_argument("image", type=Path)
+    command.add_argument("--before", default="", help='what it shows now, such as "a victorian house"; may be left out')
+    command.add_argument("--after", required=True, help='what it shall show, such as "a modern house"')
+    command.add_argument("--theta", type=float, default=0.5, help="how far to go, 0 to 1 (%(default)s)")
+    command.add_argument("--frames", type=positive, default=6, help="pictures on the way there (%(default)s)")
+    add_sampling(command, "decoder")
+    add_sampling(command, "upsampler")
+    add_making(command)
+    command.set_defaults(run=making.text_diff)
+
+
+def add_embed(commands: Commands) -> None:
+    """``unclip embed``."""
+    command = commands.add_parser("embed", help="CLIP embeddings of captions and pictures, and how alike they are")
+    command.add_argument("--caption", action="append", default=[], dest="captions", help="may be given many times")
+    command.add_argument("--image", action="append", default=[], dest="images", type=Path, help="likewise")
+    command.add_argument("--out", type=Path, help="also write the vectors, one row each, into this .npy file")
+    add_connection(command)
+    command.set_defaults(run=asking.embed)
+
+
+def add_connection(command: argparse.ArgumentParser) -> None:
+    """Where the gateway is, and how its answer is told."""
+    command.add_argument(
+        "--server",
+        default=os.environ.get("UNCLIP_SERVER", DEFAULT_TARGET),
+        help="host:port of the gateway; also UNCLIP_SERVER (%(default)s)",
+    )
+    command.add_argument("--timeout", type=float, default=DEFAULT_TIMEOUT_S, help="seconds to wait (%(default)g)")
+    command.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def add_stack(command: argparse.ArgumentParser) -> None:
+    """What the services on this machine are told."""
+    command.add_argument("--checkpoint", type=Path, help="folder (default: UNCLIP_CHECKPOINT, or checkpoints/emoji)")
+    command.add_argument("--threads", type=positive, help="CPU threads of each model service (default: its own)")
+
+
+def add_count(command: argparse.ArgumentParser) -> None:
+    """How many pictures."""
+    command.add_argument("--count", type=int, help="pictures to make, 1 to 16 (1)")
+
+
+def add_making(command: argparse.ArgumentParser) -> None:
+    """Seed, output and connection of whatever makes pictures."""
+    command.add_argument("--seed", type=int, help="makes the same pictures again (default: the gateway chooses)")
+    command.add_argument("--format", choices=["png", "jpeg", "webp"], default="png", help="(%(default)s)")
+    command.add_argument("--out", type=Path, default=Path("out"), help="folder for the pictures (%(default)s)")
+    add_connection(command)
+
+
+def add_sampling(command: argparse.ArgumentParser, stage: str, eta: bool = True) -> None:
+    """How ``stage`` samples; see ``unclip.cli.making.sampling``."""
+    group = command.add_argument_group(f"how the {stage} samples", "what is left out takes the checkpoint's default")
+    group.add_argument(f"--{stage}-sampler", choices=SAMPLERS)
+    group.add_argument(f"--{stage}-steps", type=int, metavar="N", help="1 to 1000")
+    if stage != "upsampler":
+        group.add_argument(f"--{stage}-guidance", type=float, metavar="SCALE", help="0 to 30")
+    if eta:
+        group.add_argument(f"--{stage}-eta", type=float, metavar="ETA", help="0 to 1, fresh noise per DDIM step")
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1; got {number}")
+    return number

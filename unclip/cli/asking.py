@@ -1,0 +1,53 @@
+"""``unclip embed`` and ``info``."""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+
+from unclip.cli import report
+from unclip.client import Client
+from unclip.errors import InvalidRequest
+
+
+def embed(options: argparse.Namespace) -> None:
+    """Embeddings, told as the cosine of each with each; the vectors themselves go into JSON or a file."""
+    if not options.captions and not options.images:
+        raise InvalidRequest.of("embed", "needs at least one --caption or --image")
+    with Client(options.server, timeout=options.timeout) as client:
+        answer = client.embed(options.captions, options.images)
+    names = [*options.captions, *(str(path) for path in options.images)]
+    embeddings = [*answer.captions, *answer.images]
+    vectors = np.stack([embedding.values for embedding in embeddings])
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        np.save(options.out, vectors)
+    units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    cosines = units @ units.T
+    if options.json:
+        rows = [{"name": name, "values": vector.tolist()} for name, vector in zip(names, vectors, strict=True)]
+        report.print_json(
+            {"clip_space": embeddings[0].clip_space, "embeddings": rows, "cosines": np.round(cosines, 6).tolist()}
+        )
+        return
+    width = max(len(name) for name in names)
+    for name, row in zip(names, cosines, strict=True):
+        print(f"{name:<{width}}", *(f"{cosine:6.3f}" for cosine in row))
+
+
+def info(options: argparse.Namespace) -> None:
+    """What the stack has loaded and can do."""
+    with Client(options.server, timeout=options.timeout) as client:
+        model = client.model_info()
+    if options.json:
+        report.print_json(report.plain(model))
+        return
+    print(f"{model.name}  {model.license}  on {model.device}")
+    print(f"version     {model.version}")
+    print(f"clip space  {model.clip_space}")
+    print(f"can         {', '.join(model.capabilities)}")
+    for stage in model.stages:
+        size = f"  {stage.image_size} px" if stage.image_size else ""
+        told = ", ".join(f"{name} {value}" for name, value in report.plain(stage.defaults).items())
+        print(f"{stage.stage:<11} {stage.parameters:,} parameters{size}  {told}".rstrip())

@@ -1,0 +1,106 @@
+"""``unclip demo``: the whole stack from start to stop, with pictures to show for it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import re
+import sys
+import time
+from pathlib import Path
+
+from PIL import Image
+from tqdm import tqdm
+
+from unclip.cli import report
+from unclip.cli.making import thetas_to
+from unclip.cli.serve import terminated_as_interrupted
+from unclip.client import AsyncClient, GeneratedImage, Sampling
+from unclip.pictures import animate, contact_sheet
+from unclip.stack import LocalStack, find_checkpoint
+
+CAPTIONS = (
+    "a flat emoji of a red apple",
+    "a flat emoji of a full moon",
+    "a flat emoji of a sunflower",
+    "a flat emoji of a birthday cake",
+    "a flat emoji of a red heart",
+    "a flat emoji of an umbrella",
+    "a noto emoji of a pizza",
+    "a noto emoji of a tropical fish",
+    "a noto emoji of a rainbow",
+    "a 3d emoji of a trophy",
+    "a 3d emoji of a robot",
+    "a 3d emoji of a red apple on a blue background",
+)
+BEFORE, AFTER = "a red apple", "a green apple"
+STYLE = "a flat emoji of "
+SEED = 1
+AT_ONCE = 4  # captions under way: enough to fill a batch, few enough for a small machine's queue
+VARIATIONS = 4
+FRAMES = 6
+
+
+def demo(options: argparse.Namespace) -> None:
+    """Starts the services, makes pictures of captions, variations and a text diff, and stops the services."""
+    options.out.mkdir(parents=True, exist_ok=True)
+    stack = LocalStack(options.checkpoint or find_checkpoint(), threads=options.threads, log_dir=options.out / "logs")
+    began = time.monotonic()
+    with terminated_as_interrupted():
+        print("starting the services …", file=sys.stderr)
+        with stack:
+            print(f"gateway on {stack.address} after {time.monotonic() - began:.1f} s; process ids:")
+            print("  " + "  ".join(f"{role} {pid}" for role, pid in stack.pids.items()), flush=True)
+            made = asyncio.run(show(stack.address, options.out, Sampling(steps=options.steps)))
+    for path in made:
+        print(path)
+    print(f"services stopped; {len(made)} files in {options.out.resolve()}, {time.monotonic() - began:.1f} s in all")
+
+
+async def show(address: str, out: Path, decoder: Sampling) -> list[Path]:
+    """Makes everything through the gateway at ``address``; the files written, sheets last."""
+    async with AsyncClient(address) as client:
+        model = await client.model_info()
+        pictures = await generate_all(client, decoder)
+        paths = report.save(pictures, out, [slug(caption) for caption in CAPTIONS])
+        files = [*paths, sheet(pictures, list(CAPTIONS), out / "contact-sheet.png", columns=4)]
+        source = paths[CAPTIONS.index(STYLE + BEFORE)]
+        if "vary" in model.capabilities:
+            varied = await client.vary(source, seed=SEED, image_count=VARIATIONS, decoder=decoder)
+            captions = ["the source", *(f"variation {picture.image_index + 1}" for picture in varied)]
+            files.append(sheet([pictures[0], *varied], captions, out / "variations.png", columns=VARIATIONS + 1))
+        if "text_diff" in model.capabilities:
+            thetas = thetas_to(0.5, FRAMES)
+            style = STYLE if model.caption_template == "{}" else ""  # else the template says it
+            frames = await client.text_diff(
+                source, style + BEFORE, style + AFTER, thetas=thetas, seed=SEED, decoder=decoder
+            )
+            files.append(sheet(frames, [f"θ = {theta:.1f}" for theta in thetas], out / "text-diff.png", FRAMES))
+            files.append(animate([frame.to_pil() for frame in frames], out / "text-diff.webp"))
+        return files
+
+
+async def generate_all(client: AsyncClient, decoder: Sampling) -> list[GeneratedImage]:
+    """One picture per caption, in the captions' order, some at a time."""
+    room = asyncio.Semaphore(AT_ONCE)
+    with tqdm(total=len(CAPTIONS), desc="pictures", file=sys.stderr, mininterval=1.0) as bar:
+
+        async def one(caption: str) -> GeneratedImage:
+            async with room:
+                [picture] = await client.generate(caption, seed=SEED, decoder=decoder)
+                bar.update()
+                return picture
+
+        return list(await asyncio.gather(*(one(caption) for caption in CAPTIONS)))
+
+
+def sheet(pictures: list[GeneratedImage], captions: list[str], path: Path, columns: int) -> Path:
+    """Writes a contact sheet of ``pictures``."""
+    opened: list[Image.Image] = [picture.to_pil() for picture in pictures]
+    contact_sheet(opened, captions, columns).save(path)
+    return path
+
+
+def slug(caption: str) -> str:
+    """``caption`` as a file name."""
+    return re.sub(r"[^a-z0-9]+", "-", caption.lower()).strip("-")

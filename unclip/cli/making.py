@@ -1,0 +1,101 @@
+"""``unclip generate``, ``vary`` and ``text-diff``: pictures into files."""
+
+from __future__ import annotations
+
+import argparse
+
+from unclip.cli import report
+from unclip.cli.progress import Bar
+from unclip.client import Client, Generate, GeneratedImage, Request, Sampling, TextDiff, Vary
+from unclip.pictures import animate, contact_sheet
+
+
+def generate(options: argparse.Namespace) -> None:
+    """Pictures of a caption."""
+    request = Generate(
+        caption=options.caption,
+        seed=options.seed,
+        image_count=options.count,
+        prior_candidates=options.candidates,
+        prior=sampling(options, "prior"),
+        decoder=sampling(options, "decoder"),
+        upsampler=sampling(options, "upsampler"),
+        format=options.format,
+    )
+    images = run(options, request, "generate")
+    tell(options, images, [f"generate-{image.seed}" for image in images])
+
+
+def vary(options: argparse.Namespace) -> None:
+    """Variations of a picture."""
+    request = Vary(
+        image=options.image,
+        seed=options.seed,
+        image_count=options.count,
+        eta=options.eta,
+        start=options.start,
+        decoder=sampling(options, "decoder"),
+        upsampler=sampling(options, "upsampler"),
+        format=options.format,
+    )
+    images = run(options, request, "vary")
+    tell(options, images, [f"vary-{options.image.stem}-{image.seed}" for image in images])
+
+
+def text_diff(options: argparse.Namespace) -> None:
+    """A picture on its way from one caption to another: frames, and all of them as an animation and on one sheet."""
+    thetas = thetas_to(options.theta, options.frames)
+    request = TextDiff(
+        image=options.image,
+        before=options.before,
+        after=options.after,
+        thetas=thetas,
+        seed=options.seed,
+        decoder=sampling(options, "decoder"),
+        upsampler=sampling(options, "upsampler"),
+        format=options.format,
+    )
+    images = run(options, request, "text-diff")
+    stem = f"text-diff-{options.image.stem}"
+    frames = [image.to_pil() for image in images]
+    film = animate(frames, options.out / f"{stem}-trajectory.webp")
+    sheet = options.out / f"{stem}-sheet.png"
+    contact_sheet(frames, [f"θ = {theta:.2f}" for theta in thetas], columns=min(len(frames), 8)).save(sheet)
+    names = [f"{stem}-{index:02}" for index in range(len(images))]
+    tell(options, images, names, animation=str(film), contact_sheet=str(sheet))
+
+
+def sampling(options: argparse.Namespace, stage: str) -> Sampling:
+    """What ``options`` say of ``stage``."""
+    told = vars(options)
+    return Sampling(
+        sampler=told.get(f"{stage}_sampler"),
+        steps=told.get(f"{stage}_steps"),
+        guidance_scale=told.get(f"{stage}_guidance"),
+        eta=told.get(f"{stage}_eta"),
+    )
+
+
+def thetas_to(theta: float, frames: int) -> tuple[float, ...]:
+    """``frames`` even steps from 0 to ``theta``; a single one is ``theta`` itself."""
+    return (theta,) if frames == 1 else tuple(theta * index / (frames - 1) for index in range(frames))
+
+
+def run(options: argparse.Namespace, request: Request, label: str) -> list[GeneratedImage]:
+    """The pictures of ``request``, with a progress bar. The folder for them is made first, so as not to fail last."""
+    with Client(options.server, timeout=options.timeout) as client:
+        options.out.mkdir(parents=True, exist_ok=True)
+        with Bar(request, label) as bar:
+            return bar.watch(client.stream(request))
+
+
+def tell(options: argparse.Namespace, images: list[GeneratedImage], names: list[str], **more: str) -> None:
+    """Writes ``images`` and says where; ``more`` files are already written."""
+    paths = report.save(images, options.out, names)
+    if options.json:
+        report.print_json({"images": [report.picture(*pair) for pair in zip(images, paths, strict=True)], **more})
+        return
+    for image, path in zip(images, paths, strict=True):
+        print(f"{path}  seed {image.seed}")
+    for kind, path_text in more.items():
+        print(f"{path_text}  {kind.replace('_', ' ')}")

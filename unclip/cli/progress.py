@@ -1,0 +1,71 @@
+"""How far a request has come, as one bar."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Self
+
+from tqdm import tqdm
+
+from unclip.client import Event, Generate, GeneratedImage, Progress, Request, StageName, TextDiff
+
+# Rough shares of the time: what a picture's own stages take, and what is done once for all pictures of a request.
+OWN: dict[StageName, float] = {"prior": 15, "decoder": 45, "upsampler": 40}
+SHARED: dict[StageName, float] = {"encoder": 1, "invert": 20}
+
+
+class Bar:
+    """Shows the events of one request. Without a terminal on standard error it shows nothing."""
+
+    def __init__(self, request: Request, label: str) -> None:
+        self._own = {stage: share for stage, share in OWN.items() if stage != "prior" or isinstance(request, Generate)}
+        self._done: dict[tuple[StageName, int], float] = {}
+        shared = sum(share for stage, share in SHARED.items() if stage != "invert" or not isinstance(request, Generate))
+        self._bar = tqdm(
+            total=shared + sum(self._own.values()) * pictures_of(request),
+            desc=label,
+            disable=None,
+            file=sys.stderr,
+            bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed} {postfix}",
+        )
+
+    def watch(self, events: Iterable[Event]) -> list[GeneratedImage]:
+        """Reads ``events`` to their end; the pictures among them, in order of image_index."""
+        pictures = []
+        for event in events:
+            self.show(event)
+            if isinstance(event, GeneratedImage):
+                pictures.append(event)
+        return sorted(pictures, key=lambda picture: picture.image_index)
+
+    def show(self, event: Event) -> None:
+        """Moves the bar to where ``event`` says the work is."""
+        if isinstance(event, Progress):
+            where = f"queue {event.queue_position}" if event.queue_position else f"{event.step}/{event.of}"
+            self._bar.set_postfix_str(f"{event.stage} {where}", refresh=False)
+            self._reach(event.stage, event.image_index, event.step / max(event.of, 1))
+        elif isinstance(event, GeneratedImage):  # its last progress may have been dropped
+            for stage in self._own:
+                self._reach(stage, event.image_index, 1.0)
+
+    def _reach(self, stage: StageName, image_index: int, fraction: float) -> None:
+        """``stage`` has done ``fraction`` of its work on one picture; the bar never goes back."""
+        before = self._done.get((stage, image_index), 0.0)
+        if fraction > before:
+            self._done[stage, image_index] = fraction
+            self._bar.update((fraction - before) * (self._own.get(stage) or SHARED.get(stage, 0.0)))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+
+
+def pictures_of(request: Request) -> int:
+    """How many pictures ``request`` asks for."""
+    return (len(request.thetas) or 1) if isinstance(request, TextDiff) else (request.image_count or 1)

@@ -1,0 +1,54 @@
+"""Results as JSON and as files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from unclip.client import GeneratedImage, Request
+
+KINDS = {"Generate": "generate", "Vary": "vary", "TextDiff": "text_diff"}
+ENDINGS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
+
+
+def print_json(result: object) -> None:
+    """Prints ``result`` for a program to read."""
+    print(json.dumps(result, indent=2, ensure_ascii=False))
+
+
+def plain(value: object) -> Any:
+    """A value of the client as JSON knows it; what is None is left out."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {name: plain(item) for name, item in fields.items() if item is not None}
+    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def recipe(request: Request) -> dict[str, Any]:
+    """A recipe as JSON, in the shape of the contracts' StreamRequest."""
+    return {KINDS[type(request).__name__]: {name: item for name, item in plain(request).items() if item != {}}}
+
+
+def picture(image: GeneratedImage, path: Path) -> dict[str, Any]:
+    """One picture, written to ``path``, as JSON."""
+    return {
+        "path": str(path),
+        "image_index": image.image_index,
+        "seed": image.seed,
+        "width": image.width,
+        "height": image.height,
+        "model_version": image.model_version,
+        "source_digests": list(image.source_digests),
+        "recipe": recipe(image.recipe),
+    }
+
+
+def save(images: Sequence[GeneratedImage], folder: Path, names: Sequence[str]) -> list[Path]:
+    """Writes each picture into ``folder`` under its name, with the ending of its format."""
+    return [
+        image.save(folder / f"{name}.{ENDINGS.get(image.media_type, 'img')}")
+        for image, name in zip(images, names, strict=True)
+    ]

@@ -1,0 +1,48 @@
+"""``unclip serve``: all services on this machine until interrupted."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from types import FrameType
+
+from unclip.stack import LocalStack, find_checkpoint
+
+CHECK_S = 0.5
+
+
+@contextlib.contextmanager
+def terminated_as_interrupted() -> Iterator[None]:
+    """Has SIGTERM and SIGHUP raise KeyboardInterrupt, as SIGINT does, so that what was started is stopped."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def serve(options: argparse.Namespace) -> None:
+    """Starts the services, says where they are, and stops them when interrupted or when one of them ends."""
+    stack = LocalStack(
+        options.checkpoint or find_checkpoint(), options.host, options.port, options.threads, options.log_dir
+    )
+    with terminated_as_interrupted():
+        print("starting the services …", file=sys.stderr)
+        with stack:
+            print(f"gateway on {stack.address}")
+            print("  ".join(f"{role} {pid}" for role, pid in stack.pids.items()))
+            print(f"logs in {stack.log_dir}", flush=True)
+            with contextlib.suppress(KeyboardInterrupt):
+                while True:
+                    stack.check()
+                    time.sleep(CHECK_S)
+            print("stopping", file=sys.stderr)
