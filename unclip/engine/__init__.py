@@ -1,0 +1,1 @@
+"""Step batching: jobs at different steps, with different settings, share each pass through a network."""

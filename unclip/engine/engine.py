@@ -1,0 +1,246 @@
+"""The step-batching engine: one per device, one worker thread, bounded admission, jobs join and leave at every tick."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
+
+import torch
+
+from unclip.engine.job import Job, Program
+from unclip.errors import Cancelled, DeadlineExceeded, OutOfDeviceMemory, Overloaded, Unavailable, UnclipError
+
+log = logging.getLogger(__name__)
+AnyJob = Job[Any]
+
+
+class Reservation:
+    """Room for some jobs, held before the request's costly parts are read. Use as a context manager."""
+
+    def __init__(self, engine: Engine, rows: int) -> None:
+        self._engine, self._rows = engine, rows
+
+    def submit(self, job: AnyJob) -> None:
+        """Queues one of the reserved jobs.
+
+        Raises:
+            ValueError: more jobs than were reserved.
+            Unavailable: the engine is closed.
+        """
+        if self._rows < 1:
+            raise ValueError("reservation is used up")
+        self._rows -= 1
+        self._engine._enqueue(job)
+
+    def __enter__(self) -> Reservation:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._engine._release(self._rows)
+        self._rows = 0
+
+
+class Engine:
+    """Runs jobs of several programs on one device.
+
+    Args:
+        programs: program of each lane's first element; a lane is a tuple that starts with its program's name.
+        capacity: jobs that may be under way at once; their state lies on the device.
+        max_batch: rows of one tick.
+        queue_limit: jobs that may wait.
+        stage: names the engine in errors.
+    """
+
+    def __init__(
+        self,
+        programs: Mapping[str, Program[Any]],
+        *,
+        capacity: int = 16,
+        max_batch: int = 8,
+        queue_limit: int = 64,
+        stage: str = "engine",
+        on_failure: Callable[[BaseException], None] | None = None,
+    ) -> None:
+        self._programs = programs
+        self._capacity, self._max_batch, self._queue_limit = capacity, max_batch, queue_limit
+        self._stage = stage
+        self._on_failure = on_failure
+        self._queue: deque[AnyJob] = deque()
+        self._active: list[AnyJob] = []
+        self._reserved = 0
+        self._ticks = 0
+        self._row_seconds = 0.05  # moving average of a tick's time per row
+        self._closed: str | None = None
+        self._changed = threading.Condition()
+        self.batch_sizes: deque[int] = deque(maxlen=1024)  # of recent ticks, for metrics and tests
+        self._thread = threading.Thread(target=self._run, name=f"{stage}-engine", daemon=True)
+        self._thread.start()
+
+    def reserve(self, rows: int = 1) -> Reservation:
+        """Holds room for ``rows`` jobs.
+
+        Raises:
+            Overloaded: running, waiting and reserved jobs would exceed capacity + queue limit.
+            Unavailable: the engine is closed.
+        """
+        with self._changed:
+            if self._closed is not None:
+                raise Unavailable(self._stage, self._closed)
+            limit = self._capacity + self._queue_limit
+            taken = len(self._active) + len(self._queue) + self._reserved
+            if taken + rows > limit:
+                raise Overloaded(
+                    f"{self._stage}: {taken} jobs are running or waiting, limit {limit}", self._wait_estimate()
+                )
+            self._reserved += rows
+        return Reservation(self, rows)
+
+    def load(self) -> tuple[int, int]:
+        """(jobs running, jobs waiting)."""
+        with self._changed:
+            return len(self._active), len(self._queue)
+
+    def close(self, reason: str = "shutting down") -> None:
+        """Ends every job with Unavailable and stops the thread. Call from another thread than the engine's."""
+        with self._changed:
+            self._closed = self._closed or reason
+            self._changed.notify_all()
+        self._thread.join(timeout=30)
+
+    def _wait_estimate(self) -> float:
+        """Seconds until a new job could start: all steps still to do, at the measured pace."""
+        steps = sum(job.length - job.position for job in (*self._active, *self._queue))
+        return max(0.1, steps * self._row_seconds)
+
+    def _enqueue(self, job: AnyJob) -> None:
+        with self._changed:
+            self._reserved -= 1
+            if self._closed is not None:
+                raise Unavailable(self._stage, self._closed)
+            self._queue.append(job)
+            self._changed.notify_all()
+
+    def _release(self, rows: int) -> None:
+        with self._changed:
+            self._reserved -= rows
+
+    # From here on: the engine's own thread.
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while self._closed is None and not self._active and not self._queue:
+                    self._changed.wait()
+                if self._closed is not None:
+                    for job in (*self._active, *self._queue):
+                        self._end(job, Unavailable(self._stage, self._closed))
+                    self._active.clear()
+                    self._queue.clear()
+                    return
+                self._drop_and_admit()
+                batch = self._next_batch()
+            if batch:
+                self._tick(batch)
+
+    def _drop_and_admit(self) -> None:
+        for jobs in (self._active, self._queue):
+            for job in [job for job in jobs if job.cancelled or job.expired]:
+                jobs.remove(job)
+                self._end(
+                    job,
+                    Cancelled(f"{self._stage}: cancelled")
+                    if job.cancelled
+                    else DeadlineExceeded(f"{self._stage}: deadline passed after {job.position} of {job.length} steps"),
+                )
+        while self._queue and len(self._active) < self._capacity:
+            job = self._queue.popleft()
+            job.queue_position = 0
+            job.served = self._ticks
+            self._active.append(job)
+        for place, job in enumerate(self._queue, start=1):
+            if job.queue_position != place:
+                job.queue_position = place
+                self._notify(job)
+
+    def _next_batch(self) -> list[AnyJob]:
+        """Up to max_batch jobs of the lane whose turn it is, the least recently served first."""
+        if not self._active:
+            return []
+        order = sorted(self._active, key=lambda job: job.served)
+        lane: Hashable = order[0].lane
+        return [job for job in order if job.lane == lane][: self._max_batch]
+
+    def _tick(self, batch: list[AnyJob]) -> None:
+        lane = batch[0].lane
+        assert isinstance(lane, tuple)
+        program = self._programs[lane[0]]
+        started = time.monotonic()
+        self._ticks += 1
+        try:
+            with torch.inference_mode():
+                program.tick(batch)
+        except Exception as error:
+            if _poisoned(error):
+                self._fail(error)
+            elif len(batch) == 1:
+                self._active.remove(batch[0])
+                self._end(batch[0], _explain(error))
+            else:
+                # Somebody's row is at fault, and only that one may suffer: take them one by one.
+                for job in batch:
+                    self._tick([job])
+            return
+        seconds = time.monotonic() - started
+        self._row_seconds += 0.1 * (seconds / len(batch) - self._row_seconds)
+        self.batch_sizes.append(len(batch))
+        for job in batch:
+            job.position += 1
+            job.served = self._ticks
+            self._notify(job)
+            if job.position == job.length:
+                with self._changed:
+                    self._active.remove(job)
+                self._end(job, None)
+
+    def _end(self, job: AnyJob, error: BaseException | None) -> None:
+        if not job.future.set_running_or_notify_cancel():
+            return
+        if error is not None:
+            job.future.set_exception(error)
+            return
+        try:
+            job.future.set_result(job.result())
+        except Exception as failure:
+            job.future.set_exception(failure)
+
+    def _notify(self, job: AnyJob) -> None:
+        if job.notify is not None:
+            try:
+                job.notify(job)
+            except Exception:
+                log.exception("a listener failed; its job goes on")
+
+    def _fail(self, error: BaseException) -> None:
+        """The device is beyond help: nothing after this can be trusted, the process has to be replaced."""
+        log.critical("device failed", exc_info=error)
+        with self._changed:
+            self._closed = "the device failed"
+        if self._on_failure is not None:
+            self._on_failure(error)
+
+
+def _poisoned(error: BaseException) -> bool:
+    kind = getattr(torch, "AcceleratorError", None)
+    return (kind is not None and isinstance(error, kind)) or "CUDA error" in str(error)
+
+
+def _explain(error: Exception) -> BaseException:
+    if isinstance(error, torch.OutOfMemoryError):
+        return OutOfDeviceMemory("the device has not enough free memory for this request")
+    if not isinstance(error, UnclipError):
+        log.error("a job failed", exc_info=error)
+    return error

@@ -1,0 +1,63 @@
+"""What the engine moves: a job takes a known number of steps, one per tick, together with others of its lane."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future
+from typing import Generic, Protocol, TypeVar
+
+Result = TypeVar("Result")
+
+
+class Job(Generic[Result]):
+    """One row's work. Subclasses say which lane it is in and what its result is; a `Program` moves it.
+
+    length: ticks from start to end. position: ticks done, kept by the engine. deadline: `time.monotonic` seconds.
+    future: the result, or the error that ended the job. notify: called on the engine's thread after each tick and
+    when the job's place in the queue changes; must not block.
+    """
+
+    def __init__(
+        self, length: int, deadline: float = float("inf"), notify: Callable[[Job[Result]], None] | None = None
+    ) -> None:
+        self.length = length
+        self.position = 0
+        self.queue_position = 0
+        self.deadline = deadline
+        self.future: Future[Result] = Future()
+        self.notify = notify
+        self.cancelled = False
+        self.served = 0  # number of the tick that last moved it; the least recently served goes first
+
+    @property
+    def lane(self) -> Hashable:
+        """Jobs of equal lanes can share a tick: same program, same shapes."""
+        raise NotImplementedError
+
+    def result(self) -> Result:
+        """The result, once position is length."""
+        raise NotImplementedError
+
+    def cancel(self) -> None:
+        """Asks the engine to drop the job before its next step. Any thread may call it."""
+        self.cancelled = True
+
+    @property
+    def expired(self) -> bool:
+        """Whether the deadline has passed."""
+        return time.monotonic() > self.deadline
+
+
+J_contra = TypeVar("J_contra", contravariant=True)
+
+
+class Program(Protocol[J_contra]):
+    """Moves jobs of one lane by one step.
+
+    All or nothing: a tick that raises has changed no job, so the engine can retry the jobs one by one.
+    """
+
+    def tick(self, jobs: Sequence[J_contra]) -> None:
+        """Moves every job by one step; the engine counts positions afterwards."""
+        ...

@@ -1,0 +1,158 @@
+"""A sample's walk down its sampler table, and the program that moves many walks through one network at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
+
+import torch
+
+from unclip.diffusion.noise import START, NoiseKey, Stream, gaussian
+from unclip.diffusion.samplers import SamplerTable
+from unclip.diffusion.update import advance, guided
+from unclip.engine.job import Job
+
+Tensors = Mapping[str, torch.Tensor]
+Network = Callable[[Tensors], torch.Tensor]
+"""From named tensors, batch first ("sample", "timestep" int64 ``[B]``, and conditions), to the network's output."""
+
+
+class Walk(Job[torch.Tensor]):
+    """One sample on its way from noise to x_0, or back.
+
+    Args:
+        lane: see `Job.lane`; walks of one lane have equal shapes and the same condition names.
+        table: the sampler.
+        start: float32 ``[...]`` to walk from; None draws it from the seed.
+        shape: of the sample, without batch.
+        conditions, unconditional: the network's further inputs for this row, without batch; the second set is
+            needed where guidance_scale is not 1.
+        seed, stream, row: what the noise depends on.
+        last_lane: lane of the last step, where another network takes it.
+        finish: applied to the last x for the result.
+    """
+
+    def __init__(
+        self,
+        lane: tuple[Hashable, ...],
+        table: SamplerTable,
+        shape: Sequence[int],
+        device: torch.device,
+        conditions: Tensors,
+        *,
+        unconditional: Tensors | None = None,
+        guidance_scale: float = 1.0,
+        start: torch.Tensor | None = None,
+        seed: int = 0,
+        stream: Stream = Stream.DECODER,
+        row: int = 0,
+        last_lane: tuple[Hashable, ...] | None = None,
+        finish: Callable[[torch.Tensor], torch.Tensor] = lambda x: x,
+        deadline: float = float("inf"),
+        notify: Callable[[Job[torch.Tensor]], None] | None = None,
+    ) -> None:
+        super().__init__(len(table), deadline, notify)
+        if guidance_scale != 1.0 and unconditional is None:
+            raise ValueError("guidance needs unconditional inputs")
+        self._lane, self._last_lane = lane, last_lane
+        self.table = table
+        self.conditions, self.unconditional = conditions, unconditional
+        self.guidance_scale = guidance_scale
+        self.noise_of = (seed, stream, row)
+        if start is None:
+            start = gaussian([NoiseKey(seed, stream, row, START)], shape, device)[0]
+        self.x = start.to(device, torch.float32)
+        self.predicted = torch.zeros_like(self.x)  # the last clamped x0: what a preview shows
+        self._finish = finish
+
+    @property
+    def lane(self) -> Hashable:
+        """The lane of the step to come."""
+        last = self._last_lane is not None and self.position == self.length - 1
+        return self._last_lane if last else self._lane
+
+    def result(self) -> torch.Tensor:
+        """The finished sample, without batch."""
+        return self._finish(self.x)
+
+
+class WalkProgram:
+    """Moves walks of one lane by one step with one pass through a network. Rows without guidance run once."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+
+    @torch.inference_mode()
+    def tick(self, walks: Sequence[Walk]) -> None:
+        """One step of every walk."""
+        steered = [i for i, walk in enumerate(walks) if walk.guidance_scale != 1.0]
+        rows = [walk.conditions for walk in walks]
+        rows += [walks[i].unconditional or {} for i in steered]
+        x = torch.stack([walk.x for walk in walks])
+        steps = [walk.position for walk in walks]
+        timesteps = torch.tensor([int(walk.table.timesteps[s]) for walk, s in zip(walks, steps, strict=True)])
+        inputs = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+        inputs["sample"] = torch.cat([x, x[steered]])
+        inputs["timestep"] = torch.cat([timesteps, timesteps[steered]]).to(x.device)
+        out = self._network(inputs)
+        conditional, unconditional = out[: len(walks)].clone(), out[len(walks) :]
+        if steered:
+            channels = x.shape[1]  # the learned variance behind them stays the conditional one
+            scale = torch.tensor([walks[i].guidance_scale for i in steered], device=x.device)
+            conditional[steered, :channels] = guided(
+                conditional[steered, :channels], unconditional[:, :channels], scale
+            )
+        after, predicted = advance(
+            x,
+            conditional,
+            torch.stack([walk.predicted for walk in walks]),
+            [walk.table for walk in walks],
+            steps,
+            [walk.noise_of for walk in walks],
+        )
+        for i, walk in enumerate(walks):
+            walk.x, walk.predicted = after[i], predicted[i]
+
+
+class Once(Job[torch.Tensor]):
+    """A job of one tick: named inputs of one row to one output row. How an encoder uses the engine."""
+
+    def __init__(
+        self,
+        lane: tuple[Hashable, ...],
+        inputs: Tensors,
+        deadline: float = float("inf"),
+        notify: Callable[[Job[torch.Tensor]], None] | None = None,
+    ) -> None:
+        super().__init__(1, deadline, notify)
+        self._lane = lane
+        self.inputs = inputs
+        self.output: torch.Tensor | None = None
+
+    @property
+    def lane(self) -> Hashable:
+        """Its only lane."""
+        return self._lane
+
+    def result(self) -> torch.Tensor:
+        """The output row."""
+        assert self.output is not None
+        return self.output
+
+
+class OnceProgram:
+    """Runs one-tick jobs through a function of named tensors."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+
+    def tick(self, jobs: Sequence[Once]) -> None:
+        """Runs every job."""
+        outputs = self._network({name: torch.stack([job.inputs[name] for job in jobs]) for name in jobs[0].inputs})
+        for job, output in zip(jobs, outputs, strict=True):
+            job.output = output
+
+
+def deadline_after(seconds: float | None) -> float:
+    """A `Job.deadline` from the seconds a caller has left; None means no deadline."""
+    return float("inf") if seconds is None else time.monotonic() + seconds
