@@ -1,0 +1,123 @@
+"""The decoder: from a CLIP image embedding to a base-size picture, and by DDIM inversion back to its noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from unclip.wire.embeddings import TextEncoding
+
+from decoder_svc.text_projection import TextProjection
+from unclip.checkpoint import DECODER_FOLDERS, Checkpoint
+from unclip.diffusion.noise import Stream
+from unclip.diffusion.samplers import inversion_table, sampler_table
+from unclip.diffusion.schedule import NoiseSchedule
+from unclip.engine.walk import Tensors, Walk, WalkProgram
+from unclip.errors import CheckpointError
+from unclip.options import SamplingSettings
+
+LANE = ("decoder",)
+Notify = Callable[[Any], None]
+
+
+class Decoder:
+    """A checkpoint's decoder on a device. Attributes: size, side of its pictures; embedding_dim D; context L."""
+
+    def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
+        checkpoint.verify(DECODER_FOLDERS)
+        self.device = device
+        self._projection = TextProjection.from_checkpoint(checkpoint).eval().to(device)
+        unet: Any = UNet2DConditionModel.from_pretrained(
+            checkpoint.folder, subfolder="decoder", torch_dtype=torch.float32, local_files_only=True
+        )
+        self._unet = unet.eval().to(device)
+        config = checkpoint.config("decoder_scheduler", "scheduler_config.json")
+        if config.get("prediction_type", "epsilon") != "epsilon":
+            raise CheckpointError("decoder_scheduler: prediction_type must be epsilon")
+        self._schedule = NoiseSchedule.from_config(config)
+        self._variance = config.get("variance_type", "fixed_small_log")
+        self.size = int(unet.config.sample_size)
+        self.embedding_dim = int(self._projection.learned_classifier_free_guidance_embeddings.shape[0])
+        self.parameters = sum(p.numel() for part in (self._projection, unet) for p in part.parameters())
+        self.programs = {"decoder": WalkProgram(self._forward)}
+
+    def _forward(self, inputs: Tensors) -> torch.Tensor:
+        out: torch.Tensor = self._unet(
+            inputs["sample"],
+            inputs["timestep"],
+            encoder_hidden_states=inputs["context"],
+            class_labels=inputs["addition"],
+            attention_mask=inputs["mask"],
+        ).sample
+        return out
+
+    @torch.inference_mode()
+    def _conditions(self, image: torch.Tensor, text: TextEncoding) -> Tensors:
+        # Constant over the walk, hence projected once and not at every step.
+        context, addition, mask = self._projection(
+            image[None].to(self.device),
+            torch.from_numpy(text.embedding.values)[None].to(self.device),
+            torch.from_numpy(text.token_states)[None].to(self.device),
+            torch.from_numpy(text.token_mask)[None].to(self.device),
+        )
+        return {"context": context[0], "addition": addition[0], "mask": mask[0]}
+
+    def decode(
+        self,
+        embedding: torch.Tensor,
+        text: TextEncoding | None,
+        unconditional_text: TextEncoding,
+        seed: int,
+        settings: SamplingSettings,
+        *,
+        start: torch.Tensor | None = None,
+        deadline: float = float("inf"),
+        notify: Notify | None = None,
+    ) -> Walk:
+        """A walk to a picture, float32 ``[3, size, size]`` in [-1, 1].
+
+        embedding: float32 ``[D]``. text: None leaves only the image embedding to follow. start: x_T.
+        """
+        null = self._projection.learned_classifier_free_guidance_embeddings
+        table = sampler_table(
+            settings.sampler, self._schedule, settings.steps, variance=self._variance, eta=settings.eta
+        )
+        return Walk(
+            LANE,
+            table,
+            (3, self.size, self.size),
+            self.device,
+            self._conditions(embedding, text or unconditional_text),
+            unconditional=self._conditions(null, unconditional_text) if settings.guidance_scale != 1.0 else None,
+            guidance_scale=settings.guidance_scale,
+            start=start,
+            seed=seed,
+            stream=Stream.DECODER,
+            finish=lambda x: x.clamp(-1, 1),
+            deadline=deadline,
+            notify=notify,
+        )
+
+    def invert(
+        self,
+        picture: torch.Tensor,
+        embedding: torch.Tensor,
+        unconditional_text: TextEncoding,
+        steps: int,
+        *,
+        deadline: float = float("inf"),
+        notify: Notify | None = None,
+    ) -> Walk:
+        """A walk from a picture, float32 ``[3, size, size]``, to the x_T that DDIM decodes it from (section 3)."""
+        return Walk(
+            LANE,
+            inversion_table(self._schedule, steps),
+            (3, self.size, self.size),
+            self.device,
+            self._conditions(embedding, unconditional_text),
+            start=picture,
+            deadline=deadline,
+            notify=notify,
+        )

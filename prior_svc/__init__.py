@@ -1,0 +1,1 @@
+"""The diffusion prior as a service."""
