@@ -1,0 +1,51 @@
+"""Collects every rule a request breaks, so that a caller learns of all of them at once."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from unclip.errors import FieldViolation, InvalidRequest
+
+MAX_CAPTION_BYTES = 4096
+
+
+class Violations:
+    """The broken rules of one request."""
+
+    def __init__(self) -> None:
+        self._found: list[FieldViolation] = []
+
+    def add(self, field: str, description: str) -> None:
+        """``field`` breaks a rule; ``description`` names limit and value."""
+        self._found.append(FieldViolation(field, description))
+
+    def include(self, error: InvalidRequest) -> None:
+        """Takes over the violations of an error."""
+        self._found.extend(error.violations)
+
+    def raise_if_any(self) -> None:
+        """Raises InvalidRequest with everything found so far."""
+        if self._found:
+            raise InvalidRequest(self._found)
+
+    def number(self, field: str, value: float, low: float, high: float) -> None:
+        """``value`` must lie in [low, high]; NaN does not."""
+        if not low <= value <= high:
+            self.add(field, f"must be {low:g} to {high:g}; got {value:g}")
+
+    def count(self, field: str, count: int, low: int, high: int) -> None:
+        """A list must hold low to high values."""
+        if not low <= count <= high:
+            self.add(field, f"must hold {low} to {high} values; got {count}")
+
+    def caption(self, field: str, caption: str, *, allow_empty: bool = False) -> None:
+        """A caption is at most 4 KiB of UTF-8 without control characters."""
+        size = len(caption.encode("utf-8", "replace"))
+        if not caption and not allow_empty:
+            self.add(field, "must not be empty")
+        if size > MAX_CAPTION_BYTES:
+            self.add(field, f"must be at most {MAX_CAPTION_BYTES} bytes of UTF-8; got {size}")
+        control = next((i for i, letter in enumerate(caption) if unicodedata.category(letter) == "Cc"), None)
+        if control is not None:
+            code = ord(caption[control])
+            self.add(field, f"must not contain control characters; got U+{code:04X} at position {control}")
