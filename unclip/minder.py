@@ -11,18 +11,22 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 GRACE_S = 10.0
 POLL_S = 0.1
 
 
 def alive(pid: int) -> bool:
-    """Whether process ``pid`` exists."""
+    """Whether process ``pid`` runs; one that has ended but that nobody has waited for does not."""
     try:
         os.kill(pid, 0)
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except ProcessLookupError:
         return False
-    return True
+    except OSError:  # no /proc here
+        return True
+    return state != "Z"
 
 
 def end(pids: list[int], grace: float = GRACE_S) -> None:

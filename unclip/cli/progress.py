@@ -23,13 +23,19 @@ class Bar:
         self._own = {stage: share for stage, share in OWN.items() if stage != "prior" or isinstance(request, Generate)}
         self._done: dict[tuple[StageName, int], float] = {}
         shared = sum(share for stage, share in SHARED.items() if stage != "invert" or not isinstance(request, Generate))
+        self._total = shared + sum(self._own.values()) * pictures_of(request)
         self._bar = tqdm(
-            total=shared + sum(self._own.values()) * pictures_of(request),
+            total=self._total,
             desc=label,
             disable=None,
             file=sys.stderr,
             bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed} {postfix}",
         )
+
+    @property
+    def fraction(self) -> float:
+        """How much of the work is done, 0 to 1."""
+        return sum(fraction * self._share(stage) for (stage, _), fraction in self._done.items()) / self._total
 
     def watch(self, events: Iterable[Event]) -> list[GeneratedImage]:
         """Reads ``events`` to their end; the pictures among them, in order of image_index."""
@@ -55,7 +61,11 @@ class Bar:
         before = self._done.get((stage, image_index), 0.0)
         if fraction > before:
             self._done[stage, image_index] = fraction
-            self._bar.update((fraction - before) * (self._own.get(stage) or SHARED.get(stage, 0.0)))
+            self._bar.update((fraction - before) * self._share(stage))
+
+    def _share(self, stage: StageName) -> float:
+        """How much of the bar ``stage`` stands for."""
+        return self._own.get(stage) or SHARED.get(stage, 0.0)
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,193 @@
+"""The command line against a gateway's socket: files, words for people, JSON for programs, exit statuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from google.rpc import code_pb2
+from PIL import Image
+
+from tests.unit.client_peer import CHOSEN_SEED, GatewayPeer, invalid, overloaded, picture, status
+from unclip.api.gateway.v1 import gateway_pb2
+from unclip.api.type.v1 import sampling_pb2
+from unclip.cli import main
+
+
+@pytest.fixture
+def peer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[GatewayPeer]:
+    """A gateway that UNCLIP_SERVER names, with the test in a folder of its own."""
+    peer = GatewayPeer()
+    peer.start()
+    monkeypatch.setenv("UNCLIP_SERVER", peer.target)
+    monkeypatch.chdir(tmp_path)
+    yield peer
+    peer.stop()
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Path:
+    path = tmp_path / "house.png"
+    path.write_bytes(picture(7))
+    return path
+
+
+def printed_json(capsys: pytest.CaptureFixture[str]) -> Any:
+    return json.loads(capsys.readouterr().out)
+
+
+def inner(peer: GatewayPeer) -> gateway_pb2.StreamRequest:
+    [asked] = peer.asked
+    assert isinstance(asked, gateway_pb2.StreamRequest)
+    return asked
+
+
+def test_generate_writes_each_picture_and_says_where(peer: GatewayPeer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "a cat", "--count", "2"]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [f"out/generate-{seed}.png  seed {seed}" for seed in (CHOSEN_SEED, CHOSEN_SEED + 1)]
+    assert Path(f"out/generate-{CHOSEN_SEED}.png").read_bytes() == picture(CHOSEN_SEED)
+
+
+def test_generate_sends_what_was_said_and_no_more(peer: GatewayPeer) -> None:
+    options = "--seed 5 --candidates 3 --prior-steps 9 --decoder-sampler ddim --decoder-eta 0.5 --upsampler-steps 2"
+
+    assert main(["generate", "a cat", *options.split(), "--decoder-guidance", "4", "--format", "webp"]) == 0
+
+    sent = inner(peer).generate
+    assert (sent.seed, sent.prior_candidates, sent.prior.steps, sent.upsampler.steps) == (5, 3, 9, 2)
+    assert sent.decoder == sampling_pb2.SamplingOptions(sampler=sampling_pb2.SAMPLER_DDIM, guidance_scale=4, eta=0.5)
+    assert sent.format == gateway_pb2.IMAGE_FORMAT_WEBP
+    assert not sent.HasField("image_count")
+
+
+def test_json_tells_what_makes_each_picture_again(peer: GatewayPeer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "a cat", "--seed", "5", "--decoder-steps", "9", "--json"]) == 0
+
+    [image] = printed_json(capsys)["images"]
+    assert image["seed"] == 5
+    assert image["recipe"]["generate"] == {
+        "caption": "a cat",
+        "seed": 5,
+        "image_count": 1,
+        "decoder": {"steps": 9},
+        "format": "png",
+    }
+    assert Path(image["path"]).exists()
+
+
+def test_vary_sends_the_picture(peer: GatewayPeer, house: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["vary", str(house), "--eta", "0.25", "--start", "random", "--seed", "3"]) == 0
+
+    sent = inner(peer).vary
+    assert sent.image.data == picture(7)
+    assert (sent.eta, sent.start) == (0.25, gateway_pb2.START_RANDOM)
+    assert Path("out/vary-house-3.png").exists()
+
+
+def test_text_diff_writes_frames_an_animation_and_a_sheet(
+    peer: GatewayPeer, house: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--before", "a house", "--after", "a modern house", "--frames", "3", "--seed", "1", "--json"]
+
+    assert main(["text-diff", str(house), *arguments]) == 0
+
+    assert list(inner(peer).text_diff.thetas) == [0, 0.25, 0.5]
+    told = printed_json(capsys)
+    assert len(told["images"]) == 3
+    with Image.open(told["animation"]) as film:
+        assert getattr(film, "n_frames", 1) == 4
+    assert Path(told["contact_sheet"]).exists()
+
+
+def test_embed_tells_how_alike_things_are(peer: GatewayPeer, house: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["embed", "--caption", "a cat", "--caption", "a cat", "--image", str(house)]
+
+    assert main([*arguments, "--json", "--out", "vectors.npy"]) == 0
+
+    told = printed_json(capsys)
+    assert [row["name"] for row in told["embeddings"]] == ["a cat", "a cat", str(house)]
+    assert told["cosines"][0][1] == pytest.approx(1)
+    assert told["cosines"][0][2] < 0.999
+    assert np.allclose(np.load("vectors.npy"), [row["values"] for row in told["embeddings"]])
+
+    assert main(arguments) == 0
+    assert "1.000" in capsys.readouterr().out
+
+
+def test_info_says_what_the_stack_can_do(peer: GatewayPeer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info"]) == 0
+    words = capsys.readouterr().out
+    assert "generate, vary, text_diff, embed" in words
+    assert "1,234,567 parameters" in words
+
+    assert main(["info", "--json"]) == 0
+    assert printed_json(capsys)["stages"][0]["defaults"]["sampler"] == "dpm++2m"
+
+
+def test_a_refused_request_is_one_line_that_names_the_field(
+    peer: GatewayPeer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    peer.fails = invalid(("generate.decoder.steps", "must be 1 to 1000; got 0"))
+
+    assert main(["generate", "a cat", "--decoder-steps", "0"]) == 2
+
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err == "unclip: generate.decoder.steps: must be 1 to 1000; got 0\n"
+
+
+def test_a_full_queue_says_when_to_try_again(peer: GatewayPeer, capsys: pytest.CaptureFixture[str]) -> None:
+    peer.fails = overloaded(7)
+
+    assert main(["generate", "a cat"]) == 3
+    assert "try again in 7 s" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "expected"),
+    [
+        (code_pb2.UNAVAILABLE, "STAGE_UNAVAILABLE", 3),
+        (code_pb2.FAILED_PRECONDITION, "PRECONDITION_FAILED", 4),
+        (code_pb2.PERMISSION_DENIED, "PERMISSION_DENIED", 4),
+        (code_pb2.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", 5),
+        (code_pb2.INTERNAL, "INTERNAL", 1),
+    ],
+)
+def test_the_exit_status_tells_the_kind_of_failure(
+    peer: GatewayPeer, code: int, reason: str, expected: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    peer.fails = status(code, reason, "as ordered")
+
+    assert main(["info", "--timeout", "10"]) == expected
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_missing_file_is_one_line(peer: GatewayPeer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["vary", "nowhere.png"]) == 2
+    assert capsys.readouterr().err == "unclip: image: cannot read nowhere.png: No such file or directory\n"
+
+
+def test_a_folder_that_cannot_be_made_fails_before_any_work(
+    peer: GatewayPeer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("out").write_text("in the way")
+
+    assert main(["generate", "a cat"]) == 1
+    assert peer.asked == []
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_nothing_to_embed_is_a_mistake_in_the_arguments(peer: GatewayPeer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["embed"]) == 2
+    assert "--caption" in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_is_not_there_is_one_line(peer: GatewayPeer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--checkpoint", "nowhere", "--port", "0"]) == 2
+    assert "checkpoint nowhere is not a folder" in capsys.readouterr().err
