@@ -97,5 +97,5 @@ def from_pixels(pixels: npt.NDArray[np.float32]) -> Image.Image:
 
 
 def fit(image: Image.Image, side: int) -> Image.Image:
-    """The picture at ``side`` x ``side``: resized by its shortest edge (bicubic, antialiased), cropped at the centre."""
+    """The picture at ``side`` x ``side``: shortest edge resized (bicubic, antialiased), cropped at the centre."""
     return ImageOps.fit(image, (side, side), Image.Resampling.BICUBIC)
