@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from unclip.wire.embeddings import TextEncoding
 
 from decoder_svc.text_projection import TextProjection
 from unclip.checkpoint import DECODER_FOLDERS, Checkpoint
@@ -17,6 +16,7 @@ from unclip.diffusion.schedule import NoiseSchedule
 from unclip.engine.walk import Tensors, Walk, WalkProgram
 from unclip.errors import CheckpointError
 from unclip.options import SamplingSettings
+from unclip.wire.embeddings import TextEncoding
 
 LANE = ("decoder",)
 Notify = Callable[[Any], None]

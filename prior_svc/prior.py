@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from diffusers.models.transformers.prior_transformer import PriorTransformer
-from unclip.wire.embeddings import TextEncoding
 
 from unclip.checkpoint import PRIOR_FOLDERS, Checkpoint
 from unclip.diffusion.noise import Stream
@@ -16,6 +15,7 @@ from unclip.diffusion.schedule import NoiseSchedule
 from unclip.engine.walk import Tensors, Walk, WalkProgram
 from unclip.errors import CheckpointError
 from unclip.options import SamplingSettings
+from unclip.wire.embeddings import TextEncoding
 
 LANE = ("prior",)
 

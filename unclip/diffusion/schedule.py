@@ -33,7 +33,7 @@ class NoiseSchedule:
     @classmethod
     def from_betas(cls, betas: Float64Array) -> NoiseSchedule:
         """A schedule from its ``[T]`` betas."""
-        return cls(betas=betas, alphas_cumprod=np.cumprod(1.0 - betas))
+        return cls(betas=betas, alphas_cumprod=np.cumprod(1.0 - betas, dtype=np.float64))
 
     @classmethod
     def squaredcos_cap_v2(cls, num_train_timesteps: int = 1000, max_beta: float = 0.999) -> NoiseSchedule:
