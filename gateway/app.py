@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import grpc
 
@@ -13,9 +13,20 @@ from gateway.servicer import GatewayServicer
 from gateway.settings import Settings
 from gateway.stack import Stack
 from gateway.stages import Clients
+from unclip.api.decoder.v1 import decoder_pb2, upsampler_pb2
+from unclip.api.encoder.v1 import encoder_pb2
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
+from unclip.api.prior.v1 import prior_pb2
 from unclip.serving.channels import open_channel
 from unclip.serving.server import Service
+
+# Whose health a channel watches: a replica that loads or drains gets no calls.
+WATCHED: dict[ServiceName, str] = {
+    "encoder": encoder_pb2.DESCRIPTOR.services_by_name["EncoderService"].full_name,
+    "prior": prior_pb2.DESCRIPTOR.services_by_name["PriorService"].full_name,
+    "decoder": decoder_pb2.DESCRIPTOR.services_by_name["DecoderService"].full_name,
+    "upsampler": upsampler_pb2.DESCRIPTOR.services_by_name["UpsamplerService"].full_name,
+}
 
 
 @dataclass(frozen=True)
@@ -24,6 +35,7 @@ class Gateway:
 
     services: Sequence[Service]
     channels: Sequence[grpc.aio.Channel]
+    failed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def close(self) -> None:
         """Closes the channels to the stages, cancelling what still runs on them."""
@@ -40,7 +52,7 @@ async def build(settings: Settings) -> Gateway:
         PreconditionFailed: the stages are there but speak different CLIP spaces.
     """
     targets: dict[ServiceName, str] = {service: getattr(settings, service) for service in SERVICES}
-    channels = {service: open_channel(target) for service, target in targets.items()}
+    channels = {service: open_channel(target, WATCHED[service]) for service, target in targets.items()}
     clients = Clients(channels)
     stack = Stack(clients)
     await stack.wait(settings.patience)

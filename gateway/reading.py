@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import unicodedata
 from typing import Literal
 
 from gateway.plan import FileFormat, SourceImage
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import image_pb2, sampling_pb2
-from unclip.errors import FieldViolation, InvalidRequest
-from unclip.options import SamplerName, SamplingSettings
+from unclip.errors import InvalidRequest
+from unclip.options import SamplingSettings
 from unclip.wire.images import decode_image
-
-MAX_CAPTION_BYTES = 4096
-MAX_STEPS = 1000
-MAX_GUIDANCE = 30
+from unclip.wire.sampling import settings_from_proto
+from unclip.wire.violations import Violations
 
 FORMATS: dict[int, FileFormat] = {
     gateway_pb2.IMAGE_FORMAT_UNSPECIFIED: "png",
@@ -28,55 +25,41 @@ STARTS: dict[int, Literal["inverted", "random"]] = {
     gateway_pb2.START_INVERTED: "inverted",
     gateway_pb2.START_RANDOM: "random",
 }
-SAMPLERS: dict[int, SamplerName] = {
-    sampling_pb2.SAMPLER_DDPM: "ddpm",
-    sampling_pb2.SAMPLER_DDIM: "ddim",
-    sampling_pb2.SAMPLER_DPMPP_2M: "dpm++2m",
-}
 
 
 class Reader:
-    """Collects violations of one request. A method that refuses a value still returns one of the right type."""
+    """Reads one request's fields. A method that refuses a value notes why and still returns one of the right type.
 
-    def __init__(self, prefix: str = "", violations: list[FieldViolation] | None = None) -> None:
+    prefix: what comes before the fields' paths, such as "generate.".
+    """
+
+    def __init__(self, prefix: str = "", violations: Violations | None = None) -> None:
         self._prefix = prefix
-        self._violations = [] if violations is None else violations
+        self._violations = violations or Violations()
 
     def under(self, prefix: str) -> Reader:
-        """A reader of the fields below ``prefix``, such as "generate.", that collects into this one."""
+        """A reader of the fields below ``prefix`` that notes into this one."""
         return Reader(self._prefix + prefix, self._violations)
 
     def done(self) -> None:
         """Raises InvalidRequest with every violation, if there are any."""
-        if self._violations:
-            raise InvalidRequest(self._violations)
+        self._violations.raise_if_any()
 
     def refuse(self, field: str, description: str) -> None:
         """``field`` breaks a rule: ``description`` says the limit and the value."""
-        self._violations.append(FieldViolation(self._prefix + field, description))
+        self._violations.add(self._prefix + field, description)
 
     def between(self, field: str, value: float, low: float, high: float) -> None:
         """``value`` must lie in [low, high]; NaN does not."""
-        if not low <= value <= high:
-            self.refuse(field, f"must be {low} to {high}; got {value:g}")
+        self._violations.number(self._prefix + field, value, low, high)
 
     def at_most(self, field: str, count: int, limit: int) -> None:
         """A list of ``count`` values may have ``limit``."""
-        if count > limit:
-            self.refuse(field, f"must hold at most {limit} values; got {count}")
+        self._violations.count(self._prefix + field, count, 0, limit)
 
-    def caption(self, field: str, caption: str, may_be_empty: bool = False) -> None:
+    def caption(self, field: str, caption: str, allow_empty: bool = False) -> None:
         """A caption is 1 byte to 4 KiB of UTF-8 without control characters."""
-        size = len(caption.encode())
-        if not caption and not may_be_empty:
-            self.refuse(field, f"must be 1 to {MAX_CAPTION_BYTES} bytes; got none")
-        if size > MAX_CAPTION_BYTES:
-            self.refuse(field, f"must be at most {MAX_CAPTION_BYTES} bytes of UTF-8; got {size}")
-        control = next((i for i, letter in enumerate(caption) if unicodedata.category(letter) == "Cc"), None)
-        if control is not None:
-            self.refuse(
-                field, f"must not contain control characters; got U+{ord(caption[control]):04X} at position {control}"
-            )
+        self._violations.caption(self._prefix + field, caption, allow_empty=allow_empty)
 
     def sampling(
         self,
@@ -86,21 +69,9 @@ class Reader:
         ddim_only: bool = False,
     ) -> SamplingSettings:
         """Sampling settings, ``defaults`` where ``options`` are silent."""
-        sampler = SAMPLERS.get(options.sampler, defaults.sampler)
-        if options.sampler and options.sampler not in SAMPLERS:
-            self.refuse(
-                f"{field}.sampler", f"must be one of {', '.join(sampling_pb2.Sampler.keys())}; got {options.sampler}"
-            )
-        elif ddim_only and sampler != "ddim":
-            name = sampling_pb2.Sampler.Name(options.sampler)
-            self.refuse(f"{field}.sampler", f"must be SAMPLER_DDIM or unset, no other inverts a picture; got {name}")
-        steps = options.steps if options.HasField("steps") else defaults.steps
-        guidance = options.guidance_scale if options.HasField("guidance_scale") else defaults.guidance_scale
-        eta = options.eta if options.HasField("eta") else defaults.eta
-        self.between(f"{field}.steps", steps, 1, MAX_STEPS)
-        self.between(f"{field}.guidance_scale", guidance, 0, MAX_GUIDANCE)
-        self.between(f"{field}.eta", eta, 0, 1)
-        return SamplingSettings(sampler, steps, guidance, eta)
+        if ddim_only and options.sampler not in (sampling_pb2.SAMPLER_UNSPECIFIED, sampling_pb2.SAMPLER_DDIM):
+            self.refuse(f"{field}.sampler", f"must be SAMPLER_DDIM or unset; got {sampler_name(options.sampler)}")
+        return settings_from_proto(options, defaults, self._prefix + field, self._violations)
 
     def file_format(self, field: str, number: int) -> FileFormat:
         """The file format of the pictures."""
@@ -117,8 +88,12 @@ class Reader:
     def image(self, field: str, image: image_pb2.Image) -> SourceImage:
         """A picture file that opens: its bytes travel on as they came."""
         try:
-            decode_image(image, field)
+            decode_image(image, self._prefix + field)
         except InvalidRequest as error:
-            for violation in error.violations:
-                self.refuse(violation.field, violation.description)
+            self._violations.include(error)
         return SourceImage(image.data, hashlib.sha256(image.data).hexdigest())
+
+
+def sampler_name(number: int) -> str:
+    """The name of a sampler, or the number where it has none."""
+    return next((name for name, value in sampling_pb2.Sampler.items() if value == number), str(number))

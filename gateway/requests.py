@@ -80,7 +80,7 @@ def read_vary(request: gateway_pb2.VaryRequest, info: StackInfo, reader: Reader,
 
 def read_text_diff(request: gateway_pb2.TextDiffRequest, info: StackInfo, reader: Reader, every: int) -> TextDiffPlan:
     """The plan of a TextDiff, as ``read_generate``."""
-    reader.caption("before", request.before, may_be_empty=True)
+    reader.caption("before", request.before, allow_empty=True)
     reader.caption("after", request.after)
     thetas = tuple(request.thetas) or (DEFAULT_THETA,)
     reader.at_most("thetas", len(thetas), MAX_THETAS)
@@ -107,7 +107,7 @@ def read_embed(request: gateway_pb2.EmbedRequest) -> tuple[list[str], list[Sourc
     reader.at_most("captions", len(request.captions), MAX_CAPTIONS)
     reader.at_most("images", len(request.images), MAX_IMAGES)
     for index, caption in enumerate(request.captions[:MAX_CAPTIONS]):
-        reader.caption(f"captions[{index}]", caption, may_be_empty=True)
+        reader.caption(f"captions[{index}]", caption, allow_empty=True)
     images = [reader.image(f"images[{index}]", image) for index, image in enumerate(request.images[:MAX_IMAGES])]
     reader.done()
     return list(request.captions), images

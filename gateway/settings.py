@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unclip.serving.settings import ServerSettings
+from unclip.serving.settings import ServerSettings, setting
 
 
 @dataclass(frozen=True)
 class Settings(ServerSettings):
-    """Where the stages are, and how patient the gateway is.
+    """Where the stages are, and how patient the gateway is."""
 
-    encoder, prior, decoder, upsampler: gRPC targets, "host:port". default_deadline: seconds for a call whose caller
-    sets no deadline, up to 300. patience: seconds to wait at start for stages that are not there yet.
-    """
-
-    encoder: str = "127.0.0.1:50051"
-    prior: str = "127.0.0.1:50052"
-    decoder: str = "127.0.0.1:50053"
-    upsampler: str = "127.0.0.1:50053"
-    default_deadline: float = 60.0
-    patience: float = 30.0
+    encoder: str = setting("127.0.0.1:50051", "EncoderService, host:port")
+    prior: str = setting("127.0.0.1:50052", "PriorService, host:port")
+    decoder: str = setting("127.0.0.1:50053", "DecoderService, host:port")
+    upsampler: str = setting("127.0.0.1:50053", "UpsamplerService, host:port")
+    default_deadline: float = setting(60.0, "seconds for a call whose caller sets no deadline", 0.1, 300)
+    patience: float = setting(30.0, "seconds to wait at start for stages that are not there yet", 0, 86400)

@@ -6,7 +6,7 @@ Stub and real services read requests through this module, so both refuse the sam
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
@@ -46,7 +46,7 @@ class StageSpec:
     dim: int
     context: int | None = None
     size: int = 0
-    defaults: SamplingSettings = SamplingSettings()
+    defaults: SamplingSettings = field(default_factory=SamplingSettings)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,84 @@
+"""Channels to services: name resolution, balancing, health, keepalive and retries, the same for every caller."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+
+import grpc
+
+from unclip.errors import ConfigurationError
+from unclip.serving.request_id import call_metadata
+
+__all__ = ["call_metadata", "open_channel", "open_sync_channel"]
+
+TARGET = re.compile(r"(?:dns:///)?(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>\d{1,5})")
+MAX_MESSAGE = 32 * 1024 * 1024
+RETRIED = ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED"]  # a server that stops drops some calls as CANCELLED
+
+
+def service_config(service: str) -> str:
+    """The gRPC service config: round robin over replicas whose health says that they serve ``service``."""
+    return json.dumps(
+        {
+            "loadBalancingConfig": [{"round_robin": {}}],
+            "healthCheckConfig": {"serviceName": service},
+            "methodConfig": [
+                {
+                    "name": [{}],
+                    "retryPolicy": {
+                        "maxAttempts": 3,
+                        "initialBackoff": "0.1s",
+                        "maxBackoff": "2s",
+                        "backoffMultiplier": 4,
+                        "retryableStatusCodes": RETRIED,
+                    },
+                }
+            ],
+            "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
+        }
+    )
+
+
+def options(service: str) -> Sequence[tuple[str, str | int]]:
+    """Channel options; the figures are explained in the operations notes of the README."""
+    return (
+        ("grpc.service_config", service_config(service)),
+        ("grpc.dns_min_time_between_resolutions_ms", 5_000),
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.min_reconnect_backoff_ms", 2_000),
+        ("grpc.max_reconnect_backoff_ms", 5_000),
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        # Beyond the default 256 KiB a request with a picture would not be retried.
+        ("grpc.per_rpc_retry_buffer_size", 16 * 1024 * 1024),
+        ("grpc.max_receive_message_length", MAX_MESSAGE),
+        ("grpc.max_send_message_length", MAX_MESSAGE),
+    )
+
+
+def resolved(target: str) -> str:
+    """``host:port`` as a target that gRPC resolves by DNS.
+
+    Raises:
+        ConfigurationError: it is not ``host:port``.
+    """
+    found = TARGET.fullmatch(target)
+    if found is None or not 1 <= int(found["port"]) <= 65535:
+        raise ConfigurationError(f"a target must be host:port with a port of 1 to 65535; got {target!r}")
+    return target if target.startswith("dns:") else f"dns:///{target}"
+
+
+def open_channel(target: str, service: str = "") -> grpc.aio.Channel:
+    """An asyncio channel to ``host:port``; connects when first used. service: full name whose health counts.
+
+    Raises:
+        ConfigurationError: the target is malformed.
+    """
+    return grpc.aio.insecure_channel(resolved(target), options=options(service))
+
+
+def open_sync_channel(target: str, service: str = "") -> grpc.Channel:
+    """As `open_channel`, for threads."""
+    return grpc.insecure_channel(resolved(target), options=options(service))

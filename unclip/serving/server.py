@@ -1,0 +1,209 @@
+"""The life of a server: listen, load, serve, drain, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from unclip.errors import CheckpointError, ConfigurationError, PreconditionFailed, Unavailable
+from unclip.serving.interceptors import ErrorInterceptor
+from unclip.serving.logs import configure_logs
+from unclip.serving.settings import ServerSettings
+
+log = logging.getLogger(__name__)
+S_contra = TypeVar("S_contra", bound=ServerSettings, contravariant=True)
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+EXIT_FAILED, EXIT_MISCONFIGURED = 1, 2
+
+
+@dataclass(frozen=True)
+class Service:
+    """One gRPC service: its full name, the generated ``add_..._to_server``, and what answers its calls."""
+
+    name: str
+    add: Callable[[Any, Any], None]
+    servicer: Any
+
+
+class App(Protocol):
+    """What a process serves once everything is loaded."""
+
+    @property
+    def services(self) -> Sequence[Service]:
+        """The services."""
+        ...
+
+    @property
+    def failed(self) -> asyncio.Event:
+        """Set when the process is beyond help and has to be replaced."""
+        ...
+
+    async def close(self) -> None:
+        """Ends what still runs."""
+        ...
+
+
+class LateHandlers(grpc.GenericRpcHandler):
+    """Handlers that come once the models are loaded and go when the server drains; UNAVAILABLE meanwhile."""
+
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
+        self._refusal: str | None = "loading"
+        self._handlers: list[grpc.GenericRpcHandler] = []
+
+    def open(self, services: Sequence[Service]) -> None:
+        """From now on calls reach ``services``."""
+        for service in services:
+            service.add(service.servicer, self)
+        self._refusal = None
+
+    def refuse(self, reason: str) -> None:
+        """From now on calls are refused."""
+        self._refusal = reason
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """What generated code calls on a server."""
+        self._handlers.extend(handlers)
+
+    def add_registered_method_handlers(self, service: str, handlers: object) -> None:
+        """What generated code calls on a server too; the generic handlers suffice."""
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """The handler of a call."""
+        if self._refusal is not None:
+            return grpc.unary_unary_rpc_method_handler(self._unavailable)
+        return next((found for h in self._handlers if (found := h.service(details)) is not None), None)
+
+    async def _unavailable(self, request: bytes, context: object) -> bytes:
+        raise Unavailable(self._stage, f"the {self._stage} is {self._refusal}")
+
+
+def run(settings: S_contra, stage: str, build: Callable[[S_contra], Awaitable[App]]) -> int:
+    """Serves what ``build`` makes until SIGTERM or SIGINT; the result is the process's exit status.
+
+    0: stopped on request. 1: failed while serving. 2: cannot start as configured; one line on standard error says
+    why.
+    """
+    configure_logs(settings.log_level)
+    try:
+        return asyncio.run(serve(settings, stage, build))
+    except (CheckpointError, ConfigurationError, PreconditionFailed) as error:
+        print(f"{stage}: {error}", file=sys.stderr)
+        return EXIT_MISCONFIGURED
+
+
+async def serve(settings: S_contra, stage: str, build: Callable[[S_contra], Awaitable[App]]) -> int:
+    """See `run`. Raises what ``build`` raises."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    handlers, probes = LateHandlers(stage), health.aio.HealthServicer()
+    server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=_options(settings))
+    health_pb2_grpc.add_HealthServicer_to_server(probes, server)
+    # Serving is not being ready: "" tells that the process lives, each service's name that it takes calls.
+    await probes.set("", SERVING)
+    try:
+        port = server.add_insecure_port(f"{settings.host}:{settings.port}")
+    except RuntimeError:
+        raise ConfigurationError(f"cannot listen on {settings.host}:{settings.port}: taken or not allowed") from None
+    server.add_generic_rpc_handlers((handlers,))
+    address = f"{settings.host}:{port}"
+    await server.start()
+    log.info("%s listens on %s and loads", stage, address)
+    try:
+        app = await _unless(stopped, build(settings))
+        if app is None:
+            return 0
+        names = [service.name for service in app.services]
+        handlers.open(app.services)
+        reflection.enable_server_reflection(
+            [*names, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name], server
+        )
+        for name in names:
+            await probes.set(name, SERVING)
+        _write(settings.address_file, address)
+        log.info("%s is ready", stage)
+        await _first(stopped, app.failed)
+        broken = app.failed.is_set()
+        log.info("%s %s", stage, "failed" if broken else "drains")
+        for name in ("", *names) if broken else names:
+            await probes.set(name, NOT_SERVING)
+        if not broken:
+            await asyncio.sleep(settings.drain)
+        handlers.refuse("draining")
+        await server.stop(0 if broken else settings.grace)
+        await app.close()
+        return EXIT_FAILED if broken else 0
+    finally:
+        await server.stop(0)
+        _remove(settings.address_file)
+
+
+Result = TypeVar("Result")
+
+
+async def _unless(stopped: asyncio.Event, work: Awaitable[Result]) -> Result | None:
+    """The result of ``work``, or None when ``stopped`` comes first."""
+    task, stop = asyncio.ensure_future(work), asyncio.ensure_future(stopped.wait())
+    try:
+        await asyncio.wait([task, stop], return_when=asyncio.FIRST_COMPLETED)
+        return await task if task.done() else None
+    finally:
+        for pending in (task, stop):
+            pending.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await pending
+
+
+async def _first(*events: asyncio.Event) -> None:
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+
+
+def _write(file: str, address: str) -> None:
+    """Appears whole or not at all: others poll it."""
+    if file:
+        part = Path(f"{file}.part")
+        part.write_text(address + "\n")
+        part.replace(file)
+
+
+def _remove(file: str) -> None:
+    if file:
+        Path(file).unlink(missing_ok=True)
+
+
+def _options(settings: ServerSettings) -> Sequence[tuple[str, int]]:
+    longest = settings.max_deadline + 30
+    return (
+        ("grpc.so_reuseport", 0),  # else a second process would quietly share the port
+        ("grpc.max_receive_message_length", settings.max_request_bytes),
+        ("grpc.max_send_message_length", 32 * 1024 * 1024),
+        ("grpc.max_metadata_size", 8 * 1024),
+        ("grpc.absolute_max_metadata_size", 16 * 1024),
+        ("grpc.max_concurrent_streams", 256),
+        ("grpc.server_handshake_timeout_ms", 10_000),
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 15_000),
+        ("grpc.max_connection_idle_ms", 300_000),
+        ("grpc.max_connection_age_ms", round(settings.max_connection_age * 1000)),
+        ("grpc.max_connection_age_grace_ms", round(longest * 1000)),
+    )

@@ -1,0 +1,91 @@
+"""Settings as frozen dataclasses: every field is a flag, and an environment variable ``UNCLIP_<FIELD>``."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar, get_type_hints
+
+from unclip.errors import ConfigurationError
+
+S = TypeVar("S", bound="ServerSettings")
+HIGHEST_PORT = 65535
+
+
+def setting(default: Any, help: str, low: float | None = None, high: float | None = None) -> Any:
+    """A field of a settings class: its default, what ``--help`` says of it, and its range where it is a number."""
+    return dataclasses.field(default=default, metadata={"help": help, "low": low, "high": high})
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """Where a server listens, and how it stops.
+
+    Raises:
+        ConfigurationError: a number is out of range.
+    """
+
+    host: str = setting("127.0.0.1", "address to listen on")
+    port: int = setting(0, "port to listen on, 0 for a free one", 0, HIGHEST_PORT)
+    address_file: str = setting("", "file that gets host:port once the service is ready")
+    log_level: str = setting("INFO", "DEBUG, INFO, WARNING or ERROR")
+    drain: float = setting(0.0, "seconds to go on serving after SIGTERM while balancers look elsewhere", 0, 600)
+    grace: float = setting(30.0, "seconds that calls under way may take to end after that", 0, 3600)
+    max_deadline: float = setting(300.0, "seconds a call may take, whatever its caller allows", 0.1, 86400)
+    max_request_bytes: int = setting(12 * 1024 * 1024, "largest request accepted", 1024, 256 * 1024 * 1024)
+    max_connection_age: float = setting(300.0, "seconds after which clients reconnect, and find new replicas", 1, 86400)
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value, low, high = (getattr(self, field.name), field.metadata.get("low"), field.metadata.get("high"))
+            if low is not None and not (math.isfinite(value) and low <= value <= high):
+                raise ConfigurationError(f"{field.name} must be {low:g} to {high:g}; got {value:g}")
+        if self.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+            raise ConfigurationError(f"log_level must be DEBUG, INFO, WARNING or ERROR; got {self.log_level!r}")
+
+
+@dataclass(frozen=True)
+class ModelSettings(ServerSettings):
+    """What the services with networks are told beside that."""
+
+    checkpoint: str = setting("checkpoints/emoji", "checkpoint folder")
+    device: str = setting("auto", "cpu, cuda, cuda:N, or auto: the first GPU if there is one")
+    threads: int = setting(0, "CPU threads, 0 for as many as there are cores", 0, 1024)
+    capacity: int = setting(16, "samples under way at once", 1, 4096)
+    max_batch: int = setting(8, "samples that share one pass through a network", 1, 1024)
+    queue_limit: int = setting(64, "samples that may wait", 0, 65536)
+    max_connection_age: float = setting(60.0, "seconds after which clients reconnect, and find new replicas", 1, 86400)
+
+
+def parse(cls: type[S], arguments: Sequence[str], prog: str, environment: Mapping[str, str] | None = None) -> S:
+    """The settings of a command line; flags win over the environment, which wins over defaults.
+
+    A malformed flag prints usage and exits with status 2, as does ``--help`` with 0.
+
+    Raises:
+        ConfigurationError: an environment variable is malformed, or a value out of range.
+    """
+    known = os.environ if environment is None else environment
+    hints = get_type_hints(cls)
+    parser = argparse.ArgumentParser(prog=f"python -m {prog}", allow_abbrev=False)
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(cls):
+        kind, variable = hints[field.name], f"UNCLIP_{field.name.upper()}"
+        if variable in known:
+            try:
+                values[field.name] = kind(known[variable])
+            except ValueError:
+                raise ConfigurationError(f"{variable} must be {kind.__name__}; got {known[variable]!r}") from None
+        parser.add_argument(
+            f"--{field.name.replace('_', '-')}",
+            type=kind,
+            default=argparse.SUPPRESS,
+            metavar=kind.__name__.upper(),
+            help=f"{field.metadata.get('help', '')} (default {field.default!r}; {variable})".replace("%", "%%"),
+        )
+    values.update(vars(parser.parse_args(arguments)))
+    return cls(**values)
