@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -24,7 +26,7 @@ class Decoder(nn.Module):
 
     def __init__(self, preset: Preset) -> None:
         super().__init__()
-        self.projection = networks.text_projection(preset)
+        self.projection: Any = networks.text_projection(preset)
         self.unet = networks.decoder(preset)
 
     def forward(

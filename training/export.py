@@ -59,7 +59,7 @@ def export(
         "super_res_first": upsampler,
     }
     for name, network in components.items():
-        network.to("cpu", torch.float16).save_pretrained(folder / name)  # type: ignore[operator]
+        network.to("cpu", torch.float16).save_pretrained(folder / name)
     for name, config in SCHEDULERS.items():
         UnCLIPScheduler(**config).save_pretrained(folder / name)
     licenses = sorted({source.license for source in manifest() if source.style in ("", *preset.styles)})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -21,7 +23,7 @@ DROP = 0.1  # of the captions become the empty one, so that guidance has somethi
 def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Encoded, minutes: float = float("inf")) -> nn.Module:
     """Trains the prior, or loads it if it is trained. It works on embeddings of zero mean and unit deviation."""
     torch.manual_seed(0)
-    network = networks.prior(preset).to(device())
+    network: Any = networks.prior(preset).to(device())
     with torch.no_grad():
         network.clip_mean.copy_(data.image.mean(0, keepdim=True))
         network.clip_std.copy_(data.image.std(0, keepdim=True).clamp(min=1e-3))
@@ -48,7 +50,8 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Encoded, minut
         return functional.mse_loss(predicted, clean)
 
     fit("prior", preset, network, loss, preset.prior_steps, 5e-4, minutes)
-    return network
+    trained: nn.Module = network
+    return trained
 
 
 if __name__ == "__main__":

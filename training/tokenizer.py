@@ -42,4 +42,4 @@ def train(captions: Iterable[str], vocabulary: int, context: int, folder: Path) 
     merges = [tuple(merge) for merge in learned["merges"]]
     tokenizer = CLIPTokenizer(vocab=vocab, merges=merges, pad_token=PAD, model_max_length=context)
     tokenizer.save_pretrained(folder)
-    return CLIPTokenizer.from_pretrained(folder)  # type: ignore[no-any-return]
+    return CLIPTokenizer.from_pretrained(folder)
