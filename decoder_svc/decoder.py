@@ -18,7 +18,7 @@ from unclip.errors import CheckpointError
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import TextEncoding
 
-LANE = ("decoder",)
+LANE = "decoder"  # and the number of tokens: captions of one length share a batch
 Notify = Callable[[Any], None]
 
 
@@ -85,7 +85,7 @@ class Decoder:
             settings.sampler, self._schedule, settings.steps, variance=self._variance, eta=settings.eta
         )
         return Walk(
-            LANE,
+            (LANE, len(unconditional_text.token_mask)),
             table,
             (3, self.size, self.size),
             self.device,
@@ -112,7 +112,7 @@ class Decoder:
     ) -> Walk:
         """A walk from a picture, float32 ``[3, size, size]``, to the x_T that DDIM decodes it from (section 3)."""
         return Walk(
-            LANE,
+            (LANE, len(unconditional_text.token_mask)),
             inversion_table(self._schedule, steps),
             (3, self.size, self.size),
             self.device,

@@ -60,6 +60,7 @@ class Prior:
             "mask": torch.from_numpy(text.token_mask).to(self.device),
         }
 
+    @torch.inference_mode()
     def _finish(self, x: torch.Tensor) -> torch.Tensor:
         # The prior works on embeddings of zero mean and unit deviation.
         out: torch.Tensor = self._network.post_process_latents(x[None])[0]

@@ -63,7 +63,7 @@ class Engine:
         max_batch: int = 8,
         queue_limit: int = 64,
         stage: str = "engine",
-        on_failure: Callable[[BaseException], None] | None = None,
+        on_failure: Callable[[BaseException], object] | None = None,
     ) -> None:
         self._programs = programs
         self._capacity, self._max_batch, self._queue_limit = capacity, max_batch, queue_limit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import logging
 import signal
 import sys
@@ -19,7 +20,7 @@ from grpc_reflection.v1alpha import reflection
 from unclip.errors import CheckpointError, ConfigurationError, PreconditionFailed, Unavailable
 from unclip.serving.interceptors import ErrorInterceptor
 from unclip.serving.logs import configure_logs
-from unclip.serving.settings import ServerSettings
+from unclip.serving.settings import ServerSettings, parse
 
 log = logging.getLogger(__name__)
 S_contra = TypeVar("S_contra", bound=ServerSettings, contravariant=True)
@@ -91,14 +92,23 @@ class LateHandlers(grpc.GenericRpcHandler):
         raise Unavailable(self._stage, f"the {self._stage} is {self._refusal}")
 
 
-def run(settings: S_contra, stage: str, build: Callable[[S_contra], Awaitable[App]]) -> int:
-    """Serves what ``build`` makes until SIGTERM or SIGINT; the result is the process's exit status.
+def main(package: str, settings_class: type[ServerSettings], arguments: Sequence[str] | None = None) -> int:
+    """Runs ``package``, whose ``app.build`` makes its `App` from settings; the result is the exit status.
 
     0: stopped on request. 1: failed while serving. 2: cannot start as configured; one line on standard error says
-    why.
+    why. arguments: of the command line, this process's own when None.
     """
-    configure_logs(settings.log_level)
+    stage = package.removesuffix("_svc")
     try:
+        settings = parse(settings_class, sys.argv[1:] if arguments is None else arguments, package)
+        configure_logs(settings.log_level)
+
+        async def build(settings: ServerSettings) -> App:
+            # Importing torch takes seconds, in which health probes want an answer.
+            module = await asyncio.to_thread(importlib.import_module, f"{package}.app")
+            app: App = await module.build(settings)
+            return app
+
         return asyncio.run(serve(settings, stage, build))
     except (CheckpointError, ConfigurationError, PreconditionFailed) as error:
         print(f"{stage}: {error}", file=sys.stderr)
@@ -106,7 +116,7 @@ def run(settings: S_contra, stage: str, build: Callable[[S_contra], Awaitable[Ap
 
 
 async def serve(settings: S_contra, stage: str, build: Callable[[S_contra], Awaitable[App]]) -> int:
-    """See `run`. Raises what ``build`` raises."""
+    """Serves what ``build`` makes until SIGTERM or SIGINT; see `main`. Raises what ``build`` raises."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

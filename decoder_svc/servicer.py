@@ -1,0 +1,152 @@
+"""DecoderService and UpsamplerService: read requests, have the engine walk, and send what the walk comes to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+import torch
+
+from decoder_svc.decoder import Decoder
+from decoder_svc.upsampler import Upsampler
+from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, upsampler_pb2_grpc
+from unclip.api.type.v1 import image_pb2, model_info_pb2, sampling_pb2, tensor_pb2
+from unclip.engine.engine import Engine
+from unclip.engine.follow import Tick, follow
+from unclip.engine.walk import Walk
+from unclip.serving.deadlines import Deadlines
+from unclip.wire import tensors
+from unclip.wire.images import encode_image, fit, from_pixels, to_pixels
+from unclip.wire.requests import (
+    DecodeTask,
+    InvertTask,
+    StageSpec,
+    UpsampleTask,
+    read_decode,
+    read_invert,
+    read_upsample,
+)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
+    """Serves ``decoder`` through ``engine``; ``info`` is what it says of itself, ``spec`` what it takes."""
+
+    def __init__(
+        self, decoder: Decoder, engine: Engine, spec: StageSpec, info: model_info_pb2.ModelInfo, deadlines: Deadlines
+    ) -> None:
+        self._decoder, self._engine, self._spec, self._info, self._deadlines = decoder, engine, spec, info, deadlines
+
+    async def Decode(
+        self, request: decoder_pb2.DecodeRequest, context: Context
+    ) -> AsyncIterator[decoder_pb2.DecodeResponse]:
+        """Samples a base-size picture, with progress and previews."""
+        deadline = self._deadlines.of(context)
+        with self._engine.reserve() as reservation:
+            task = read_decode(request, self._spec)
+            walk = await asyncio.to_thread(self._decode, task, deadline)
+            shown = 0
+            async with aclosing(follow(reservation, [walk])) as ticks:
+                async for tick in ticks:
+                    yield decoder_pb2.DecodeResponse(progress=progress(tick, sampling_pb2.STAGE_DECODER))
+                    # The last prediction is the picture itself, which follows.
+                    if task.preview_interval and shown + task.preview_interval <= tick.step < tick.of:
+                        shown = tick.step
+                        assert tick.predicted is not None
+                        yield decoder_pb2.DecodeResponse(preview=await asyncio.to_thread(preview, tick.predicted))
+        yield decoder_pb2.DecodeResponse(sample=tensor(walk))
+
+    async def Invert(
+        self, request: decoder_pb2.InvertRequest, context: Context
+    ) -> AsyncIterator[decoder_pb2.InvertResponse]:
+        """Finds the noise x_T from which DDIM decodes a picture, with progress."""
+        deadline = self._deadlines.of(context)
+        with self._engine.reserve() as reservation:
+            task = await asyncio.to_thread(read_invert, request, self._spec)
+            walk = await asyncio.to_thread(self._invert, task, deadline)
+            async with aclosing(follow(reservation, [walk])) as ticks:
+                async for tick in ticks:
+                    yield decoder_pb2.InvertResponse(progress=progress(tick, sampling_pb2.STAGE_INVERT))
+        yield decoder_pb2.InvertResponse(start_noise=tensor(walk))
+
+    def _decode(self, task: DecodeTask, deadline: float) -> Walk:
+        return self._decoder.decode(
+            torch.from_numpy(task.embedding.values),
+            task.text,
+            task.unconditional_text,
+            task.seed,
+            task.settings,
+            start=None if task.start_noise is None else torch.from_numpy(task.start_noise.copy()),
+            deadline=deadline,
+        )
+
+    def _invert(self, task: InvertTask, deadline: float) -> Walk:
+        return self._decoder.invert(
+            torch.from_numpy(to_pixels(fit(task.image, self._spec.size))),
+            torch.from_numpy(task.embedding.values),
+            task.unconditional_text,
+            task.steps,
+            deadline=deadline,
+        )
+
+    async def GetModelInfo(
+        self, request: decoder_pb2.GetModelInfoRequest, context: Context
+    ) -> decoder_pb2.GetModelInfoResponse:
+        """Says which model is loaded."""
+        return decoder_pb2.GetModelInfoResponse(model=self._info)
+
+
+class UpsamplerServicer(upsampler_pb2_grpc.UpsamplerServiceServicer):
+    """Serves ``upsampler`` through ``engine``; the rest as for the decoder."""
+
+    def __init__(
+        self,
+        upsampler: Upsampler,
+        engine: Engine,
+        spec: StageSpec,
+        info: model_info_pb2.ModelInfo,
+        deadlines: Deadlines,
+    ) -> None:
+        self._upsampler, self._engine, self._spec, self._info = upsampler, engine, spec, info
+        self._deadlines = deadlines
+
+    async def Upsample(
+        self, request: upsampler_pb2.UpsampleRequest, context: Context
+    ) -> AsyncIterator[upsampler_pb2.UpsampleResponse]:
+        """Upsamples one picture, with progress."""
+        deadline = self._deadlines.of(context)
+        with self._engine.reserve() as reservation:
+            task = read_upsample(request, self._spec)
+            walk = await asyncio.to_thread(self._walk, task, deadline)
+            async with aclosing(follow(reservation, [walk])) as ticks:
+                async for tick in ticks:
+                    yield upsampler_pb2.UpsampleResponse(progress=progress(tick, sampling_pb2.STAGE_UPSAMPLER))
+        yield upsampler_pb2.UpsampleResponse(sample=tensor(walk))
+
+    def _walk(self, task: UpsampleTask, deadline: float) -> Walk:
+        return self._upsampler.walk(torch.from_numpy(task.sample.copy()), task.seed, task.settings, deadline=deadline)
+
+    async def GetModelInfo(
+        self, request: upsampler_pb2.UpsamplerServiceGetModelInfoRequest, context: Context
+    ) -> upsampler_pb2.UpsamplerServiceGetModelInfoResponse:
+        """Says which model is loaded."""
+        return upsampler_pb2.UpsamplerServiceGetModelInfoResponse(model=self._info)
+
+
+def progress(tick: Tick, stage: sampling_pb2.Stage.ValueType) -> sampling_pb2.Progress:
+    """A tick as a message."""
+    return sampling_pb2.Progress(stage=stage, step=tick.step, of=tick.of, queue_position=tick.queue_position)
+
+
+def preview(predicted: torch.Tensor) -> image_pb2.Image:
+    """A predicted picture, float32 ``[3, H, W]`` in [-1, 1], as a small file."""
+    return encode_image(from_pixels(predicted.float().cpu().numpy()), "image/webp")
+
+
+def tensor(walk: Walk) -> tensor_pb2.Tensor:
+    """The result of a finished walk as a message."""
+    return tensors.to_proto(walk.future.result().float().cpu().numpy())

@@ -1,0 +1,67 @@
+"""The EncoderService: reads requests, has the engine run CLIP, and sends what it says."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+
+from encoder_svc.encoder import Encoder
+from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
+from unclip.api.type.v1 import model_info_pb2
+from unclip.engine.engine import Engine, Reservation
+from unclip.engine.follow import follow
+from unclip.engine.walk import Once
+from unclip.serving.deadlines import Deadlines
+from unclip.wire.embeddings import Embedding
+from unclip.wire.requests import MAX_CAPTIONS, MAX_IMAGES, read_encode_image, read_encode_text
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
+    """Serves ``encoder`` through ``engine``; ``info`` is what it says of itself."""
+
+    def __init__(self, encoder: Encoder, engine: Engine, info: model_info_pb2.ModelInfo, deadlines: Deadlines) -> None:
+        self._encoder, self._engine, self._info, self._deadlines = encoder, engine, info, deadlines
+
+    async def EncodeText(
+        self, request: encoder_pb2.EncodeTextRequest, context: Context
+    ) -> encoder_pb2.EncodeTextResponse:
+        """Encodes captions."""
+        deadline = self._deadlines.of(context)
+        with self._engine.reserve(min(len(request.captions), MAX_CAPTIONS)) as reservation:
+            captions = read_encode_text(request)
+            ids, masks = await asyncio.to_thread(self._encoder.tokenize, captions)
+            jobs = self._encoder.text_jobs(ids, deadline)
+            await run(reservation, jobs)
+        encodings = [self._encoder.text_encoding(job.result(), mask) for job, mask in zip(jobs, masks, strict=True)]
+        return encoder_pb2.EncodeTextResponse(encodings=[encoding.to_proto() for encoding in encodings])
+
+    async def EncodeImage(
+        self, request: encoder_pb2.EncodeImageRequest, context: Context
+    ) -> encoder_pb2.EncodeImageResponse:
+        """Encodes pictures."""
+        deadline = self._deadlines.of(context)
+        # Room comes first: a picture that is refused should not have been decoded.
+        with self._engine.reserve(min(len(request.images), MAX_IMAGES)) as reservation:
+            images = await asyncio.to_thread(read_encode_image, request)
+            jobs = await asyncio.to_thread(self._encoder.image_jobs, images, deadline)
+            await run(reservation, jobs)
+        embeddings = [Embedding(job.result().float().cpu().numpy(), self._encoder.clip_space) for job in jobs]
+        return encoder_pb2.EncodeImageResponse(embeddings=[embedding.to_proto() for embedding in embeddings])
+
+    async def GetModelInfo(
+        self, request: encoder_pb2.GetModelInfoRequest, context: Context
+    ) -> encoder_pb2.GetModelInfoResponse:
+        """Says which model is loaded."""
+        return encoder_pb2.GetModelInfoResponse(model=self._info)
+
+
+async def run(reservation: Reservation, jobs: list[Once]) -> None:
+    """Runs jobs to their end. Raises what ended one of them."""
+    async with aclosing(follow(reservation, jobs)) as ticks:
+        async for _ in ticks:
+            pass

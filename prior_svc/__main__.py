@@ -1,0 +1,11 @@
+"""``python -m prior_svc``: runs the prior service until SIGTERM; ``--help`` lists the settings."""
+
+from __future__ import annotations
+
+import sys
+
+from prior_svc.settings import Settings
+from unclip.serving.server import main
+
+if __name__ == "__main__":
+    sys.exit(main("prior_svc", Settings))

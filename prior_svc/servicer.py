@@ -1,0 +1,73 @@
+"""The PriorService: reads requests, has the engine walk, and sends the best of the candidates."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+import numpy as np
+
+from prior_svc.prior import Prior
+from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
+from unclip.api.type.v1 import model_info_pb2, sampling_pb2
+from unclip.engine.engine import Engine
+from unclip.engine.follow import Tick, follow
+from unclip.engine.walk import Walk
+from unclip.serving.deadlines import Deadlines
+from unclip.wire.embeddings import Embedding
+from unclip.wire.requests import MAX_CANDIDATES, SampleTask, StageSpec, read_sample
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class PriorServicer(prior_pb2_grpc.PriorServiceServicer):
+    """Serves ``prior`` through ``engine``; ``info`` is what it says of itself, ``spec`` what it takes."""
+
+    def __init__(
+        self, prior: Prior, engine: Engine, spec: StageSpec, info: model_info_pb2.ModelInfo, deadlines: Deadlines
+    ) -> None:
+        self._prior, self._engine, self._spec, self._info, self._deadlines = prior, engine, spec, info, deadlines
+
+    async def Sample(
+        self, request: prior_pb2.SampleRequest, context: Context
+    ) -> AsyncIterator[prior_pb2.SampleResponse]:
+        """Samples one image embedding, with progress."""
+        deadline = self._deadlines.of(context)
+        with self._engine.reserve(min(max(request.candidates, 1), MAX_CANDIDATES)) as reservation:
+            task = read_sample(request, self._spec)
+            walks = await asyncio.to_thread(self._walks, task, deadline)
+            async with aclosing(follow(reservation, walks)) as ticks:
+                async for tick in ticks:
+                    yield prior_pb2.SampleResponse(progress=progress(tick))
+        candidates = np.stack([walk.future.result().float().cpu().numpy() for walk in walks])
+        # The paper keeps the one with the larger dot product with the text embedding (section 2.2).
+        scores = candidates @ task.text.embedding.values
+        best = int(scores.argmax())
+        sampled = prior_pb2.SampledEmbedding(
+            embedding=Embedding(candidates[best], self._spec.clip_space).to_proto(),
+            score=float(scores[best]),
+            candidate=best,
+        )
+        yield prior_pb2.SampleResponse(sampled=sampled)
+
+    def _walks(self, task: SampleTask, deadline: float) -> list[Walk]:
+        return [
+            self._prior.walk(task.text, task.unconditional_text, task.seed, candidate, task.settings, deadline=deadline)
+            for candidate in range(task.candidates)
+        ]
+
+    async def GetModelInfo(
+        self, request: prior_pb2.GetModelInfoRequest, context: Context
+    ) -> prior_pb2.GetModelInfoResponse:
+        """Says which model is loaded."""
+        return prior_pb2.GetModelInfoResponse(model=self._info)
+
+
+def progress(tick: Tick) -> sampling_pb2.Progress:
+    """A tick as a message."""
+    return sampling_pb2.Progress(
+        stage=sampling_pb2.STAGE_PRIOR, step=tick.step, of=tick.of, queue_position=tick.queue_position
+    )

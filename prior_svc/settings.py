@@ -1,0 +1,16 @@
+"""What the prior service is told at start, by flags or environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from unclip.serving.settings import ModelSettings, setting
+
+
+@dataclass(frozen=True)
+class Settings(ModelSettings):
+    """A request is a few hundred KiB at most."""
+
+    max_request_bytes: int = setting(1024 * 1024, "largest request accepted", 1024, 256 * 1024 * 1024)
+    max_batch: int = setting(16, "samples that share one pass through the network", 1, 1024)
+    capacity: int = setting(32, "samples under way at once", 1, 4096)

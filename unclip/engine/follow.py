@@ -1,0 +1,79 @@
+"""From the engine's thread to an event loop: a request's jobs submitted, watched, and dropped when nobody waits."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from unclip.engine.engine import Reservation
+from unclip.engine.job import Job
+
+BUFFER = 64  # ticks a slow reader may lag behind before it misses the oldest
+
+
+@dataclass(frozen=True, eq=False)
+class Tick:
+    """How far a request's jobs have come: the slowest one counts.
+
+    step: steps done; of: all steps; queue_position: jobs ahead of it, 0 once all run. predicted: the first job's
+    latest prediction of its sample, on the device, None for jobs that predict nothing.
+    """
+
+    step: int
+    of: int
+    queue_position: int
+    predicted: torch.Tensor | None
+
+
+async def follow(reservation: Reservation, jobs: Sequence[Job[Any]]) -> AsyncGenerator[Tick, None]:
+    """Submits ``jobs`` and yields what happens until all have a result in their futures.
+
+    Close the generator (``contextlib.aclosing``) to drop the jobs before their next step. The device never waits
+    for the reader: ticks it is too slow for are dropped, oldest first.
+
+    Raises:
+        UnclipError: a job was ended; the others are dropped.
+    """
+    loop, woken = asyncio.get_running_loop(), asyncio.Event()
+    ticks: deque[Tick] = deque(maxlen=BUFFER)
+    last = (-1, -1)
+
+    def wake(_: object = None) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody is left to be told
+            loop.call_soon_threadsafe(woken.set)
+
+    def note(_: Job[Any]) -> None:
+        nonlocal last
+        behind = min(jobs, key=lambda job: job.position)
+        now = (behind.position, max(job.queue_position for job in jobs))
+        if now != last:
+            last = now
+            ticks.append(Tick(behind.position, behind.length, now[1], getattr(jobs[0], "predicted", None)))
+            wake()
+
+    for job in jobs:
+        job.notify = note
+        job.future.add_done_callback(wake)
+    try:
+        for job in jobs:
+            reservation.submit(job)
+        while True:
+            woken.clear()
+            done = all(job.future.done() for job in jobs)
+            while ticks:
+                yield ticks.popleft()
+            for job in jobs:
+                if job.future.done():
+                    job.future.result()
+            if done:
+                return
+            await woken.wait()
+    finally:
+        for job in jobs:
+            job.cancel()

@@ -1,0 +1,45 @@
+"""What a service says of its model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from unclip.api.type.v1 import model_info_pb2, sampling_pb2
+from unclip.checkpoint import Checkpoint
+from unclip.options import SamplingSettings
+from unclip.wire.sampling import settings_to_proto
+
+
+def stage_info(
+    stage: sampling_pb2.Stage.ValueType,
+    parameters: int,
+    image_size: int = 0,
+    defaults: SamplingSettings | None = None,
+) -> model_info_pb2.StageInfo:
+    """One stage; defaults is None for a stage that does not sample."""
+    return model_info_pb2.StageInfo(
+        stage=stage,
+        defaults=None if defaults is None else settings_to_proto(defaults),
+        image_size=image_size,
+        parameters=parameters,
+    )
+
+
+def model_info(
+    checkpoint: Checkpoint,
+    folders: Iterable[str],
+    device: str,
+    capabilities: Sequence[str],
+    stages: Sequence[model_info_pb2.StageInfo],
+) -> model_info_pb2.ModelInfo:
+    """What a service has loaded from ``folders`` of a checkpoint."""
+    return model_info_pb2.ModelInfo(
+        name=checkpoint.name,
+        version=checkpoint.version(folders),
+        license=checkpoint.license,
+        clip_space=checkpoint.clip_space,
+        device=device,
+        capabilities=capabilities,
+        stages=stages,
+        caption_template=checkpoint.caption_template,
+    )
