@@ -15,6 +15,7 @@ START, END, PAD = "<|startoftext|>", "<|endoftext|>", "!"
 def train(captions: Iterable[str], vocabulary: int, context: int, folder: Path) -> CLIPTokenizer:
     """Learns a vocabulary of at most ``vocabulary`` tokens and saves a CLIPTokenizer into ``folder``.
 
+    Bytes that never ended a word are added to that, up to 256, so that there is no text it cannot write.
     Padding is "!", id 0, as in Karlo; the end token comes last, as in CLIP, whose pooling looks for it.
     """
     bpe = Tokenizer(models.BPE(unk_token=END, end_of_word_suffix="</w>"))

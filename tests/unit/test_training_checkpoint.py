@@ -1,0 +1,228 @@
+"""What the recipe exports: a checkpoint that the services accept, and that says what was trained."""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from training import decoder, networks, presets, tokenizer
+from training.clip import Clip, pixels
+from training.embeddings import encode_texts, encode_views
+from training.evaluate import evaluate, pictures_of, table
+from training.export import export
+from training.loop import device
+from training.pictures import SIZE, Pair, plain_caption, varied_caption
+from training.pipeline import Pipeline, run
+from training.presets import PRESETS
+from unclip.checkpoint import DECODER_FOLDERS, ENCODER_FOLDERS, PRIOR_FOLDERS, UPSAMPLER_FOLDERS, Checkpoint
+from unclip.errors import CheckpointError
+from unclip.options import SamplingSettings
+
+PRESET = PRESETS["smoke"]
+FOLDERS = (*ENCODER_FOLDERS, *PRIOR_FOLDERS, *DECODER_FOLDERS, *UPSAMPLER_FOLDERS)
+
+
+def blob(label: str, style: str, colour: tuple[int, int, int]) -> Pair:
+    """A disc on nothing, a little larger in the first style."""
+    y, x = np.indices((SIZE, SIZE)) - SIZE // 2
+    inside = x**2 + y**2 < (24 if style == "flat" else 23) ** 2
+    rgba = np.zeros((SIZE, SIZE, 4), np.uint8)
+    rgba[inside] = (*colour, 255)
+    return Pair(label, ("round",), style, rgba)
+
+
+COLOURS = {"red apple": (200, 0, 0), "banana": (250, 220, 0), "dog face": (150, 90, 40), "red heart": (250, 90, 160)}
+PAIRS = [blob(label, style, colour) for style in PRESET.styles for label, colour in COLOURS.items()]
+CAPTIONS = [plain_caption(pair.label, pair.style) for pair in PAIRS]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A checkpoint of the smoke preset's networks, untrained, and the CLIP it was made from in full precision."""
+
+    folder: Path
+    clip: Clip
+    words: Any
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    folder = tmp_path_factory.mktemp("exported")
+    (folder / "README.md").write_text("a model card")
+    (folder / "decoder").mkdir()
+    (folder / "decoder" / "left_over.bin").write_bytes(b"of an earlier run")
+    captions = [varied_caption(pair, "blue", Random(seed)) for seed, pair in enumerate(PAIRS)]
+    words = tokenizer.train(captions, PRESET.vocabulary, PRESET.context, folder / "tokenizer")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        clip = Clip(networks.text_encoder(PRESET, words), networks.image_encoder(PRESET)).eval()
+        parts = networks.prior(PRESET), decoder.Decoder(PRESET), networks.upsampler(PRESET)
+    before = deepcopy(clip).to(device())
+    export(folder, PRESET, clip, words, *parts)
+    return Exported(folder, before, words)
+
+
+@pytest.fixture
+def pipeline(exported: Exported) -> Pipeline:
+    return Pipeline(exported.folder, device())
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The preset's pictures without a package to draw them from."""
+    monkeypatch.setattr(presets, "pairs", lambda concepts, styles, cache: PAIRS)
+
+
+# The folder.
+
+
+def test_every_component_is_accepted(exported: Exported) -> None:
+    checkpoint = Checkpoint.open(exported.folder)
+
+    checkpoint.verify(FOLDERS)
+
+    assert {path.name for path in exported.folder.iterdir() if path.is_dir()} == set(FOLDERS)
+    assert not list(exported.folder.rglob("*.bin"))
+
+
+def test_weights_are_safetensors_in_half_precision(exported: Exported) -> None:
+    weights = sorted(exported.folder.rglob("*.safetensors"))
+
+    assert [file.parent.name for file in weights] == [
+        "decoder",
+        "image_encoder",
+        "prior",
+        "super_res_first",
+        "text_encoder",
+        "text_proj",
+    ]
+    for file in weights:
+        assert {tensor.dtype for tensor in load_file(file).values()} == {torch.float16}, file
+
+
+def test_an_altered_file_is_noticed(exported: Exported) -> None:
+    config = exported.folder / "prior" / "config.json"
+    before = config.read_text()
+    try:
+        config.write_text(before + "\n")
+        with pytest.raises(CheckpointError, match="is altered"):
+            Checkpoint.open(exported.folder).verify(PRIOR_FOLDERS)
+    finally:
+        config.write_text(before)
+
+
+def test_the_manifest_names_licences_preset_and_defaults(exported: Exported) -> None:
+    checkpoint = Checkpoint.open(exported.folder)
+
+    assert checkpoint.license == "Apache-2.0 AND MIT"
+    assert checkpoint.manifest["preset"] == "smoke"
+    assert checkpoint.caption_template == "{}"
+    assert checkpoint.defaults("prior") == SamplingSettings("ddpm", 25, 2.0)
+    assert checkpoint.defaults("upsampler") == SamplingSettings("ddpm", 7, 1.0)
+
+
+def test_a_model_card_survives_the_export(exported: Exported) -> None:
+    assert (exported.folder / "README.md").read_text() == "a model card"
+
+
+# What was trained is what is loaded.
+
+
+def test_captions_read_the_same_as_in_training(exported: Exported, pipeline: Pipeline) -> None:
+    values, states, mask = encode_texts(exported.clip, exported.words, CAPTIONS)
+
+    found = pipeline.read(CAPTIONS)
+
+    assert np.stack([text.embedding.values for text in found]) == pytest.approx(values.cpu().numpy(), abs=2e-2)
+    assert np.stack([text.token_states for text in found]) == pytest.approx(states.cpu().numpy(), abs=2e-2)
+    assert (np.stack([text.token_mask for text in found]) == mask.cpu().numpy()).all()
+    assert {text.embedding.clip_space for text in found} == {pipeline.checkpoint.clip_space}
+
+
+@torch.no_grad()
+def test_pictures_look_the_same_as_in_training(exported: Exported, pipeline: Pipeline) -> None:
+    views = [np.random.default_rng(seed).integers(0, 256, (SIZE, SIZE, 3), np.uint8) for seed in range(3)]
+    expected = exported.clip.image(pixel_values=pixels(views)).image_embeds.cpu().numpy()
+
+    assert pipeline.see(np.stack(views)) == pytest.approx(expected, abs=2e-2)
+
+
+@pytest.mark.usefixtures("drawn")
+def test_views_for_prior_and_decoder_are_of_taught_pairs_alone(exported: Exported) -> None:
+    taught, held_out = PRESET.pairs()
+
+    data = encode_views(PRESET, exported.clip, exported.words, views=2)
+
+    assert held_out
+    assert data.image.shape == data.text.shape == (2 * len(taught), PRESET.width)
+    assert data.states.shape == (2 * len(taught), PRESET.context, PRESET.width)
+    assert data.base.shape == (2 * len(taught), 3, PRESET.base_size, PRESET.base_size)
+    assert data.base.abs().max() <= 1
+    assert not data.image.requires_grad
+
+
+# Generating and measuring.
+
+
+def test_the_same_seed_makes_the_same_picture_and_another_seed_another(pipeline: Pipeline) -> None:
+    first = pipeline.generate([CAPTIONS[0]] * 2, seeds=[3, 4])
+    again = pipeline.generate([CAPTIONS[0]] * 2, seeds=[3, 4])
+
+    assert first.shape == (2, SIZE, SIZE, 3)
+    assert (first == again).all()
+    assert (first[0] != first[1]).any()
+
+
+def test_a_failing_row_is_not_passed_over(pipeline: Pipeline) -> None:
+    empty = pipeline.read([""])[0]
+    walk = pipeline._prior.walk(empty, empty, 0, 0, pipeline.checkpoint.defaults("prior"))
+    walk.conditions = {**walk.conditions, "text": torch.zeros(3)}
+
+    with pytest.raises(RuntimeError):
+        run("prior", pipeline._prior.programs, [walk])
+
+
+@pytest.mark.usefixtures("drawn")
+def test_an_evaluation_reports_both_sets_beside_chance(exported: Exported, tmp_path: Path) -> None:
+    metrics = evaluate(exported.folder, tmp_path / "evaluate")
+
+    report = json.loads((tmp_path / "evaluate" / "evaluate.json").read_text())
+    assert report["metrics"] == metrics
+    assert set(report) == {"machine", "commit", "checkpoint", "metrics"}
+    for name in ("held_out", "taught"):
+        with Image.open(tmp_path / "evaluate" / f"{name}.png") as sheet:
+            assert sheet.width > 2 * SIZE
+        for measure in ("prompt", "concept", "pixels"):
+            assert {f"{name}.{measure}.{kind}.top1" for kind in ("generated", "chance")} <= set(metrics)
+    # Discs of one colour lie nearest each other: a judge that works finds them.
+    assert metrics["taught.pixels_other.real.top1"] == 1
+    assert metrics["held_out.concept.chance.top1"] == pytest.approx(1 / len(COLOURS))
+    assert "pixels_other top1" in table(metrics)
+
+
+@pytest.mark.usefixtures("drawn")
+def test_a_picture_that_is_the_real_one_is_judged_right(
+    exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = dict(zip(CAPTIONS, PAIRS, strict=True))
+
+    def copy(self: Pipeline, captions: list[str], seeds: range) -> Any:
+        return pictures_of([shown[caption] for caption in captions])
+
+    monkeypatch.setattr(Pipeline, "generate", copy)
+
+    metrics = evaluate(exported.folder, tmp_path)
+
+    assert metrics["held_out.pixels.generated.top1"] == 1
+    assert metrics["held_out.pixels_other.generated.top1"] == metrics["held_out.pixels_other.real.top1"]
+    assert metrics["held_out.cosine.generated.mean"] == metrics["held_out.cosine.real.mean"]

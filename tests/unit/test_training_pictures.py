@@ -1,0 +1,257 @@
+"""Training pictures: their words, their pixels, and which of them are held out."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import tarfile
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from training import pictures, presets
+from training.clip import look
+from training.pictures import BACKGROUNDS, HELD_OUT, SIZE, WHITE, Artist, Pair, composite, plain_caption, shrink, split
+from training.presets import CPU_CONCEPTS, PRESETS
+from training.sources import Source
+
+CONCEPTS = CPU_CONCEPTS.read_text().splitlines()
+STYLES = ("flat", "noto", "3d")
+COMMITTED = json.loads(HELD_OUT.read_text())["cpu"]
+
+
+def pair(label: str, style: str = "flat", tags: tuple[str, ...] = ()) -> Pair:
+    return Pair(label, tags, style, np.zeros((SIZE, SIZE, 4), np.uint8))
+
+
+EVERY_PAIR = [pair(label, style) for style in STYLES for label in CONCEPTS]
+
+
+# Words.
+
+
+@pytest.mark.parametrize(
+    ("label", "caption"),
+    [
+        ("red apple", "a flat emoji of a red apple"),
+        ("eagle", "a flat emoji of an eagle"),
+        ("unicorn", "a flat emoji of a unicorn"),
+        ("grapes", "a flat emoji of grapes"),
+        ("octopus", "a flat emoji of an octopus"),
+        ("bus", "a flat emoji of a bus"),
+        ("popcorn", "a flat emoji of popcorn"),
+    ],
+)
+def test_a_caption_is_a_sentence_with_its_article(label: str, caption: str) -> None:
+    assert plain_caption(label, "flat") == caption
+
+
+def test_every_caption_is_plain_words_with_style_and_concept() -> None:
+    random = Random(0)
+    for item in EVERY_PAIR:
+        for background in ("white", "blue"):
+            caption = pictures.varied_caption(item, background, random)
+            assert re.fullmatch(r"[a-z0-9 ,’'-]+", caption.lower()), caption
+            assert item.label in caption
+            assert re.search(rf"\b{item.style}\b", caption)
+
+
+def test_a_background_is_named_unless_it_is_white() -> None:
+    item = pair("red apple", tags=("fruit",))
+    for seed in range(50):
+        assert "background" not in pictures.varied_caption(item, "white", Random(seed))
+        assert pictures.varied_caption(item, "blue", Random(seed)).endswith(" on a blue background")
+
+
+def test_tags_are_sometimes_said() -> None:
+    said = {pictures.varied_caption(pair("red apple", tags=("fruit",)), "white", Random(seed)) for seed in range(100)}
+
+    assert said == {
+        "a flat emoji of a red apple",
+        "red apple, flat emoji",
+        "a flat emoji of a red apple, fruit",
+    }
+
+
+# Pixels.
+
+
+def test_a_picture_stands_before_its_background() -> None:
+    rgba = np.zeros((SIZE, SIZE, 4), np.uint8)
+    rgba[0, 0] = (10, 20, 30, 255)
+    rgba[0, 1] = (100, 100, 100, 128)
+    rgba[0, 2] = (255, 0, 0, 0)
+
+    shown = composite(rgba, (200, 0, 40))
+
+    assert shown.dtype == np.uint8
+    assert shown.shape == (SIZE, SIZE, 3)
+    assert shown[0, 0].tolist() == [10, 20, 30]
+    assert shown[0, 1].tolist() == [150, 50, 70]
+    assert shown[0, 2].tolist() == [200, 0, 40]
+
+
+def test_a_view_shows_the_background_its_caption_names() -> None:
+    colours = dict(BACKGROUNDS)
+    seen = set()
+    for seed in range(60):
+        view, caption = look(pair("red apple"), Random(seed), moved=bool(seed % 2))
+        found = re.search(r"on a (\w+) background", caption)
+        name = found[1] if found else "white"
+        assert view[0, 0].tolist() == list(colours.get(name, WHITE[1])), caption
+        seen.add(name)
+    assert seen == {"white", *colours}
+
+
+def test_shrinking_does_not_darken_the_edge_of_what_is_transparent() -> None:
+    large = np.zeros((256, 256, 4), np.uint8)
+    large[64:190, 64:190] = 255
+    file = io.BytesIO()
+    Image.fromarray(large).save(file, "PNG")
+
+    small = shrink(file.getvalue())
+
+    edge = (small[..., 3] > 8) & (small[..., 3] < 248)
+    assert small.shape == (SIZE, SIZE, 4)
+    assert edge.any()
+    assert small[edge][:, :3].min() > 240
+
+
+def archive(path: Path, files: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w:gz") as tar:
+        for name, data in files.items():
+            entry = tarfile.TarInfo(f"package/{name}")
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+    return path
+
+
+def source(style: str) -> Source:
+    return Source(style or "words", "1.0.0", "", "MIT", "Somebody", style)
+
+
+@pytest.fixture
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three small packages in the shapes of the real ones: words, drawings, photographs."""
+    entries: list[dict[str, Any]] = [
+        {"label": "red heart", "hexcode": "2764-FE0F", "group": 0, "tags": ["love"]},
+        {"label": "black square", "hexcode": "2B1B", "group": 8},
+        {"label": "light skin tone", "hexcode": "1F3FB", "group": 2},
+        {"label": "flag: Peru", "hexcode": "1F1F5-1F1EA", "group": 9},
+        {"label": "ghost", "hexcode": "1F47B", "group": 0},
+    ]
+    icons = {
+        "width": 32,
+        "height": 32,
+        "icons": {
+            "heart": {"body": '<rect width="16" height="32" fill="#f00"/>'},
+            "black-square": {"body": '<rect width="8" height="8" fill="currentColor"/>', "width": 8, "height": 8},
+        },
+    }
+    photograph = io.BytesIO()
+    Image.new("RGBA", (256, 256), (0, 0, 255, 255)).save(photograph, "WEBP", lossless=True)
+    found = {
+        "": archive(tmp_path / "words.tgz", {"en/data.json": json.dumps(entries).encode()}),
+        "drawn": archive(
+            tmp_path / "drawn.tgz",
+            {"icons.json": json.dumps(icons).encode(), "chars.json": json.dumps({"2764": "heart"}).encode()},
+        ),
+        "seen": archive(tmp_path / "seen.tgz", {"assets/1f47b.webp": photograph.getvalue()}),
+    }
+    for module in ("training.pictures", "training.sources"):
+        monkeypatch.setattr(f"{module}.fetch", lambda wanted: found[wanted.style])
+    monkeypatch.setattr(pictures, "manifest", lambda: [source(style) for style in found])
+
+
+@pytest.mark.usefixtures("packages")
+def test_drawings_fill_the_picture_and_keep_their_transparency() -> None:
+    draw = Artist(source("drawn"))
+
+    heart = draw({"label": "red heart", "hexcode": "2764-FE0F"})
+    square = draw({"label": "black square", "hexcode": "2B1B"})
+
+    assert heart is not None
+    assert heart[32, 8].tolist() == [255, 0, 0, 255]
+    assert heart[32, 56, 3] == 0
+    assert square is not None
+    assert (square == (0, 0, 0, 255)).all()
+    assert draw({"label": "ghost", "hexcode": "1F47B"}) is None
+
+
+@pytest.mark.usefixtures("packages")
+def test_pictures_are_rendered_once_and_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path / "data" / "all.npy"
+
+    first = pictures.pairs(None, ("drawn", "seen"), cache)
+    monkeypatch.setattr(pictures, "render", None)
+    again = pictures.pairs(None, ("drawn", "seen"), cache)
+
+    assert [item.key for item in first] == ["drawn/red heart", "drawn/black square", "seen/ghost"]
+    assert first[0].tags == ("love",)
+    assert first[2].rgba[5, 5].tolist() == [0, 0, 255, 255]
+    assert [item.key for item in again] == [item.key for item in first]
+    assert all((a.rgba == b.rgba).all() for a, b in zip(first, again, strict=True))
+
+
+@pytest.mark.usefixtures("packages")
+def test_only_the_named_concepts_are_rendered(tmp_path: Path) -> None:
+    found = pictures.pairs({"red heart"}, ("drawn", "seen"), tmp_path / "some.npy")
+
+    assert [item.key for item in found] == ["drawn/red heart"]
+
+
+# The split.
+
+
+@pytest.fixture
+def every_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All concepts of the cpu preset in all its styles, without a pixel drawn."""
+    monkeypatch.setattr(presets, "pairs", lambda concepts, styles, cache: EVERY_PAIR)
+
+
+@pytest.mark.usefixtures("every_pair")
+def test_held_out_are_the_committed_pairs_and_none_of_them_is_taught() -> None:
+    taught, held_out = PRESETS["cpu"].pairs()
+
+    assert sorted(item.key for item in held_out) == COMMITTED
+    assert not {(item.label, item.style) for item in taught} & {(item.label, item.style) for item in held_out}
+    assert len(taught) + len(held_out) == len(EVERY_PAIR)
+
+
+@pytest.mark.usefixtures("every_pair")
+def test_a_held_out_concept_is_taught_in_its_other_styles() -> None:
+    taught, held_out = PRESETS["cpu"].pairs()
+    labels = [item.label for item in held_out]
+
+    assert len(set(labels)) == len(labels)
+    assert set(labels) <= {item.label for item in taught}
+    assert {item.style for item in held_out} == set(STYLES)
+
+
+def test_committed_keys_are_of_the_preset_that_they_stand_under() -> None:
+    styles, labels = zip(*(key.split("/", 1) for key in COMMITTED), strict=True)
+
+    assert len(set(COMMITTED)) == len(COMMITTED)
+    assert set(styles) <= set(PRESETS["cpu"].styles)
+    assert set(labels) <= set(CONCEPTS)
+
+
+def test_a_split_depends_on_neither_order_nor_hash() -> None:
+    backwards = split(EVERY_PAIR[::-1])
+
+    assert split(EVERY_PAIR) == backwards
+    assert len(backwards) == pytest.approx(0.1 * len(EVERY_PAIR), abs=1)
+
+
+def test_a_split_never_takes_the_only_picture_of_a_concept() -> None:
+    items = [pair("ghost"), pair("robot"), pair("robot", "noto"), pair("skull"), pair("skull", "noto")]
+
+    taken = split(items, share=1.0)
+
+    assert [key.split("/")[1] for key in taken].count("ghost") == 0
+    assert sorted(key.split("/")[1] for key in taken) == ["robot", "skull"]

@@ -1,0 +1,73 @@
+"""The learned tokenizer: CLIP's conventions, and no text that it cannot write."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training import tokenizer
+from training.pictures import plain_caption
+from training.presets import CPU_CONCEPTS
+
+CONTEXT = 24
+CAPTIONS = [plain_caption(label, style) for label in CPU_CONCEPTS.read_text().splitlines() for style in ("flat", "3d")]
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return tokenizer.train(CAPTIONS, 1024, CONTEXT, tmp_path_factory.mktemp("tokenizer"))
+
+
+def spaceless(text: str) -> str:
+    """Decoding may set punctuation apart."""
+    return text.replace(" ", "").lower()
+
+
+def test_every_caption_comes_back_as_it_went_in(words: Any) -> None:
+    for caption in CAPTIONS:
+        ids = words(caption).input_ids
+        assert spaceless(words.decode(ids, skip_special_tokens=True)) == spaceless(caption)
+
+
+def test_captions_fit_the_context_and_frequent_words_are_single_tokens(words: Any) -> None:
+    assert max(len(words(caption).input_ids) for caption in CAPTIONS) <= CONTEXT
+    assert len(words("a flat emoji of a red apple").input_ids) == 7 + 2
+
+
+def test_ids_follow_clip_and_karlo(words: Any) -> None:
+    assert len(words) <= 1024 + 256
+    assert (words.pad_token, words.pad_token_id) == ("!", 0)
+    assert (words.bos_token_id, words.eos_token_id) == (len(words) - 2, len(words) - 1)
+    assert words.model_max_length == CONTEXT
+
+
+def test_the_end_token_is_not_the_id_that_transformers_pools_differently_for(words: Any) -> None:
+    assert words.eos_token_id != 2
+
+
+def test_a_caption_is_start_words_end_and_padding_that_the_mask_leaves_out(words: Any) -> None:
+    batch = words("a flat emoji", padding="max_length", truncation=True, max_length=CONTEXT)
+
+    seen = sum(batch.attention_mask)
+    assert batch.attention_mask == [1] * seen + [0] * (CONTEXT - seen)
+    assert batch.input_ids[0] == words.bos_token_id
+    assert batch.input_ids[seen - 1] == words.eos_token_id
+    assert set(batch.input_ids[seen:]) == {words.pad_token_id}
+
+
+@given(st.text())
+def test_no_text_whatever_is_pooled_before_its_end(words: Any, text: str) -> None:
+    if tokenizer.START in text or tokenizer.END in text:
+        return
+    ids = words(text, truncation=True, max_length=CONTEXT).input_ids
+
+    assert ids.index(words.eos_token_id) == len(ids) - 1
+
+
+def test_letters_it_never_saw_are_written_in_bytes(words: Any) -> None:
+    text = "çà et là, 日本"
+
+    assert spaceless(words.decode(words(text).input_ids, skip_special_tokens=True)) == spaceless(text)
