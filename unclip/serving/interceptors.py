@@ -16,6 +16,7 @@ from unclip.errors import InvalidRequest
 from unclip.serving import request_id
 from unclip.serving.error_table import to_status
 
+OURS = "/unclip.api."
 log = logging.getLogger(__name__)
 Context = grpc.aio.ServicerContext[Any, Any]
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[Any, Any] | None"]]
@@ -34,9 +35,9 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """Wraps unary-request handlers; streams of requests, which no contract of ours has, pass as they are."""
+        """Wraps the handlers of our contracts; health and reflection pass as they are."""
         handler: Any = await continuation(handler_call_details)
-        if handler is None or handler.request_streaming:
+        if handler is None or handler.request_streaming or not handler_call_details.method.startswith(OURS):
             return handler  # type: ignore[no-any-return]
         read = _careful(handler.request_deserializer)
         if handler.response_streaming:

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from unclip.errors import CheckpointError, ConfigurationError, PreconditionFailed, Unavailable
 from unclip.serving.interceptors import ErrorInterceptor
@@ -139,10 +139,7 @@ async def serve(settings: S_contra, stage: str, build: Callable[[S_contra], Awai
         if app is None:
             return 0
         names = [service.name for service in app.services]
-        handlers.open(app.services)
-        reflection.enable_server_reflection(
-            [*names, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name], server
-        )
+        handlers.open([*app.services, _reflection([*names, health.SERVICE_NAME])])
         for name in names:
             await probes.set(name, SERVING)
         _write(settings.address_file, address)
@@ -184,6 +181,12 @@ async def _first(*events: asyncio.Event) -> None:
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     for wait in waits:
         wait.cancel()
+
+
+def _reflection(names: Sequence[str]) -> Service:
+    """Server reflection, so that grpcurl finds the contracts."""
+    servicer = reflection.aio.ReflectionServicer((*names, reflection.SERVICE_NAME))
+    return Service(reflection.SERVICE_NAME, reflection_pb2_grpc.add_ServerReflectionServicer_to_server, servicer)
 
 
 def _write(file: str, address: str) -> None:
