@@ -1,0 +1,175 @@
+"""Our stages against diffusers' own unCLIP pipelines: same weights, same noise, same pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from decoder_svc.decoder import Decoder
+from decoder_svc.upsampler import Upsampler
+from prior_svc.prior import Prior
+from tests.tiny import make_tiny_checkpoint
+from tests.unit.parity_reference import Reference, Run
+from unclip.checkpoint import Checkpoint
+from unclip.engine.engine import Engine
+from unclip.engine.walk import Walk
+from unclip.options import SamplingSettings
+from unclip.wire.embeddings import TextEncoding
+
+BAR = 1e-4
+CPU = torch.device("cpu")
+
+
+class Ours:
+    """The three stages on one engine; all rows of a call share its batches."""
+
+    def __init__(self, folder: Path) -> None:
+        checkpoint = Checkpoint.open(folder)
+        self.prior, self.decoder = Prior(checkpoint, CPU), Decoder(checkpoint, CPU)
+        self.upsampler = Upsampler(checkpoint, CPU)
+        self.engine = Engine({**self.prior.programs, **self.decoder.programs, **self.upsampler.programs})
+
+    def run(self, walks: Sequence[Walk]) -> torch.Tensor:
+        with self.engine.reserve(len(walks)) as room:
+            for walk in walks:
+                room.submit(walk)
+        return torch.stack([walk.future.result(60) for walk in walks])
+
+    def embeddings(
+        self, text: TextEncoding, empty: TextEncoding, seeds: Sequence[int], settings: SamplingSettings
+    ) -> torch.Tensor:
+        return self.run([self.prior.walk(text, empty, seed, 0, settings) for seed in seeds])
+
+    def bases(
+        self,
+        embeddings: torch.Tensor,
+        text: TextEncoding | None,
+        empty: TextEncoding,
+        seeds: Sequence[int],
+        settings: SamplingSettings,
+    ) -> torch.Tensor:
+        rows = zip(embeddings, seeds, strict=True)
+        return self.run([self.decoder.decode(row, text, empty, seed, settings) for row, seed in rows])
+
+    def finals(self, bases: torch.Tensor, seeds: Sequence[int], settings: SamplingSettings) -> torch.Tensor:
+        return self.run([self.upsampler.walk(base, seed, settings) for base, seed in zip(bases, seeds, strict=True)])
+
+
+@pytest.fixture(scope="module")
+def reference(tiny_checkpoint: Path) -> Reference:
+    return Reference(tiny_checkpoint)
+
+
+@pytest.fixture(scope="module")
+def ours(tiny_checkpoint: Path) -> Iterator[Ours]:
+    stages = Ours(tiny_checkpoint)
+    yield stages
+    stages.engine.close()
+
+
+def decided(make: Callable[[int], Run], seed: int) -> Run:
+    """The first run from ``seed`` on that float32 can decide; with random networks one in ten or so cannot be."""
+    runs = (make(seed + 2 * again) for again in range(20))
+    return next(run for run in runs if not run.undecided)
+
+
+def ddpm(steps: int, guidance_scale: float = 1.0) -> SamplingSettings:
+    return SamplingSettings("ddpm", steps, guidance_scale)
+
+
+def assert_close(ours: torch.Tensor, theirs: torch.Tensor, bar: float = BAR) -> None:
+    assert ours.shape == theirs.shape
+    assert (ours - theirs).abs().max().item() <= bar
+
+
+@pytest.mark.parametrize("seed", [0, 7, -3, 2**62])
+@pytest.mark.parametrize(
+    ("prior", "decoder", "upsampler"),
+    [
+        (ddpm(2, 1.0), ddpm(2, 1.0), ddpm(2)),
+        (ddpm(2, 4.0), ddpm(2, 8.0), ddpm(2)),
+        (ddpm(3, 1.0), ddpm(5, 8.0), ddpm(3)),
+        (ddpm(5, 4.0), ddpm(5, 1.0), ddpm(7)),
+        (ddpm(25, 4.0), ddpm(25, 8.0), ddpm(7)),
+        (ddpm(25, 1.5), ddpm(25, 2.0), ddpm(25)),
+    ],
+    ids=lambda settings: f"{settings.steps}x{settings.guidance_scale:g}",
+)
+def test_each_stage_makes_what_the_pipeline_makes(
+    reference: Reference,
+    ours: Ours,
+    prior: SamplingSettings,
+    decoder: SamplingSettings,
+    upsampler: SamplingSettings,
+    seed: int,
+) -> None:
+    run = decided(lambda seed: reference.generate("a red cat", prior, decoder, upsampler, seed), seed)
+    text, empty = reference.text("a red cat"), reference.text("")
+    assert_close(ours.embeddings(text, empty, run.seeds, prior), run.embedding)
+    assert_close(ours.bases(run.embedding, text, empty, run.seeds, decoder), run.base)
+    assert_close(ours.finals(run.base, run.seeds, upsampler), run.final)
+
+
+@pytest.mark.parametrize("caption", ["", "dog", "a cat, a dog! and a red red red red red red red red red red dog"])
+def test_captions_of_any_length_condition_as_in_the_pipeline(reference: Reference, ours: Ours, caption: str) -> None:
+    prior, decoder = ddpm(4, 4.0), ddpm(4, 6.0)
+    run = decided(lambda seed: reference.generate(caption, prior, decoder, ddpm(2), seed), 11)
+    text, empty = reference.text(caption), reference.text("")
+    assert_close(ours.embeddings(text, empty, run.seeds, prior), run.embedding)
+    assert_close(ours.bases(run.embedding, text, empty, run.seeds, decoder), run.base)
+
+
+@pytest.mark.parametrize("seed", [0, 99])
+@pytest.mark.parametrize("guidance_scale", [1.0, 3.0, 8.0])
+@pytest.mark.parametrize("steps", [2, 5, 25])
+def test_variations_match_the_image_variation_pipeline(
+    reference: Reference, ours: Ours, steps: int, guidance_scale: float, seed: int
+) -> None:
+    pixels = np.random.default_rng(seed).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    decoder, upsampler = ddpm(steps, guidance_scale), ddpm(3)
+    run = decided(lambda seed: reference.vary(Image.fromarray(pixels), decoder, upsampler, seed), seed)
+    assert_close(ours.bases(run.embedding, None, reference.text(""), run.seeds, decoder), run.base)
+    assert_close(ours.finals(run.base, run.seeds, upsampler), run.final)
+
+
+def test_without_a_network_for_the_last_step_the_first_one_takes_it(tmp_path: Path) -> None:
+    folder = make_tiny_checkpoint(tmp_path / "tiny", seed=5, super_res_last=False)
+    reference, ours = Reference(folder), Ours(folder)
+    try:
+        run = decided(lambda seed: reference.generate("dog", ddpm(2), ddpm(2), ddpm(5), seed), 0)
+        assert_close(ours.finals(run.base, run.seeds, ddpm(5)), run.final)
+    finally:
+        ours.engine.close()
+
+
+@pytest.mark.parametrize("seed", [0, 10, 20])
+def test_the_whole_chain_draws_the_picture_of_the_pipeline_as_published(
+    tiny_checkpoint: Path, ours: Ours, seed: int
+) -> None:
+    """With the reference's float32 tables, and each stage of ours fed by ours: at most 1/255 per pixel."""
+    reference = Reference(tiny_checkpoint, float64=False)
+    prior, decoder, upsampler = ddpm(25, 4.0), ddpm(25, 2.0), ddpm(25)
+    run = decided(lambda seed: reference.generate("a red cat", prior, decoder, upsampler, seed), seed)
+    text, empty = reference.text("a red cat"), reference.text("")
+    embeddings = ours.embeddings(text, empty, run.seeds, prior)
+    bases = ours.bases(embeddings, text, empty, run.seeds, decoder)
+    assert_close(embeddings, run.embedding, 2 / 255)
+    assert_close(bases, run.base, 2 / 255)
+    assert_close(ours.finals(bases, run.seeds, upsampler), run.final, 2 / 255)
+
+
+def test_captions_and_images_make_a_visible_difference(reference: Reference, ours: Ours) -> None:
+    """Else the comparisons above would prove little."""
+    dog, cat, empty = (reference.text(caption) for caption in ("dog", "a red cat", ""))
+    embeddings = torch.cat([ours.embeddings(text, empty, [0], ddpm(5, 4.0)) for text in (dog, cat)])
+    assert (embeddings[0] - embeddings[1]).abs().max() > 0.1
+    bases = [ours.bases(embeddings, text, empty, [0, 0], ddpm(5, 4.0)) for text in (dog, cat, None)]
+    assert (bases[0][0] - bases[0][1]).abs().max() > 0.1
+    assert all((bases[0] - other).abs().max() > 0.1 for other in bases[1:])
+    finals = ours.finals(bases[0], [0, 0], ddpm(3))
+    assert (finals[0] - finals[1]).abs().max() > 0.1
