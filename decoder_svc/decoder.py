@@ -9,7 +9,7 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 from decoder_svc.text_projection import TextProjection
-from unclip.checkpoint import DECODER_FOLDERS, Checkpoint
+from unclip.checkpoint import DECODER_FOLDERS, Checkpoint, loading
 from unclip.diffusion.noise import Stream
 from unclip.diffusion.samplers import inversion_table, sampler_table
 from unclip.diffusion.schedule import NoiseSchedule
@@ -29,9 +29,14 @@ class Decoder:
         checkpoint.verify(DECODER_FOLDERS)
         self.device = device
         self._projection = TextProjection.from_checkpoint(checkpoint).eval().to(device)
-        unet: Any = UNet2DConditionModel.from_pretrained(
-            checkpoint.folder, subfolder="decoder", torch_dtype=torch.float32, local_files_only=True
-        )
+        with loading("decoder"):
+            unet: Any = UNet2DConditionModel.from_pretrained(
+                checkpoint.folder,
+                subfolder="decoder",
+                torch_dtype=torch.float32,
+                local_files_only=True,
+                use_safetensors=True,
+            )
         self._unet = unet.eval().to(device)
         config = checkpoint.config("decoder_scheduler", "scheduler_config.json")
         if config.get("prediction_type", "epsilon") != "epsilon":

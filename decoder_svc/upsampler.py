@@ -9,7 +9,7 @@ import torch
 from diffusers.models.unets.unet_2d import UNet2DModel
 from torch.nn import functional
 
-from unclip.checkpoint import UPSAMPLER_FOLDERS, Checkpoint
+from unclip.checkpoint import UPSAMPLER_FOLDERS, Checkpoint, loading
 from unclip.diffusion.noise import Stream
 from unclip.diffusion.samplers import sampler_table
 from unclip.diffusion.schedule import NoiseSchedule
@@ -46,9 +46,14 @@ class Upsampler:
         self.size = int(first.config.sample_size)
 
     def _load(self, checkpoint: Checkpoint, folder: str) -> Any:
-        network: Any = UNet2DModel.from_pretrained(
-            checkpoint.folder, subfolder=folder, torch_dtype=torch.float32, local_files_only=True
-        )
+        with loading(folder):
+            network: Any = UNet2DModel.from_pretrained(
+                checkpoint.folder,
+                subfolder=folder,
+                torch_dtype=torch.float32,
+                local_files_only=True,
+                use_safetensors=True,
+            )
         return network.eval().to(self.device)
 
     @torch.inference_mode()

@@ -13,8 +13,9 @@ from transformers import (
     CLIPTokenizer,
     CLIPVisionModelWithProjection,
 )
+from transformers.utils.logging import disable_progress_bar
 
-from unclip.checkpoint import ENCODER_FOLDERS, Checkpoint
+from unclip.checkpoint import ENCODER_FOLDERS, Checkpoint, loading
 from unclip.engine.walk import Once, OnceProgram, Tensors
 from unclip.errors import CheckpointError
 from unclip.wire.embeddings import Embedding, TextEncoding
@@ -27,12 +28,17 @@ class Encoder:
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
         checkpoint.verify(ENCODER_FOLDERS)
+        disable_progress_bar()  # bars are not for logs
         self.device = device
         self.clip_space = checkpoint.clip_space
-        self._tokenizer = CLIPTokenizer.from_pretrained(checkpoint.folder, subfolder="tokenizer", local_files_only=True)
-        self._processor = CLIPImageProcessorPil.from_pretrained(
-            checkpoint.folder, subfolder="feature_extractor", local_files_only=True
-        )
+        with loading("tokenizer"):
+            self._tokenizer = CLIPTokenizer.from_pretrained(
+                checkpoint.folder, subfolder="tokenizer", local_files_only=True
+            )
+        with loading("feature_extractor"):
+            self._processor = CLIPImageProcessorPil.from_pretrained(
+                checkpoint.folder, subfolder="feature_extractor", local_files_only=True
+            )
         self._text = self._load(CLIPTextModelWithProjection, checkpoint, "text_encoder")
         self._image = self._load(CLIPVisionModelWithProjection, checkpoint, "image_encoder")
         self.context = int(self._text.config.max_position_embeddings)
@@ -47,7 +53,10 @@ class Encoder:
         self.programs = {TEXT[0]: OnceProgram(self._forward_text), IMAGE[0]: OnceProgram(self._forward_image)}
 
     def _load(self, kind: Any, checkpoint: Checkpoint, folder: str) -> Any:
-        network = kind.from_pretrained(checkpoint.folder, subfolder=folder, dtype=torch.float32, local_files_only=True)
+        with loading(folder):
+            network = kind.from_pretrained(
+                checkpoint.folder, subfolder=folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
+            )
         return network.eval().to(self.device)
 
     def _forward_text(self, inputs: Tensors) -> torch.Tensor:

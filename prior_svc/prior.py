@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from diffusers.models.transformers.prior_transformer import PriorTransformer
 
-from unclip.checkpoint import PRIOR_FOLDERS, Checkpoint
+from unclip.checkpoint import PRIOR_FOLDERS, Checkpoint, loading
 from unclip.diffusion.noise import Stream
 from unclip.diffusion.samplers import sampler_table
 from unclip.diffusion.schedule import NoiseSchedule
@@ -28,9 +28,14 @@ class Prior:
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
         checkpoint.verify(PRIOR_FOLDERS)
-        network: Any = PriorTransformer.from_pretrained(
-            checkpoint.folder, subfolder="prior", torch_dtype=torch.float32, local_files_only=True
-        )
+        with loading("prior"):
+            network: Any = PriorTransformer.from_pretrained(
+                checkpoint.folder,
+                subfolder="prior",
+                torch_dtype=torch.float32,
+                local_files_only=True,
+                use_safetensors=True,
+            )
         self._network = network.eval().to(device)
         self.device = device
         config = checkpoint.config("prior_scheduler", "scheduler_config.json")

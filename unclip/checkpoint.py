@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -180,6 +181,16 @@ def clip_space_of(folder: Path) -> str:
     if not weights:
         raise CheckpointError(f"checkpoint: {folder} has no CLIP weights and no clip_space in {MANIFEST}")
     return combined_digest(digest(path) for path in weights)
+
+
+@contextmanager
+def loading(component: str) -> Iterator[None]:
+    """Turns what libraries raise on files they cannot read into a CheckpointError that names the component."""
+    try:
+        yield
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(f"checkpoint: {component} does not load: {reason}") from error
 
 
 def write_manifest(folder: Path, **fields: Any) -> None:
