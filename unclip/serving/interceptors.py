@@ -104,4 +104,7 @@ async def _refuse(error: Exception, context: Context, name: str) -> None:
     status = to_status(error, name)
     if status.code == code_pb2.INTERNAL:
         log.error("call failed", exc_info=error)
-    await context.abort_with_status(rpc_status.to_status(status))
+    ended: Any = rpc_status.to_status(status)
+    # Its trailing metadata replaces what was set before.
+    metadata = (*ended.trailing_metadata, (request_id.HEADER, name))
+    await context.abort_with_status(ended._replace(trailing_metadata=metadata))
