@@ -1,0 +1,216 @@
+"""The same seed gives the same picture alone and in a full batch of anything else, jobs coming and going."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from decoder_svc.decoder import Decoder
+from decoder_svc.upsampler import Upsampler
+from prior_svc.prior import Prior
+from tests.tiny import BASE, CONTEXT, WIDTH
+from unclip.checkpoint import Checkpoint
+from unclip.engine.engine import Engine
+from unclip.engine.job import Job
+from unclip.engine.walk import Walk, WalkProgram
+from unclip.errors import Cancelled
+from unclip.options import SamplingSettings
+from unclip.wire.embeddings import Embedding, TextEncoding
+
+CPU = torch.device("cpu")
+PIXEL = 2 / 255  # pictures are in [-1, 1]
+CAPACITY, FULL = 9, 4
+
+SETTINGS = [
+    SamplingSettings("ddpm", 5, 8.0),
+    SamplingSettings("ddim", 3, 1.0),
+    SamplingSettings("dpm++2m", 8, 3.0),
+    SamplingSettings("ddim", 11, 2.0, eta=1.0),
+    SamplingSettings("ddpm", 2, 1.0),
+    SamplingSettings("dpm++2m", 4, 1.0),
+    SamplingSettings("ddpm", 20, 4.0),
+    SamplingSettings("ddim", 6, 5.0, eta=0.5),
+]
+
+MakeWalk = Callable[..., Walk]  # (seed, **arguments of Walk)
+
+
+class Held(Job[None]):
+    """Keeps the engine busy until the gate opens, so that all else is queued before the first tick."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.gate = threading.Event()
+
+    @property
+    def lane(self) -> Hashable:
+        return ("held",)
+
+    def result(self) -> None:
+        return None
+
+
+class HeldProgram:
+    def tick(self, jobs: Sequence[Held]) -> None:
+        for job in jobs:
+            assert job.gate.wait(60)
+
+
+def alone(programs: Mapping[str, WalkProgram], walk: Walk) -> torch.Tensor:
+    engine = Engine(programs)
+    try:
+        with engine.reserve() as room:
+            room.submit(walk)
+        return walk.future.result(60)
+    finally:
+        engine.close()
+        assert set(engine.batch_sizes) == {1}
+
+
+def decided(programs: Mapping[str, WalkProgram], make: MakeWalk, seed: int) -> tuple[int, torch.Tensor]:
+    """The first seed that float32 can decide, and what it makes alone.
+
+    At t = 999 x0 = 20000 (x - eps), clamped to ±1: a pixel that the clamp spares is the network's rounding error
+    enlarged. With random networks that happens to one pixel in some ten thousand.
+    """
+    for again in range(seed, seed + 2000, 100):
+        first: list[torch.Tensor] = []
+        made = alone(programs, make(again, notify=lambda walk, first=first: first.append(walk.predicted)))
+        if (first[0].abs() == 1).all():
+            return again, made
+    raise AssertionError("no seed is decided")
+
+
+def together(programs: Mapping[str, WalkProgram], makes: Sequence[Callable[..., Walk]]) -> list[torch.Tensor]:
+    """All walks on one engine, more than fit at once, and others beside them, one of which is cancelled on its way.
+
+    Asserts that the walks saw full batches.
+    """
+    engine = Engine({**programs, "held": HeldProgram()}, capacity=CAPACITY, max_batch=FULL, queue_limit=100)
+    sizes: set[int] = set()
+
+    def watch(job: Job[Any]) -> None:
+        if job.position and job.position < job.length:  # the last step may have a lane of its own
+            sizes.add(engine.batch_sizes[-1])
+
+    def leave(job: Job[Any]) -> None:
+        if job.position == 2:
+            job.cancel()
+
+    held = Held()
+    walks = [make(notify=watch) for make in makes]
+    leaver = makes[0](notify=leave)
+    company = [make() for make in (*makes, *makes)]
+    try:
+        jobs: list[Job[Any]] = [held, *walks[: FULL - 1], leaver, *walks[FULL - 1 :], *company]
+        with engine.reserve(len(jobs)) as room:
+            for job in jobs:
+                room.submit(job)
+        held.gate.set()
+        results = [walk.future.result(120) for walk in walks]
+        with pytest.raises(Cancelled):
+            leaver.future.result(60)
+    finally:
+        held.gate.set()
+        engine.close()
+    assert sizes == {FULL}
+    return results
+
+
+def encoding(seed: int) -> TextEncoding:
+    random = np.random.default_rng(seed)
+    values = random.standard_normal(WIDTH, dtype=np.float32)
+    states = random.standard_normal((CONTEXT, WIDTH), dtype=np.float32)
+    return TextEncoding(Embedding(values, "tiny"), states, np.arange(CONTEXT) < random.integers(2, CONTEXT + 1))
+
+
+def given(seed: int, *shape: int) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape, dtype=np.float32))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tiny_checkpoint: Path) -> Checkpoint:
+    return Checkpoint.open(tiny_checkpoint)
+
+
+def test_the_prior_finds_the_same_embedding_alone_and_in_a_full_batch(checkpoint: Checkpoint) -> None:
+    prior = Prior(checkpoint, CPU)
+
+    def make(i: int) -> MakeWalk:
+        return lambda **watch: prior.walk(encoding(i), encoding(99), i, i % 3, SETTINGS[i], **watch)
+
+    makes = [make(i) for i in range(len(SETTINGS))]
+    for shared, make_one in zip(together(prior.programs, makes), makes, strict=True):
+        assert (shared - alone(prior.programs, make_one())).abs().max() < 1e-5
+
+
+def test_the_decoder_draws_the_same_picture_alone_and_in_a_full_batch(checkpoint: Checkpoint) -> None:
+    decoder = Decoder(checkpoint, CPU)
+
+    def make(i: int) -> MakeWalk:
+        text = encoding(i) if i % 2 else None
+        return lambda seed, **watch: decoder.decode(given(i, WIDTH), text, encoding(99), seed, SETTINGS[i], **watch)
+
+    found = [decided(decoder.programs, make(i), i) for i in range(len(SETTINGS))]
+    makes = [lambda i=i, seed=seed, **watch: make(i)(seed, **watch) for i, (seed, _) in enumerate(found)]
+    for shared, (_, single) in zip(together(decoder.programs, makes), found, strict=True):
+        assert (shared - single).abs().max() <= PIXEL
+
+
+def test_the_decoder_inverts_a_picture_to_the_same_noise_alone_and_among_decodings(checkpoint: Checkpoint) -> None:
+    decoder = Decoder(checkpoint, CPU)
+    picture = given(0, 3, BASE, BASE).clamp(-1, 1)
+
+    def invert(**watch: Any) -> Walk:
+        return decoder.invert(picture, given(1, WIDTH), encoding(99), 9, **watch)
+
+    def decode(**watch: Any) -> Walk:
+        return decoder.decode(given(2, WIDTH), None, encoding(99), 5, SETTINGS[2], **watch)
+
+    inverted = together(decoder.programs, [invert, decode, decode, decode, invert, decode])
+    single = alone(decoder.programs, invert())
+    assert (inverted[0] - single).abs().max() < 1e-4
+    assert (inverted[4] - single).abs().max() < 1e-4
+
+
+def test_the_upsampler_draws_the_same_picture_alone_and_in_a_full_batch(checkpoint: Checkpoint) -> None:
+    upsampler = Upsampler(checkpoint, CPU)
+
+    def make(i: int) -> MakeWalk:
+        base = given(i, 3, BASE, BASE).clamp(-1, 1)
+        return lambda seed, **watch: upsampler.walk(base, seed, SETTINGS[i], **watch)
+
+    found = [decided(upsampler.programs, make(i), i) for i in range(len(SETTINGS))]
+    makes = [lambda i=i, seed=seed, **watch: make(i)(seed, **watch) for i, (seed, _) in enumerate(found)]
+    for shared, (_, single) in zip(together(upsampler.programs, makes), found, strict=True):
+        assert (shared - single).abs().max() <= PIXEL
+
+
+def test_upsampler_rows_that_end_together_share_the_last_network_too(checkpoint: Checkpoint) -> None:
+    upsampler = Upsampler(checkpoint, CPU)
+    settings = [SamplingSettings(other.sampler, 5, 1.0, other.eta) for other in SETTINGS[:FULL]]
+
+    def make(i: int) -> MakeWalk:
+        return lambda seed, **watch: upsampler.walk(given(i, 3, BASE, BASE), seed, settings[i], **watch)
+
+    found = [decided(upsampler.programs, make(i), i) for i in range(FULL)]
+    held, walks = Held(), [make(i)(seed) for i, (seed, _) in enumerate(found)]
+    engine = Engine({**upsampler.programs, "held": HeldProgram()}, max_batch=FULL)
+    try:
+        with engine.reserve(FULL + 1) as room:
+            room.submit(held)
+            for walk in walks:
+                room.submit(walk)
+        held.gate.set()
+        for walk, (_, single) in zip(walks, found, strict=True):
+            assert (walk.future.result(60) - single).abs().max() <= PIXEL
+    finally:
+        held.gate.set()
+        engine.close()
+    assert list(engine.batch_sizes) == [1, *[FULL] * 5]
