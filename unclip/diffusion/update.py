@@ -60,9 +60,8 @@ def advance(
     noisy = [i for i, (table, step) in enumerate(zip(tables, steps, strict=True)) if table.noise[step] != 0]
     if noisy:
         keys = [NoiseKey(*noise_of[i], step=steps[i] + 1) for i in noisy]
-        drawn = torch.zeros_like(x)
-        drawn[noisy] = gaussian(keys, x.shape[1:], x.device)
-        after = after + sigma * drawn
+        # Only these rows: elsewhere a learned deviation may be infinite, and 0 times that is not 0.
+        after[noisy] += sigma[noisy] * gaussian(keys, x.shape[1:], x.device)
     return after, x0
 
 
