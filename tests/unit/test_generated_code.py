@@ -1,0 +1,20 @@
+"""What is committed under unclip/api is what the contracts in protos/ generate, byte for byte."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from protos.generate import ROOT, generate
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix in (".py", ".pyi"))
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def test_generated_code_is_fresh(tmp_path: Path) -> None:
+    generate(tmp_path)
+    fresh, committed = contents(tmp_path / "unclip" / "api"), contents(ROOT / "unclip" / "api")
+    assert sorted(fresh) == sorted(committed)
+    stale = [name for name in fresh if fresh[name] != committed[name]]
+    assert not stale, "run `make protos`"
