@@ -109,8 +109,10 @@ def from_rpc_error(error: grpc.RpcError, stage: str) -> UnclipError:
         case grpc.StatusCode.FAILED_PRECONDITION:
             subject = failed.violations[0].subject if failed.violations else stage
             return PreconditionFailed(subject, message)
-        case grpc.StatusCode.UNAVAILABLE:
+        case grpc.StatusCode.UNAVAILABLE if info.reason:
             return Unavailable(info.metadata.get("stage", stage), message)
+        case grpc.StatusCode.UNAVAILABLE:  # gRPC's own words name addresses, which are no caller's business
+            return Unavailable(stage, f"the {stage} cannot be reached")
         case grpc.StatusCode.CANCELLED:
             return Unavailable(stage, f"the {stage} dropped the call")  # we did not: ours are CancelledErrors
         case grpc.StatusCode.DEADLINE_EXCEEDED:

@@ -1,0 +1,134 @@
+"""The services as an operator meets them: real processes that start, tell, refuse, drain and stop."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, upsampler_pb2_grpc
+from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
+from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
+
+ENCODER, PRIOR = "unclip.api.encoder.v1.EncoderService", "unclip.api.prior.v1.PriorService"
+PATIENCE_S = 90.0
+
+
+def command(module: str, *options: str) -> list[str]:
+    return [sys.executable, "-m", module, "--host", "127.0.0.1", "--device", "cpu", "--threads", "1", *options]
+
+
+@contextmanager
+def service(module: str, folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], grpc.Channel]]:
+    """A running service and a channel to it."""
+    file = folder / f"{module}.address"
+    process = subprocess.Popen(
+        command(module, "--port", "0", "--address-file", str(file), *options), stderr=subprocess.PIPE, text=True
+    )
+    try:
+        end = time.monotonic() + PATIENCE_S
+        while not file.exists():
+            assert process.poll() is None, process.stderr and process.stderr.read()
+            assert time.monotonic() < end, "not ready in time"
+            time.sleep(0.05)
+        with grpc.insecure_channel(file.read_text().strip()) as channel:
+            yield process, channel
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def refusal(module: str, *options: str) -> str:
+    """The one line of a service that cannot start."""
+    done = subprocess.run(
+        command(module, "--log-level", "ERROR", *options), capture_output=True, text=True, timeout=PATIENCE_S
+    )
+    assert done.returncode == 2, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith(module.removesuffix("_svc") + ": ")]
+    assert len(lines) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    return lines[0]
+
+
+def test_a_service_tells_its_health_its_contracts_and_its_model(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    with service("encoder_svc", tmp_path, "--checkpoint", str(tiny_checkpoint)) as (_, channel):
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        for name in ("", ENCODER):
+            answer = health.Check(health_pb2.HealthCheckRequest(service=name), timeout=5)
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        contracts: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
+        listing = reflection_pb2.ServerReflectionRequest(list_services="")
+        [found] = contracts.ServerReflectionInfo(iter([listing]), timeout=5)
+        assert ENCODER in {entry.name for entry in found.list_services_response.service}
+        stub = encoder_pb2_grpc.EncoderServiceStub(channel)
+        model = stub.GetModelInfo(encoder_pb2.GetModelInfoRequest(), timeout=5).model
+        assert (model.device, list(model.capabilities)) == ("cpu", ["encode_text", "encode_image"])
+
+
+def test_sigterm_lets_a_call_under_way_end_and_exits_0(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    with (
+        service("encoder_svc", tmp_path, "--checkpoint", str(tiny_checkpoint)) as (_, encoder),
+        service("prior_svc", tmp_path, "--checkpoint", str(tiny_checkpoint)) as (process, channel),
+    ):
+        captions = encoder_pb2.EncodeTextRequest(captions=["a red apple", ""])
+        text, empty = encoder_pb2_grpc.EncoderServiceStub(encoder).EncodeText(captions, timeout=30).encodings
+        request = prior_pb2.SampleRequest(text=text, unconditional_text=empty, seed=1)
+        request.sampling.steps = 300
+        stream = prior_pb2_grpc.PriorServiceStub(channel).Sample(request, timeout=60)
+        first = next(stream)
+        assert first.progress.of == 300
+        process.send_signal(signal.SIGTERM)
+        *_, last = stream
+        assert last.HasField("sampled")
+        assert process.wait(30) == 0
+        assert not (tmp_path / "prior_svc.address").exists()
+
+
+def test_a_replica_serves_only_the_stages_it_is_told_to(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    options = ("--checkpoint", str(tiny_checkpoint), "--stages", "upsampler")
+    with service("decoder_svc", tmp_path, *options) as (_, channel):
+        upsampler = upsampler_pb2_grpc.UpsamplerServiceStub(channel)
+        info = upsampler.GetModelInfo(upsampler_pb2.UpsamplerServiceGetModelInfoRequest(), timeout=5)
+        assert list(info.model.capabilities) == ["upsample"]
+        with pytest.raises(grpc.RpcError) as failed:
+            decoder_pb2_grpc.DecoderServiceStub(channel).GetModelInfo(decoder_pb2.GetModelInfoRequest(), timeout=5)
+        assert failed.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_a_port_that_is_taken_is_a_clear_refusal(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    with service("prior_svc", tmp_path, "--checkpoint", str(tiny_checkpoint)):
+        port = (tmp_path / "prior_svc.address").read_text().strip().rpartition(":")[2]
+        assert f"cannot listen on 127.0.0.1:{port}" in refusal("prior_svc", "--port", port)
+
+
+def test_an_unknown_checkpoint_folder_is_a_clear_refusal(tmp_path: Path) -> None:
+    assert "no such folder" in refusal("prior_svc", "--checkpoint", str(tmp_path / "nothing"))
+
+
+def test_an_altered_weight_file_is_a_clear_refusal(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(tiny_checkpoint, tmp_path / "copy")
+    weights = next((copy / "prior").glob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
+    assert f"{weights} is altered" in refusal("prior_svc", "--checkpoint", str(copy))
+
+
+@pytest.mark.parametrize(("module", "component"), [("encoder_svc", "text_encoder"), ("decoder_svc", "decoder")])
+def test_a_missing_weight_file_is_a_clear_refusal(
+    tiny_checkpoint: Path, tmp_path: Path, module: str, component: str
+) -> None:
+    copy = shutil.copytree(tiny_checkpoint, tmp_path / "copy")
+    next((copy / component).glob("*.safetensors")).unlink()
+    assert "is missing" in refusal(module, "--checkpoint", str(copy))
+    (copy / "unclip.json").unlink()  # as Karlo is published: nothing lists the files
+    assert f"{component} does not load" in refusal(module, "--checkpoint", str(copy))
