@@ -42,7 +42,7 @@ def service_config(service: str) -> str:
 
 
 def options(service: str) -> Sequence[tuple[str, str | int]]:
-    """Channel options; the figures are explained in the operations notes of the README."""
+    """Channel options: quick to find new replicas and to leave dead ones."""
     return (
         ("grpc.service_config", service_config(service)),
         ("grpc.dns_min_time_between_resolutions_ms", 5_000),
