@@ -212,6 +212,15 @@ def test_one_step_alone_ends_at_the_clamped_prediction(sampler: SamplerName) -> 
     torch.testing.assert_close(end, denoised(x, 999).clamp(-1, 1), rtol=1e-9, atol=1e-9)
 
 
+def test_one_step_alone_adds_no_learned_noise() -> None:
+    def network(x: torch.Tensor, t: int) -> torch.Tensor:
+        return torch.cat([predicted_noise(x, t), torch.ones_like(x)], dim=1)
+
+    x = normal(8, *SHAPE)
+    [end] = walk(sampler_table("ddpm", SCHEDULE, 1, variance="learned_range"), network, x, normal(9, 1, *SHAPE))
+    torch.testing.assert_close(end, denoised(x, 999).clamp(-1, 1), rtol=1e-9, atol=1e-9)
+
+
 @given(steps=st.integers(2, 1000))
 def test_learned_variance_lies_between_the_posteriors_and_beta(steps: int) -> None:
     table = sampler_table("ddpm", SCHEDULE, steps, variance="learned_range")
