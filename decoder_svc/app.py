@@ -41,14 +41,14 @@ async def build(settings: Settings) -> ModelApp:
     checkpoint = Checkpoint.open(settings.checkpoint)
     device = open_device(settings.device, settings.threads)
     stages = settings.stages.split(",")
-    decoder = await asyncio.to_thread(Decoder, checkpoint, device) if "decoder" in stages else None
-    upsampler = await asyncio.to_thread(Upsampler, checkpoint, device) if "upsampler" in stages else None
+    decoder = await asyncio.to_thread(Decoder, checkpoint, device) if "decode" in stages else None
+    upsampler = await asyncio.to_thread(Upsampler, checkpoint, device) if "upsample" in stages else None
     engine = Engine(
         {**(decoder.programs if decoder else {}), **(upsampler.programs if upsampler else {})},
         capacity=settings.capacity,
         max_batch=settings.max_batch,
         queue_limit=settings.queue_limit,
-        stage=settings.stages.replace(",", "+"),
+        stage="decoder" if decoder else "upsampler",
         on_failure=lambda _: loop.call_soon_threadsafe(failed.set),
     )
     deadlines, services = Deadlines(settings.max_deadline), []

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from unclip.errors import ConfigurationError
 from unclip.serving.settings import ModelSettings, setting
 
-STAGES = ("decoder", "upsampler")
+STAGES = ("decode", "upsample")
 
 
 @dataclass(frozen=True)
 class Settings(ModelSettings):
     """Which of its two services a replica serves, so that each pool scales alone."""
 
-    stages: str = setting("decoder,upsampler", "which to serve: decoder, upsampler, or both with a comma between")
+    stages: str = setting("decode,upsample", "which to serve: decode, upsample, or both with a comma between")
     max_request_bytes: int = setting(16 * 1024 * 1024, "largest request accepted", 1024, 256 * 1024 * 1024)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         chosen = self.stages.split(",")
         if not set(chosen) <= set(STAGES) or len(set(chosen)) != len(chosen):
-            raise ConfigurationError(f"stages must be decoder, upsampler or decoder,upsampler; got {self.stages!r}")
+            raise ConfigurationError(f"stages must be decode, upsample or decode,upsample; got {self.stages!r}")

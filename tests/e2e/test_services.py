@@ -96,7 +96,7 @@ def test_sigterm_lets_a_call_under_way_end_and_exits_0(tiny_checkpoint: Path, tm
 
 
 def test_a_replica_serves_only_the_stages_it_is_told_to(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    options = ("--checkpoint", str(tiny_checkpoint), "--stages", "upsampler")
+    options = ("--checkpoint", str(tiny_checkpoint), "--stages", "upsample")
     with service("decoder_svc", tmp_path, *options) as (_, channel):
         upsampler = upsampler_pb2_grpc.UpsamplerServiceStub(channel)
         info = upsampler.GetModelInfo(upsampler_pb2.UpsamplerServiceGetModelInfoRequest(), timeout=5)

@@ -31,7 +31,7 @@ def test_a_value_out_of_range_is_named_with_limit_and_value(flag: str, value: st
         parse(ModelSettings, [flag, value], "x", {})
 
 
-@pytest.mark.parametrize("stages", ["", "prior", "decoder,decoder", "decoder, upsampler"])
+@pytest.mark.parametrize("stages", ["", "prior", "decode,decode", "decode, upsample"])
 def test_a_decoder_serves_known_stages_only(stages: str) -> None:
     with pytest.raises(ConfigurationError, match="stages must be"):
         parse(DecoderSettings, ["--stages", stages], "decoder_svc", {})
