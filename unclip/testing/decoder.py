@@ -1,0 +1,136 @@
+"""Stubs of the DecoderService and the UpsamplerService: colour gradients in place of pictures.
+
+A decoded picture follows from embedding, texts and seed. An inverted picture comes back when it is decoded from the
+noise found, tinted by the embedding, so that variations and text diffs look like their source.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import numpy as np
+
+from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, upsampler_pb2_grpc
+from unclip.api.type.v1 import image_pb2, sampling_pb2
+from unclip.serving.server import Service
+from unclip.testing.drawing import Float32Array, draws_noise, gradient, resize, settings_causes, text_causes
+from unclip.testing.stub import Context, Stub
+from unclip.wire import tensors
+from unclip.wire.images import encode_image, fit, from_pixels, to_pixels
+from unclip.wire.requests import (
+    DecodeTask,
+    InvertTask,
+    UpsampleTask,
+    read_decode,
+    read_invert,
+    read_upsample,
+)
+
+DECODER = decoder_pb2.DESCRIPTOR.services_by_name["DecoderService"].full_name
+UPSAMPLER = upsampler_pb2.DESCRIPTOR.services_by_name["UpsamplerService"].full_name
+TINT = 0.2  # share of the gradient in a picture that starts from given noise
+SHADE = 0.05  # share of what the upsampler adds
+
+
+class StubDecoder(Stub, decoder_pb2_grpc.DecoderServiceServicer):
+    """Decodes to pictures, and inverts to noise, that follow from the request."""
+
+    stage = "decoder"
+    capabilities = ("decode", "invert")
+
+    @property
+    def service(self) -> Service:
+        """The stub as a service of a server."""
+        return Service(DECODER, decoder_pb2_grpc.add_DecoderServiceServicer_to_server, self)
+
+    async def Decode(
+        self, request: decoder_pb2.DecodeRequest, context: Context
+    ) -> AsyncIterator[decoder_pb2.DecodeResponse]:
+        """Samples a base-size picture, with progress and previews."""
+        with self.work(request, context, "decode") as work:
+            task = read_decode(request, self.spec)
+            sample, shown = self.decode(task), 0
+            async for progress in work.walk(task.settings.steps, sampling_pb2.STAGE_DECODER):
+                yield decoder_pb2.DecodeResponse(progress=progress)
+                if task.preview_interval and shown + task.preview_interval <= progress.step < progress.of:
+                    shown = progress.step
+                    yield decoder_pb2.DecodeResponse(preview=preview(sample, progress.step / progress.of))
+        if not work.cut:
+            yield decoder_pb2.DecodeResponse(sample=tensors.to_proto(sample))
+
+    async def Invert(
+        self, request: decoder_pb2.InvertRequest, context: Context
+    ) -> AsyncIterator[decoder_pb2.InvertResponse]:
+        """Finds the noise behind a picture, with progress."""
+        with self.work(request, context, "invert") as work:
+            task = await asyncio.to_thread(read_invert, request, self.spec)
+            async for progress in work.walk(task.steps, sampling_pb2.STAGE_INVERT):
+                yield decoder_pb2.InvertResponse(progress=progress)
+        if not work.cut:
+            yield decoder_pb2.InvertResponse(start_noise=tensors.to_proto(self.invert(task)))
+
+    async def GetModelInfo(
+        self, request: decoder_pb2.GetModelInfoRequest, context: Context
+    ) -> decoder_pb2.GetModelInfoResponse:
+        """Says which model is stubbed."""
+        return decoder_pb2.GetModelInfoResponse(model=self.info)
+
+    def decode(self, task: DecodeTask) -> Float32Array:
+        """The picture of a task, float32 ``[3, H, W]`` in [-1, 1]."""
+        guided = task.settings.guidance_scale != 1
+        painted = gradient(
+            self.spec.size,
+            task.embedding.values,
+            *text_causes(task.text or task.unconditional_text),
+            *text_causes(task.unconditional_text if guided else None),
+            *settings_causes(task.settings),
+            task.seed if task.start_noise is None or draws_noise(task.settings) else None,
+        )
+        if task.start_noise is None:
+            return painted
+        return np.clip((1 - TINT) * task.start_noise + TINT * painted, -1, 1)
+
+    def invert(self, task: InvertTask) -> Float32Array:
+        """The noise of a task, float32 ``[3, H, W]``: nearly the picture itself."""
+        causes = (task.embedding.values, *text_causes(task.unconditional_text), task.steps)
+        return to_pixels(fit(task.image, self.spec.size)) + SHADE * gradient(self.spec.size, *causes)
+
+
+class StubUpsampler(Stub, upsampler_pb2_grpc.UpsamplerServiceServicer):
+    """Upsamples, with a shade that follows from the seed."""
+
+    stage = "upsampler"
+    capabilities = ("upsample",)
+
+    @property
+    def service(self) -> Service:
+        """The stub as a service of a server."""
+        return Service(UPSAMPLER, upsampler_pb2_grpc.add_UpsamplerServiceServicer_to_server, self)
+
+    async def Upsample(
+        self, request: upsampler_pb2.UpsampleRequest, context: Context
+    ) -> AsyncIterator[upsampler_pb2.UpsampleResponse]:
+        """Upsamples one picture, with progress."""
+        with self.work(request, context, "upsample") as work:
+            task = read_upsample(request, self.spec)
+            async for progress in work.walk(task.settings.steps, sampling_pb2.STAGE_UPSAMPLER):
+                yield upsampler_pb2.UpsampleResponse(progress=progress)
+        if not work.cut:
+            yield upsampler_pb2.UpsampleResponse(sample=tensors.to_proto(self.upsample(task)))
+
+    async def GetModelInfo(
+        self, request: upsampler_pb2.UpsamplerServiceGetModelInfoRequest, context: Context
+    ) -> upsampler_pb2.UpsamplerServiceGetModelInfoResponse:
+        """Says which model is stubbed."""
+        return upsampler_pb2.UpsamplerServiceGetModelInfoResponse(model=self.info)
+
+    def upsample(self, task: UpsampleTask) -> Float32Array:
+        """The picture of a task, float32 ``[3, size, size]`` in [-1, 1]."""
+        shade = gradient(self.spec.size, task.seed, *settings_causes(task.settings))
+        return np.clip((1 - SHADE) * resize(task.sample, self.spec.size) + SHADE * shade, -1, 1)
+
+
+def preview(sample: Float32Array, share: float) -> image_pb2.Image:
+    """A picture on its way out of grey, ``share`` of the walk done, as a small file."""
+    return encode_image(from_pixels(share * sample), "image/webp")

@@ -1,0 +1,58 @@
+"""Values that follow from their causes alone: embeddings, and pictures one can look at."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from unclip.options import SamplingSettings
+from unclip.wire.embeddings import TextEncoding
+
+Float32Array = npt.NDArray[np.float32]
+
+
+def generator(*causes: object) -> np.random.Generator:
+    """A source of numbers that is the same for equal ``causes``: arrays, bytes, and what has an exact repr."""
+    digest = hashlib.sha256()
+    for cause in causes:
+        data = cause.tobytes() if isinstance(cause, np.ndarray) else repr(cause).encode()
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return np.random.default_rng(int.from_bytes(digest.digest()[:16], "little"))
+
+
+def draw(shape: Sequence[int], *causes: object) -> Float32Array:
+    """A standard normal float32 array."""
+    return generator(*causes).standard_normal(shape, np.float32)
+
+
+def gradient(side: int, *causes: object) -> Float32Array:
+    """A smooth colour gradient, float32 ``[3, side, side]`` in [-1, 1]: a picture, as far as a stub can paint one."""
+    return resize(generator(*causes).uniform(-1, 1, (3, 3, 3)).astype(np.float32), side)
+
+
+def resize(pixels: Float32Array, side: int) -> Float32Array:
+    """Pixels ``[3, h, h]`` at ``[3, side, side]``, linear between them."""
+    size = pixels.shape[-1]
+    at = np.linspace(0, size - 1, side)
+    weights = np.maximum(0, 1 - np.abs(at[:, None] - np.arange(size))).astype(np.float32)
+    resized: Float32Array = weights @ pixels @ weights.T
+    return resized
+
+
+def text_causes(text: TextEncoding | None) -> tuple[object, ...]:
+    """What of a text encoding an answer follows from."""
+    return () if text is None else (text.embedding.values, text.token_states, text.token_mask)
+
+
+def settings_causes(settings: SamplingSettings) -> tuple[object, ...]:
+    """What of sampling settings an answer follows from: eta counts for DDIM alone."""
+    eta = settings.eta if settings.sampler == "ddim" else 0.0
+    return (settings.sampler, settings.steps, settings.guidance_scale, eta)
+
+
+def draws_noise(settings: SamplingSettings) -> bool:
+    """Whether the sampler adds fresh noise on the way; if not, only the start of a walk follows from the seed."""
+    return settings.sampler == "ddpm" or (settings.sampler == "ddim" and settings.eta > 0)

@@ -1,0 +1,70 @@
+"""Stub of the EncoderService: words become a point and states that follow from them, so do pixels."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+from PIL import Image
+
+from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
+from unclip.serving.server import Service
+from unclip.testing.drawing import draw
+from unclip.testing.stub import Context, Stub
+from unclip.wire.embeddings import Embedding, TextEncoding
+from unclip.wire.images import fit
+from unclip.wire.requests import MAX_CAPTIONS, MAX_IMAGES, read_encode_image, read_encode_text
+
+NAME = encoder_pb2.DESCRIPTOR.services_by_name["EncoderService"].full_name
+SEEN_SIDE = 32  # pictures that look the same at this size have the same embedding
+
+
+class StubEncoder(Stub, encoder_pb2_grpc.EncoderServiceServicer):
+    """Encodes captions by their words and pictures by their pixels."""
+
+    stage = "encoder"
+    capabilities = ("encode_text", "encode_image")
+
+    @property
+    def service(self) -> Service:
+        """The stub as a service of a server."""
+        return Service(NAME, encoder_pb2_grpc.add_EncoderServiceServicer_to_server, self)
+
+    async def EncodeText(
+        self, request: encoder_pb2.EncodeTextRequest, context: Context
+    ) -> encoder_pb2.EncodeTextResponse:
+        """Encodes captions."""
+        with self.work(request, context, "encode_text", min(len(request.captions), MAX_CAPTIONS)) as work:
+            captions = read_encode_text(request)
+            await work.once()
+        return encoder_pb2.EncodeTextResponse(encodings=[self.encode_text(caption).to_proto() for caption in captions])
+
+    async def EncodeImage(
+        self, request: encoder_pb2.EncodeImageRequest, context: Context
+    ) -> encoder_pb2.EncodeImageResponse:
+        """Encodes pictures."""
+        with self.work(request, context, "encode_image", min(len(request.images), MAX_IMAGES)) as work:
+            images = await asyncio.to_thread(read_encode_image, request)
+            await work.once()
+        return encoder_pb2.EncodeImageResponse(embeddings=[self.encode_image(image).to_proto() for image in images])
+
+    async def GetModelInfo(
+        self, request: encoder_pb2.GetModelInfoRequest, context: Context
+    ) -> encoder_pb2.GetModelInfoResponse:
+        """Says which model is stubbed."""
+        return encoder_pb2.GetModelInfoResponse(model=self.info)
+
+    def encode_text(self, caption: str) -> TextEncoding:
+        """The encoding of a caption: one token a word between a start and an end; what exceeds L is cut."""
+        length, dim = self.model.context, self.model.dim
+        words = caption.lower().split()[: length - 2]
+        return TextEncoding(
+            Embedding(draw((dim,), "text", words), self.model.clip_space),
+            draw((length, dim), "states", words),
+            np.arange(length) < len(words) + 2,
+        )
+
+    def encode_image(self, image: Image.Image) -> Embedding:
+        """The embedding of an RGB picture."""
+        seen = fit(image, SEEN_SIDE).tobytes()
+        return Embedding(draw((self.model.dim,), "image", seen), self.model.clip_space)

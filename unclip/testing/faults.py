@@ -1,0 +1,39 @@
+"""Knobs that make a stub misbehave."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from unclip.errors import Unavailable
+
+
+@dataclass
+class Faults:
+    """How a stub shall behave; change it at any time, from any thread, for the calls and steps that follow.
+
+    step_seconds: what a step takes; encoding is one step.
+    capacity, queue_limit: samples that run and that wait; a caption, a picture and a candidate are a sample each.
+    Beyond both, calls get RESOURCE_EXHAUSTED with a RetryInfo of ``retry_after`` seconds.
+    refuse: what every call gets until this is None again.
+    fail: how many calls to come get ``failure``; those after them are served.
+    hang: calls take no first step while this is set, until their deadline or their caller ends them.
+    break_streams: how many streams to come break off after ``break_after`` steps (or all, if they have fewer), with
+    ``breakage``, or as if they were complete where that is None.
+    lacks: capabilities, such as "invert", that the stub does not tell of and refuses with FAILED_PRECONDITION.
+
+    ``refuse``, ``failure`` and ``breakage`` are errors of `unclip.errors`; any other becomes INTERNAL.
+    """
+
+    step_seconds: float = 0.0
+    capacity: int = 16
+    queue_limit: int = 512
+    retry_after: float = 1.0
+    refuse: Exception | None = None
+    fail: int = 0
+    failure: Exception = field(default_factory=lambda: Unavailable("stub", "fails as ordered"))
+    hang: bool = False
+    break_streams: int = 0
+    break_after: int = 2
+    breakage: Exception | None = field(default_factory=lambda: Unavailable("stub", "broke off as ordered"))
+    lacks: Collection[str] = ()

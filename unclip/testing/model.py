@@ -1,0 +1,76 @@
+"""The model that stubs pretend to have loaded."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from unclip.api.type.v1 import model_info_pb2, sampling_pb2
+from unclip.options import SamplingSettings
+from unclip.wire.model_info import stage_info
+from unclip.wire.requests import StageSpec
+
+StageName = Literal["encoder", "prior", "decoder", "upsampler"]
+STAGES: tuple[StageName, ...] = get_args(StageName)
+NUMBERS: dict[StageName, sampling_pb2.Stage.ValueType] = {
+    "encoder": sampling_pb2.STAGE_ENCODER,
+    "prior": sampling_pb2.STAGE_PRIOR,
+    "decoder": sampling_pb2.STAGE_DECODER,
+    "upsampler": sampling_pb2.STAGE_UPSAMPLER,
+}
+PRIOR, DECODER, UPSAMPLER = (
+    SamplingSettings("ddpm", 5, 4.0),
+    SamplingSettings("ddpm", 8, 8.0),
+    SamplingSettings("ddpm", 3, 1.0),
+)
+
+
+@dataclass(frozen=True)
+class StubModel:
+    """Names, sizes and defaults of a checkpoint that does not exist.
+
+    dim: D of embeddings and of token states. context: L, tokens of a caption. base_size, final_size: sides of the
+    decoder's and the upsampler's pictures. prior, decoder, upsampler: defaults of their sampling.
+    """
+
+    name: str = "stub"
+    version: str = "stub-1"
+    license: str = "CC0-1.0"
+    clip_space: str = hashlib.sha256(b"unclip.testing").hexdigest()
+    caption_template: str = "a photo of {}"
+    dim: int = 64
+    context: int = 77
+    base_size: int = 64
+    final_size: int = 256
+    prior: SamplingSettings = PRIOR
+    decoder: SamplingSettings = DECODER
+    upsampler: SamplingSettings = UPSAMPLER
+
+    def spec(self, stage: StageName) -> StageSpec:
+        """What ``stage`` takes; as with the real ones, only the prior insists on its own number of tokens."""
+        match stage:
+            case "encoder":
+                return StageSpec(self.clip_space, self.dim, self.context)
+            case "prior":
+                return StageSpec(self.clip_space, self.dim, self.context, defaults=self.prior)
+            case "decoder":
+                return StageSpec(self.clip_space, self.dim, size=self.base_size, defaults=self.decoder)
+            case "upsampler":
+                return StageSpec("", 0, size=self.final_size, defaults=self.upsampler)
+
+    def info(self, stage: StageName, capabilities: Sequence[str]) -> model_info_pb2.ModelInfo:
+        """What ``stage`` says of itself."""
+        spec = self.spec(stage)
+        defaults = None if stage == "encoder" else spec.defaults
+        return model_info_pb2.ModelInfo(
+            name=self.name,
+            version=self.version,
+            license=self.license,
+            clip_space=self.clip_space,
+            device="stub",
+            capabilities=capabilities,
+            stages=[stage_info(NUMBERS[stage], 1, spec.size, defaults)],
+            caption_template=self.caption_template,
+        )

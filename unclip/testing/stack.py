@@ -1,0 +1,151 @@
+"""The four stubs on ports of their own, the real gateway in front of them, and both together, for asyncio."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Self
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from unclip.serving.interceptors import ErrorInterceptor
+from unclip.serving.server import Service
+from unclip.testing.decoder import StubDecoder, StubUpsampler
+from unclip.testing.encoder import StubEncoder
+from unclip.testing.model import STAGES, StageName, StubModel
+from unclip.testing.prior import StubPrior
+from unclip.testing.stub import Stub
+
+HOST = "127.0.0.1"
+MIB = 1024 * 1024
+OPTIONS = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", 16 * MIB),
+    ("grpc.max_send_message_length", 32 * MIB),
+)
+
+
+async def start_server(services: Sequence[Service], port: int = 0) -> tuple[grpc.aio.Server, str]:
+    """A server of ``services`` on 127.0.0.1 with the project's error table and health, and its ``host:port``."""
+    server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=OPTIONS)
+    probes = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(probes, server)
+    for service in services:
+        service.add(service.servicer, server)
+    for name in ("", *(service.name for service in services)):
+        await probes.set(name, health_pb2.HealthCheckResponse.SERVING)
+    address = f"{HOST}:{server.add_insecure_port(f'{HOST}:{port}')}"
+    await server.start()
+    return server, address
+
+
+class StubStages:
+    """The four stubs, ``encoder``, ``prior``, ``decoder`` and ``upsampler``, each behind a server of its own."""
+
+    def __init__(self, model: StubModel | None = None) -> None:
+        self.model = model or StubModel()
+        self.encoder = StubEncoder(self.model)
+        self.prior = StubPrior(self.model)
+        self.decoder = StubDecoder(self.model)
+        self.upsampler = StubUpsampler(self.model)
+        self.addresses: dict[StageName, str] = {}  # where each stage is, or was
+        self._servers: dict[StageName, grpc.aio.Server] = {}
+
+    @property
+    def stubs(self) -> Mapping[StageName, Stub]:
+        """The stubs by name."""
+        return {stub.stage: stub for stub in (self.encoder, self.prior, self.decoder, self.upsampler)}
+
+    async def start(self, *stages: StageName) -> None:
+        """Starts ``stages``, all when none is named; one that was stopped comes back on its old port."""
+        for stage in stages or STAGES:
+            _, _, port = self.addresses.get(stage, "::0").rpartition(":")
+            server, self.addresses[stage] = await start_server([self.stubs[stage].service], int(port))
+            self._servers[stage] = server
+
+    async def stop(self, *stages: StageName) -> None:
+        """Stops ``stages`` at once, all when none is named; calls under way break off."""
+        for stage in stages or tuple(self._servers):
+            await self._servers.pop(stage).stop(None)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+
+class GatewayServer:
+    """The real gateway in this process, in front of the stages at ``targets``. ``address``: its ``host:port``."""
+
+    def __init__(
+        self, targets: Mapping[StageName, str], *, patience: float = 5.0, default_deadline: float = 60.0
+    ) -> None:
+        """``patience``: seconds to wait for stages that are not there yet. ``default_deadline``: seconds for calls
+        that set none."""
+        self._targets = targets
+        self._patience = patience
+        self._default_deadline = default_deadline
+        self.address = ""
+
+    async def __aenter__(self) -> Self:
+        # Only who wants the gateway has to have it: the stubs alone serve other callers of the stages as well.
+        from gateway.app import build
+        from gateway.settings import Settings
+
+        settings = Settings(
+            encoder=self._targets["encoder"],
+            prior=self._targets["prior"],
+            decoder=self._targets["decoder"],
+            upsampler=self._targets["upsampler"],
+            patience=self._patience,
+            default_deadline=self._default_deadline,
+        )
+        self._gateway = await build(settings)
+        self._server, self.address = await start_server(self._gateway.services)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._server.stop(None)
+        await self._gateway.close()
+
+
+class StubStack:
+    """All stubs with the real gateway in front: ``async with StubStack() as stack``, then call ``stack.address``.
+
+    ``stages`` holds the stubs, which are found here too: ``stack.decoder.faults.hang = True``.
+    """
+
+    def __init__(
+        self, model: StubModel | None = None, *, patience: float = 5.0, default_deadline: float = 60.0
+    ) -> None:
+        """``patience`` and ``default_deadline`` are the gateway's, see `GatewayServer`."""
+        self.stages = StubStages(model)
+        self.encoder, self.prior = self.stages.encoder, self.stages.prior
+        self.decoder, self.upsampler = self.stages.decoder, self.stages.upsampler
+        self._gateway = GatewayServer(self.stages.addresses, patience=patience, default_deadline=default_deadline)
+        self._exits = AsyncExitStack()
+
+    @property
+    def address(self) -> str:
+        """``host:port`` of the gateway."""
+        return self._gateway.address
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as exits:
+            await exits.enter_async_context(self.stages)
+            await exits.enter_async_context(self._gateway)
+            self._exits = exits.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._exits.aclose()

@@ -1,0 +1,172 @@
+"""What all stubs share: they remember what they were asked, and misbehave as their `Faults` say."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from unclip.api.type.v1 import model_info_pb2, sampling_pb2
+from unclip.errors import DeadlineExceeded, Overloaded, PreconditionFailed
+from unclip.serving.deadlines import Deadlines
+from unclip.serving.server import Service
+from unclip.testing.faults import Faults
+from unclip.testing.model import StageName, StubModel
+
+POLL_S = 0.005  # how often a waiting call looks whether its turn has come
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Request = TypeVar("Request", bound=Message)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One call a stub got: the request, and the metadata that came with it."""
+
+    request: Message
+    metadata: Mapping[str, str | bytes]
+
+
+class Stub:
+    """A stage without a model. Serve it through `service`; answers follow from the requests alone.
+
+    Attributes:
+        faults: how it misbehaves.
+        asked: every call but GetModelInfo, oldest first, also those refused; malformed bytes never get here.
+        running: calls being worked on, those that wait for their turn included.
+    """
+
+    stage: ClassVar[StageName]
+    capabilities: ClassVar[tuple[str, ...]]
+
+    def __init__(
+        self,
+        model: StubModel | None = None,
+        faults: Faults | None = None,
+        *,
+        max_deadline: float = 300.0,
+        remember: bool = True,
+    ) -> None:
+        """``max_deadline``: seconds a call may take, whatever its caller allows. ``remember``: whether to fill
+        ``asked``, which grows with every call."""
+        self.model = model or StubModel()
+        self.faults = faults or Faults()
+        self.asked: list[Asked] = []
+        self.running = 0
+        self.spec = self.model.spec(self.stage)
+        self._deadlines = Deadlines(max_deadline)
+        self._remember = remember
+        self._admitted: list[Work] = []  # by arrival; those that run, then those that wait
+
+    @property
+    def service(self) -> Service:
+        """The stub as a service of a server."""
+        raise NotImplementedError
+
+    @property
+    def info(self) -> model_info_pb2.ModelInfo:
+        """What it says of its model."""
+        able = [capability for capability in self.capabilities if capability not in self.faults.lacks]
+        return self.model.info(self.stage, able)
+
+    def requests(self, kind: type[Request]) -> list[Request]:
+        """The requests of one type it was sent, oldest first."""
+        return [asked.request for asked in self.asked if isinstance(asked.request, kind)]
+
+    def reset(self) -> None:
+        """Forgets what it was asked, and behaves again."""
+        self.faults = Faults()
+        self.asked.clear()
+
+    @contextmanager
+    def work(self, request: Message, context: Context, capability: str, samples: int = 1) -> Iterator[Work]:
+        """Room to answer one call, which asks for ``samples``, unless the knobs say otherwise.
+
+        Raises:
+            UnclipError: as the knobs say.
+        """
+        if self._remember:
+            self.asked.append(Asked(request, dict(context.invocation_metadata() or ())))
+        faults = self.faults
+        if faults.refuse is not None:
+            raise faults.refuse
+        if faults.fail > 0:
+            faults.fail -= 1
+            raise faults.failure
+        if capability in faults.lacks:
+            raise PreconditionFailed(capability, f"{self.model.name} cannot do {capability}")
+        taken, limit = sum(work.samples for work in self._admitted), faults.capacity + faults.queue_limit
+        if taken + samples > limit:
+            message = f"{self.stage}: {taken} samples are running or waiting, limit {limit}; asked for {samples} more"
+            raise Overloaded(message, faults.retry_after)
+        work = Work(self, samples, self._deadlines.of(context))
+        self._admitted.append(work)
+        self.running += 1
+        try:
+            yield work
+        finally:
+            self._admitted.remove(work)
+            self.running -= 1
+
+    def place_of(self, work: Work) -> int:
+        """How many samples ahead of ``work`` have to start before it may; 0 when it may run."""
+        before = self._admitted[: self._admitted.index(work)]
+        free = self.faults.capacity - sum(other.samples for other in before if other.runs)
+        waiting = sum(other.samples for other in before if not other.runs)
+        # What could never fit starts when nothing else runs, as if it came one sample after the other.
+        fits = work.samples <= free or not any(other.runs for other in before)
+        return 0 if fits and not waiting else waiting + 1
+
+
+class Work:
+    """One call that was let in. cut: its stream was told to end as if it were complete."""
+
+    def __init__(self, stub: Stub, samples: int, deadline: float) -> None:
+        self.samples = samples
+        self.runs = False
+        self.cut = False
+        self._stub = stub
+        self._deadline = deadline
+
+    async def walk(self, steps: int, stage: sampling_pb2.Stage.ValueType) -> AsyncIterator[sampling_pb2.Progress]:
+        """Waits for its turn, then takes ``steps`` steps, telling of each.
+
+        Raises:
+            DeadlineExceeded: no time is left.
+            Exception: as the knobs say.
+        """
+        told = 0
+        while place := self._stub.place_of(self):
+            if place != told:
+                yield sampling_pb2.Progress(stage=stage, step=0, of=steps, queue_position=place)
+            told = place
+            await self._spend(POLL_S)
+        self.runs = True
+        while self._stub.faults.hang:
+            await self._spend(POLL_S)
+        faults = self._stub.faults
+        breaks = faults.break_streams > 0
+        faults.break_streams -= breaks
+        for step in range(1, (min(faults.break_after, steps) if breaks else steps) + 1):
+            await self._spend(self._stub.faults.step_seconds)
+            yield sampling_pb2.Progress(stage=stage, step=step, of=steps)
+        if breaks and faults.breakage is not None:
+            raise faults.breakage
+        self.cut = breaks
+
+    async def once(self) -> None:
+        """A walk of one step that nobody is told of."""
+        async for _ in self.walk(1, sampling_pb2.STAGE_UNSPECIFIED):
+            pass
+
+    async def _spend(self, seconds: float) -> None:
+        left = self._deadline - time.monotonic()
+        await asyncio.sleep(max(0.0, min(seconds, left)))
+        if seconds > left:
+            raise DeadlineExceeded(f"{self._stub.stage}: the deadline passed")
