@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Self
+from typing import Self, TypedDict
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from unclip.serving.interceptors import ErrorInterceptor
-from unclip.serving.server import Service
+from unclip.serving.server import App, Service
 from unclip.testing.decoder import StubDecoder, StubUpsampler
 from unclip.testing.encoder import StubEncoder
+from unclip.testing.faults import Faults
 from unclip.testing.model import STAGES, StageName, StubModel
 from unclip.testing.prior import StubPrior
 from unclip.testing.stub import Stub
@@ -41,15 +42,32 @@ async def start_server(services: Sequence[Service], port: int = 0) -> tuple[grpc
     return server, address
 
 
+class Bounds(TypedDict):
+    """Arguments that every stub takes."""
+
+    max_deadline: float
+    remember: bool
+
+
 class StubStages:
     """The four stubs, ``encoder``, ``prior``, ``decoder`` and ``upsampler``, each behind a server of its own."""
 
-    def __init__(self, model: StubModel | None = None) -> None:
+    def __init__(
+        self,
+        model: StubModel | None = None,
+        faults: Mapping[StageName, Faults] | None = None,
+        *,
+        max_deadline: float = 300.0,
+        remember: bool = True,
+    ) -> None:
+        """``max_deadline`` and ``remember`` are each stub's, see `Stub`."""
         self.model = model or StubModel()
-        self.encoder = StubEncoder(self.model)
-        self.prior = StubPrior(self.model)
-        self.decoder = StubDecoder(self.model)
-        self.upsampler = StubUpsampler(self.model)
+        of = faults or {}
+        bounds = Bounds(max_deadline=max_deadline, remember=remember)
+        self.encoder = StubEncoder(self.model, of.get("encoder"), **bounds)
+        self.prior = StubPrior(self.model, of.get("prior"), **bounds)
+        self.decoder = StubDecoder(self.model, of.get("decoder"), **bounds)
+        self.upsampler = StubUpsampler(self.model, of.get("upsampler"), **bounds)
         self.addresses: dict[StageName, str] = {}  # where each stage is, or was
         self._servers: dict[StageName, grpc.aio.Server] = {}
 
@@ -80,6 +98,27 @@ class StubStages:
         await self.stop()
 
 
+async def open_gateway(targets: Mapping[StageName, str], patience: float, default_deadline: float) -> App:
+    """The real gateway, ready to be served; see `GatewayServer`.
+
+    Raises:
+        PreconditionFailed: the stages do not belong together.
+    """
+    # Only who wants the gateway has to have it: the stubs alone serve other callers of the stages as well.
+    from gateway.app import build
+    from gateway.settings import Settings
+
+    settings = Settings(
+        encoder=targets["encoder"],
+        prior=targets["prior"],
+        decoder=targets["decoder"],
+        upsampler=targets["upsampler"],
+        patience=patience,
+        default_deadline=default_deadline,
+    )
+    return await build(settings)
+
+
 class GatewayServer:
     """The real gateway in this process, in front of the stages at ``targets``. ``address``: its ``host:port``."""
 
@@ -94,19 +133,7 @@ class GatewayServer:
         self.address = ""
 
     async def __aenter__(self) -> Self:
-        # Only who wants the gateway has to have it: the stubs alone serve other callers of the stages as well.
-        from gateway.app import build
-        from gateway.settings import Settings
-
-        settings = Settings(
-            encoder=self._targets["encoder"],
-            prior=self._targets["prior"],
-            decoder=self._targets["decoder"],
-            upsampler=self._targets["upsampler"],
-            patience=self._patience,
-            default_deadline=self._default_deadline,
-        )
-        self._gateway = await build(settings)
+        self._gateway = await open_gateway(self._targets, self._patience, self._default_deadline)
         self._server, self.address = await start_server(self._gateway.services)
         return self
 

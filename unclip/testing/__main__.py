@@ -1,0 +1,11 @@
+"""``python -m unclip.testing``: runs stubs, and the real gateway in front, until SIGTERM; ``--help`` lists settings."""
+
+from __future__ import annotations
+
+import sys
+
+from unclip.serving.server import main
+from unclip.testing.settings import Settings
+
+if __name__ == "__main__":
+    sys.exit(main("unclip.testing", Settings))

@@ -1,0 +1,87 @@
+"""What a process of stubs is told at start, by flags or environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from unclip.errors import ConfigurationError, Unavailable
+from unclip.serving.settings import ServerSettings, setting
+from unclip.testing.faults import Faults
+from unclip.testing.model import STAGES, StageName, StubModel
+
+GATEWAY = "gateway"
+
+
+@dataclass(frozen=True)
+class Settings(ServerSettings):
+    """Which stages to stub, on one port together, and how they behave."""
+
+    stages: str = setting(",".join((*STAGES, GATEWAY)), "which to serve, with commas; the gateway needs all four")
+    max_request_bytes: int = setting(16 * 1024 * 1024, "largest request accepted", 1024, 256 * 1024 * 1024)
+    step_seconds: float = setting(0.05, "seconds a step takes", 0, 3600)
+    capacity: int = setting(16, "samples under way at once, of each stage", 1, 4096)
+    queue_limit: int = setting(512, "samples that may wait, of each stage", 0, 65536)
+    retry_after: float = setting(1.0, "seconds after which a caller refused for want of room shall return", 0, 3600)
+    fail: int = setting(0, "calls that each stage refuses as UNAVAILABLE before it serves", 0, 1_000_000)
+    break_streams: int = setting(0, "streams that each stage breaks off before it serves", 0, 1_000_000)
+    break_after: int = setting(2, "steps after which it does", 0, 1000)
+    hang: str = setting("", "stages that never take a step, with commas")
+    lacks: str = setting("", "capabilities that are missing, such as invert, with commas")
+    dim: int = setting(64, "dimensions of embeddings and token states", 1, 4096)
+    context: int = setting(77, "tokens of a caption", 3, 512)
+    base_size: int = setting(64, "side of the decoder's pictures", 1, 1024)
+    final_size: int = setting(256, "side of the upsampler's pictures", 1, 1024)
+    steps: int = setting(0, "default steps of every stage, 0 for its own", 0, 1000)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        chosen = self.stages.split(",")
+        known = {*STAGES, GATEWAY}
+        if not set(chosen) <= known or len(set(chosen)) != len(chosen):
+            raise ConfigurationError(f"stages must be of {', '.join((*STAGES, GATEWAY))}; got {self.stages!r}")
+        if GATEWAY in chosen and set(chosen) != known:
+            raise ConfigurationError(f"stages must hold all four stages beside the gateway; got {self.stages!r}")
+        if not set(_words(self.hang)) <= set(STAGES):
+            raise ConfigurationError(f"hang must be of {', '.join(STAGES)}; got {self.hang!r}")
+
+    @property
+    def chosen(self) -> tuple[StageName, ...]:
+        """The stages to stub."""
+        return tuple(stage for stage in STAGES if stage in self.stages.split(","))
+
+    @property
+    def with_gateway(self) -> bool:
+        """Whether the gateway is served as well."""
+        return GATEWAY in self.stages.split(",")
+
+    def model(self) -> StubModel:
+        """The model to pretend."""
+        model = StubModel(dim=self.dim, context=self.context, base_size=self.base_size, final_size=self.final_size)
+        if not self.steps:
+            return model
+        return replace(
+            model,
+            prior=replace(model.prior, steps=self.steps),
+            decoder=replace(model.decoder, steps=self.steps),
+            upsampler=replace(model.upsampler, steps=self.steps),
+        )
+
+    def faults(self, stage: StageName) -> Faults:
+        """The knobs of ``stage``."""
+        return Faults(
+            step_seconds=self.step_seconds,
+            capacity=self.capacity,
+            queue_limit=self.queue_limit,
+            retry_after=self.retry_after,
+            fail=self.fail,
+            failure=Unavailable(stage, "fails as ordered"),
+            hang=stage in _words(self.hang),
+            break_streams=self.break_streams,
+            break_after=self.break_after,
+            breakage=Unavailable(stage, "broke off as ordered"),
+            lacks=_words(self.lacks),
+        )
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word for word in text.split(",") if word)
