@@ -56,6 +56,12 @@ class TextEncoding:
     token_mask: npt.NDArray[np.bool_]
 
     @classmethod
+    def blank(cls, dim: int, context: int, width: int) -> TextEncoding:
+        """Zeros of the given sizes, every position a token: for trial runs."""
+        zeros = np.zeros((context, width), np.float32)
+        return cls(Embedding(np.zeros(dim, np.float32), ""), zeros, np.ones(context, np.bool_))
+
+    @classmethod
     def from_proto(
         cls,
         message: embedding_pb2.TextEncoding,
