@@ -16,6 +16,7 @@ from unclip.errors import Cancelled, DeadlineExceeded, OutOfDeviceMemory, Overlo
 
 log = logging.getLogger(__name__)
 AnyJob = Job[Any]
+TURN = 64  # ticks after which a running job makes room for a waiting one and queues for its next turn
 
 
 class Reservation:
@@ -156,9 +157,14 @@ class Engine:
                     if job.cancelled
                     else DeadlineExceeded(f"{self._stage}: deadline passed after {job.position} of {job.length} steps"),
                 )
+        # A full house of long jobs must not keep short ones out: long ones take turns.
+        lacking = max(0, len(self._queue) - (self._capacity - len(self._active)))
+        for job in [job for job in self._active if job.turn >= TURN][:lacking]:
+            self._active.remove(job)
+            self._queue.append(job)
         while self._queue and len(self._active) < self._capacity:
             job = self._queue.popleft()
-            job.queue_position = 0
+            job.queue_position = job.turn = 0
             job.served = self._ticks
             self._active.append(job)
         for place, job in enumerate(self._queue, start=1):
@@ -175,30 +181,32 @@ class Engine:
         return [job for job in order if job.lane == lane][: self._max_batch]
 
     def _tick(self, batch: list[AnyJob]) -> None:
-        lane = batch[0].lane
-        assert isinstance(lane, tuple)
-        program = self._programs[lane[0]]
         started = time.monotonic()
         self._ticks += 1
         try:
+            lane = batch[0].lane
+            assert isinstance(lane, tuple)
             with torch.inference_mode():
-                program.tick(batch)
+                self._programs[lane[0]].tick(batch)
         except Exception as error:
             if _poisoned(error):
                 self._fail(error)
             elif len(batch) == 1:
-                self._active.remove(batch[0])
+                with self._changed:
+                    self._active.remove(batch[0])
                 self._end(batch[0], _explain(error))
             else:
                 # Somebody's row is at fault, and only that one may suffer: take them one by one.
                 for job in batch:
-                    self._tick([job])
+                    if self._closed is None:
+                        self._tick([job])
             return
         seconds = time.monotonic() - started
         self._row_seconds += 0.1 * (seconds / len(batch) - self._row_seconds)
         self.batch_sizes.append(len(batch))
         for job in batch:
             job.position += 1
+            job.turn += 1
             job.served = self._ticks
             self._notify(job)
             if job.position == job.length:
@@ -230,7 +238,10 @@ class Engine:
         with self._changed:
             self._closed = "the device failed"
         if self._on_failure is not None:
-            self._on_failure(error)
+            try:
+                self._on_failure(error)
+            except Exception:
+                log.exception("on_failure failed; the jobs are ended all the same")
 
 
 def _poisoned(error: BaseException) -> bool:
