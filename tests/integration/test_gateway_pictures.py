@@ -4,34 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import AsyncIterator
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from gateway.slerp import normalise, slerp
-from tests.integration.gateway_front import Front
-from tests.integration.gateway_peers import BASE, FINAL, STEPS, Peers
+from tests.integration.gateway_front import MODEL, STEPS, Front
 from unclip.api.decoder.v1 import decoder_pb2
 from unclip.api.encoder.v1 import encoder_pb2
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.prior.v1 import prior_pb2
 from unclip.api.type.v1 import embedding_pb2, image_pb2, sampling_pb2
-
-
-@pytest.fixture
-async def peers() -> AsyncIterator[Peers]:
-    peers = Peers()
-    await peers.start()
-    yield peers
-    await peers.stop()
-
-
-@pytest.fixture
-async def front(peers: Peers) -> AsyncIterator[Front]:
-    async with Front(peers.targets) as front:
-        yield front
+from unclip.testing import StubStages
 
 
 def picture(colour: str = "red") -> image_pb2.Image:
@@ -57,11 +42,12 @@ async def test_generate_makes_one_png_per_seed_at_final_size(front: Front) -> No
     response = await front.stub.Generate(gateway_pb2.GenerateRequest(caption="a red apple", seed=41, image_count=3))
     assert [(image.image_index, image.seed) for image in response.images] == [(0, 41), (1, 42), (2, 43)]
     assert len({image.image.data for image in response.images}) == 3
+    side = MODEL.final_size
     for image in response.images:
         opened = Image.open(io.BytesIO(image.image.data))
-        assert (opened.format, opened.size) == ("PNG", (FINAL, FINAL))
-        assert (image.image.media_type, image.image.width, image.image.height) == ("image/png", FINAL, FINAL)
-        assert image.model_version == "v1"
+        assert (opened.format, opened.size) == ("PNG", (side, side))
+        assert (image.image.media_type, image.image.width, image.image.height) == ("image/png", side, side)
+        assert image.model_version == MODEL.version
 
 
 @pytest.mark.parametrize(
@@ -79,12 +65,11 @@ async def test_pictures_come_in_the_format_asked_for(
     assert (Image.open(io.BytesIO(image.data)).format, image.media_type) == (format_, media_type)
 
 
-async def test_generate_hands_each_stage_what_the_one_before_made(front: Front, peers: Peers) -> None:
+async def test_generate_hands_each_stage_what_the_one_before_made(front: Front, stages: StubStages) -> None:
     await front.stub.Generate(gateway_pb2.GenerateRequest(caption="a cat", seed=5))
-    sampled, decoded = peers.prior.asked[-1], peers.decoder.asked[-1]
-    assert isinstance(sampled, prior_pb2.SampleRequest)
-    assert isinstance(decoded, decoder_pb2.DecodeRequest)
-    captions = [c for r in peers.encoder.asked if isinstance(r, encoder_pb2.EncodeTextRequest) for c in r.captions]
+    [sampled] = stages.prior.requests(prior_pb2.SampleRequest)
+    [decoded] = stages.decoder.requests(decoder_pb2.DecodeRequest)
+    captions = [c for r in stages.encoder.requests(encoder_pb2.EncodeTextRequest) for c in r.captions]
     assert set(captions) == {"a cat", ""}
     assert sampled.seed == decoded.seed == 5
     assert sampled.candidates == 2
@@ -93,17 +78,17 @@ async def test_generate_hands_each_stage_what_the_one_before_made(front: Front, 
     assert not decoded.HasField("start_noise")
 
 
-async def test_the_unconditional_encoding_is_asked_for_once(front: Front, peers: Peers) -> None:
+async def test_the_unconditional_encoding_is_asked_for_once(front: Front, stages: StubStages) -> None:
     for caption in "ab":
         await front.stub.Generate(gateway_pb2.GenerateRequest(caption=caption))
-    captions = [c for r in peers.encoder.asked if isinstance(r, encoder_pb2.EncodeTextRequest) for c in r.captions]
+    captions = [c for r in stages.encoder.requests(encoder_pb2.EncodeTextRequest) for c in r.captions]
     assert captions.count("") == 1
 
 
-async def test_a_request_id_travels_to_every_stage(front: Front, peers: Peers) -> None:
+async def test_a_request_id_travels_to_every_stage(front: Front, stages: StubStages) -> None:
     await front.stub.Generate(gateway_pb2.GenerateRequest(caption="x"), metadata=[("x-request-id", "req-7")])
-    for peer in (peers.encoder, peers.prior, peers.decoder, peers.upsampler):
-        assert peer.metadata[-1]["x-request-id"] == "req-7"
+    for stub in stages.stubs.values():
+        assert stub.asked[-1].metadata["x-request-id"] == "req-7"
 
 
 async def test_unary_and_stream_make_the_same_pictures(front: Front) -> None:
@@ -127,7 +112,7 @@ async def test_previews_come_only_when_asked_for_and_change_nothing(front: Front
     watched = await told(front, gateway_pb2.StreamRequest(generate=request, preview_interval=1))
     previews = [r.preview for r in watched if r.HasField("preview")]
     assert {preview.image_index for preview in previews} == {0, 1}
-    assert {(preview.image.width, preview.image.height) for preview in previews} == {(BASE, BASE)}
+    assert {(preview.image.width, preview.image.height) for preview in previews} == {(MODEL.base_size, MODEL.base_size)}
     assert not any(r.HasField("preview") for r in silent)
     assert pictures_in(silent) == pictures_in(watched)
 
@@ -150,11 +135,10 @@ async def test_a_vary_recipe_makes_the_same_picture_once_the_source_is_put_back(
     assert pictures_in(await told(front, first.recipe))[0].image.data == first.image.data
 
 
-async def test_vary_decodes_from_the_inversion_at_the_eta_asked_for(front: Front, peers: Peers) -> None:
+async def test_vary_decodes_from_the_inversion_at_the_eta_asked_for(front: Front, stages: StubStages) -> None:
     await front.stub.Vary(gateway_pb2.VaryRequest(image=picture(), eta=0.0))
-    inverted, decoded = peers.decoder.asked[-2:]
-    assert isinstance(inverted, decoder_pb2.InvertRequest)
-    assert isinstance(decoded, decoder_pb2.DecodeRequest)
+    [inverted] = stages.decoder.requests(decoder_pb2.InvertRequest)
+    [decoded] = stages.decoder.requests(decoder_pb2.DecodeRequest)
     assert inverted.steps == decoded.sampling.steps == STEPS
     assert inverted.embedding == decoded.embedding
     assert decoded.HasField("start_noise")
@@ -163,14 +147,14 @@ async def test_vary_decodes_from_the_inversion_at_the_eta_asked_for(front: Front
     assert decoded.sampling.guidance_scale == 1
 
 
-async def test_vary_from_random_noise_asks_for_no_inversion(front: Front, peers: Peers) -> None:
+async def test_vary_from_random_noise_asks_for_no_inversion(front: Front, stages: StubStages) -> None:
     await front.stub.Vary(gateway_pb2.VaryRequest(image=picture(), start=gateway_pb2.START_RANDOM))
-    [decoded] = peers.decoder.asked
-    assert isinstance(decoded, decoder_pb2.DecodeRequest)
+    assert not stages.decoder.requests(decoder_pb2.InvertRequest)
+    [decoded] = stages.decoder.requests(decoder_pb2.DecodeRequest)
     assert not decoded.HasField("start_noise")
 
 
-async def test_text_diff_rotates_the_pictures_gist_and_keeps_the_rest(front: Front, peers: Peers) -> None:
+async def test_text_diff_rotates_the_pictures_gist_and_keeps_the_rest(front: Front, stages: StubStages) -> None:
     thetas = [0.0, 0.25, 0.5]
     request = gateway_pb2.TextDiffRequest(image=picture(), before="a house", after="a modern house", thetas=thetas)
     response = await front.stub.TextDiff(request)
@@ -178,7 +162,7 @@ async def test_text_diff_rotates_the_pictures_gist_and_keeps_the_rest(front: Fro
         gateway_pb2.EmbedRequest(captions=["a photo of a house", "a photo of a modern house"], images=[picture()])
     )
     before, after, z = (values(e) for e in (*embedded.captions, *embedded.images))
-    decoded = [r for r in peers.decoder.asked if isinstance(r, decoder_pb2.DecodeRequest)]
+    decoded = stages.decoder.requests(decoder_pb2.DecodeRequest)
     assert len({r.seed for r in decoded}) == len({r.start_noise.data for r in decoded}) == 1
     expected = [slerp(z, normalise(after - before), theta).astype("<f4").tobytes() for theta in thetas]
     assert {r.embedding.values.data for r in decoded} == set(expected)
@@ -198,12 +182,12 @@ async def test_embed_answers_in_order_and_nothing_for_nothing(front: Front) -> N
     alone = await front.stub.Embed(gateway_pb2.EmbedRequest(images=pictures[1:]))
     assert together.images[1] == alone.images[0]
     assert len(together.captions) == 2
-    assert together.captions[0].clip_space == "clip"
+    assert together.captions[0].clip_space == MODEL.clip_space
     assert not (await front.stub.Embed(gateway_pb2.EmbedRequest())).captions
 
 
 async def test_model_info_shows_the_stack_as_one_model(front: Front) -> None:
     model = (await front.stub.GetModelInfo(gateway_pb2.GetModelInfoRequest())).model
-    assert (model.name, model.version, model.clip_space) == ("peers", "v1", "clip")
+    assert (model.name, model.version, model.clip_space) == (MODEL.name, MODEL.version, MODEL.clip_space)
     assert set(model.capabilities) == {"generate", "vary", "text_diff", "embed"}
     assert [stage.stage for stage in model.stages] == [1, 2, 4, 5]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
-
-from unclip.errors import Unavailable
+from dataclasses import dataclass
 
 
 @dataclass
@@ -19,10 +17,11 @@ class Faults:
     fail: how many calls to come get ``failure``; those after them are served.
     hang: calls take no first step while this is set, until their deadline or their caller ends them.
     break_streams: how many streams to come break off after ``break_after`` steps (or all, if they have fewer), with
-    ``breakage``, or as if they were complete where that is None.
+    ``breakage``, or, where ``break_quietly`` is set, as if they were complete.
     lacks: capabilities, such as "invert", that the stub does not tell of and refuses with FAILED_PRECONDITION.
 
-    ``refuse``, ``failure`` and ``breakage`` are errors of `unclip.errors`; any other becomes INTERNAL.
+    ``refuse``, ``failure`` and ``breakage`` are errors of `unclip.errors`, None of the latter two stands for
+    UNAVAILABLE; any other exception becomes INTERNAL.
     """
 
     step_seconds: float = 0.0
@@ -31,9 +30,10 @@ class Faults:
     retry_after: float = 1.0
     refuse: Exception | None = None
     fail: int = 0
-    failure: Exception = field(default_factory=lambda: Unavailable("stub", "fails as ordered"))
+    failure: Exception | None = None
     hang: bool = False
     break_streams: int = 0
     break_after: int = 2
-    breakage: Exception | None = field(default_factory=lambda: Unavailable("stub", "broke off as ordered"))
+    breakage: Exception | None = None
+    break_quietly: bool = False
     lacks: Collection[str] = ()

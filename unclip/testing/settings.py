@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from unclip.errors import ConfigurationError, Unavailable
+from unclip.errors import ConfigurationError
 from unclip.serving.settings import ServerSettings, setting
 from unclip.testing.faults import Faults
 from unclip.testing.model import STAGES, StageName, StubModel
@@ -74,11 +74,9 @@ class Settings(ServerSettings):
             queue_limit=self.queue_limit,
             retry_after=self.retry_after,
             fail=self.fail,
-            failure=Unavailable(stage, "fails as ordered"),
             hang=stage in _words(self.hang),
             break_streams=self.break_streams,
             break_after=self.break_after,
-            breakage=Unavailable(stage, "broke off as ordered"),
             lacks=_words(self.lacks),
         )
 

@@ -13,7 +13,7 @@ import grpc
 from google.protobuf.message import Message
 
 from unclip.api.type.v1 import model_info_pb2, sampling_pb2
-from unclip.errors import DeadlineExceeded, Overloaded, PreconditionFailed
+from unclip.errors import DeadlineExceeded, Overloaded, PreconditionFailed, Unavailable
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.server import Service
 from unclip.testing.faults import Faults
@@ -98,7 +98,7 @@ class Stub:
             raise faults.refuse
         if faults.fail > 0:
             faults.fail -= 1
-            raise faults.failure
+            raise faults.failure or Unavailable(self.stage, f"the {self.stage} fails as ordered")
         if capability in faults.lacks:
             raise PreconditionFailed(capability, f"{self.model.name} cannot do {capability}")
         taken, limit = sum(work.samples for work in self._admitted), faults.capacity + faults.queue_limit
@@ -156,8 +156,8 @@ class Work:
         for step in range(1, (min(faults.break_after, steps) if breaks else steps) + 1):
             await self._spend(self._stub.faults.step_seconds)
             yield sampling_pb2.Progress(stage=stage, step=step, of=steps)
-        if breaks and faults.breakage is not None:
-            raise faults.breakage
+        if breaks and not faults.break_quietly:
+            raise faults.breakage or Unavailable(self._stub.stage, f"the {self._stub.stage} broke off as ordered")
         self.cut = breaks
 
     async def once(self) -> None:
