@@ -42,6 +42,7 @@ class Decoder:
         if config.get("prediction_type", "epsilon") != "epsilon":
             raise CheckpointError("decoder_scheduler: prediction_type must be epsilon")
         self._schedule = NoiseSchedule.from_config(config)
+        self._clip = float(config.get("clip_sample_range") or 1.0)
         self._variance = config.get("variance_type", "fixed_small_log")
         self.size = int(unet.config.sample_size)
         self.embedding_dim = int(self._projection.learned_classifier_free_guidance_embeddings.shape[0])
@@ -87,7 +88,12 @@ class Decoder:
         """
         null = self._projection.learned_classifier_free_guidance_embeddings
         table = sampler_table(
-            settings.sampler, self._schedule, settings.steps, variance=self._variance, eta=settings.eta
+            settings.sampler,
+            self._schedule,
+            settings.steps,
+            variance=self._variance,
+            clip=self._clip,
+            eta=settings.eta,
         )
         return Walk(
             (LANE, len(unconditional_text.token_mask)),

@@ -12,6 +12,7 @@ import grpc
 
 from unclip.errors import DeadlineExceeded, InvalidRequest, Unavailable
 from unclip.serving.error_table import from_rpc_error
+from unclip.serving.metrics import timed
 
 Result = TypeVar("Result")
 
@@ -59,7 +60,8 @@ async def steadily(attempt: Callable[[float], Awaitable[Result]], stage: Service
     """
     for pause in (*PAUSES_S, None):
         try:
-            return await attempt(call.seconds_for(stage))
+            with timed(stage):
+                return await attempt(call.seconds_for(stage))
         except grpc.aio.AioRpcError as error:
             failure: Exception = from_rpc_error(error, stage)
             if isinstance(failure, InvalidRequest):

@@ -72,7 +72,7 @@ class Checkpoint:
             raise CheckpointError(f"checkpoint: {file} cannot be read: {error}") from error
         if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
             raise CheckpointError(f"checkpoint: {file} must be a JSON object with format {FORMAT}")
-        if not isinstance(manifest.get("files", {}), dict):
+        if not isinstance(manifest.get("files"), dict):
             raise CheckpointError(f"checkpoint: {file}: files must map each file to its sha256")
         return cls(path, manifest)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from unclip.engine.engine import Engine
 from unclip.engine.job import Job, Program
+from unclip.serving.metrics import EngineMetrics
 from unclip.serving.server import Service
 from unclip.serving.settings import ModelSettings
 
@@ -24,7 +25,7 @@ class ModelApp:
     @classmethod
     def start(cls, settings: ModelSettings, programs: Mapping[str, Program[Any]], stage: str) -> ModelApp:
         """An app with a running engine and no services yet. Call it on the event loop that will serve."""
-        loop, failed = asyncio.get_running_loop(), asyncio.Event()
+        loop, failed, metrics = asyncio.get_running_loop(), asyncio.Event(), EngineMetrics(stage)
         engine = Engine(
             programs,
             capacity=settings.capacity,
@@ -32,7 +33,9 @@ class ModelApp:
             queue_limit=settings.queue_limit,
             stage=stage,
             on_failure=lambda _: loop.call_soon_threadsafe(failed.set),
+            observer=metrics,
         )
+        metrics.watch(engine.load, settings.capacity)
         return cls(engine, failed)
 
     async def warm_up(self, jobs: Sequence[Job[Any]]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from unclip.engine.job import Job, Program
+from unclip.engine.observer import Observer, Outcome
 from unclip.errors import Cancelled, DeadlineExceeded, OutOfDeviceMemory, Overloaded, Unavailable, UnclipError
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,8 @@ class Engine:
         max_batch: rows of one tick.
         queue_limit: jobs that may wait.
         stage: names the engine in errors.
+        on_failure: called once, on the engine's thread, when the device is beyond help.
+        observer: told of all that happens.
     """
 
     def __init__(
@@ -65,11 +68,13 @@ class Engine:
         queue_limit: int = 64,
         stage: str = "engine",
         on_failure: Callable[[BaseException], object] | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self._programs = programs
         self._capacity, self._max_batch, self._queue_limit = capacity, max_batch, queue_limit
         self._stage = stage
         self._on_failure = on_failure
+        self._observer = observer or Observer()
         self._queue: deque[AnyJob] = deque()
         self._active: list[AnyJob] = []
         self._reserved = 0
@@ -94,6 +99,7 @@ class Engine:
             limit = self._capacity + self._queue_limit
             taken = len(self._active) + len(self._queue) + self._reserved
             if taken + rows > limit:
+                self._observer.refused("queue_full")
                 raise Overloaded(
                     f"{self._stage}: {taken} jobs are running or waiting, limit {limit}", self._wait_estimate()
                 )
@@ -122,6 +128,7 @@ class Engine:
             self._reserved -= 1
             if self._closed is not None:
                 raise Unavailable(self._stage, self._closed)
+            job.queued = time.monotonic()
             self._queue.append(job)
             self._changed.notify_all()
 
@@ -167,6 +174,8 @@ class Engine:
             job.queue_position = job.turn = 0
             job.served = self._ticks
             self._active.append(job)
+            if job.position == 0:
+                self._observer.admitted(time.monotonic() - job.queued)
         for place, job in enumerate(self._queue, start=1):
             if job.queue_position != place:
                 job.queue_position = place
@@ -204,6 +213,7 @@ class Engine:
         seconds = time.monotonic() - started
         self._row_seconds += 0.1 * (seconds / len(batch) - self._row_seconds)
         self.batch_sizes.append(len(batch))
+        self._observer.ticked(lane[0], len(batch), seconds)
         for job in batch:
             job.position += 1
             job.turn += 1
@@ -216,14 +226,16 @@ class Engine:
 
     def _end(self, job: AnyJob, error: BaseException | None) -> None:
         if not job.future.set_running_or_notify_cancel():
+            self._observer.ended("cancelled")
             return
+        if error is None:
+            try:
+                job.future.set_result(job.result())
+            except Exception as failure:
+                error = failure
         if error is not None:
             job.future.set_exception(error)
-            return
-        try:
-            job.future.set_result(job.result())
-        except Exception as failure:
-            job.future.set_exception(failure)
+        self._observer.ended(_outcome(error))
 
     def _notify(self, job: AnyJob) -> None:
         if job.notify is not None:
@@ -242,6 +254,17 @@ class Engine:
                 self._on_failure(error)
             except Exception:
                 log.exception("on_failure failed; the jobs are ended all the same")
+
+
+def _outcome(error: BaseException | None) -> Outcome:
+    match error:
+        case None:
+            return "ok"
+        case Cancelled():
+            return "cancelled"
+        case DeadlineExceeded():
+            return "deadline"
+    return "error"
 
 
 def _poisoned(error: BaseException) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,7 @@ from grpc_status import rpc_status
 from unclip.errors import InvalidRequest
 from unclip.serving import request_id
 from unclip.serving.error_table import to_status
+from unclip.serving.metrics import CALL_SECONDS
 
 OURS = "/unclip.api."
 log = logging.getLogger(__name__)
@@ -39,12 +42,11 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         handler: Any = await continuation(handler_call_details)
         if handler is None or handler.request_streaming or not handler_call_details.method.startswith(OURS):
             return handler  # type: ignore[no-any-return]
-        read = _careful(handler.request_deserializer)
+        method = handler_call_details.method.removeprefix("/")
+        read, write = _careful(handler.request_deserializer), handler.response_serializer
         if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(
-                _stream(handler.unary_stream), read, handler.response_serializer
-            )
-        return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary), read, handler.response_serializer)
+            return grpc.unary_stream_rpc_method_handler(_stream(handler.unary_stream, method), read, write)
+        return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary, method), read, write)
 
 
 def _careful(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
@@ -65,29 +67,49 @@ def _check(request: Any) -> None:
         raise InvalidRequest.of("request", request.reason)
 
 
-def _unary(handler: Callable[[Any, Context], Awaitable[Any]]) -> Callable[[Any, Context], Awaitable[Any]]:
+def _unary(handler: Callable[[Any, Context], Awaitable[Any]], method: str) -> Callable[[Any, Context], Awaitable[Any]]:
     async def handle(request: Any, context: Context) -> Any:
         name = _begin(context)
         try:
-            _check(request)
-            return await handler(request, context)
+            with _counted(method):
+                _check(request)
+                return await handler(request, context)
         except Exception as error:
             await _refuse(error, context, name)
 
     return handle
 
 
-def _stream(handler: Callable[[Any, Context], AsyncIterator[Any]]) -> Callable[[Any, Context], AsyncIterator[Any]]:
+def _stream(
+    handler: Callable[[Any, Context], AsyncIterator[Any]], method: str
+) -> Callable[[Any, Context], AsyncIterator[Any]]:
     async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
         name = _begin(context)
         try:
-            _check(request)
-            async for answer in handler(request, context):
-                yield answer
+            with _counted(method):
+                _check(request)
+                async for answer in handler(request, context):
+                    yield answer
         except Exception as error:
             await _refuse(error, context, name)
 
     return handle
+
+
+@contextmanager
+def _counted(method: str) -> Iterator[None]:
+    """Counts a call, its time and the status it will end with."""
+    began, code = time.monotonic(), "OK"
+    try:
+        yield
+    except (asyncio.CancelledError, GeneratorExit):
+        code = "CANCELLED"
+        raise
+    except Exception as error:
+        code = code_pb2.Code.Name(to_status(error).code)
+        raise
+    finally:
+        CALL_SECONDS.labels(method, code).observe(time.monotonic() - began)
 
 
 def _begin(context: Context) -> str:

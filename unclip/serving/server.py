@@ -20,6 +20,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from unclip.errors import CheckpointError, ConfigurationError, PreconditionFailed, Unavailable
 from unclip.serving.interceptors import ErrorInterceptor
 from unclip.serving.logs import configure_logs
+from unclip.serving.metrics import serve_metrics
 from unclip.serving.settings import ServerSettings, parse
 
 log = logging.getLogger(__name__)
@@ -131,6 +132,7 @@ async def serve(settings: S_contra, stage: str, build: Callable[[S_contra], Awai
     except RuntimeError:
         raise ConfigurationError(f"cannot listen on {settings.host}:{settings.port}: taken or not allowed") from None
     server.add_generic_rpc_handlers((handlers,))
+    stop_metrics = serve_metrics(settings.metrics) if settings.metrics else lambda: None
     address = f"{settings.host}:{port}"
     await server.start()
     log.info("%s listens on %s and loads", stage, address)
@@ -158,6 +160,7 @@ async def serve(settings: S_contra, stage: str, build: Callable[[S_contra], Awai
     finally:
         await server.stop(0)
         _remove(settings.address_file)
+        await asyncio.to_thread(stop_metrics)
 
 
 Result = TypeVar("Result")

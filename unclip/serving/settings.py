@@ -32,6 +32,7 @@ class ServerSettings:
     host: str = setting("127.0.0.1", "address to listen on")
     port: int = setting(0, "port to listen on, 0 for a free one", 0, HIGHEST_PORT)
     address_file: str = setting("", "file that gets host:port once the service is ready")
+    metrics: str = setting("", "host:port where Prometheus finds /metrics, empty for nowhere")
     log_level: str = setting("INFO", "DEBUG, INFO, WARNING or ERROR")
     drain: float = setting(0.0, "seconds to go on serving after SIGTERM while balancers look elsewhere", 0, 600)
     grace: float = setting(30.0, "seconds that calls under way may take to end after that", 0, 3600)
