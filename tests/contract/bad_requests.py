@@ -1,0 +1,212 @@
+"""Sound requests spoiled in one place each."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tests.contract.requests import BAD_PICTURES, file_of, image, noise, picture, tensor
+from tests.contract.services import Method
+from tests.tiny import BASE, CONTEXT, FINAL, WIDTH
+from unclip.api.type.v1 import embedding_pb2, image_pb2, tensor_pb2
+
+MIB_10 = 10 * 1024 * 1024
+BAD_NUMBERS: list[tuple[float, str]] = [(math.nan, "nan"), (math.inf, "inf"), (-math.inf, "-inf"), (-0.5, "-0.5")]
+SAMPLED: list[Method] = ["sample", "decode", "upsample"]
+TENSORS: list[tuple[Method, str, tensor_pb2.Tensor]] = [
+    ("sample", "text.embedding.values", tensor(WIDTH)),
+    ("sample", "unconditional_text.token_states", tensor(CONTEXT, WIDTH)),
+    ("decode", "embedding.values", tensor(WIDTH)),
+    ("decode", "text.token_states", tensor(CONTEXT, WIDTH)),
+    ("decode", "start_noise", noise(BASE)),
+    ("invert", "embedding.values", tensor(WIDTH)),
+    ("invert", "unconditional_text.embedding.values", tensor(WIDTH)),
+    ("upsample", "sample", noise(BASE)),
+]
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A sound request to ``method`` spoiled; the refusal names ``field`` and says each of ``words``."""
+
+    method: Method
+    name: str
+    spoil: Callable[[Any], object]
+    field: str
+    words: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.method}-{self.name}"
+
+
+def put(path: str, value: Any) -> Callable[[Any], None]:
+    """Sets the field, message or list at ``path``; None clears it."""
+
+    def spoil(request: Any) -> None:
+        *parents, name = path.split(".")
+        for parent in parents:
+            request = getattr(request, parent)
+        if value is None or isinstance(value, list):
+            request.ClearField(name)
+        if isinstance(value, list):
+            getattr(request, name).extend(value)
+        elif hasattr(value, "DESCRIPTOR"):
+            getattr(request, name).CopyFrom(value)
+        elif value is not None:
+            setattr(request, name, value)
+
+    return spoil
+
+
+def encoding(tokens: int) -> embedding_pb2.TextEncoding:
+    """A text encoding of so many tokens, of a CLIP that it does not name."""
+    return embedding_pb2.TextEncoding(
+        embedding=embedding_pb2.Embedding(values=tensor(WIDTH)),
+        token_states=tensor(tokens, WIDTH),
+        token_mask=tensor_pb2.Tensor(data_type=tensor_pb2.DATA_TYPE_BOOL, shape=[tokens], data=b"\1" * tokens),
+    )
+
+
+def captions() -> list[Bad]:
+    """Captions that are too many, too few, too long or unprintable."""
+
+    def bad(name: str, captions: list[str], field: str, *words: str) -> Bad:
+        return Bad("encode_text", name, put("captions", captions), field, words)
+
+    return [
+        bad("no captions", [], "captions", "1 to 64", "got 0"),
+        bad("too many captions", ["x"] * 65, "captions", "1 to 64", "got 65"),
+        bad("caption too long", ["ok", "x" * 4097], "captions[1]", "4096 bytes", "got 4097"),
+        bad("caption too long in bytes", ["ä" * 2049], "captions[0]", "4096 bytes", "got 4098"),
+        bad("control character", ["a\x07b"], "captions[0]", "control characters", "U+0007", "position 1"),
+        bad("line break", ["ok", "ok", "a\nb"], "captions[2]", "control characters", "U+000A"),
+    ]
+
+
+def pictures() -> list[Bad]:
+    """Files that are no pictures, or pictures of a kind or size that is not taken."""
+
+    def bad(name: str, images: list[image_pb2.Image], field: str, *words: str) -> Bad:
+        return Bad("encode_image", name, put("images", images), field, words)
+
+    padded = image_pb2.Image(data=file_of(picture()).ljust(4_000_000, b"\0"))
+    found = [
+        bad("no images", [], "images", "1 to 16", "got 0"),
+        bad("too many images", [image(picture())] * 17, "images", "1 to 16", "got 17"),
+        bad("too large together", [padded] * 3, "images", f"{MIB_10} bytes together", "12000000"),
+        Bad("invert", "no image", put("image", None), "image.data", ("PNG, JPEG or WebP",)),
+    ]
+    for name, (data, words) in BAD_PICTURES.items():
+        spoiled = image_pb2.Image(data=data)
+        found.append(Bad("invert", name, put("image", spoiled), "image.data", words))
+        if len(data) <= MIB_10:  # larger ones break the rule for all together first
+            found.append(bad(name, [image(picture()), spoiled], "images[1].data", *words))
+    return found
+
+
+def settings() -> list[Bad]:
+    """Numbers out of range."""
+
+    def bad(method: Method, field: str, value: Any, *words: str) -> Bad:
+        return Bad(method, f"{field} {value}", put(field, value), field, words)
+
+    found = [
+        bad("sample", "candidates", 0, "1 to 16", "got 0"),
+        bad("sample", "candidates", 17, "1 to 16", "got 17"),
+        bad("sample", "candidates", -1, "1 to 16", "got -1"),
+        bad("decode", "preview_interval", 1001, "0 to 1000", "got 1001"),
+        bad("decode", "preview_interval", -1, "0 to 1000", "got -1"),
+        bad("invert", "steps", 0, "1 to 1000", "got 0"),
+        bad("invert", "steps", 1001, "1 to 1000", "got 1001"),
+        bad("upsample", "sampling.guidance_scale", 2, "must be 1", "got 2"),
+    ]
+    for method in SAMPLED:
+        found += [
+            bad(method, "sampling.steps", 0, "1 to 1000", "got 0"),
+            bad(method, "sampling.steps", 1001, "1 to 1000", "got 1001"),
+            bad(method, "sampling.steps", -7, "1 to 1000", "got -7"),
+            bad(method, "sampling.eta", 1.5, "0 to 1", "got 1.5"),
+            bad(method, "sampling.sampler", 99, "SAMPLER_DDIM", "got 99"),
+            *(bad(method, "sampling.eta", value, "0 to 1", f"got {shown}") for value, shown in BAD_NUMBERS),
+        ]
+    for method in ("sample", "decode"):
+        found += [
+            bad(method, "sampling.guidance_scale", 30.5, "0 to 30", "got 30.5"),
+            *(bad(method, "sampling.guidance_scale", value, "0 to 30", f"got {told}") for value, told in BAD_NUMBERS),
+        ]
+    return found
+
+
+def shapes() -> list[Bad]:
+    """Tensors that are missing, or sound in themselves and wrong in their place."""
+
+    def bad(method: Method, path: str, value: Any, field: str, *words: str) -> Bad:
+        return Bad(
+            method, f"{path} {'missing' if value is None else field} {words[-1]}", put(path, value), field, words
+        )
+
+    fewer, type_of = CONTEXT - 1, "embedding.values.data_type"
+    return [
+        bad("sample", "text", None, f"text.{type_of}", "FLOAT32", "got 0"),
+        bad("sample", "unconditional_text", None, "unconditional_text", "guidance scale is 1", "it is 3"),
+        bad(
+            "sample", "text", encoding(fewer), "text.token_states.shape", f"[{CONTEXT}, {WIDTH}]", f"[{fewer}, {WIDTH}]"
+        ),
+        bad(
+            "sample",
+            "text.token_mask",
+            encoding(fewer).token_mask,
+            "text.token_mask.shape",
+            f"[{CONTEXT}]",
+            f"[{fewer}]",
+        ),
+        bad("sample", "text.token_mask.data", b"\2" * CONTEXT, "text.token_mask.data", "0 or 1", "got 2"),
+        bad("sample", "text.token_mask", tensor(CONTEXT), "text.token_mask.data_type", "must be bool", "float32"),
+        bad("decode", "embedding", None, type_of, "FLOAT32", "got 0"),
+        bad("decode", "unconditional_text", None, f"unconditional_text.{type_of}", "FLOAT32", "got 0"),
+        bad("decode", "text", encoding(fewer), "text.token_states", f"unconditional_text, {CONTEXT}", f"got {fewer}"),
+        bad("decode", "start_noise", noise(BASE - 1), "start_noise.shape", f"[3, {BASE}, {BASE}]", f"{BASE - 1}"),
+        bad(
+            "decode",
+            "text.token_states.shape",
+            [2**40, WIDTH],
+            "text.token_states.data",
+            f"{2**42 * WIDTH} bytes",
+            "got",
+        ),
+        bad("invert", "unconditional_text", encoding(513), "unconditional_text.token_mask", "1 to 512", "got 513"),
+        bad("upsample", "sample", None, "sample.data_type", "FLOAT32", "got 0"),
+        bad("upsample", "sample.shape", [3, 2**31, 2**31], "sample.data", f"{3 * 2**64} bytes", "got"),
+        bad("upsample", "sample", tensor(3, 8, 9), "sample.shape", "square", "[3, 8, 9]"),
+        bad("upsample", "sample", noise(FINAL + 1), "sample.shape", f"at most {FINAL}", f"{FINAL + 1}"),
+        bad("upsample", "sample", tensor(1, 8, 8), "sample.shape", "[3, any, any]", "[1, 8, 8]"),
+    ]
+
+
+def tensors() -> list[Bad]:
+    """Tensors that contradict themselves."""
+    found = []
+    for method, place, good in TENSORS:
+        data, size, rank = good.data, len(good.data), len(good.shape)
+        spoiled: list[tuple[str, str, Any, tuple[str, ...]]] = [
+            ("a byte short", "data", data[:-1], (f"{size} bytes", f"got {size - 1}")),
+            ("a byte long", "data", data + b"\0", (f"{size} bytes", f"got {size + 1}")),
+            ("not a number", "data", struct.pack("<f", math.nan) + data[4:], ("finite", "NaN")),
+            ("infinite", "data", struct.pack("<f", -math.inf) + data[4:], ("finite", "infinity")),
+            ("of no type", "data_type", 0, ("FLOAT32", "got 0")),
+            ("of an unknown type", "data_type", 99, ("FLOAT32", "got 99")),
+            ("of half precision", "data_type", tensor_pb2.DATA_TYPE_FLOAT16, ("must be float32", "got float16")),
+            ("of no shape", "shape", [], ("got []",)),
+            ("of negative size", "shape", [-1] * rank, ("at least 1", "-1")),
+            ("of no size", "shape", [0] * rank, ("at least 1", "0")),
+            ("of many dimensions", "shape", [1] * 9, ("at most 8", "1, 1")),
+        ]
+        for name, part, value, words in spoiled:
+            bad = tensor_pb2.Tensor()
+            bad.CopyFrom(good)
+            put(part, value)(bad)
+            found.append(Bad(method, f"{place} {name}", put(place, bad), f"{place}.{part}", words))
+    return found

@@ -1,0 +1,57 @@
+"""Every test of this folder that takes services runs twice: against stubs, and against the real."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.contract.services import Bounds, Host, Services
+from unclip.testing.blocking import LoopThread
+
+# One sample at a time, none waiting: what is not let go blocks the next caller.
+NARROW = Bounds(capacity=1, queue_limit=0, step_seconds=0.01)
+BRIEF = replace(NARROW, max_deadline=0.4)
+
+
+@pytest.fixture(scope="module", params=["stub", "real"])
+def checkpoint(request: pytest.FixtureRequest) -> Path | None:
+    """The real services' checkpoint, None for stubs."""
+    return None if request.param == "stub" else request.getfixturevalue("tiny_checkpoint")
+
+
+@contextmanager
+def serving(bounds: Bounds, checkpoint: Path | None) -> Iterator[Services]:
+    host = Host(bounds, checkpoint)
+    with LoopThread() as thread:
+        thread.run(host.start())
+        services = Services(host.address)
+        try:
+            yield services
+        finally:
+            services.close()
+            thread.run(host.stop())
+
+
+@pytest.fixture(scope="module")
+def services(checkpoint: Path | None) -> Iterator[Services]:
+    """All stages, with room for anything."""
+    with serving(Bounds(), checkpoint) as services:
+        yield services
+
+
+@pytest.fixture
+def narrow(checkpoint: Path | None) -> Iterator[Services]:
+    """All stages, with room for one sample at a time."""
+    with serving(NARROW, checkpoint) as services:
+        yield services
+
+
+@pytest.fixture
+def brief(checkpoint: Path | None) -> Iterator[Services]:
+    """The same, with no more than 0.4 seconds for a call."""
+    with serving(BRIEF, checkpoint) as services:
+        yield services

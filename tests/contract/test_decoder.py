@@ -1,0 +1,142 @@
+"""Decoder, inversion and upsampler: what their pictures follow from, and what can be seen on the way."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.contract.requests import image, noise, picture, sound, tensor
+from tests.contract.services import OTHER, SAME, Services, defaults, gap
+from tests.tiny import BASE, WIDTH
+from unclip.api.decoder.v1 import decoder_pb2
+from unclip.api.type.v1 import sampling_pb2, tensor_pb2
+
+
+def previews(services: Services, interval: int, steps: int = 5) -> list[decoder_pb2.DecodeResponse]:
+    request = sound(services, "decode")
+    request.sampling.steps, request.preview_interval = steps, interval
+    return [answer for answer in services.ask("decode", request) if answer.HasField("preview")]
+
+
+def test_a_decoded_picture_lies_in_range(services: Services) -> None:
+    assert np.abs(services.result("decode", sound(services, "decode"))).max() <= 1
+
+
+def test_previews_come_only_when_asked_for(services: Services) -> None:
+    assert previews(services, 0) == []
+    assert len(previews(services, 1)) == 4  # the last step's is the picture itself
+    assert len(previews(services, 2)) == 2
+    assert previews(services, 1000) == []
+
+
+def test_a_preview_is_a_small_file_of_base_size(services: Services) -> None:
+    for answer in previews(services, 1):
+        opened = Image.open(io.BytesIO(answer.preview.data))
+        assert opened.size == (answer.preview.width, answer.preview.height) == (BASE, BASE)
+        assert Image.MIME[opened.format or ""] == answer.preview.media_type
+        assert len(answer.preview.data) < 10_000
+
+
+def test_watching_changes_nothing(services: Services) -> None:
+    request = sound(services, "decode")
+    silent = services.result("decode", request)
+    request.preview_interval = 1
+    assert gap(silent, services.result("decode", request)) < SAME
+
+
+def test_the_unconditional_text_takes_the_place_of_none(services: Services) -> None:
+    request = sound(services, "decode")
+    request.text.CopyFrom(request.unconditional_text)
+    given = services.result("decode", request)
+    request.ClearField("text")
+    assert gap(given, services.result("decode", request)) < SAME
+
+
+def test_embedding_text_and_guidance_matter(services: Services) -> None:
+    request = sound(services, "decode")
+    first = services.result("decode", request)
+    request.embedding.values.CopyFrom(tensor(WIDTH))
+    assert gap(first, services.result("decode", request)) > OTHER
+    request = sound(services, "decode")
+    request.text.CopyFrom(services.text("a dog"))
+    assert gap(first, services.result("decode", request)) > OTHER
+    request = sound(services, "decode")
+    request.sampling.guidance_scale = 1
+    assert gap(first, services.result("decode", request)) > OTHER
+
+
+def test_from_given_noise_only_what_adds_noise_needs_the_seed(services: Services) -> None:
+    request = sound(services, "decode")
+    request.start_noise.CopyFrom(noise(BASE))
+    request.sampling.steps = 4
+
+    def differs(sampler: sampling_pb2.Sampler.ValueType, eta: float) -> bool:
+        request.sampling.sampler, request.sampling.eta = sampler, eta
+        request.seed = 1
+        one = services.result("decode", request)
+        request.seed = 2
+        return gap(one, services.result("decode", request)) > SAME
+
+    assert not differs(sampling_pb2.SAMPLER_DDIM, 0)
+    assert not differs(sampling_pb2.SAMPLER_DPMPP_2M, 0)
+    assert differs(sampling_pb2.SAMPLER_DDIM, 1)
+    assert differs(sampling_pb2.SAMPLER_DDPM, 0)
+
+
+def test_the_given_noise_matters(services: Services) -> None:
+    request = sound(services, "decode")
+    request.start_noise.CopyFrom(noise(BASE, seed=1))
+    one = services.result("decode", request)
+    request.start_noise.CopyFrom(noise(BASE, seed=2))
+    assert gap(one, services.result("decode", request)) > OTHER
+
+
+@pytest.mark.parametrize("tokens", [1, 512])
+def test_texts_of_any_length_up_to_512_tokens_are_decoded(services: Services, tokens: int) -> None:
+    request = sound(services, "decode")
+    for text in (request.text, request.unconditional_text):
+        text.token_states.CopyFrom(tensor(tokens, WIDTH))
+        mask = tensor_pb2.Tensor(data_type=tensor_pb2.DATA_TYPE_BOOL, shape=[tokens], data=b"\1" * tokens)
+        text.token_mask.CopyFrom(mask)
+    assert np.isfinite(services.result("decode", request)).all()
+
+
+def test_an_inversion_takes_the_decoders_default_of_steps(services: Services) -> None:
+    request = sound(services, "invert")
+    request.ClearField("steps")
+    told = [answer.progress.of for answer in services.ask("invert", request) if answer.HasField("progress")]
+    assert set(told) == {defaults("decoder").steps}
+
+
+def test_an_inversion_follows_from_the_picture_at_any_size(services: Services) -> None:
+    request = sound(services, "invert")
+    one = services.result("invert", request)
+    request.image.CopyFrom(image(picture("blue", 700, 300)))
+    other = services.result("invert", request)
+    assert np.isfinite(other).all()
+    assert gap(one, other) > OTHER
+
+
+def test_what_was_inverted_can_be_decoded(services: Services) -> None:
+    answer: decoder_pb2.InvertResponse = services.ask("invert", sound(services, "invert"))[-1]
+    request = sound(services, "decode")
+    request.start_noise.CopyFrom(answer.start_noise)
+    assert np.isfinite(services.result("decode", request)).all()
+
+
+def test_an_upsampled_picture_lies_in_range_and_follows_from_the_base(services: Services) -> None:
+    request = sound(services, "upsample")
+    one = services.result("upsample", request)
+    assert np.abs(one).max() <= 1
+    request.sample.CopyFrom(noise(BASE, seed=5))
+    assert gap(one, services.result("upsample", request)) > OTHER
+
+
+@pytest.mark.parametrize("side", [1, 7, 32])
+def test_any_square_up_to_the_final_size_is_upsampled(services: Services, side: int) -> None:
+    request = sound(services, "upsample")
+    request.sample.CopyFrom(noise(side))
+    assert np.isfinite(services.result("upsample", request)).all()

@@ -1,0 +1,86 @@
+"""With room for one sample at a time: who is refused, and what makes room again."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import grpc
+import pytest
+
+from tests.contract.refusals import read, refusal
+from tests.contract.requests import sound
+from tests.contract.services import WALKS, Method, Services
+
+FULL = grpc.StatusCode.RESOURCE_EXHAUSTED
+LATE = grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def long(services: Services, method: Method) -> Any:
+    """A request that takes longer than the services allow."""
+    request = sound(services, method)
+    if method == "invert":
+        request.steps = 1000
+    else:
+        request.sampling.steps = 1000
+    return request
+
+
+def served_within(seconds: float, services: Services, method: Method) -> bool:
+    """Whether a sound request is served before ``seconds`` are over; until then it may be told of no room only."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            return bool(services.ask(method, sound(services, method)))
+        except grpc.RpcError as error:
+            if read(error).code != FULL:
+                raise
+            time.sleep(0.01)
+    return False
+
+
+@pytest.mark.parametrize("method", WALKS)
+def test_without_room_a_call_is_refused_at_once_and_told_when_to_return(narrow: Services, method: Method) -> None:
+    running = narrow.begin(method, long(narrow, method))
+    next(running)
+    began = time.monotonic()
+    told = refusal(lambda: narrow.ask(method, sound(narrow, method)))
+    assert time.monotonic() - began < 0.5
+    assert (told.code, told.domain, told.reason) == (FULL, "unclip", "OVERLOADED")
+    assert told.retry_after is not None
+    assert told.retry_after > 0
+    assert "limit 1" in told.message
+    running.cancel()
+
+
+@pytest.mark.parametrize("method", WALKS)
+def test_a_cancelled_call_makes_room(narrow: Services, method: Method) -> None:
+    running = narrow.begin(method, long(narrow, method))
+    next(running)
+    running.cancel()
+    assert served_within(0.5, narrow, method)
+
+
+@pytest.mark.parametrize("method", WALKS)
+def test_a_call_past_its_deadline_ends_and_makes_room(narrow: Services, method: Method) -> None:
+    began = time.monotonic()
+    told = refusal(lambda: narrow.ask(method, long(narrow, method), timeout=0.3))
+    assert told.code == LATE
+    assert time.monotonic() - began < 1
+    assert served_within(0.5, narrow, method)
+
+
+@pytest.mark.parametrize("method", WALKS)
+def test_a_caller_without_deadline_gets_the_services(brief: Services, method: Method) -> None:
+    told = refusal(lambda: brief.ask(method, long(brief, method), timeout=None))
+    assert (told.code, told.domain, told.reason) == (LATE, "unclip", "DEADLINE_EXCEEDED")
+    assert served_within(0.5, brief, method)
+
+
+@pytest.mark.parametrize("method", WALKS)
+def test_refused_requests_take_no_room(narrow: Services, method: Method) -> None:
+    request = sound(narrow, method)
+    request.ClearField({"sample": "text", "upsample": "sample"}.get(method, "embedding"))
+    for _ in range(3):
+        assert refusal(lambda: narrow.ask(method, request)).code == grpc.StatusCode.INVALID_ARGUMENT
+    assert narrow.ask(method, sound(narrow, method))
