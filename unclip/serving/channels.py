@@ -13,7 +13,8 @@ from unclip.serving.request_id import call_metadata
 
 __all__ = ["call_metadata", "open_channel", "open_sync_channel"]
 
-TARGET = re.compile(r"(?:dns:///)?(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>\d{1,5})")
+TARGET = re.compile(r"(?:dns:///)?(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}")
+LIST = re.compile(r"ipv4:\d+\.\d+\.\d+\.\d+:\d{1,5}(?:,\d+\.\d+\.\d+\.\d+:\d{1,5})*")
 MAX_MESSAGE = 32 * 1024 * 1024
 RETRIED = ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED"]  # a server that stops drops some calls as CANCELLED
 
@@ -59,19 +60,23 @@ def options(service: str) -> Sequence[tuple[str, str | int]]:
 
 
 def resolved(target: str) -> str:
-    """``host:port`` as a target that gRPC resolves by DNS.
+    """``host:port`` as a target that gRPC resolves by DNS; ``ipv4:a:port,b:port``, replicas one by one, stays as it is.
 
     Raises:
-        ConfigurationError: it is not ``host:port``.
+        ConfigurationError: it is neither.
     """
-    found = TARGET.fullmatch(target)
-    if found is None or not 1 <= int(found["port"]) <= 65535:
-        raise ConfigurationError(f"a target must be host:port with a port of 1 to 65535; got {target!r}")
-    return target if target.startswith("dns:") else f"dns:///{target}"
+    one, several = TARGET.fullmatch(target), LIST.fullmatch(target)
+    ports = re.findall(r":(\d+)(?:,|$)", target) if one or several else []
+    if not ports or not all(1 <= int(port) <= 65535 for port in ports):
+        raise ConfigurationError(
+            f"a target must be host:port, or ipv4: and such addresses with commas, with ports of 1 to 65535; "
+            f"got {target!r}"
+        )
+    return target if several or target.startswith("dns:") else f"dns:///{target}"
 
 
 def open_channel(target: str, service: str = "") -> grpc.aio.Channel:
-    """An asyncio channel to ``host:port``; connects when first used. service: full name whose health counts.
+    """An asyncio channel to a target of `resolved`; connects when first used. service: full name whose health counts.
 
     Raises:
         ConfigurationError: the target is malformed.

@@ -1,0 +1,44 @@
+"""Channels to several replicas: named one by one, they share the calls."""
+
+from __future__ import annotations
+
+import pytest
+
+from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc
+from unclip.errors import ConfigurationError
+from unclip.serving.channels import open_channel, resolved
+from unclip.testing.decoder import StubDecoder
+from unclip.testing.model import StubModel
+from unclip.testing.stack import start_server
+
+
+@pytest.mark.parametrize("target", ["ipv4:10.0.0.1:50053", "ipv4:127.0.0.1:1,127.0.0.2:65535"])
+def test_a_list_of_addresses_stays_as_it_is(target: str) -> None:
+    assert resolved(target) == target
+
+
+@pytest.mark.parametrize(
+    "target", ["ipv4:", "ipv4:10.0.0.1", "ipv4:10.0.0.1:0", "ipv4:10.0.0.1:1,", "ipv4:10.0.0.1:65536,10.0.0.2:1"]
+)
+def test_a_list_of_addresses_names_a_port_for_each(target: str) -> None:
+    with pytest.raises(ConfigurationError, match="commas"):
+        resolved(target)
+
+
+def test_a_host_may_be_called_ipv4() -> None:
+    assert resolved("ipv4:50053") == "dns:///ipv4:50053"
+
+
+async def test_listed_replicas_take_turns() -> None:
+    replicas = [StubDecoder(StubModel(name=name)) for name in ("first", "second", "third")]
+    servers = [await start_server([replica.service]) for replica in replicas]
+    channel = open_channel("ipv4:" + ",".join(address for _, address in servers), replicas[0].service.name)
+    ask = decoder_pb2_grpc.DecoderServiceStub(channel).GetModelInfo
+    try:
+        names = [(await ask(decoder_pb2.GetModelInfoRequest(), wait_for_ready=True)).model.name for _ in range(60)]
+    finally:
+        await channel.close()
+        for server, _ in servers:
+            await server.stop(None)
+    assert set(names) == {"first", "second", "third"}
+    assert sorted(names[-30:]) == ["first"] * 10 + ["second"] * 10 + ["third"] * 10
