@@ -17,6 +17,7 @@ from unclip.api.type.v1 import image_pb2, model_info_pb2, sampling_pb2, tensor_p
 from unclip.engine.engine import Engine
 from unclip.engine.follow import Tick, follow
 from unclip.engine.walk import Walk
+from unclip.serving.clients import client_of
 from unclip.serving.deadlines import Deadlines
 from unclip.wire import tensors
 from unclip.wire.images import encode_image, fit, from_pixels, to_pixels
@@ -46,7 +47,7 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
     ) -> AsyncIterator[decoder_pb2.DecodeResponse]:
         """Samples a base-size picture, with progress and previews."""
         deadline = self._deadlines.of(context)
-        with self._engine.reserve() as reservation:
+        with self._engine.reserve(client=client_of(context)) as reservation:
             task = read_decode(request, self._spec)
             walk = await asyncio.to_thread(self._decode, task, deadline)
             shown = 0
@@ -65,7 +66,7 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
     ) -> AsyncIterator[decoder_pb2.InvertResponse]:
         """Finds the noise x_T from which DDIM decodes a picture, with progress."""
         deadline = self._deadlines.of(context)
-        with self._engine.reserve() as reservation:
+        with self._engine.reserve(client=client_of(context)) as reservation:
             task = await asyncio.to_thread(read_invert, request, self._spec)
             walk = await asyncio.to_thread(self._invert, task, deadline)
             async with aclosing(follow(reservation, [walk])) as ticks:
@@ -119,7 +120,7 @@ class UpsamplerServicer(upsampler_pb2_grpc.UpsamplerServiceServicer):
     ) -> AsyncIterator[upsampler_pb2.UpsampleResponse]:
         """Upsamples one picture, with progress."""
         deadline = self._deadlines.of(context)
-        with self._engine.reserve() as reservation:
+        with self._engine.reserve(client=client_of(context)) as reservation:
             task = read_upsample(request, self._spec)
             walk = await asyncio.to_thread(self._walk, task, deadline)
             async with aclosing(follow(reservation, [walk])) as ticks:

@@ -11,9 +11,11 @@ import grpc
 from encoder_svc.encoder import Encoder
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.api.type.v1 import model_info_pb2
-from unclip.engine.engine import Engine, Reservation
+from unclip.engine.admission import Reservation
+from unclip.engine.engine import Engine
 from unclip.engine.follow import follow
 from unclip.engine.walk import Once
+from unclip.serving.clients import client_of
 from unclip.serving.deadlines import Deadlines
 from unclip.wire.embeddings import Embedding
 from unclip.wire.requests import MAX_CAPTIONS, MAX_IMAGES, read_encode_image, read_encode_text
@@ -32,7 +34,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
     ) -> encoder_pb2.EncodeTextResponse:
         """Encodes captions."""
         deadline = self._deadlines.of(context)
-        with self._engine.reserve(min(len(request.captions), MAX_CAPTIONS)) as reservation:
+        with self._engine.reserve(min(len(request.captions), MAX_CAPTIONS), client_of(context)) as reservation:
             captions = read_encode_text(request)
             ids, masks = await asyncio.to_thread(self._encoder.tokenize, captions)
             jobs = self._encoder.text_jobs(ids, deadline)
@@ -46,7 +48,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         """Encodes pictures."""
         deadline = self._deadlines.of(context)
         # Room comes first: a picture that is refused should not have been decoded.
-        with self._engine.reserve(min(len(request.images), MAX_IMAGES)) as reservation:
+        with self._engine.reserve(min(len(request.images), MAX_IMAGES), client_of(context)) as reservation:
             images = await asyncio.to_thread(read_encode_image, request)
             jobs = await asyncio.to_thread(self._encoder.image_jobs, images, deadline)
             await run(reservation, jobs)

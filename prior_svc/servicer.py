@@ -16,6 +16,7 @@ from unclip.api.type.v1 import model_info_pb2, sampling_pb2
 from unclip.engine.engine import Engine
 from unclip.engine.follow import Tick, follow
 from unclip.engine.walk import Walk
+from unclip.serving.clients import client_of
 from unclip.serving.deadlines import Deadlines
 from unclip.wire.embeddings import Embedding
 from unclip.wire.requests import MAX_CANDIDATES, SampleTask, StageSpec, read_sample
@@ -36,7 +37,7 @@ class PriorServicer(prior_pb2_grpc.PriorServiceServicer):
     ) -> AsyncIterator[prior_pb2.SampleResponse]:
         """Samples one image embedding, with progress."""
         deadline = self._deadlines.of(context)
-        with self._engine.reserve(min(max(request.candidates, 1), MAX_CANDIDATES)) as reservation:
+        with self._engine.reserve(min(max(request.candidates, 1), MAX_CANDIDATES), client_of(context)) as reservation:
             task = read_sample(request, self._spec)
             walks = await asyncio.to_thread(self._walks, task, deadline)
             async with aclosing(follow(reservation, walks)) as ticks:

@@ -5,45 +5,20 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import torch
 
+from unclip.engine.admission import Admission, Reservation
 from unclip.engine.job import Job, Program
 from unclip.engine.observer import Observer, Outcome
-from unclip.errors import Cancelled, DeadlineExceeded, OutOfDeviceMemory, Overloaded, Unavailable, UnclipError
+from unclip.errors import Cancelled, DeadlineExceeded, OutOfDeviceMemory, Unavailable, UnclipError
 
 log = logging.getLogger(__name__)
 AnyJob = Job[Any]
-TURN = 64  # ticks after which a running job makes room for a waiting one and queues for its next turn
-
-
-class Reservation:
-    """Room for some jobs, held before the request's costly parts are read. Use as a context manager."""
-
-    def __init__(self, engine: Engine, rows: int) -> None:
-        self._engine, self._rows = engine, rows
-
-    def submit(self, job: AnyJob) -> None:
-        """Queues one of the reserved jobs.
-
-        Raises:
-            ValueError: more jobs than were reserved.
-            Unavailable: the engine is closed.
-        """
-        if self._rows < 1:
-            raise ValueError("reservation is used up")
-        self._rows -= 1
-        self._engine._enqueue(job)
-
-    def __enter__(self) -> Reservation:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._engine._release(self._rows)
-        self._rows = 0
+TURN = 32  # ticks after which a running job makes room for a waiting one and queues for its next turn
 
 
 class Engine:
@@ -77,34 +52,27 @@ class Engine:
         self._observer = observer or Observer()
         self._queue: deque[AnyJob] = deque()
         self._active: list[AnyJob] = []
-        self._reserved = 0
+        self._admission = Admission(stage, capacity, queue_limit, self._observer)
         self._ticks = 0
-        self._row_seconds = 0.05  # moving average of a tick's time per row
         self._closed: str | None = None
         self._changed = threading.Condition()
         self.batch_sizes: deque[int] = deque(maxlen=1024)  # of recent ticks, for metrics and tests
         self._thread = threading.Thread(target=self._run, name=f"{stage}-engine", daemon=True)
         self._thread.start()
 
-    def reserve(self, rows: int = 1) -> Reservation:
-        """Holds room for ``rows`` jobs.
+    def reserve(self, rows: int = 1, client: str = "") -> Reservation:
+        """Holds room for ``rows`` jobs of ``client``; the nameless one is not held to a share.
 
         Raises:
-            Overloaded: running, waiting and reserved jobs would exceed capacity + queue limit.
+            Overloaded: running, waiting and reserved jobs would exceed capacity + queue limit, or the client's
+                would exceed half of that.
             Unavailable: the engine is closed.
         """
         with self._changed:
             if self._closed is not None:
                 raise Unavailable(self._stage, self._closed)
-            limit = self._capacity + self._queue_limit
-            taken = len(self._active) + len(self._queue) + self._reserved
-            if taken + rows > limit:
-                self._observer.refused("queue_full")
-                raise Overloaded(
-                    f"{self._stage}: {taken} jobs are running or waiting, limit {limit}", self._wait_estimate()
-                )
-            self._reserved += rows
-        return Reservation(self, rows)
+            self._admission.take(rows, client, [*self._active, *self._queue])
+        return Reservation(rows, client, self._enqueue, lambda unused: self._release(unused, client))
 
     def load(self) -> tuple[int, int]:
         """(jobs running, jobs waiting)."""
@@ -118,23 +86,18 @@ class Engine:
             self._changed.notify_all()
         self._thread.join(timeout=30)
 
-    def _wait_estimate(self) -> float:
-        """Seconds until a new job could start: all steps still to do, at the measured pace."""
-        steps = sum(job.length - job.position for job in (*self._active, *self._queue))
-        return max(0.1, steps * self._row_seconds)
-
     def _enqueue(self, job: AnyJob) -> None:
         with self._changed:
-            self._reserved -= 1
             if self._closed is not None:
                 raise Unavailable(self._stage, self._closed)
+            self._admission.refuse_if_late(job, self._active, self._queue, self._max_batch)
             job.queued = time.monotonic()
             self._queue.append(job)
             self._changed.notify_all()
 
-    def _release(self, rows: int) -> None:
+    def _release(self, rows: int, client: str) -> None:
         with self._changed:
-            self._reserved -= rows
+            self._admission.give_back(rows, client)
 
     # From here on: the engine's own thread.
 
@@ -169,8 +132,12 @@ class Engine:
         for job in [job for job in self._active if job.turn >= TURN][:lacking]:
             self._active.remove(job)
             self._queue.append(job)
+        running = Counter(job.client for job in self._active)
         while self._queue and len(self._active) < self._capacity:
-            job = self._queue.popleft()
+            # The client with the fewest running jobs is next, and of its jobs the first.
+            job = min(self._queue, key=lambda job: running[job.client])
+            self._queue.remove(job)
+            running[job.client] += 1
             job.queue_position = job.turn = 0
             job.served = self._ticks
             self._active.append(job)
@@ -211,7 +178,7 @@ class Engine:
                         self._tick([job])
             return
         seconds = time.monotonic() - started
-        self._row_seconds += 0.1 * (seconds / len(batch) - self._row_seconds)
+        self._admission.pace.note(lane[0], len(batch), seconds)
         self.batch_sizes.append(len(batch))
         self._observer.ticked(lane[0], len(batch), seconds)
         for job in batch:
@@ -225,6 +192,7 @@ class Engine:
                 self._end(job, None)
 
     def _end(self, job: AnyJob, error: BaseException | None) -> None:
+        self._release(1, job.client)
         if not job.future.set_running_or_notify_cancel():
             self._observer.ended("cancelled")
             return

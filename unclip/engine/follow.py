@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from unclip.engine.engine import Reservation
+from unclip.engine.admission import Reservation
 from unclip.engine.job import Job
 
 BUFFER = 64  # ticks a slow reader may lag behind before it misses the oldest

@@ -29,6 +29,7 @@ class Job(Generic[Result]):
         self.notify = notify
         self.cancelled = False
         self.served = 0  # number of the tick that last moved it; the least recently served goes first
+        self.client = ""  # whose it is, for fair shares; "" is nobody's in particular
         self.queued = 0.0  # when it was submitted, `time.monotonic` seconds
         self.turn = 0  # ticks since it was last admitted
 

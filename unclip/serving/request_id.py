@@ -9,6 +9,8 @@ from typing import Any
 
 import grpc
 
+from unclip.serving import clients
+
 HEADER = "x-request-id"
 TRAVELLING = (HEADER, "traceparent", "tracestate")  # the latter two: W3C trace context
 ACCEPTED = re.compile(r"[\x21-\x7e]{1,128}")
@@ -23,8 +25,9 @@ def of(context: grpc.aio.ServicerContext[Any, Any]) -> str:
 
 
 def call_metadata(context: grpc.aio.ServicerContext[Any, Any]) -> tuple[tuple[str, str], ...]:
-    """Metadata for calls made on behalf of ``context``: the request id, and the trace it belongs to."""
+    """Metadata for calls made on behalf of ``context``: the request id, its trace, and whose call it is."""
     sent = dict(context.invocation_metadata() or ())
     travelling = {key: value for key in TRAVELLING if isinstance(value := sent.get(key), str)}
     travelling[HEADER] = current.get() or of(context)
+    travelling[clients.HEADER] = clients.client_of(context)
     return tuple(travelling.items())

@@ -58,7 +58,7 @@ class ModelSettings(ServerSettings):
     threads: int = setting(0, "CPU threads, 0 for as many as there are cores", 0, 1024)
     capacity: int = setting(16, "samples under way at once", 1, 4096)
     max_batch: int = setting(8, "samples that share one pass through a network", 1, 1024)
-    queue_limit: int = setting(64, "samples that may wait", 0, 65536)
+    queue_limit: int = setting(256, "samples that may wait", 0, 65536)
     max_connection_age: float = setting(60.0, "seconds after which clients reconnect, and find new replicas", 1, 86400)
 
 
