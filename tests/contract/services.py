@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import AsyncExitStack
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
+from unittest.mock import patch
 
 import grpc
 import numpy as np
@@ -65,12 +67,27 @@ MODEL = StubModel(
 
 @dataclass(frozen=True)
 class Bounds:
-    """How much a service takes on. step_seconds: of the stub, which would be over in no time."""
+    """How much a service takes on. step_seconds: what a step takes at least."""
 
     capacity: int = 16
     queue_limit: int = 512
     max_deadline: float = 300.0
     step_seconds: float = 0.0
+
+
+@contextmanager
+def slowed(seconds: float) -> Iterator[None]:
+    """Has real walks take ``seconds`` a step, on machines of any speed."""
+    from unclip.engine.walk import Walk, WalkProgram
+
+    swift = WalkProgram.tick
+
+    def tick(program: WalkProgram, walks: Sequence[Walk]) -> None:
+        time.sleep(seconds)
+        swift(program, walks)
+
+    with patch.object(WalkProgram, "tick", tick) if seconds else nullcontext():
+        yield
 
 
 class Host:
@@ -108,6 +125,7 @@ class Host:
         from prior_svc import app as prior
         from prior_svc.settings import Settings as PriorSettings
 
+        self._exits.enter_context(slowed(self._bounds.step_seconds))
         room: dict[str, Any] = {
             "checkpoint": checkpoint,
             "device": "cpu",

@@ -14,10 +14,11 @@ from tests.contract.services import WALKS, Method, Services
 
 FULL = grpc.StatusCode.RESOURCE_EXHAUSTED
 LATE = grpc.StatusCode.DEADLINE_EXCEEDED
+SOON_S = 3.0
 
 
 def long(services: Services, method: Method) -> Any:
-    """A request that takes longer than the services allow."""
+    """A request that takes at least ten seconds, at 0.01 seconds a step."""
     request = sound(services, method)
     if method == "invert":
         request.steps = 1000
@@ -45,7 +46,7 @@ def test_without_room_a_call_is_refused_at_once_and_told_when_to_return(narrow: 
     next(running)
     began = time.monotonic()
     told = refusal(lambda: narrow.ask(method, sound(narrow, method)))
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < SOON_S
     assert (told.code, told.domain, told.reason) == (FULL, "unclip", "OVERLOADED")
     assert told.retry_after is not None
     assert told.retry_after > 0
@@ -58,7 +59,7 @@ def test_a_cancelled_call_makes_room(narrow: Services, method: Method) -> None:
     running = narrow.begin(method, long(narrow, method))
     next(running)
     running.cancel()
-    assert served_within(0.5, narrow, method)
+    assert served_within(SOON_S, narrow, method)
 
 
 @pytest.mark.parametrize("method", WALKS)
@@ -66,15 +67,15 @@ def test_a_call_past_its_deadline_ends_and_makes_room(narrow: Services, method: 
     began = time.monotonic()
     told = refusal(lambda: narrow.ask(method, long(narrow, method), timeout=0.3))
     assert told.code == LATE
-    assert time.monotonic() - began < 1
-    assert served_within(0.5, narrow, method)
+    assert time.monotonic() - began < SOON_S
+    assert served_within(SOON_S, narrow, method)
 
 
 @pytest.mark.parametrize("method", WALKS)
 def test_a_caller_without_deadline_gets_the_services(brief: Services, method: Method) -> None:
     told = refusal(lambda: brief.ask(method, long(brief, method), timeout=None))
     assert (told.code, told.domain, told.reason) == (LATE, "unclip", "DEADLINE_EXCEEDED")
-    assert served_within(0.5, brief, method)
+    assert served_within(SOON_S, brief, method)
 
 
 @pytest.mark.parametrize("method", WALKS)

@@ -38,8 +38,8 @@ def test_one_candidate_is_the_default(services: Services) -> None:
 def test_more_candidates_score_no_worse(services: Services) -> None:
     results = [sampled(services, count) for count in (1, 2, 4, 16)]
     scores = [result.score for result in results]
-    assert all(before <= after + 1e-3 for before, after in pairwise(scores))
-    assert scores[-1] > scores[0]
+    assert all(before <= after + SAME for before, after in pairwise(scores))
+    assert scores[-1] > scores[0] + OTHER  # each candidate has noise of its own
     assert all(result.candidate < count for result, count in zip(results, (1, 2, 4, 16), strict=True))
 
 
