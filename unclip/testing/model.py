@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from unclip.api.type.v1 import model_info_pb2, sampling_pb2
+from unclip.errors import ConfigurationError
 from unclip.options import SamplingSettings
 from unclip.wire.model_info import stage_info
 from unclip.wire.requests import StageSpec
@@ -33,6 +34,9 @@ class StubModel:
 
     dim: D of embeddings and of token states. context: L, tokens of a caption. base_size, final_size: sides of the
     decoder's and the upsampler's pictures. prior, decoder, upsampler: defaults of their sampling.
+
+    Raises:
+        ConfigurationError: sizes that no model has.
     """
 
     name: str = "stub"
@@ -47,6 +51,12 @@ class StubModel:
     prior: SamplingSettings = PRIOR
     decoder: SamplingSettings = DECODER
     upsampler: SamplingSettings = UPSAMPLER
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.base_size <= self.final_size:
+            raise ConfigurationError(f"base_size must be 1 to final_size, {self.final_size}; got {self.base_size}")
+        if self.dim < 1 or self.context < 3:
+            raise ConfigurationError(f"dim must be 1 or more, context 3 or more; got {self.dim}, {self.context}")
 
     def spec(self, stage: StageName) -> StageSpec:
         """What ``stage`` takes; as with the real ones, only the prior insists on its own number of tokens."""
