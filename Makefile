@@ -46,7 +46,10 @@ protos: $(STAMP) ## generates unclip/api from protos/
 evaluate: $(STAMP) ## measures the embedded checkpoint into out/evaluate
 	$(BIN)/python -m training.evaluate
 
+bench: $(STAMP) ## every benchmark that runs on this machine; tables, and JSON in out/bench
+	$(BIN)/python -m tests.bench
+
 clean: ## removes .venv and everything made
 	rm -rf $(VENV) out build *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help install demo serve test check format protos evaluate clean
+.PHONY: help install demo serve test check format protos evaluate bench clean

@@ -1,0 +1,55 @@
+"""``python -m tests.bench [names] [--quick] [--checkpoint PATH]``: measures, prints tables, writes out/bench/*.json.
+
+Each benchmark compares in one run on one machine, so that its ratios hold where its seconds do not; what each one
+measures, and how, is told at the head of its file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.bench.options import Options
+from tests.bench.report import Report, cores
+from unclip.errors import UnclipError
+
+NAMES = ("overhead", "peer", "mixed", "scale", "gpu")
+
+
+def main() -> int:
+    """Runs the benchmarks named, all when none is; 1 when one could not run."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("names", nargs="*", help=f"which of {', '.join(NAMES)}; all when none is named")
+    parser.add_argument("--quick", action="store_true", help="seconds instead of minutes; the figures mean nothing")
+    parser.add_argument("--checkpoint", type=Path, help="default: the embedded one; with --quick a tiny random one")
+    parser.add_argument("--threads", type=int, default=cores(), help="CPU threads of whatever has networks")
+    parser.add_argument("--out", type=Path, default=Path("out/bench"), help="folder of the JSON files")
+    chosen = parser.parse_args()
+    if unknown := set(chosen.names) - set(NAMES):
+        parser.error(f"no benchmark is called {', '.join(sorted(unknown))}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that services started here are ended too
+    failed = False
+    with tempfile.TemporaryDirectory(prefix="unclip-bench-") as scratch:
+        options = Options(chosen.quick, chosen.threads, Path(scratch), chosen.checkpoint)
+        for name in chosen.names or NAMES:
+            began = time.monotonic()
+            try:
+                report: Report = importlib.import_module(f"tests.bench.{name}").run(options)
+            except (UnclipError, RuntimeError) as error:
+                print(f"== {name}\n\ncould not run: {error}\n", file=sys.stderr, flush=True)
+                failed = True
+                continue
+            if options.quick:
+                report.notes.append("a quick run, to see that it runs: its figures mean nothing")
+            path = report.write(chosen.out)
+            print(f"{report.text()}\n\n{path}, {time.monotonic() - began:.0f} s\n", flush=True)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

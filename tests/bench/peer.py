@@ -1,0 +1,68 @@
+"""peer: ours, served over gRPC, over diffusers' ``UnCLIPPipeline`` in one process, one picture at a time.
+
+The pipeline is built from the same checkpoint's parts, eager, float32, as published (``tests/unit/parity_reference``
+proves that it makes our pictures). Both sample ancestrally, the only way the pipeline knows, with equal steps,
+guidance and threads, and one prior candidate. Ours counts the whole call, caption to PNG file, through the gateway
+and four processes; the pipeline's ends with a Pillow picture. They take turns; the figure is the median of the
+pairs' ratios.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from tests.bench.asking import CAPTION, KARLO, Settings, ask, told
+from tests.bench.options import Options
+from tests.bench.pairs import in_turns
+from tests.bench.report import Report
+from tests.unit.parity_reference import Reference
+from unclip.checkpoint import Checkpoint
+from unclip.client import Client
+from unclip.options import SamplingSettings
+from unclip.stack import LocalStack
+
+
+def run(options: Options) -> Report:
+    """Measures with the checkpoint's own steps, and with those that Karlo was published with."""
+    report, checkpoint = Report("peer"), Checkpoint.open(options.checkpoint)
+    torch.set_num_threads(options.threads)
+    defaults = {stage: ancestral(checkpoint.defaults(stage)) for stage in ("prior", "decoder", "upsampler")}
+    pipeline = Reference(options.checkpoint, float64=False).pipeline
+    with LocalStack(options.checkpoint, threads=options.threads) as stack, Client(stack.address) as client:
+        for name, settings, pairs in (("defaults", defaults, 40), ("as Karlo", KARLO, 20)):
+            found = in_turns(
+                partial(serve, client, settings), partial(call, pipeline, settings), 3 if options.quick else pairs
+            )
+            report.rows.append({"settings": name, "stages": told(settings), **found.row("served", "diffusers")})
+            if settings is defaults:
+                report.figure("served_over_diffusers", found.ratio, "<= 1.0")
+    if any(settings["prior"].guidance_scale == 1 for settings in (defaults, KARLO)):
+        report.notes.append("where one stage has guidance, the pipeline runs both stages twice; ours only that one")
+    return report
+
+
+def ancestral(settings: SamplingSettings) -> SamplingSettings:
+    """The same number of steps and guidance in the one sampler that both have."""
+    return replace(settings, sampler="ddpm", eta=0.0)
+
+
+def serve(client: Client, settings: Settings, seed: int) -> None:
+    """One picture from the services."""
+    ask(client, seed, settings, candidates=1)
+
+
+def call(pipeline: Any, settings: Settings, seed: int) -> None:
+    """One picture from the pipeline."""
+    pipeline(
+        CAPTION,
+        generator=torch.Generator().manual_seed(seed),
+        prior_num_inference_steps=settings["prior"].steps,
+        prior_guidance_scale=settings["prior"].guidance_scale,
+        decoder_num_inference_steps=settings["decoder"].steps,
+        decoder_guidance_scale=settings["decoder"].guidance_scale,
+        super_res_num_inference_steps=settings["upsampler"].steps,
+    )
