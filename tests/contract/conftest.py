@@ -14,6 +14,7 @@ from unclip.testing.blocking import LoopThread
 
 # One sample at a time, none waiting: what is not let go blocks the next caller.
 NARROW = Bounds(capacity=1, queue_limit=0, step_seconds=0.01)
+SHARED = replace(NARROW, capacity=4)
 BRIEF = replace(NARROW, max_deadline=0.4)
 
 
@@ -54,4 +55,11 @@ def narrow(checkpoint: Path | None) -> Iterator[Services]:
 def brief(checkpoint: Path | None) -> Iterator[Services]:
     """The same, with no more than 0.4 seconds for a call."""
     with serving(BRIEF, checkpoint) as services:
+        yield services
+
+
+@pytest.fixture
+def shared(checkpoint: Path | None) -> Iterator[Services]:
+    """The same, with room for four."""
+    with serving(SHARED, checkpoint) as services:
         yield services

@@ -85,3 +85,30 @@ def test_refused_requests_take_no_room(narrow: Services, method: Method) -> None
     for _ in range(3):
         assert refusal(lambda: narrow.ask(method, request)).code == grpc.StatusCode.INVALID_ARGUMENT
     assert narrow.ask(method, sound(narrow, method))
+
+
+@pytest.mark.parametrize("method", WALKS)
+def test_what_cannot_end_in_time_is_not_begun(narrow: Services, method: Method) -> None:
+    narrow.ask(method, sound(narrow, method))  # some have to find out first how fast they are
+    began = time.monotonic()
+    told = refusal(lambda: narrow.ask(method, long(narrow, method), timeout=7))
+    assert time.monotonic() - began < SOON_S
+    assert (told.code, told.domain, told.reason) == (LATE, "unclip", "DEADLINE_EXCEEDED")
+    assert "1000 steps" in told.message
+
+
+@pytest.mark.parametrize("method", WALKS)
+def test_one_client_leaves_room_for_another(shared: Services, method: Method) -> None:
+    def begin(client: str, request: Any) -> Any:
+        return shared.begin(method, request, metadata=[("x-unclip-client", client)])
+
+    running = [begin("greedy", long(shared, method)) for _ in range(2)]
+    for call in running:
+        next(call)
+    told = refusal(lambda: list(begin("greedy", sound(shared, method))))
+    assert (told.code, told.reason) == (FULL, "OVERLOADED")
+    assert told.retry_after is not None
+    assert "limit 2" in told.message
+    assert list(begin("modest", sound(shared, method)))
+    for call in running:
+        call.cancel()

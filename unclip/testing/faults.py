@@ -10,9 +10,11 @@ from dataclasses import dataclass
 class Faults:
     """How a stub shall behave; change it at any time, from any thread, for the calls and steps that follow.
 
-    step_seconds: what a step takes; encoding is one step.
+    step_seconds: what a step takes; encoding is one step. Walks that would outlast their deadline are not begun.
     capacity, queue_limit: samples that run and that wait; a caption, a picture and a candidate are a sample each.
     Beyond both, calls get RESOURCE_EXHAUSTED with a RetryInfo of ``retry_after`` seconds.
+    fair_shares: whether one client may have at most half of that, as services do; it is one that names itself in
+    ``x-unclip-client`` metadata, or a host.
     refuse: what every call gets until this is None again.
     fail: how many calls to come get ``failure``; those after them are served.
     hang: calls take no first step while this is set, until their deadline or their caller ends them.
@@ -28,6 +30,7 @@ class Faults:
     capacity: int = 16
     queue_limit: int = 512
     retry_after: float = 1.0
+    fair_shares: bool = True
     refuse: Exception | None = None
     fail: int = 0
     failure: Exception | None = None

@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 
 from unclip.api.type.v1 import model_info_pb2, sampling_pb2
 from unclip.errors import DeadlineExceeded, Overloaded, PreconditionFailed, Unavailable
+from unclip.serving.clients import client_of
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.server import Service
 from unclip.testing.faults import Faults
@@ -103,9 +104,13 @@ class Stub:
             raise PreconditionFailed(capability, f"{self.model.name} cannot do {capability}")
         taken, limit = sum(work.samples for work in self._admitted), faults.capacity + faults.queue_limit
         if taken + samples > limit:
-            message = f"{self.stage}: {taken} samples are running or waiting, limit {limit}; asked for {samples} more"
+            raise Overloaded(f"{self.stage}: {taken} jobs are running or waiting, limit {limit}", faults.retry_after)
+        client, share = client_of(context), limit // 2
+        mine = sum(work.samples for work in self._admitted if work.client == client)
+        if faults.fair_shares and mine and mine + samples > share:
+            message = f"{self.stage}: {mine} jobs of this client are running or waiting, limit {share}"
             raise Overloaded(message, faults.retry_after)
-        work = Work(self, samples, self._deadlines.of(context))
+        work = Work(self, samples, client, self._deadlines.of(context))
         self._admitted.append(work)
         self.running += 1
         try:
@@ -127,8 +132,9 @@ class Stub:
 class Work:
     """One call that was let in. cut: its stream was told to end as if it were complete."""
 
-    def __init__(self, stub: Stub, samples: int, deadline: float) -> None:
+    def __init__(self, stub: Stub, samples: int, client: str, deadline: float) -> None:
         self.samples = samples
+        self.client = client
         self.runs = False
         self.cut = False
         self._stub = stub
@@ -138,10 +144,14 @@ class Work:
         """Waits for its turn, then takes ``steps`` steps, telling of each.
 
         Raises:
-            DeadlineExceeded: no time is left.
+            DeadlineExceeded: no time is left, or too little for all steps.
             Exception: as the knobs say.
         """
-        told = 0
+        needed, left, told = steps * self._stub.faults.step_seconds, self._deadline - time.monotonic(), 0
+        if needed > left:
+            raise DeadlineExceeded(
+                f"{self._stub.stage}: {steps} steps take about {needed:.2g} s, {left:.2g} s are left"
+            )
         while place := self._stub.place_of(self):
             if place != told:
                 yield sampling_pb2.Progress(stage=stage, step=0, of=steps, queue_position=place)
