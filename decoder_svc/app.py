@@ -36,9 +36,9 @@ async def build(settings: Settings) -> ModelApp:
     """
     checkpoint = Checkpoint.open(settings.checkpoint)
     device = open_device(settings.device, settings.threads)
-    stages, deadlines = settings.stages.split(","), Deadlines(settings.max_deadline)
-    decoder = await asyncio.to_thread(Decoder, checkpoint, device) if "decode" in stages else None
-    upsampler = await asyncio.to_thread(Upsampler, checkpoint, device) if "upsample" in stages else None
+    stages, precision, deadlines = settings.stages.split(","), settings.precision, Deadlines(settings.max_deadline)
+    decoder = await asyncio.to_thread(Decoder, checkpoint, device, precision) if "decode" in stages else None
+    upsampler = await asyncio.to_thread(Upsampler, checkpoint, device, precision) if "upsample" in stages else None
     programs = {**(decoder.programs if decoder else {}), **(upsampler.programs if upsampler else {})}
     app = ModelApp.start(settings, programs, "decoder" if decoder else "upsampler")
     if decoder:

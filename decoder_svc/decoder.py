@@ -13,6 +13,7 @@ from unclip.checkpoint import DECODER_FOLDERS, Checkpoint, loading
 from unclip.diffusion.noise import Stream
 from unclip.diffusion.samplers import inversion_table, sampler_table
 from unclip.diffusion.schedule import NoiseSchedule
+from unclip.engine.accelerate import Placement
 from unclip.engine.walk import Tensors, Walk, WalkProgram
 from unclip.errors import CheckpointError
 from unclip.options import SamplingSettings
@@ -25,7 +26,7 @@ Notify = Callable[[Any], None]
 class Decoder:
     """A checkpoint's decoder on a device. Attributes: size, side of its pictures; embedding_dim D; context L."""
 
-    def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
+    def __init__(self, checkpoint: Checkpoint, device: torch.device, precision: str = "float32") -> None:
         checkpoint.verify(DECODER_FOLDERS)
         self.device = device
         self._projection = TextProjection.from_checkpoint(checkpoint).eval().to(device)
@@ -37,7 +38,8 @@ class Decoder:
                 local_files_only=True,
                 use_safetensors=True,
             )
-        self._unet = unet.eval().to(device)
+        placement = Placement.choose(device, precision)
+        self._unet = placement.place(unet)
         config = checkpoint.config("decoder_scheduler", "scheduler_config.json")
         if config.get("prediction_type", "epsilon") != "epsilon":
             raise CheckpointError("decoder_scheduler: prediction_type must be epsilon")
@@ -47,7 +49,7 @@ class Decoder:
         self.size = int(unet.config.sample_size)
         self.embedding_dim = int(self._projection.learned_classifier_free_guidance_embeddings.shape[0])
         self.parameters = sum(p.numel() for part in (self._projection, unet) for p in part.parameters())
-        self.programs = {"decoder": WalkProgram(self._forward)}
+        self.programs = {"decoder": WalkProgram(placement.run(self._forward))}
 
     def _forward(self, inputs: Tensors) -> torch.Tensor:
         out: torch.Tensor = self._unet(

@@ -13,6 +13,7 @@ from unclip.checkpoint import UPSAMPLER_FOLDERS, Checkpoint, loading
 from unclip.diffusion.noise import Stream
 from unclip.diffusion.samplers import sampler_table
 from unclip.diffusion.schedule import NoiseSchedule
+from unclip.engine.accelerate import Placement
 from unclip.engine.walk import Network, Tensors, Walk, WalkProgram
 from unclip.errors import CheckpointError
 from unclip.options import SamplingSettings
@@ -26,17 +27,18 @@ class Upsampler:
     Karlo takes the last step with a network of its own; a checkpoint without one takes every step with the first.
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
+    def __init__(self, checkpoint: Checkpoint, device: torch.device, precision: str = "float32") -> None:
         checkpoint.verify(UPSAMPLER_FOLDERS)
         self.device = device
+        self._placement = Placement.choose(device, precision)
         first = self._load(checkpoint, "super_res_first")
-        self.programs = {FIRST[0]: WalkProgram(_forward(first))}
+        self.programs = {FIRST[0]: WalkProgram(self._placement.run(_forward(first)))}
         self.parameters = sum(p.numel() for p in first.parameters())
         self._last_lane = None
         if checkpoint.has("super_res_last"):
             checkpoint.verify(["super_res_last"])
             last = self._load(checkpoint, "super_res_last")
-            self.programs[LAST[0]] = WalkProgram(_forward(last))
+            self.programs[LAST[0]] = WalkProgram(self._placement.run(_forward(last)))
             self.parameters += sum(p.numel() for p in last.parameters())
             self._last_lane = LAST
         config = checkpoint.config("super_res_scheduler", "scheduler_config.json")
@@ -57,7 +59,7 @@ class Upsampler:
                 local_files_only=True,
                 use_safetensors=True,
             )
-        return network.eval().to(self.device)
+        return self._placement.place(network)
 
     @torch.inference_mode()
     def walk(

@@ -32,7 +32,7 @@ async def build(settings: Settings) -> ModelApp:
     """
     checkpoint = Checkpoint.open(settings.checkpoint)
     device = open_device(settings.device, settings.threads)
-    prior = await asyncio.to_thread(Prior, checkpoint, device)
+    prior = await asyncio.to_thread(Prior, checkpoint, device, settings.precision)
     defaults = checkpoint.defaults("prior")
     spec = StageSpec(checkpoint.clip_space, prior.embedding_dim, prior.context, defaults=defaults)
     app = ModelApp.start(settings, prior.programs, "prior")

@@ -12,6 +12,7 @@ from unclip.checkpoint import PRIOR_FOLDERS, Checkpoint, loading
 from unclip.diffusion.noise import Stream
 from unclip.diffusion.samplers import sampler_table
 from unclip.diffusion.schedule import NoiseSchedule
+from unclip.engine.accelerate import Placement
 from unclip.engine.walk import Tensors, Walk, WalkProgram
 from unclip.errors import CheckpointError
 from unclip.options import SamplingSettings
@@ -26,7 +27,7 @@ class Prior:
     Attributes: embedding_dim D; context L, tokens of a caption.
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
+    def __init__(self, checkpoint: Checkpoint, device: torch.device, precision: str = "float32") -> None:
         checkpoint.verify(PRIOR_FOLDERS)
         with loading("prior"):
             network: Any = PriorTransformer.from_pretrained(
@@ -36,7 +37,10 @@ class Prior:
                 local_files_only=True,
                 use_safetensors=True,
             )
-        self._network = network.eval().to(device)
+        # The prior works on embeddings of zero mean and unit deviation; these stay float32 whatever the network is.
+        self._mean, self._deviation = (p.detach()[0].to(device) for p in (network.clip_mean, network.clip_std))
+        placement = Placement.choose(device, precision)
+        self._network = placement.place(network)
         self.device = device
         config = checkpoint.config("prior_scheduler", "scheduler_config.json")
         if config.get("prediction_type") != "sample":
@@ -46,7 +50,7 @@ class Prior:
         self.embedding_dim = int(network.config.embedding_dim)
         self.context = int(network.config.num_embeddings)
         self.parameters = sum(p.numel() for p in network.parameters())
-        self.programs = {"prior": WalkProgram(self._forward)}
+        self.programs = {"prior": WalkProgram(placement.run(self._forward))}
 
     def _forward(self, inputs: Tensors) -> torch.Tensor:
         out: torch.Tensor = self._network(
@@ -67,8 +71,7 @@ class Prior:
 
     @torch.inference_mode()
     def _finish(self, x: torch.Tensor) -> torch.Tensor:
-        # The prior works on embeddings of zero mean and unit deviation.
-        out: torch.Tensor = self._network.post_process_latents(x[None])[0]
+        out: torch.Tensor = x * self._deviation + self._mean
         return out
 
     def walk(

@@ -55,6 +55,7 @@ class ModelSettings(ServerSettings):
 
     checkpoint: str = setting("checkpoints/emoji", "checkpoint folder")
     device: str = setting("auto", "cpu, cuda, cuda:N, or auto: the first GPU if there is one")
+    precision: str = setting("auto", "of the diffusion networks: float32, bfloat16, or auto: bfloat16 on a GPU")
     threads: int = setting(0, "CPU threads, 0 for as many as there are cores", 0, 1024)
     capacity: int = setting(16, "samples under way at once", 1, 4096)
     max_batch: int = setting(8, "samples that share one pass through a network", 1, 1024)

@@ -30,7 +30,8 @@ def draw(shape: Sequence[int], *causes: object) -> Float32Array:
 
 def gradient(side: int, *causes: object) -> Float32Array:
     """A smooth colour gradient, float32 ``[3, side, side]`` in [-1, 1]: a picture, as far as a stub can paint one."""
-    return resize(generator(*causes).uniform(-1, 1, (3, 3, 3)).astype(np.float32), side)
+    corners = generator(*causes).uniform(-1, 1, (3, 3, 3)).astype(np.float32)
+    return np.clip(resize(corners, side), -1, 1)  # rounding may leave the range
 
 
 def resize(pixels: Float32Array, side: int) -> Float32Array:

@@ -29,6 +29,7 @@ MAX_CAPTIONS = 64
 MAX_IMAGES = 16
 MAX_CANDIDATES = 16
 MAX_CONTEXT = 512  # tokens of a caption; CLIP has 77
+MAX_SIZE = 1e4  # of an embedding's, state's or noise's values; networks make NaN of far larger ones
 
 Float32Array = npt.NDArray[np.float32]
 Value = TypeVar("Value")
@@ -109,7 +110,10 @@ class _Reading:
     def embedding(self, message: embedding_pb2.Embedding, field: str) -> Embedding | None:
         spec = self._spec
         assert spec is not None
-        return self.take(lambda: Embedding.from_proto(message, field, clip_space=spec.clip_space, dim=spec.dim))
+        found = self.take(lambda: Embedding.from_proto(message, field, clip_space=spec.clip_space, dim=spec.dim))
+        if found is not None:
+            self.size(f"{field}.values", found.values)
+        return found
 
     def text(self, message: embedding_pb2.TextEncoding, field: str) -> TextEncoding | None:
         spec = self._spec
@@ -121,7 +125,13 @@ class _Reading:
         )
         if encoding is not None:
             self.violations.count(f"{field}.token_mask", len(encoding.token_mask), 1, MAX_CONTEXT)
+            self.size(f"{field}.embedding.values", encoding.embedding.values)
+            self.size(f"{field}.token_states", encoding.token_states)
         return encoding
+
+    def size(self, field: str, values: Float32Array, most: float = MAX_SIZE) -> None:
+        if (largest := float(np.abs(values).max())) > most:
+            self.violations.add(f"{field}.data", f"must be -{most:g} to {most:g}; got a value of size {largest:g}")
 
     def settings(self, message: sampling_pb2.SamplingOptions) -> SamplingSettings:
         assert self._spec is not None
@@ -194,6 +204,8 @@ def read_decode(request: decoder_pb2.DecodeRequest, spec: StageSpec) -> DecodeTa
                 request.start_noise, "start_noise", dtype=np.float32, shape=[3, spec.size, spec.size]
             )
         )
+        if start is not None:
+            reading.size("start_noise", start)
     reading.violations.raise_if_any()
     assert embedding is not None
     assert unconditional is not None
@@ -226,6 +238,8 @@ def read_upsample(request: upsampler_pb2.UpsampleRequest, spec: StageSpec) -> Up
     sample = reading.take(lambda: tensors.from_proto(request.sample, "sample", dtype=np.float32, shape=[3, None, None]))
     if sample is not None and not (sample.shape[1] == sample.shape[2] <= spec.size):
         reading.violations.add("sample.shape", f"must be a square of at most {spec.size} px; got {list(sample.shape)}")
+    if sample is not None:
+        reading.size("sample", sample, 1.0)
     reading.violations.raise_if_any()
     assert sample is not None
     return UpsampleTask(sample, request.seed, settings)

@@ -1,0 +1,95 @@
+"""A network's format and batch buckets change its speed and, within bounds, nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from decoder_svc.decoder import Decoder
+from decoder_svc.upsampler import Upsampler
+from prior_svc.prior import Prior
+from tests.tiny import BASE, CONTEXT, WIDTH
+from unclip.checkpoint import Checkpoint
+from unclip.engine.accelerate import Placement, bucket, padded
+from unclip.engine.walk import Walk, WalkProgram
+from unclip.errors import ConfigurationError
+from unclip.options import SamplingSettings
+from unclip.wire.embeddings import Embedding, TextEncoding
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+@given(st.integers(1, 1000))
+def test_a_bucket_is_the_smallest_power_of_two_that_holds_the_rows(rows: int) -> None:
+    size = bucket(rows)
+    assert rows <= size < 2 * rows
+    assert size & (size - 1) == 0
+
+
+def test_padding_repeats_the_last_row_and_leaves_the_others() -> None:
+    inputs = {"sample": torch.arange(6.0).reshape(3, 2), "timestep": torch.tensor([7, 8, 9])}
+    full = padded(inputs, 4)
+    assert full["timestep"].tolist() == [7, 8, 9, 9]
+    assert torch.equal(full["sample"][:3], inputs["sample"])
+    assert torch.equal(full["sample"][3], inputs["sample"][2])
+    assert padded(inputs, 3)["sample"] is inputs["sample"]
+
+
+def test_auto_is_bfloat16_with_graphs_on_a_gpu_and_plain_float32_elsewhere() -> None:
+    assert Placement.choose(CPU) == Placement(CPU, torch.float32, capture=False)
+    assert Placement.choose(GPU) == Placement(GPU, torch.bfloat16, capture=True)
+    with pytest.raises(ConfigurationError, match="precision must be auto, float32 or bfloat16; got 'int3'"):
+        Placement.choose(CPU, "int3")
+
+
+def test_a_network_in_bfloat16_takes_and_gives_float32() -> None:
+    seen: dict[str, torch.dtype] = {}
+
+    def network(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        seen.update({name: value.dtype for name, value in inputs.items()})
+        return inputs["sample"]
+
+    run = Placement(CPU, torch.bfloat16).run(network)  # type: ignore[arg-type]
+    out = run({"sample": torch.ones(1, 2), "timestep": torch.tensor([1]), "mask": torch.tensor([True])})
+    assert out.dtype == torch.float32
+    assert seen == {"sample": torch.bfloat16, "timestep": torch.int64, "mask": torch.bool}
+
+
+def text(value: float) -> TextEncoding:
+    states = np.full((CONTEXT, WIDTH), value, np.float32)
+    return TextEncoding(Embedding(states[0], ""), states, np.ones(CONTEXT, np.bool_))
+
+
+def walked(programs: dict[str, WalkProgram], walk: Walk) -> torch.Tensor:
+    for _ in range(walk.length):
+        lane = walk.lane
+        assert isinstance(lane, tuple)
+        programs[lane[0]].tick([walk])
+        walk.position += 1
+    return walk.result()
+
+
+def test_bfloat16_stays_close_to_float32_at_every_stage(tiny_checkpoint: Path) -> None:
+    checkpoint, settings = Checkpoint.open(tiny_checkpoint), SamplingSettings("ddim", 4, 2.0)
+    found: dict[str, list[torch.Tensor]] = {"prior": [], "decoder": [], "upsampler": []}
+    for precision in ("float32", "bfloat16"):
+        prior = Prior(checkpoint, CPU, precision)
+        gist = walked(prior.programs, prior.walk(text(0.3), text(-0.1), 1, 0, settings))
+        decoder = Decoder(checkpoint, CPU, precision)
+        image = torch.full((WIDTH,), 0.2)
+        base = walked(decoder.programs, decoder.decode(image, text(0.3), text(-0.1), 1, settings))
+        upsampler = Upsampler(checkpoint, CPU, precision)
+        small = torch.linspace(-1, 1, 3 * BASE * BASE).reshape(3, BASE, BASE)
+        final = walked(upsampler.programs, upsampler.walk(small, 1, SamplingSettings("ddim", 3)))
+        for stage, value in zip(found, (gist, base, final), strict=True):
+            assert value.dtype == torch.float32
+            found[stage].append(value)
+    for stage, (full, half) in found.items():
+        # 8 bits of mantissa: a few per cent of the spread, on average over the elements.
+        assert (full - half).abs().mean() < 0.05 * full.std() + 0.01, stage
+        assert (full - half).abs().max() > 0, stage

@@ -1,0 +1,115 @@
+"""How a network is laid out and run on a device: number format, memory format, batch buckets, captured CUDA graphs.
+
+Samplers always keep their state in float32; only what happens inside a network depends on this module.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from unclip.engine.walk import Network, Tensors
+from unclip.errors import ConfigurationError
+
+FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+WARM_UP = 3  # runs before a capture: cuDNN chooses its algorithms and allocators settle
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where and in what format networks run.
+
+    dtype: of weights and activations. capture: replay each batch size as one CUDA graph instead of launching its
+    kernels one by one; sizes are then rounded up to powers of two, so that few graphs serve them all.
+    """
+
+    device: torch.device
+    dtype: torch.dtype = torch.float32
+    capture: bool = False
+
+    @classmethod
+    def choose(cls, device: torch.device, precision: str = "auto") -> Placement:
+        """The placement for ``precision``: float32, bfloat16, or auto, bfloat16 on a GPU and float32 elsewhere.
+
+        Raises:
+            ConfigurationError: another precision.
+        """
+        gpu = device.type == "cuda"
+        if precision == "auto":
+            return cls(device, torch.bfloat16 if gpu else torch.float32, gpu)
+        if precision not in FORMATS:
+            raise ConfigurationError(f"precision must be auto, {' or '.join(FORMATS)}; got {precision!r}")
+        return cls(device, FORMATS[precision], gpu)
+
+    def place(self, network: nn.Module) -> Any:
+        """The network in its format on its device, for inference."""
+        placed = network.eval().to(self.device, self.dtype)
+        if self.device.type == "cuda":
+            # Tensor cores want channels innermost. On CPUs oneDNN reorders by itself.
+            placed.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return placed
+
+    def run(self, network: Network) -> Network:
+        """``network`` as an engine's program calls it: float32 in and out, whatever is in between."""
+        cast = network if self.dtype == torch.float32 else _Cast(network, self.dtype)
+        return _Captured(cast) if self.capture else cast
+
+
+class _Cast:
+    """Gives a network its floating inputs in ``dtype`` and returns float32."""
+
+    def __init__(self, network: Network, dtype: torch.dtype) -> None:
+        self._network, self._dtype = network, dtype
+
+    def __call__(self, inputs: Tensors) -> torch.Tensor:
+        cast = {name: value.to(self._dtype) if value.is_floating_point() else value for name, value in inputs.items()}
+        return self._network(cast).float()
+
+
+def bucket(rows: int) -> int:
+    """The smallest power of two that holds ``rows``."""
+    return 1 << max(0, rows - 1).bit_length()
+
+
+def padded(inputs: Tensors, rows: int) -> dict[str, torch.Tensor]:
+    """Each input with its last row repeated up to ``rows``: sound values, so that nothing overflows for nothing."""
+    return {
+        name: torch.cat([value, value[-1:].expand(rows - len(value), *value.shape[1:])]) if len(value) < rows else value
+        for name, value in inputs.items()
+    }
+
+
+class _Captured:
+    """A network as CUDA graphs, one for each bucket and set of shapes, captured when first needed."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._graphs: dict[Any, tuple[torch.cuda.CUDAGraph, dict[str, torch.Tensor], torch.Tensor]] = {}
+
+    def __call__(self, inputs: Tensors) -> torch.Tensor:
+        rows = len(next(iter(inputs.values())))
+        full = padded(inputs, bucket(rows))
+        key = tuple((name, value.shape, value.dtype) for name, value in full.items())
+        if key not in self._graphs:
+            self._graphs[key] = self._capture(full)
+        graph, static, out = self._graphs[key]
+        for name, value in full.items():
+            static[name].copy_(value, non_blocking=True)
+        graph.replay()
+        return out[:rows].clone()  # the next replay overwrites it
+
+    def _capture(self, inputs: dict[str, torch.Tensor]) -> tuple[torch.cuda.CUDAGraph, dict[str, torch.Tensor], Any]:
+        static = {name: value.clone() for name, value in inputs.items()}
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UP):
+                self._network(static)
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            out = self._network(static)
+        return graph, static, out
