@@ -191,11 +191,13 @@ def tensors() -> list[Bad]:
     found = []
     for method, place, good in TENSORS:
         data, size, rank = good.data, len(good.data), len(good.shape)
+        most = 1 if method == "upsample" else 10_000
         spoiled: list[tuple[str, str, Any, tuple[str, ...]]] = [
             ("a byte short", "data", data[:-1], (f"{size} bytes", f"got {size - 1}")),
             ("a byte long", "data", data + b"\0", (f"{size} bytes", f"got {size + 1}")),
             ("not a number", "data", struct.pack("<f", math.nan) + data[4:], ("finite", "NaN")),
             ("infinite", "data", struct.pack("<f", -math.inf) + data[4:], ("finite", "infinity")),
+            ("beyond all use", "data", struct.pack("<f", -3e38) + data[4:], (f"-{most:g} to {most:g}", "size 3e+38")),
             ("of no type", "data_type", 0, ("FLOAT32", "got 0")),
             ("of an unknown type", "data_type", 99, ("FLOAT32", "got 99")),
             ("of half precision", "data_type", tensor_pb2.DATA_TYPE_FLOAT16, ("must be float32", "got float16")),
