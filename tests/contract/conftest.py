@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,14 +27,12 @@ def checkpoint(request: pytest.FixtureRequest) -> Path | None:
 @contextmanager
 def serving(bounds: Bounds, checkpoint: Path | None) -> Iterator[Services]:
     host = Host(bounds, checkpoint)
-    with LoopThread() as thread:
+    with LoopThread() as thread, ExitStack() as exits:
+        exits.callback(lambda: thread.run(host.stop()))  # also when it fails to start
         thread.run(host.start())
         services = Services(host.address)
-        try:
-            yield services
-        finally:
-            services.close()
-            thread.run(host.stop())
+        exits.callback(services.close)
+        yield services
 
 
 @pytest.fixture(scope="module")
