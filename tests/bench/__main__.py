@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import signal
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 from tests.bench.options import Options
@@ -32,6 +34,9 @@ def main() -> int:
     chosen = parser.parse_args()
     if unknown := set(chosen.names) - set(NAMES):
         parser.error(f"no benchmark is called {', '.join(sorted(unknown))}")
+    for variable in ("DIFFUSERS_VERBOSITY", "TRANSFORMERS_VERBOSITY"):
+        os.environ.setdefault(variable, "error")  # their advice is not for tables
+    os.environ.setdefault("TQDM_DISABLE", "1")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that services started here are ended too
     failed = False
     with tempfile.TemporaryDirectory(prefix="unclip-bench-") as scratch:
@@ -40,7 +45,9 @@ def main() -> int:
             began = time.monotonic()
             try:
                 report: Report = importlib.import_module(f"tests.bench.{name}").run(options)
-            except (UnclipError, RuntimeError) as error:
+            except Exception as error:  # the others may run all the same
+                if not isinstance(error, UnclipError):
+                    traceback.print_exc()
                 print(f"== {name}\n\ncould not run: {error}\n", file=sys.stderr, flush=True)
                 failed = True
                 continue

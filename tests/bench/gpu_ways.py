@@ -1,0 +1,197 @@
+"""The two ways that ``gpu`` compares: our stages on one engine, and diffusers' pipeline, eager."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial, wraps
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from diffusers.models.transformers.prior_transformer import PriorTransformer
+from diffusers.models.unets.unet_2d import UNet2DModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.pipelines.deprecated.unclip.pipeline_unclip import UnCLIPPipeline
+from diffusers.pipelines.deprecated.unclip.text_proj import UnCLIPTextProjModel
+from diffusers.schedulers.scheduling_unclip import UnCLIPScheduler
+from torch.nn import functional
+
+from decoder_svc.decoder import Decoder
+from decoder_svc.upsampler import Upsampler
+from prior_svc.prior import Prior
+from unclip.checkpoint import Checkpoint
+from unclip.engine.engine import Engine
+from unclip.engine.walk import Network, Tensors, Walk, WalkProgram
+from unclip.options import SamplingSettings
+from unclip.wire.embeddings import Embedding, TextEncoding
+
+STAGES = ("prior", "decoder", "upsampler")
+Settings = Mapping[str, SamplingSettings]
+BUILT_IN = functional.interpolate
+TOKENS = 9  # of the caption; the others are padding
+
+
+def clock(device: torch.device) -> float:
+    """Seconds, once the device has done what it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+class Ours:
+    """The services' stages, each loaded as its service loads it, on one engine."""
+
+    def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype, *, capacity: int, batch: int) -> None:
+        checkpoint = Checkpoint.open(folder)
+        self.prior, self.decoder = Prior(checkpoint, device), Decoder(checkpoint, device)
+        self.upsampler = Upsampler(checkpoint, device)
+        self.device, self.narrowed = device, self._dtype() != dtype
+        programs = {**self.prior.programs, **self.decoder.programs, **self.upsampler.programs}
+        if self.narrowed:  # the services run wider than they are to be compared
+            programs = {name: WalkProgram(narrow(p._network, device, dtype)) for name, p in programs.items()}
+        self._engine = Engine(programs, capacity=capacity, max_batch=batch, queue_limit=0)
+        self.context, self.dim = self.prior.context, self.prior.embedding_dim
+        self._text, self._empty = (encoding(self.dim, self.context, seed) for seed in (1, 2))
+
+    def stage(self, stage: str, count: int, settings: SamplingSettings) -> float:
+        """Seconds for ``count`` walks of a stage at once, from requests to results on the host."""
+        make = {"prior": self._prior, "decoder": self._decode, "upsampler": self._upsample}[stage]
+        rows = torch.randn(count, self.dim), torch.rand(count, 3, self.decoder.size, self.decoder.size) * 2 - 1
+        given = {"prior": [None] * count, "decoder": list(rows[0]), "upsampler": list(rows[1])}[stage]
+        return self._at_once(count, lambda seed: self._walked(make(seed, settings, given[seed])))
+
+    def whole(self, count: int, settings: Settings) -> float:
+        """Seconds for ``count`` pictures at once, each on its own way through the stages."""
+
+        def picture(seed: int) -> torch.Tensor:
+            gist = self._walked(self._prior(seed, settings["prior"], None))
+            small = self._walked(self._decode(seed, settings["decoder"], gist))
+            return self._walked(self._upsample(seed, settings["upsampler"], small))
+
+        return self._at_once(count, picture)
+
+    def close(self) -> None:
+        """Stops the engine."""
+        self._engine.close()
+
+    def _prior(self, seed: int, settings: SamplingSettings, _: object) -> Walk:
+        return self.prior.walk(self._text, self._empty, seed, 0, settings)
+
+    def _decode(self, seed: int, settings: SamplingSettings, gist: Any) -> Walk:
+        return self.decoder.decode(gist, self._text, self._empty, seed, settings)
+
+    def _upsample(self, seed: int, settings: SamplingSettings, small: Any) -> Walk:
+        return self.upsampler.walk(small, seed, settings)
+
+    def _walked(self, walk: Walk) -> torch.Tensor:
+        """The result on the host, float32, as a service has to send it."""
+        with self._engine.reserve() as room:
+            room.submit(walk)
+        return walk.future.result().float().cpu()
+
+    def _at_once(self, count: int, work: Callable[[int], torch.Tensor]) -> float:
+        with ThreadPoolExecutor(count) as pool:
+            began = clock(self.device)
+            results = list(pool.map(work, range(count)))
+            seconds = clock(self.device) - began
+        if not all(bool(result.isfinite().all()) for result in results):
+            raise RuntimeError("a result is not finite")
+        return seconds
+
+    def _dtype(self) -> torch.dtype:
+        parts = [part for part in vars(self.decoder).values() if isinstance(part, torch.nn.Module)]
+        return next(parts[-1].parameters()).dtype
+
+
+def narrow(network: Network, device: torch.device, dtype: torch.dtype) -> Network:
+    """``network`` under autocast, its answer float32 as before."""
+
+    def narrowed(inputs: Tensors) -> torch.Tensor:
+        with torch.autocast(device.type, dtype=dtype):
+            return network(inputs).float()
+
+    return narrowed
+
+
+class Eager:
+    """diffusers' UnCLIPPipeline over the same files, in ``dtype``, all pictures of a batch in step."""
+
+    def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype, dim: int, context: int) -> None:
+        def load(kind: Any, name: str) -> Any:
+            return kind.from_pretrained(folder, subfolder=name, torch_dtype=dtype).to(device).eval()
+
+        def scheduler(name: str) -> Any:
+            return UnCLIPScheduler.from_pretrained(folder, subfolder=name)
+
+        last = "super_res_last" if (folder / "super_res_last").exists() else "super_res_first"
+        self.device, self._began = device, dict[str, float]()
+        self._pipeline: Any = UnCLIPPipeline(
+            prior=load(PriorTransformer, "prior"),
+            decoder=load(UNet2DConditionModel, "decoder"),
+            text_encoder=None,
+            tokenizer=None,
+            text_proj=load(UnCLIPTextProjModel, "text_proj"),
+            super_res_first=load(UNet2DModel, "super_res_first"),
+            super_res_last=load(UNet2DModel, last),
+            prior_scheduler=scheduler("prior_scheduler"),
+            decoder_scheduler=scheduler("decoder_scheduler"),
+            super_res_scheduler=scheduler("super_res_scheduler"),
+        )
+        self._pipeline.set_progress_bar_config(disable=True)
+        # Captions are read by the encoder, which is not measured here.
+        empty, text = (encoding(dim, context, seed) for seed in (2, 1))
+        vectors = np.stack([empty.embedding.values, text.embedding.values])
+        states = np.stack([empty.token_states, text.token_states])
+        masks = np.stack([empty.token_mask, text.token_mask])
+        self._texts = [torch.from_numpy(part).to(device, dtype) for part in (vectors, states)]
+        self._texts.append(torch.from_numpy(masks).to(device))
+        self._pipeline._encode_prompt = lambda prompt, device, count, *_: self._encode(count)
+        for stage, network in (("prior", "prior"), ("decoder", "text_proj"), ("upsampler", "super_res_first")):
+            module = getattr(self._pipeline, network)
+            module.register_forward_pre_hook(partial(self._begin, stage), with_kwargs=True)
+
+    def seconds(self, batch: int, settings: Settings) -> dict[str, float]:
+        """Seconds of each stage for a batch of pictures."""
+        self._began.clear()
+        with patch.object(functional, "interpolate", interpolate):
+            self._pipeline(
+                "",
+                num_images_per_prompt=batch,
+                prior_num_inference_steps=settings["prior"].steps,
+                prior_guidance_scale=settings["prior"].guidance_scale,
+                decoder_num_inference_steps=settings["decoder"].steps,
+                decoder_guidance_scale=settings["decoder"].guidance_scale,
+                super_res_num_inference_steps=settings["upsampler"].steps,
+                output_type="np",
+            )
+        edges = [*(self._began[stage] for stage in STAGES), clock(self.device)]
+        return {stage: after - before for stage, (before, after) in zip(STAGES, pairwise(edges), strict=True)}
+
+    def _encode(self, count: int) -> tuple[torch.Tensor, ...]:
+        """Unconditional rows first, then conditional ones."""
+        return tuple(part.repeat_interleave(count, dim=0) for part in self._texts)
+
+    def _begin(self, stage: str, *_: object) -> None:
+        if stage not in self._began:
+            self._began[stage] = clock(self.device)
+
+
+@wraps(functional.interpolate)
+def interpolate(x: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
+    """torch's, in float32 where it is bicubic: bfloat16 cannot everywhere, and the pipeline does so once a picture."""
+    if options.get("mode") == "bicubic":
+        return BUILT_IN(x.float(), *arguments, **options).to(x.dtype)
+    return BUILT_IN(x, *arguments, **options)
+
+
+def encoding(dim: int, context: int, seed: int) -> TextEncoding:
+    """A random caption's encoding; text states are as wide as embeddings, as in Karlo."""
+    rng = np.random.default_rng(seed)
+    values, states = rng.normal(size=dim), rng.normal(size=(context, dim))
+    mask = np.arange(context) < TOKENS
+    return TextEncoding(Embedding(values.astype(np.float32), ""), states.astype(np.float32), mask)
