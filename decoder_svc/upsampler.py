@@ -42,8 +42,9 @@ class Upsampler:
             self.parameters += sum(p.numel() for p in last.parameters())
             self._last_lane = LAST
         config = checkpoint.config("super_res_scheduler", "scheduler_config.json")
-        if config.get("prediction_type", "epsilon") != "epsilon":
-            raise CheckpointError("super_res_scheduler: prediction_type must be epsilon")
+        self._prediction = config.get("prediction_type", "epsilon")
+        if self._prediction not in ("epsilon", "sample"):
+            raise CheckpointError("super_res_scheduler: prediction_type must be epsilon or sample")
         if config.get("variance_type", "fixed_small_log") != "fixed_small_log":
             raise CheckpointError("super_res_scheduler: variance_type must be fixed_small_log")
         self._clip = float(config.get("clip_sample_range") or 1.0)
@@ -77,7 +78,14 @@ class Upsampler:
         large = functional.interpolate(
             base[None].to(self.device), size=side, mode="bicubic", align_corners=False, antialias=True
         )[0]
-        table = sampler_table(settings.sampler, self._schedule, settings.steps, clip=self._clip, eta=settings.eta)
+        table = sampler_table(
+            settings.sampler,
+            self._schedule,
+            settings.steps,
+            prediction=self._prediction,
+            clip=self._clip,
+            eta=settings.eta,
+        )
         return Walk(
             FIRST,
             table,

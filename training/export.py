@@ -25,7 +25,7 @@ DEFAULTS = {
 SCHEDULERS = {
     "prior_scheduler": {"prediction_type": "sample", "variance_type": "fixed_small_log", "clip_sample_range": 5.0},
     "decoder_scheduler": {"prediction_type": "epsilon", "variance_type": "learned_range", "clip_sample_range": 1.0},
-    "super_res_scheduler": {"prediction_type": "epsilon", "variance_type": "fixed_small_log", "clip_sample_range": 1.0},
+    "super_res_scheduler": {"prediction_type": "sample", "variance_type": "fixed_small_log", "clip_sample_range": 1.0},
 }
 
 

@@ -40,10 +40,10 @@ class ModelApp:
 
     async def warm_up(self, jobs: Sequence[Job[Any]]) -> None:
         """Runs ``jobs``, so that the first caller does not wait for what is done only once."""
-        with self.engine.reserve(len(jobs)) as room:
-            for job in jobs:
+        for job in jobs:
+            with self.engine.reserve() as room:
                 room.submit(job)
-            await asyncio.gather(*(asyncio.wrap_future(job.future) for job in jobs))
+            await asyncio.wrap_future(job.future)
 
     async def close(self) -> None:
         """Ends what still runs."""

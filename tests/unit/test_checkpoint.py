@@ -235,7 +235,7 @@ def test_a_component_that_does_not_fit_its_config_is_refused(folder: Path) -> No
     [
         ("prior_scheduler", "epsilon", Prior),
         ("decoder_scheduler", "sample", Decoder),
-        ("super_res_scheduler", "sample", Upsampler),
+        ("super_res_scheduler", "v_prediction", Upsampler),
     ],
 )
 def test_a_stage_refuses_a_scheduler_of_another_kind(folder: Path, scheduler: str, prediction: str, stage: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -143,6 +144,19 @@ def test_without_a_network_for_the_last_step_the_first_one_takes_it(tmp_path: Pa
     try:
         run = decided(lambda seed: reference.generate("dog", ddpm(2), ddpm(2), ddpm(5), seed), 0)
         assert_close(ours.finals(run.base, run.seeds, ddpm(5)), run.final)
+    finally:
+        ours.engine.close()
+
+
+@pytest.mark.parametrize("steps", [2, 7, 25])
+def test_an_upsampler_that_predicts_the_picture_itself_matches_too(tmp_path: Path, steps: int) -> None:
+    folder = make_tiny_checkpoint(tmp_path / "tiny", seed=6, manifest=False)
+    file = folder / "super_res_scheduler" / "scheduler_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "prediction_type": "sample"}))
+    reference, ours = Reference(folder), Ours(folder)
+    try:
+        run = reference.generate("dog", ddpm(2), ddpm(2), ddpm(steps), 0)
+        assert_close(ours.finals(run.base, run.seeds, ddpm(steps)), run.final)
     finally:
         ours.engine.close()
 

@@ -52,7 +52,7 @@ class DecodeRequest(_message.Message):
 
     @_builtins.property
     def start_noise(self) -> _tensor_pb2.Tensor:
-        """x_T to start from, float32, shape [3, H, W]; unset, it is drawn from the seed."""
+        """x_T to start from, float32, shape [3, H, W], no value larger than 10,000 in size; unset, it is drawn from the seed."""
 
     @_builtins.property
     def sampling(self) -> _sampling_pb2.SamplingOptions:

@@ -29,7 +29,7 @@ class Embedding(_message.Message):
     """The CLIP that made it: sha256 over its weights, in hex. A service refuses an embedding of another space."""
     @_builtins.property
     def values(self) -> _tensor_pb2.Tensor:
-        """float32, shape [D]."""
+        """float32, shape [D]; as input, no value larger than 10,000 in size: networks make NaN of far larger ones."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class TextEncoding(_message.Message):
 
     @_builtins.property
     def token_states(self) -> _tensor_pb2.Tensor:
-        """Last hidden state of every token, float32, shape [L, H]."""
+        """Last hidden state of every token, float32, shape [L, H]; values limited as in Embedding."""
 
     @_builtins.property
     def token_mask(self) -> _tensor_pb2.Tensor:
