@@ -11,6 +11,9 @@ with the same networks, one after the other on the same arrivals:
 Each has 32 places, running and waiting together, and refuses beyond. Capacity is what *ours* computes when it is
 never idle, in network rows a second (a guided step is two rows); 1.0 of it is that many rows in arrivals. The same is
 measured for the others, and ours and fifo are compared once more at 0.8 of fifo's own capacity, where fifo is stable.
+Goodput is told as a share of the mean of two measurements of ours, before the loads and after the last one.
+
+Beyond 1.0 the run begins with as many requests at once as there are places, since it would take a minute to fill them.
 
 Latency is counted from the time a request should have been sent. Short jobs have at most 10 steps. Goodput counts the
 rows computed, after the first quarter and until the last arrival, for requests that were answered with a picture.
@@ -25,7 +28,7 @@ import statistics
 import urllib.request
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from socket import AF_INET, SOCK_STREAM, socket
 
 import numpy as np
@@ -118,17 +121,25 @@ async def measure(
     found: dict[tuple[str, float], dict[str, float]] = {}
     for number, load in enumerate(LOADS):
         arrivals = until(seconds, load * ours.rows_per_second / mean_rows, steps, seed=10 + number)
+        if load > 1:
+            arrivals = [replace(job, at=0.0) for job in itertools.islice(jobs(1.0, steps, seed=9), PLACES)] + arrivals
         for system in systems.values():
             row = await under(system, arrivals, seconds)
             found[system.name, load] = row
             report.rows.append({"system": system.name, "load": load, **row})
+    again = await ours.caller.saturate(jobs(1.0, steps, seed=1), PLACES - 4, seconds / 2)
     arrivals = until(seconds, 0.8 * fifo.rows_per_second / mean_rows, steps, seed=20)
     own = {system.name: await under(system, arrivals, seconds) for system in (ours, fifo)}
     report.rows += [{"system": name, "load": "0.8 of fifo's", **row} for name, row in own.items()]
     for system in systems.values():
-        report.rows.append({"system": system.name, "load": "never idle", "rows_s": round(system.rows_per_second, 1)})
+        report.rows.append(
+            {"system": system.name, "load": "never idle", "good_rows_s": round(system.rows_per_second, 1)}
+        )
         await system.caller.close()
+    report.rows.append({"system": "ours", "load": "never idle, again", "good_rows_s": round(again, 1)})
     conclude(report, found, own)
+    bracket = (ours.rows_per_second + again) / 2
+    report.figure("goodput_over_capacity_at_1.2", found["ours", 1.2]["good_rows_s"] / bracket, ">= 0.9")
     report.figure("capacity_ours_over_fifo", ours.rows_per_second / fifo.rows_per_second)
 
 
@@ -142,15 +153,15 @@ def conclude(
     ratio = own["ours"]["short_p50_s"] / own["fifo"]["short_p50_s"]
     report.figure("short_median_ours_over_fifo_at_0.8_of_fifos", ratio)
     over = found["ours", 1.2]
-    report.figure("goodput_over_capacity_at_1.2", over["goodput"], ">= 0.9")
-    report.figure("refusal_p50_at_1.2_ms", over["refusal_p50_ms"])
-    report.figure("refusal_p99_at_1.2_ms", over["refusal_p99_ms"], "<= 50")
-    if not over["refused"]:
-        report.notes.append("nothing was refused at 1.2 of capacity: the run was too short to fill the places")
+    if over["refused"]:
+        report.figure("refusal_p50_at_1.2_ms", over["refusal_p50_ms"])
+        report.figure("refusal_p99_at_1.2_ms", over["refusal_p99_ms"], "<= 50")
+    else:
+        report.notes.append("nothing was refused at 1.2 of capacity, so that no refusal was timed")
 
 
 async def under(system: System, load: Sequence[Job], seconds: float) -> dict[str, float]:
-    """A row: what one system makes of a load. goodput is a share of its own capacity."""
+    """A row: what one system makes of a load."""
     before = system.batches()
     outcomes = await system.caller.offer(load)
     passes, rows = (now - then for now, then in zip(system.batches(), before, strict=True))
@@ -166,7 +177,7 @@ async def under(system: System, load: Sequence[Job], seconds: float) -> dict[str
         **{status: sum(o.status == status for o in outcomes) for status in ("refused", "late", "failed")},
         **{f"p{share}_s": percentile(latencies, share) for share in (50, 90, 99)},
         **{f"short_p{share}_s": percentile(short, share) for share in (50, 99)},
-        "goodput": good / system.rows_per_second,
+        "good_rows_s": good,
         "answers_s": sum(window[0] <= o.ended < window[1] for o in served) / (window[1] - window[0]),
         **{f"refusal_p{share}_ms": percentile(refusals, share) for share in (50, 99)},
         "batch": rows / passes if passes else 0.0,
