@@ -37,6 +37,7 @@ def main() -> int:
     for variable in ("DIFFUSERS_VERBOSITY", "TRANSFORMERS_VERBOSITY"):
         os.environ.setdefault(variable, "error")  # their advice is not for tables
     os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.update(UNCLIP_DEVICE="cpu", UNCLIP_PRECISION="float32")  # of services; `gpu` chooses for itself
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that services started here are ended too
     failed = False
     with tempfile.TemporaryDirectory(prefix="unclip-bench-") as scratch:
