@@ -87,6 +87,7 @@ class _Captured:
 
     def __init__(self, network: Network) -> None:
         self._network = network
+        self._pool: Any = None  # of memory, shared: only one graph runs at a time
         self._graphs: dict[Any, tuple[torch.cuda.CUDAGraph, dict[str, torch.Tensor], torch.Tensor]] = {}
 
     def __call__(self, inputs: Tensors) -> torch.Tensor:
@@ -110,6 +111,8 @@ class _Captured:
                 self._network(static)
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        self._pool = self._pool or torch.cuda.graph_pool_handle()
+        # Other threads prepare conditions on the device meanwhile, which must not break the capture.
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             out = self._network(static)
         return graph, static, out
