@@ -19,7 +19,7 @@ from training.pictures import SIZE
 from training.presets import Preset
 from unclip.diffusion.schedule import NoiseSchedule
 
-CROP = 32  # training sees crops: the network has no attention, so what it learns holds at any size
+CROP = 32  # half of the batches are crops, four for one whole picture: cheaper, but they know nothing of real edges
 
 
 def enlarge(base: torch.Tensor, side: int) -> torch.Tensor:
@@ -41,8 +41,9 @@ def train(preset: Preset, minutes: float = float("inf")) -> nn.Module:
 
     def loss(generator: torch.Generator) -> torch.Tensor:
         random = Random(int(choose(2**31, 1, generator)))
-        full = pixels([look(random.choice(taught), random, moved=False)[0] for _ in range(preset.batch // 2)])
-        count = len(full)
+        side = random.choice((CROP, SIZE))
+        count = max(1, preset.batch // 2 * CROP**2 // side**2)
+        full = pixels([look(random.choice(taught), random, moved=False)[0] for _ in range(count)])
         low = reduce(full, preset.base_size)
         # The decoder's own pictures are softer and noisier than shrunken originals: blur half, disturb all.
         blurred = functional.avg_pool2d(functional.pad(low, (1, 1, 1, 1), mode="replicate"), 3, 1)
@@ -54,8 +55,8 @@ def train(preset: Preset, minutes: float = float("inf")) -> nn.Module:
             low.shape, generator=generator
         ).to(low)
         large = enlarge(low.clamp(-1, 1), SIZE)
-        top, left = (int(v) for v in choose((SIZE - CROP) // 8 + 1, 2, generator) * 8)
-        full, large = (x[..., top : top + CROP, left : left + CROP] for x in (full, large))
+        top, left = (int(v) for v in choose((SIZE - side) // 8 + 1, 2, generator) * 8)
+        full, large = (x[..., top : top + side, left : left + side] for x in (full, large))
         t = choose(len(schedule), count, generator).to(full.device)
         noise = torch.randn(full.shape, generator=generator).to(full)
         signal = schedule[t][:, None, None, None]
