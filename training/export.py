@@ -19,7 +19,7 @@ from unclip.checkpoint import write_manifest
 
 DEFAULTS = {
     "prior": {"sampler": "ddpm", "steps": 25, "guidance_scale": 2.0},
-    "decoder": {"sampler": "ddpm", "steps": 25, "guidance_scale": 2.0},
+    "decoder": {"sampler": "dpm++2m", "steps": 12, "guidance_scale": 3.0},
     "upsampler": {"sampler": "ddpm", "steps": 7, "guidance_scale": 1.0},
 }
 SCHEDULERS = {
