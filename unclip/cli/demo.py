@@ -75,7 +75,7 @@ async def show(address: str, out: Path, decoder: Sampling) -> list[Path]:
             frames = await client.text_diff(
                 source, style + BEFORE, style + AFTER, thetas=thetas, seed=SEED, decoder=decoder
             )
-            files.append(sheet(frames, [f"θ = {theta:.1f}" for theta in thetas], out / "text-diff.png", FRAMES))
+            files.append(sheet(frames, [f"theta = {theta:.1f}" for theta in thetas], out / "text-diff.png", FRAMES))
             files.append(animate([frame.to_pil() for frame in frames], out / "text-diff.webp"))
         return files
 

@@ -60,7 +60,7 @@ def text_diff(options: argparse.Namespace) -> None:
     frames = [image.to_pil() for image in images]
     film = animate(frames, options.out / f"{stem}-trajectory.webp")
     sheet = options.out / f"{stem}-sheet.png"
-    contact_sheet(frames, [f"θ = {theta:.2f}" for theta in thetas], columns=min(len(frames), 8)).save(sheet)
+    contact_sheet(frames, [f"theta = {theta:.2f}" for theta in thetas], columns=min(len(frames), 8)).save(sheet)
     names = [f"{stem}-{index:02}" for index in range(len(images))]
     tell(options, images, names, animation=str(film), contact_sheet=str(sheet))
 
