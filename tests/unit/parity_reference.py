@@ -69,7 +69,8 @@ class Reference:
 
     def __init__(self, folder: Path, *, float64: bool = True) -> None:
         def load(cls: Any, name: str) -> Any:
-            return cls.from_pretrained(folder, subfolder=name)
+            part = cls.from_pretrained(folder, subfolder=name)
+            return part.float() if isinstance(part, torch.nn.Module) else part  # the embedded weights are float16
 
         last = "super_res_last" if (folder / "super_res_last").exists() else "super_res_first"
         self.schedulers = {
