@@ -27,7 +27,7 @@ from gateway.vary import vary
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from unclip.api.type.v1 import sampling_pb2
 from unclip.errors import PreconditionFailed, Unavailable
-from unclip.serving.channels import call_metadata
+from unclip.serving.request_id import call_metadata
 from unclip.wire.embeddings import TextEncoding
 
 CAPABILITIES: dict[type[Plan], str] = {GeneratePlan: "generate", VaryPlan: "vary", TextDiffPlan: "text_diff"}

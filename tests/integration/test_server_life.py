@@ -147,7 +147,7 @@ async def test_a_failed_device_ends_the_process_for_replacement(life: Life) -> N
     assert await asyncio.wait_for(life.exit, 5) == EXIT_FAILED
 
 
-async def test_a_channel_prefers_the_replica_that_is_ready(tmp_path: Path) -> None:
+async def test_a_channel_sends_nothing_to_a_replica_until_it_is_ready(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     life = Life(tmp_path / "a")
     channel = open_channel(f"127.0.0.1:{life.port}", NAME)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -14,19 +13,6 @@ from hypothesis import strategies as st
 from tests.unit.engine_bench import FOREVER, WAIT, Bench, Count, MakeBench
 from unclip.engine.engine import TURN
 from unclip.errors import Cancelled, DeadlineExceeded, Overloaded
-
-
-@pytest.fixture
-def make_bench() -> Iterator[MakeBench]:
-    benches: list[Bench] = []
-
-    def make(**limits: Any) -> Bench:
-        benches.append(Bench(**limits))
-        return benches[-1]
-
-    yield make
-    for bench in benches:
-        bench.close()
 
 
 def test_jobs_of_a_lane_share_a_batch_and_jobs_of_others_do_not(make_bench: MakeBench) -> None:

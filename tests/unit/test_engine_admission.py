@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -23,19 +21,6 @@ class Refusals(Observer):
         self.reasons.append(reason)
 
 
-@pytest.fixture
-def make_bench() -> Iterator[MakeBench]:
-    benches: list[Bench] = []
-
-    def make(**limits: Any) -> Bench:
-        benches.append(Bench(**limits))
-        return benches[-1]
-
-    yield make
-    for bench in benches:
-        bench.close()
-
-
 def submit(bench: Bench, client: str, *jobs: Count) -> None:
     with bench.engine.reserve(len(jobs), client) as room:
         for job in jobs:
@@ -52,14 +37,15 @@ def test_the_time_a_job_takes_alone_is_its_steps_at_the_fastest_measured_pace() 
     assert beside == pytest.approx(HOPE * 10 * 0.2)
 
 
-def test_beside_others_a_job_waits_for_every_batch_of_every_lane() -> None:
+def test_beside_others_a_job_waits_for_the_steps_they_have_left_but_none_beyond_its_own_end() -> None:
     pace = Pace()
     pace.note("a", 2, 0.1)
     pace.note("b", 2, 0.5)
     job = Count("x", 10)
-    others = [*(Count(str(i), 3) for i in range(4)), Count("y", 3, lane="b")]
+    others = [*(Count(str(i), 3) for i in range(2)), Count("long", FOREVER), Count("y", 8, lane="b")]
+    others[-1].position = 5
     _, beside = pace.seconds(job, [job, *others], 2)
-    assert beside == pytest.approx(HOPE * 10 * (3 * 0.1 + 0.5))
+    assert beside == pytest.approx(HOPE * ((10 + 3 + 3 + 10) / 2 * 0.1 + 3 * 0.5))
 
 
 def test_a_job_that_could_not_end_in_time_even_alone_is_refused_with_both_times(make_bench: MakeBench) -> None:

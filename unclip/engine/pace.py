@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter, deque
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 from unclip.engine.job import Job
@@ -30,17 +29,19 @@ class Pace:
 
         Both are 0 for a program that has not been measured.
         """
-        program = _program(job)
-        known = self._seconds.get(program)
+        known = self._seconds.get(_program(job))
         if not known:
             return 0.0, 0.0
-        lanes = Counter(other.lane for other in beside)
-        cycle = sum(
-            math.ceil(rows / max_batch) * sum(ticks) / len(ticks)
-            for lane, rows in lanes.items()
+        lanes: dict[Hashable, list[int]] = {}
+        for other in beside:
+            # Steps beyond the job's own end need not be waited for.
+            lanes.setdefault(other.lane, []).append(min(other.length - other.position, job.length))
+        total = sum(
+            max(sum(steps) / max_batch, max(steps)) * sum(ticks) / len(ticks)
+            for lane, steps in lanes.items()
             if isinstance(lane, tuple) and (ticks := self._seconds.get(lane[0]))
         )
-        return HOPE * job.length * min(known), HOPE * job.length * cycle
+        return HOPE * job.length * min(known), HOPE * total
 
 
 def _program(job: Job[Any]) -> str:

@@ -9,9 +9,6 @@ from collections.abc import Sequence
 import grpc
 
 from unclip.errors import ConfigurationError
-from unclip.serving.request_id import call_metadata
-
-__all__ = ["call_metadata", "open_channel", "open_sync_channel"]
 
 TARGET = re.compile(r"(?:dns:///)?(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}")
 LIST = re.compile(r"ipv4:\d+\.\d+\.\d+\.\d+:\d{1,5}(?:,\d+\.\d+\.\d+\.\d+:\d{1,5})*")
