@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import torch
 
 from decoder_svc.decoder import Decoder
@@ -15,7 +13,7 @@ from unclip.api.type.v1 import model_info_pb2, sampling_pb2
 from unclip.checkpoint import DECODER_FOLDERS, OPTIONAL_FOLDERS, UPSAMPLER_FOLDERS, Checkpoint
 from unclip.engine.device import open_device
 from unclip.engine.walk import Walk
-from unclip.model_app import ModelApp
+from unclip.model_app import ModelApp, load
 from unclip.options import SamplingSettings
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.server import Service
@@ -37,20 +35,20 @@ async def build(settings: Settings) -> ModelApp:
     checkpoint = Checkpoint.open(settings.checkpoint)
     device = open_device(settings.device, settings.threads)
     stages, precision, deadlines = settings.stages.split(","), settings.precision, Deadlines(settings.max_deadline)
-    decoder = await asyncio.to_thread(Decoder, checkpoint, device, precision) if "decode" in stages else None
-    upsampler = await asyncio.to_thread(Upsampler, checkpoint, device, precision) if "upsample" in stages else None
+    decoder = await load(Decoder, checkpoint, device, precision) if "decode" in stages else None
+    upsampler = await load(Upsampler, checkpoint, device, precision) if "upsample" in stages else None
     programs = {**(decoder.programs if decoder else {}), **(upsampler.programs if upsampler else {})}
     app = ModelApp.start(settings, programs, "decoder" if decoder else "upsampler")
     if decoder:
         spec = StageSpec(
             checkpoint.clip_space, decoder.embedding_dim, size=decoder.size, defaults=checkpoint.defaults("decoder")
         )
-        await app.warm_up([trial_of_decoder(decoder)])
+        await app.warm_up(lambda: [trial_of_decoder(decoder)])
         servicer = DecoderServicer(decoder, app.engine, spec, decoder_info(checkpoint, decoder, spec), deadlines)
         app.services.append(Service(DECODER, decoder_pb2_grpc.add_DecoderServiceServicer_to_server, servicer))
     if upsampler:
         spec = StageSpec("", 0, size=upsampler.size, defaults=checkpoint.defaults("upsampler"))
-        await app.warm_up([trial_of_upsampler(upsampler)])
+        await app.warm_up(lambda: [trial_of_upsampler(upsampler)])
         fine = UpsamplerServicer(upsampler, app.engine, spec, upsampler_info(checkpoint, upsampler, spec), deadlines)
         app.services.append(Service(UPSAMPLER, upsampler_pb2_grpc.add_UpsamplerServiceServicer_to_server, fine))
     return app

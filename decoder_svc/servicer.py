@@ -23,6 +23,7 @@ from unclip.wire import tensors
 from unclip.wire.images import encode_image, fit, from_pixels, to_pixels
 from unclip.wire.requests import (
     DecodeTask,
+    Float32Array,
     InvertTask,
     StageSpec,
     UpsampleTask,
@@ -49,7 +50,7 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
         deadline = self._deadlines.of(context)
         with self._engine.reserve(client=client_of(context)) as reservation:
             task = read_decode(request, self._spec)
-            walk = await asyncio.to_thread(self._decode, task, deadline)
+            walk = await asyncio.wrap_future(self._engine.call(lambda: self._decode(task, deadline)))
             shown = 0
             async with aclosing(follow(reservation, [walk])) as ticks:
                 async for tick in ticks:
@@ -68,7 +69,8 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
         deadline = self._deadlines.of(context)
         with self._engine.reserve(client=client_of(context)) as reservation:
             task = await asyncio.to_thread(read_invert, request, self._spec)
-            walk = await asyncio.to_thread(self._invert, task, deadline)
+            pixels = await asyncio.to_thread(lambda: to_pixels(fit(task.image, self._spec.size)))
+            walk = await asyncio.wrap_future(self._engine.call(lambda: self._invert(task, pixels, deadline)))
             async with aclosing(follow(reservation, [walk])) as ticks:
                 async for tick in ticks:
                     yield decoder_pb2.InvertResponse(progress=progress(tick, sampling_pb2.STAGE_INVERT))
@@ -85,9 +87,9 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
             deadline=deadline,
         )
 
-    def _invert(self, task: InvertTask, deadline: float) -> Walk:
+    def _invert(self, task: InvertTask, pixels: Float32Array, deadline: float) -> Walk:
         return self._decoder.invert(
-            torch.from_numpy(to_pixels(fit(task.image, self._spec.size))),
+            torch.from_numpy(pixels),
             torch.from_numpy(task.embedding.values),
             task.unconditional_text,
             task.steps,
@@ -122,7 +124,7 @@ class UpsamplerServicer(upsampler_pb2_grpc.UpsamplerServiceServicer):
         deadline = self._deadlines.of(context)
         with self._engine.reserve(client=client_of(context)) as reservation:
             task = read_upsample(request, self._spec)
-            walk = await asyncio.to_thread(self._walk, task, deadline)
+            walk = await asyncio.wrap_future(self._engine.call(lambda: self._walk(task, deadline)))
             async with aclosing(follow(reservation, [walk])) as ticks:
                 async for tick in ticks:
                     yield upsampler_pb2.UpsampleResponse(progress=progress(tick, sampling_pb2.STAGE_UPSAMPLER))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from PIL import Image
 
 from encoder_svc.encoder import Encoder
@@ -14,7 +12,7 @@ from unclip.api.type.v1 import sampling_pb2
 from unclip.checkpoint import ENCODER_FOLDERS, Checkpoint
 from unclip.engine.device import open_device
 from unclip.engine.walk import Once
-from unclip.model_app import ModelApp
+from unclip.model_app import ModelApp, load
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.server import Service
 from unclip.wire.model_info import model_info, stage_info
@@ -31,9 +29,9 @@ async def build(settings: Settings) -> ModelApp:
     """
     checkpoint = Checkpoint.open(settings.checkpoint)
     device = open_device(settings.device, settings.threads)
-    encoder = await asyncio.to_thread(Encoder, checkpoint, device)
+    encoder = await load(Encoder, checkpoint, device)
     app = ModelApp.start(settings, encoder.programs, "encoder")
-    await app.warm_up(trial(encoder))
+    await app.warm_up(lambda: trial(encoder))
     info = model_info(
         checkpoint,
         ENCODER_FOLDERS,

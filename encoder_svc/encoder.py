@@ -91,5 +91,5 @@ class Encoder:
 
     def image_jobs(self, images: Sequence[Image.Image], deadline: float = float("inf")) -> list[Once]:
         """One job per RGB picture, resized by its shortest edge and centre-cropped; its result is ``[D]``."""
-        pixels = self._processor(list(images), return_tensors="pt").pixel_values
+        pixels = torch.from_numpy(self._processor(list(images), return_tensors="np").pixel_values)
         return [Once(IMAGE, {"pixels": row}, deadline) for row in pixels.to(self.device)]

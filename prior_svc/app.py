@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from prior_svc.prior import Prior
 from prior_svc.servicer import PriorServicer
 from prior_svc.settings import Settings
@@ -12,7 +10,7 @@ from unclip.api.type.v1 import sampling_pb2
 from unclip.checkpoint import PRIOR_FOLDERS, Checkpoint
 from unclip.engine.device import open_device
 from unclip.engine.walk import Walk
-from unclip.model_app import ModelApp
+from unclip.model_app import ModelApp, load
 from unclip.options import SamplingSettings
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.server import Service
@@ -32,11 +30,11 @@ async def build(settings: Settings) -> ModelApp:
     """
     checkpoint = Checkpoint.open(settings.checkpoint)
     device = open_device(settings.device, settings.threads)
-    prior = await asyncio.to_thread(Prior, checkpoint, device, settings.precision)
+    prior = await load(Prior, checkpoint, device, settings.precision)
     defaults = checkpoint.defaults("prior")
     spec = StageSpec(checkpoint.clip_space, prior.embedding_dim, prior.context, defaults=defaults)
     app = ModelApp.start(settings, prior.programs, "prior")
-    await app.warm_up([trial(prior)])
+    await app.warm_up(lambda: [trial(prior)])
     info = model_info(
         checkpoint,
         PRIOR_FOLDERS,

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from unclip.engine.engine import Engine
 from unclip.engine.job import Job, Program
 from unclip.serving.metrics import EngineMetrics
 from unclip.serving.server import Service
 from unclip.serving.settings import ModelSettings
+
+Loaded = TypeVar("Loaded")
+
+
+async def load(build: Callable[..., Loaded], *arguments: Any) -> Loaded:
+    """``build(*arguments)``, beside the event loop, in a thread that ends with it.
+
+    A thread that stayed would keep OpenMP workers; see `unclip.engine.engine.Engine.call`.
+    """
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="load") as once:
+        return await asyncio.get_running_loop().run_in_executor(once, build, *arguments)
 
 
 @dataclass
@@ -38,9 +50,9 @@ class ModelApp:
         metrics.watch(engine.load, settings.capacity)
         return cls(engine, failed)
 
-    async def warm_up(self, jobs: Sequence[Job[Any]]) -> None:
-        """Runs ``jobs``, so that the first caller does not wait for what is done only once."""
-        for job in jobs:
+    async def warm_up(self, trial: Callable[[], Sequence[Job[Any]]]) -> None:
+        """Runs the jobs of ``trial``, so that the first caller does not wait for what is done only once."""
+        for job in await asyncio.wrap_future(self.engine.call(trial)):
             with self.engine.reserve() as room:
                 room.submit(job)
             await asyncio.wrap_future(job.future)

@@ -7,7 +7,8 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Mapping
-from typing import Any
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
 import torch
 
@@ -18,6 +19,7 @@ from unclip.errors import Cancelled, DeadlineExceeded, OutOfDeviceMemory, Unavai
 
 log = logging.getLogger(__name__)
 AnyJob = Job[Any]
+Answer = TypeVar("Answer")
 TURN = 32  # ticks after which a running job makes room for a waiting one and queues for its next turn
 
 
@@ -52,6 +54,7 @@ class Engine:
         self._observer = observer or Observer()
         self._queue: deque[AnyJob] = deque()
         self._active: list[AnyJob] = []
+        self._calls: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._admission = Admission(stage, capacity, queue_limit, self._observer)
         self._ticks = 0
         self._closed: str | None = None
@@ -73,6 +76,23 @@ class Engine:
                 raise Unavailable(self._stage, self._closed)
             self._admission.take(rows, client, [*self._active, *self._queue])
         return Reservation(rows, client, self._enqueue, lambda unused: self._release(unused, client))
+
+    def call(self, function: Callable[[], Answer]) -> Future[Answer]:
+        """Runs ``function`` on the engine's thread before its next tick: for short work that touches the device.
+
+        No other thread should: the device has one owner, and on a CPU a second thread's pool of OpenMP workers makes
+        libgomp stop spinning in the first's (more threads than cores), which doubles the time of small layers.
+
+        Raises:
+            Unavailable: the engine is closed.
+        """
+        future: Future[Answer] = Future()
+        with self._changed:
+            if self._closed is not None:
+                raise Unavailable(self._stage, self._closed)
+            self._calls.append((future, function))
+            self._changed.notify_all()
+        return future
 
     def load(self) -> tuple[int, int]:
         """(jobs running, jobs waiting)."""
@@ -104,18 +124,39 @@ class Engine:
     def _run(self) -> None:
         while True:
             with self._changed:
-                while self._closed is None and not self._active and not self._queue:
+                while self._closed is None and not (self._active or self._queue or self._calls):
                     self._changed.wait()
                 if self._closed is not None:
-                    for job in (*self._active, *self._queue):
-                        self._end(job, Unavailable(self._stage, self._closed))
-                    self._active.clear()
-                    self._queue.clear()
+                    self._end_all(self._closed)
                     return
+                calls = [self._calls.popleft() for _ in range(len(self._calls))]
                 self._drop_and_admit()
                 batch = self._next_batch()
-            if batch:
+            for future, function in calls:
+                self._answer(future, function)
+            if batch and self._closed is None:
                 self._tick(batch)
+
+    def _end_all(self, reason: str) -> None:
+        for job in (*self._active, *self._queue):
+            self._end(job, Unavailable(self._stage, reason))
+        for future, _ in self._calls:
+            if future.set_running_or_notify_cancel():
+                future.set_exception(Unavailable(self._stage, reason))
+        self._active.clear()
+        self._queue.clear()
+        self._calls.clear()
+
+    def _answer(self, future: Future[Any], function: Callable[[], Any]) -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            future.set_result(function())
+        except Exception as error:
+            if _poisoned(error):
+                self._fail(error)
+                error = Unavailable(self._stage, "the device failed")
+            future.set_exception(_explain(error))
 
     def _drop_and_admit(self) -> None:
         for jobs in (self._active, self._queue):
