@@ -52,9 +52,11 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
             task = read_decode(request, self._spec)
             walk = await asyncio.wrap_future(self._engine.call(lambda: self._decode(task, deadline)))
             shown = 0
-            async with aclosing(follow(reservation, [walk])) as ticks:
+            watched = not task.omit_progress or task.preview_interval > 0
+            async with aclosing(follow(reservation, [walk], watched)) as ticks:
                 async for tick in ticks:
-                    yield decoder_pb2.DecodeResponse(progress=progress(tick, sampling_pb2.STAGE_DECODER))
+                    if not task.omit_progress:
+                        yield decoder_pb2.DecodeResponse(progress=progress(tick, sampling_pb2.STAGE_DECODER))
                     # The last prediction is the picture itself, which follows.
                     if task.preview_interval and shown + task.preview_interval <= tick.step < tick.of:
                         shown = tick.step
@@ -71,7 +73,7 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
             task = await asyncio.to_thread(read_invert, request, self._spec)
             pixels = await asyncio.to_thread(lambda: to_pixels(fit(task.image, self._spec.size)))
             walk = await asyncio.wrap_future(self._engine.call(lambda: self._invert(task, pixels, deadline)))
-            async with aclosing(follow(reservation, [walk])) as ticks:
+            async with aclosing(follow(reservation, [walk], not task.omit_progress)) as ticks:
                 async for tick in ticks:
                     yield decoder_pb2.InvertResponse(progress=progress(tick, sampling_pb2.STAGE_INVERT))
         yield decoder_pb2.InvertResponse(start_noise=tensor(walk))
@@ -125,7 +127,7 @@ class UpsamplerServicer(upsampler_pb2_grpc.UpsamplerServiceServicer):
         with self._engine.reserve(client=client_of(context)) as reservation:
             task = read_upsample(request, self._spec)
             walk = await asyncio.wrap_future(self._engine.call(lambda: self._walk(task, deadline)))
-            async with aclosing(follow(reservation, [walk])) as ticks:
+            async with aclosing(follow(reservation, [walk], not task.omit_progress)) as ticks:
                 async for tick in ticks:
                     yield upsampler_pb2.UpsampleResponse(progress=progress(tick, sampling_pb2.STAGE_UPSAMPLER))
         yield upsampler_pb2.UpsampleResponse(sample=tensor(walk))

@@ -64,6 +64,6 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
 
 async def run(reservation: Reservation, jobs: list[Once]) -> None:
     """Runs jobs to their end. Raises what ended one of them."""
-    async with aclosing(follow(reservation, jobs)) as ticks:
+    async with aclosing(follow(reservation, jobs, watched=False)) as ticks:
         async for _ in ticks:
             pass

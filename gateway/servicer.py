@@ -98,7 +98,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
             # Checking a source picture decodes it, which other calls must not wait for.
             plan = await asyncio.to_thread(plan_of, request, info, nested)
             info.require(CAPABILITIES[type(plan)])
-            stages = CallStages(self._clients, call)
+            stages = CallStages(self._clients, call, watched=nested)
             unconditional = await self._stack.unconditional(info, stages)
 
             async def work(feed: Feed) -> None:

@@ -62,9 +62,11 @@ class Clients:
 class CallStages:
     """The stages as one call sees them: see ``gateway.compose.Stages``, which this is."""
 
-    def __init__(self, clients: Clients, call: Call) -> None:
+    def __init__(self, clients: Clients, call: Call, watched: bool = True) -> None:
+        """``watched``: somebody wants to know of progress."""
         self._clients = clients
         self._call = call
+        self._omit = not watched
 
     async def encode_text(self, captions: Sequence[str]) -> list[TextEncoding]:
         """f_t of 1 to 64 captions."""
@@ -110,6 +112,7 @@ class CallStages:
             seed=seed,
             sampling=settings_to_proto(settings),
             candidates=candidates,
+            omit_progress=self._omit,
         )
         steps = Steps(watch, "prior")
 
@@ -135,6 +138,7 @@ class CallStages:
             seed=seed,
             sampling=settings_to_proto(settings),
             preview_interval=every,
+            omit_progress=self._omit,
         )
         steps = Steps(watch, "decoder")
 
@@ -163,6 +167,7 @@ class CallStages:
             embedding=embedding.to_proto(),
             unconditional_text=unconditional.to_proto(),
             steps=steps,
+            omit_progress=self._omit,
         )
         told = Steps(watch, "invert")
 
@@ -181,7 +186,10 @@ class CallStages:
     async def upsample(self, sample: Float32Array, seed: int, settings: SamplingSettings, watch: Watch) -> Float32Array:
         """``sample`` at final size, float32 ``[3, H, W]`` in [-1, 1]."""
         request = upsampler_pb2.UpsampleRequest(
-            sample=tensors.to_proto(sample), seed=seed, sampling=settings_to_proto(settings)
+            sample=tensors.to_proto(sample),
+            seed=seed,
+            sampling=settings_to_proto(settings),
+            omit_progress=self._omit,
         )
         steps = Steps(watch, "upsampler")
 

@@ -40,7 +40,7 @@ class PriorServicer(prior_pb2_grpc.PriorServiceServicer):
         with self._engine.reserve(min(max(request.candidates, 1), MAX_CANDIDATES), client_of(context)) as reservation:
             task = read_sample(request, self._spec)
             walks = await asyncio.wrap_future(self._engine.call(lambda: self._walks(task, deadline)))
-            async with aclosing(follow(reservation, walks)) as ticks:
+            async with aclosing(follow(reservation, walks, not task.omit_progress)) as ticks:
                 async for tick in ticks:
                     yield prior_pb2.SampleResponse(progress=progress(tick))
         candidates = np.stack([walk.future.result().float().cpu().numpy() for walk in walks])

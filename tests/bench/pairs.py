@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+PAUSE_S = 0.02  # between the two: what one leaves running, such as OpenMP's spinning workers, must not slow the other
+
 
 @dataclass
 class Pairs:
@@ -43,6 +45,7 @@ def in_turns(ours: Callable[[int], object], theirs: Callable[[int], object], pai
     for number in range(-warm, pairs):
         order = ((ours, found.ours), (theirs, found.theirs))
         for way, seconds in order if number % 2 else order[::-1]:
+            time.sleep(PAUSE_S)
             began = time.perf_counter()
             way(number + warm)
             if number >= 0:

@@ -132,3 +132,13 @@ def test_the_request_id_comes_back(services: Services, method: Method) -> None:
     call = services.begin(method, sound(services, method), metadata=[("x-request-id", "req-7")])
     list(call)
     assert ("x-request-id", "req-7") in [tuple(pair) for pair in call.trailing_metadata()]
+
+
+@pytest.mark.parametrize("method", WALKS)
+def test_progress_is_omitted_when_nobody_wants_it(services: Services, method: Method) -> None:
+    request = sound(services, method)
+    told = services.result(method, request)
+    request.omit_progress = True
+    [answer] = services.ask(method, request)
+    assert answer.WhichOneof("event") == RESULTS[method]
+    assert gap(services.result(method, request), told) < SAME

@@ -191,3 +191,11 @@ async def test_model_info_shows_the_stack_as_one_model(front: Front) -> None:
     assert (model.name, model.version, model.clip_space) == (MODEL.name, MODEL.version, MODEL.clip_space)
     assert set(model.capabilities) == {"generate", "vary", "text_diff", "embed"}
     assert [stage.stage for stage in model.stages] == [1, 2, 4, 5]
+
+
+async def test_only_a_streamed_request_asks_the_stages_for_progress(front: Front, stages: StubStages) -> None:
+    asked = gateway_pb2.GenerateRequest(caption="a red apple", seed=1)
+    await front.stub.Generate(asked)
+    await told(front, gateway_pb2.StreamRequest(generate=asked))
+    for stub, kind in ((stages.prior, prior_pb2.SampleRequest), (stages.decoder, decoder_pb2.DecodeRequest)):
+        assert [request.omit_progress for request in stub.requests(kind)] == [True, False]

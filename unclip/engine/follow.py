@@ -31,8 +31,12 @@ class Tick:
     predicted: torch.Tensor | None
 
 
-async def follow(reservation: Reservation, jobs: Sequence[Job[Any]]) -> AsyncGenerator[Tick, None]:
+async def follow(
+    reservation: Reservation, jobs: Sequence[Job[Any]], watched: bool = True
+) -> AsyncGenerator[Tick, None]:
     """Submits ``jobs`` and yields what happens until all have a result in their futures.
+
+    Not ``watched``, it yields nothing: each tick that is told costs the engine's thread a wait for the interpreter.
 
     Close the generator (``contextlib.aclosing``) to drop the jobs before their next step. The device never waits
     for the reader: ticks it is too slow for are dropped, oldest first.
@@ -58,7 +62,7 @@ async def follow(reservation: Reservation, jobs: Sequence[Job[Any]]) -> AsyncGen
             wake()
 
     for job in jobs:
-        job.notify = note
+        job.notify = note if watched else None
         job.future.add_done_callback(wake)
     try:
         for job in jobs:

@@ -52,7 +52,8 @@ class StubDecoder(Stub, decoder_pb2_grpc.DecoderServiceServicer):
             task = read_decode(request, self.spec)
             sample, shown = self.decode(task), 0
             async for progress in work.walk(task.settings.steps, sampling_pb2.STAGE_DECODER):
-                yield decoder_pb2.DecodeResponse(progress=progress)
+                if not task.omit_progress:
+                    yield decoder_pb2.DecodeResponse(progress=progress)
                 if task.preview_interval and shown + task.preview_interval <= progress.step < progress.of:
                     shown = progress.step
                     yield decoder_pb2.DecodeResponse(preview=preview(sample, progress.step / progress.of))
@@ -66,7 +67,8 @@ class StubDecoder(Stub, decoder_pb2_grpc.DecoderServiceServicer):
         with self.work(request, context, "invert") as work:
             task = await asyncio.to_thread(read_invert, request, self.spec)
             async for progress in work.walk(task.steps, sampling_pb2.STAGE_INVERT):
-                yield decoder_pb2.InvertResponse(progress=progress)
+                if not task.omit_progress:
+                    yield decoder_pb2.InvertResponse(progress=progress)
         if not work.cut:
             yield decoder_pb2.InvertResponse(start_noise=tensors.to_proto(self.invert(task)))
 
@@ -115,7 +117,8 @@ class StubUpsampler(Stub, upsampler_pb2_grpc.UpsamplerServiceServicer):
         with self.work(request, context, "upsample") as work:
             task = read_upsample(request, self.spec)
             async for progress in work.walk(task.settings.steps, sampling_pb2.STAGE_UPSAMPLER):
-                yield upsampler_pb2.UpsampleResponse(progress=progress)
+                if not task.omit_progress:
+                    yield upsampler_pb2.UpsampleResponse(progress=progress)
         if not work.cut:
             yield upsampler_pb2.UpsampleResponse(sample=tensors.to_proto(self.upsample(task)))
 

@@ -35,7 +35,8 @@ class StubPrior(Stub, prior_pb2_grpc.PriorServiceServicer):
         with self.work(request, context, "sample", min(max(request.candidates, 1), MAX_CANDIDATES)) as work:
             task = read_sample(request, self.spec)
             async for progress in work.walk(task.settings.steps, sampling_pb2.STAGE_PRIOR):
-                yield prior_pb2.SampleResponse(progress=progress)
+                if not task.omit_progress:
+                    yield prior_pb2.SampleResponse(progress=progress)
         if not work.cut:
             yield prior_pb2.SampleResponse(sampled=self.sample(task))
 

@@ -59,6 +59,7 @@ class SampleTask:
     seed: int
     settings: SamplingSettings
     candidates: int
+    omit_progress: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +73,7 @@ class DecodeTask:
     seed: int
     settings: SamplingSettings
     preview_interval: int
+    omit_progress: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +84,7 @@ class InvertTask:
     embedding: Embedding
     unconditional_text: TextEncoding
     steps: int
+    omit_progress: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +94,7 @@ class UpsampleTask:
     sample: Float32Array
     seed: int
     settings: SamplingSettings
+    omit_progress: bool = False
 
 
 class _Reading:
@@ -180,7 +184,7 @@ def read_sample(request: prior_pb2.SampleRequest, spec: StageSpec) -> SampleTask
         )
     reading.violations.raise_if_any()
     assert text is not None
-    return SampleTask(text, unconditional, request.seed, settings, candidates)
+    return SampleTask(text, unconditional, request.seed, settings, candidates, request.omit_progress)
 
 
 def read_decode(request: decoder_pb2.DecodeRequest, spec: StageSpec) -> DecodeTask:
@@ -209,7 +213,16 @@ def read_decode(request: decoder_pb2.DecodeRequest, spec: StageSpec) -> DecodeTa
     reading.violations.raise_if_any()
     assert embedding is not None
     assert unconditional is not None
-    return DecodeTask(embedding, text, unconditional, start, request.seed, settings, request.preview_interval)
+    return DecodeTask(
+        embedding,
+        text,
+        unconditional,
+        start,
+        request.seed,
+        settings,
+        request.preview_interval,
+        request.omit_progress,
+    )
 
 
 def read_invert(request: decoder_pb2.InvertRequest, spec: StageSpec) -> InvertTask:
@@ -224,7 +237,7 @@ def read_invert(request: decoder_pb2.InvertRequest, spec: StageSpec) -> InvertTa
     assert embedding is not None
     assert unconditional is not None
     assert image is not None
-    return InvertTask(image, embedding, unconditional, steps)
+    return InvertTask(image, embedding, unconditional, steps, request.omit_progress)
 
 
 def read_upsample(request: upsampler_pb2.UpsampleRequest, spec: StageSpec) -> UpsampleTask:
@@ -242,4 +255,4 @@ def read_upsample(request: upsampler_pb2.UpsampleRequest, spec: StageSpec) -> Up
         reading.size("sample", sample, 1.0)
     reading.violations.raise_if_any()
     assert sample is not None
-    return UpsampleTask(sample, request.seed, settings)
+    return UpsampleTask(sample, request.seed, settings, request.omit_progress)

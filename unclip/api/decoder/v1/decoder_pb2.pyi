@@ -34,10 +34,13 @@ class DecodeRequest(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     SAMPLING_FIELD_NUMBER: _builtins.int
     PREVIEW_INTERVAL_FIELD_NUMBER: _builtins.int
+    OMIT_PROGRESS_FIELD_NUMBER: _builtins.int
     seed: _builtins.int
     """All randomness follows from it."""
     preview_interval: _builtins.int
     """Send a preview about every so many steps; 0, the default, sends none."""
+    omit_progress: _builtins.bool
+    """Send no progress: nobody watches, and each message costs processor time."""
     @_builtins.property
     def embedding(self) -> _embedding_pb2.Embedding:
         """The gist: a CLIP image embedding."""
@@ -68,10 +71,11 @@ class DecodeRequest(_message.Message):
         seed: _builtins.int = ...,
         sampling: _sampling_pb2.SamplingOptions | None = ...,
         preview_interval: _builtins.int = ...,
+        omit_progress: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "sampling", b"sampling", "start_noise", b"start_noise", "text", b"text", "unconditional_text", b"unconditional_text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "preview_interval", b"preview_interval", "sampling", b"sampling", "seed", b"seed", "start_noise", b"start_noise", "text", b"text", "unconditional_text", b"unconditional_text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "omit_progress", b"omit_progress", "preview_interval", b"preview_interval", "sampling", b"sampling", "seed", b"seed", "start_noise", b"start_noise", "text", b"text", "unconditional_text", b"unconditional_text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -125,8 +129,11 @@ class InvertRequest(_message.Message):
     EMBEDDING_FIELD_NUMBER: _builtins.int
     UNCONDITIONAL_TEXT_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
+    OMIT_PROGRESS_FIELD_NUMBER: _builtins.int
     steps: _builtins.int
     """Steps of the walk, 1 to 1000; unset, the decoder's default. Decode with the same number."""
+    omit_progress: _builtins.bool
+    """Send no progress: nobody watches, and each message costs processor time."""
     @_builtins.property
     def image(self) -> _image_pb2.Image:
         """The picture; resized to the base size by shortest edge, then centre-cropped."""
@@ -146,10 +153,11 @@ class InvertRequest(_message.Message):
         embedding: _embedding_pb2.Embedding | None = ...,
         unconditional_text: _embedding_pb2.TextEncoding | None = ...,
         steps: _builtins.int | None = ...,
+        omit_progress: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_steps", b"_steps", "embedding", b"embedding", "image", b"image", "steps", b"steps", "unconditional_text", b"unconditional_text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_steps", b"_steps", "embedding", b"embedding", "image", b"image", "steps", b"steps", "unconditional_text", b"unconditional_text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_steps", b"_steps", "embedding", b"embedding", "image", b"image", "omit_progress", b"omit_progress", "steps", b"steps", "unconditional_text", b"unconditional_text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__steps: _TypeAlias = _typing.Literal["steps"]  # noqa: Y015
     _WhichOneofArgType__steps: _TypeAlias = _typing.Literal["_steps", b"_steps"]  # noqa: Y015

@@ -28,8 +28,11 @@ class UpsampleRequest(_message.Message):
     SAMPLE_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     SAMPLING_FIELD_NUMBER: _builtins.int
+    OMIT_PROGRESS_FIELD_NUMBER: _builtins.int
     seed: _builtins.int
     """All randomness follows from it."""
+    omit_progress: _builtins.bool
+    """Send no progress: nobody watches, and each message costs processor time."""
     @_builtins.property
     def sample(self) -> _tensor_pb2.Tensor:
         """The base-size picture, float32, shape [3, H, W], in [-1, 1]."""
@@ -44,10 +47,11 @@ class UpsampleRequest(_message.Message):
         sample: _tensor_pb2.Tensor | None = ...,
         seed: _builtins.int = ...,
         sampling: _sampling_pb2.SamplingOptions | None = ...,
+        omit_progress: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["sample", b"sample", "sampling", b"sampling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["sample", b"sample", "sampling", b"sampling", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["omit_progress", b"omit_progress", "sample", b"sample", "sampling", b"sampling", "seed", b"seed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -30,12 +30,15 @@ class SampleRequest(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     SAMPLING_FIELD_NUMBER: _builtins.int
     CANDIDATES_FIELD_NUMBER: _builtins.int
+    OMIT_PROGRESS_FIELD_NUMBER: _builtins.int
     seed: _builtins.int
     """All randomness follows from it."""
     candidates: _builtins.int
     """Embeddings to sample, 1 to 16, default 1; the one with the largest dot product with the text embedding is
     kept (the paper uses 2, section 2.2). Candidate k draws its noise as row k of the request.
     """
+    omit_progress: _builtins.bool
+    """Send no progress: nobody watches, and each message costs processor time."""
     @_builtins.property
     def text(self) -> _embedding_pb2.TextEncoding:
         """The caption's encoding."""
@@ -58,10 +61,11 @@ class SampleRequest(_message.Message):
         seed: _builtins.int = ...,
         sampling: _sampling_pb2.SamplingOptions | None = ...,
         candidates: _builtins.int | None = ...,
+        omit_progress: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "candidates", b"candidates", "sampling", b"sampling", "text", b"text", "unconditional_text", b"unconditional_text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "candidates", b"candidates", "sampling", b"sampling", "seed", b"seed", "text", b"text", "unconditional_text", b"unconditional_text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "candidates", b"candidates", "omit_progress", b"omit_progress", "sampling", b"sampling", "seed", b"seed", "text", b"text", "unconditional_text", b"unconditional_text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__candidates: _TypeAlias = _typing.Literal["candidates"]  # noqa: Y015
     _WhichOneofArgType__candidates: _TypeAlias = _typing.Literal["_candidates", b"_candidates"]  # noqa: Y015
