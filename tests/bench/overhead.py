@@ -28,6 +28,7 @@ from tests.bench.pairs import in_turns
 from tests.bench.report import Report
 from unclip.checkpoint import Checkpoint
 from unclip.client import Client
+from unclip.engine.device import open_device
 from unclip.stack import LocalStack
 from unclip.wire.embeddings import TextEncoding
 from unclip.wire.images import from_pixels
@@ -74,9 +75,8 @@ class InProcess:
 def run(options: Options) -> Report:
     """Measures with the checkpoint's own settings, and with those that Karlo was published with."""
     report, checkpoint = Report("overhead"), Checkpoint.open(options.checkpoint)
-    torch.set_num_threads(options.threads)
     ours = {stage: checkpoint.defaults(stage) for stage in ("prior", "decoder", "upsampler")}
-    direct = InProcess(checkpoint, torch.device("cpu"))
+    direct = InProcess(checkpoint, open_device("cpu", options.threads))
     with LocalStack(options.checkpoint, threads=options.threads) as stack, Client(stack.address) as client:
         for name, settings, pairs in (("defaults", ours, 40), ("as Karlo", KARLO, 20)):
             served, called = partial(serve, client, settings), partial(direct.generate, settings)

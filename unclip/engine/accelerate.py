@@ -47,9 +47,8 @@ class Placement:
     def place(self, network: nn.Module) -> Any:
         """The network in its format on its device, for inference."""
         placed = network.eval().to(self.device, self.dtype)
-        if self.device.type == "cuda":
-            # Tensor cores want channels innermost. On CPUs oneDNN reorders by itself.
-            placed.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # Tensor cores want channels innermost, and so does oneDNN on a CPU, which else reorders before and after.
+        placed.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return placed
 
     def run(self, network: Network) -> Network:
