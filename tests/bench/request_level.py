@@ -14,7 +14,8 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from concurrent.futures import Future
 from typing import Any
 from unittest.mock import patch
 
@@ -75,6 +76,7 @@ class RequestLevelEngine:
         self._limit = capacity + queue_limit
         self._observer = observer or Observer()
         self._queue: deque[Job[Any]] = deque()
+        self._calls: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._running = self._taken = 0
         self._closed = False
         self._changed = threading.Condition()
@@ -89,6 +91,14 @@ class RequestLevelEngine:
                 raise Overloaded(f"{self._stage}: {self._taken} jobs run or wait, limit {self._limit}", RETRY_S)
             self._taken += rows
         return Place(self, rows)
+
+    def call(self, function: Callable[[], Any]) -> Future[Any]:
+        """Runs ``function`` before the next batch begins."""
+        future: Future[Any] = Future()
+        with self._changed:
+            self._calls.append((future, function))
+            self._changed.notify_all()
+        return future
 
     def enqueue(self, job: Job[Any]) -> None:
         """Queues a job for which there is room."""
@@ -120,10 +130,17 @@ class RequestLevelEngine:
     def _run(self) -> None:
         while True:
             with self._changed:
-                while not self._closed and not self._queue:
+                while not (self._closed or self._queue or self._calls):
                     self._changed.wait()
                 if self._closed:
                     return
+                calls = [self._calls.popleft() for _ in range(len(self._calls))]
+            for future, function in calls:
+                try:
+                    future.set_result(function())
+                except Exception as error:
+                    future.set_exception(error)
+            with self._changed:
                 batch = self._next_batch()
                 self._running = len(batch)
             try:
