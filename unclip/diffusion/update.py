@@ -66,18 +66,20 @@ def advance(
     noisy = [i for i, (table, step) in enumerate(at) if table.noise[step] != 0 or table.renoise[step] != 0]
     painted = [i for i, row in enumerate(known) if row is not None]
     drawing = sorted({*noisy, *(i for i in painted if tables[i].spread[steps[i]] != 0)})
-    noise = torch.zeros_like(x)
+    drawn: dict[int, torch.Tensor] = {}
     if drawing:
         keys = [NoiseKey(*noise_of[i], step=steps[i] + 1) for i in drawing]
-        noise[drawing] = gaussian(keys, x.shape[1:], x.device)
+        drawn = dict(zip(drawing, gaussian(keys, x.shape[1:], x.device), strict=True))
     if noisy:
         # Only these rows: elsewhere a learned deviation may be infinite, and 0 times that is not 0.
-        after[noisy] += sigma[noisy] * noise[noisy]
+        after[noisy] += sigma[noisy] * torch.stack([drawn[i] for i in noisy])
     for i in painted:
-        row, table, step = known[i], *at[i]
+        row, (table, step) = known[i], at[i]
         assert row is not None
-        # A pixel is known or unknown, so that one field of noise serves both.
-        after[i] = torch.where(row.mask, table.signal[step] * row.pixels + table.spread[step] * noise[i], after[i])
+        level = float(table.signal[step]) * row.pixels
+        if i in drawn:  # a pixel is known or unknown, so that one field of noise serves both
+            level = level + float(table.spread[step]) * drawn[i]
+        after[i] = torch.where(row.mask, level, after[i])
         x0[i] = row.keep(x0[i])
     return after, x0
 
