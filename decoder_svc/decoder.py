@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
+from decoder_svc.editing import edited
 from decoder_svc.text_projection import TextProjection
 from unclip.checkpoint import DECODER_FOLDERS, Checkpoint, loading
 from unclip.diffusion.noise import Stream
@@ -18,6 +19,7 @@ from unclip.engine.walk import Tensors, Walk, WalkProgram
 from unclip.errors import CheckpointError
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import TextEncoding
+from unclip.wire.known import KnownPixels
 
 LANE = "decoder"  # and the number of tokens: captions of one length share a batch
 Notify = Callable[[Any], None]
@@ -81,12 +83,14 @@ class Decoder:
         settings: SamplingSettings,
         *,
         start: torch.Tensor | None = None,
+        known: KnownPixels | None = None,
         deadline: float = float("inf"),
         notify: Notify | None = None,
     ) -> Walk:
         """A walk to a picture, float32 ``[3, size, size]`` in [-1, 1].
 
         embedding: float32 ``[D]``. text: None leaves only the image embedding to follow. start: x_T.
+        known: what is known of the picture, at its size.
         """
         null = self._projection.learned_classifier_free_guidance_embeddings
         table = sampler_table(
@@ -97,6 +101,7 @@ class Decoder:
             clip=self._clip,
             eta=settings.eta,
         )
+        table, kept = edited(known, table, self._schedule, self.device)
         return Walk(
             (LANE, len(unconditional_text.token_mask)),
             table,
@@ -108,6 +113,7 @@ class Decoder:
             start=start,
             seed=seed,
             stream=Stream.DECODER,
+            known=kept,
             finish=lambda x: x.clamp(-1, 1),
             deadline=deadline,
             notify=notify,

@@ -86,6 +86,7 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
             task.seed,
             task.settings,
             start=None if task.start_noise is None else torch.from_numpy(task.start_noise.copy()),
+            known=task.known,
             deadline=deadline,
         )
 
@@ -133,7 +134,9 @@ class UpsamplerServicer(upsampler_pb2_grpc.UpsamplerServiceServicer):
         yield upsampler_pb2.UpsampleResponse(sample=tensor(walk))
 
     def _walk(self, task: UpsampleTask, deadline: float) -> Walk:
-        return self._upsampler.walk(torch.from_numpy(task.sample.copy()), task.seed, task.settings, deadline=deadline)
+        return self._upsampler.walk(
+            torch.from_numpy(task.sample.copy()), task.seed, task.settings, known=task.known, deadline=deadline
+        )
 
     async def GetModelInfo(
         self, request: upsampler_pb2.UpsamplerServiceGetModelInfoRequest, context: Context

@@ -9,6 +9,7 @@ import torch
 from diffusers.models.unets.unet_2d import UNet2DModel
 from torch.nn import functional
 
+from decoder_svc.editing import edited
 from unclip.checkpoint import UPSAMPLER_FOLDERS, Checkpoint, loading
 from unclip.diffusion.noise import Stream
 from unclip.diffusion.samplers import sampler_table
@@ -17,6 +18,7 @@ from unclip.engine.accelerate import Placement
 from unclip.engine.walk import Network, Tensors, Walk, WalkProgram
 from unclip.errors import CheckpointError
 from unclip.options import SamplingSettings
+from unclip.wire.known import KnownPixels
 
 FIRST, LAST = ("upsampler",), ("upsampler_last",)
 
@@ -70,10 +72,14 @@ class Upsampler:
         settings: SamplingSettings,
         *,
         start: torch.Tensor | None = None,
+        known: KnownPixels | None = None,
         deadline: float = float("inf"),
         notify: Callable[[Any], None] | None = None,
     ) -> Walk:
-        """A walk to the final picture, float32 ``[3, size, size]`` in [-1, 1]. base: float32 ``[3, h, w]``."""
+        """A walk to the final picture, float32 ``[3, size, size]`` in [-1, 1].
+
+        base: float32 ``[3, h, w]``. known: what is known of the picture, at final size.
+        """
         side = (self.size, self.size)
         large = functional.interpolate(
             base[None].to(self.device), size=side, mode="bicubic", align_corners=False, antialias=True
@@ -86,6 +92,7 @@ class Upsampler:
             clip=self._clip,
             eta=settings.eta,
         )
+        table, kept = edited(known, table, self._schedule, self.device)
         return Walk(
             FIRST,
             table,
@@ -96,6 +103,7 @@ class Upsampler:
             seed=seed,
             stream=Stream.UPSAMPLER,
             last_lane=self._last_lane,
+            known=kept,
             finish=lambda x: x.clamp(-1, 1),
             deadline=deadline,
             notify=notify,

@@ -17,7 +17,7 @@ def generate(destination: Path) -> None:
     """Writes the whole of `unclip/api` below ``destination`` (the folder that holds `unclip`)."""
     protos = ROOT / "protos"
     files = sorted(path.relative_to(protos) for path in protos.rglob("*.proto"))
-    services = [path for path in files if path.parts[-3] != "type"]  # type.v1 holds messages only
+    services = [path for path in files if "\nservice " in (protos / path).read_text()]
     destination.mkdir(parents=True, exist_ok=True)
     _protoc(protos, destination, ("python", "mypy"), files)
     _protoc(protos, destination, ("grpc_python", "mypy_grpc"), services)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.contract.bad_edits import mask_of
 from tests.contract.requests import image, noise, picture, sound, tensor
 from tests.contract.services import OTHER, SAME, Services, defaults, gap
 from tests.tiny import BASE, WIDTH
@@ -38,6 +39,22 @@ def test_a_preview_is_a_small_file_of_base_size(services: Services) -> None:
         assert opened.size == (answer.preview.width, answer.preview.height) == (BASE, BASE)
         assert Image.MIME[opened.format or ""] == answer.preview.media_type
         assert len(answer.preview.data) < 10_000
+
+
+def test_previews_show_what_is_known(services: Services) -> None:
+    request = sound(services, "decode")
+    request.sampling.steps, request.preview_interval = 5, 1
+    left = np.arange(BASE) < BASE // 2
+    white = np.ones((3, BASE, BASE), "<f4")
+    request.known.pixels.CopyFrom(noise(BASE))
+    request.known.pixels.data = white.tobytes()
+    request.known.mask.CopyFrom(mask_of(np.broadcast_to(left, (BASE, BASE))))
+    shown = [answer.preview for answer in services.ask("decode", request) if answer.HasField("preview")]
+    assert len(shown) == 4
+    for preview in shown:
+        values = np.asarray(Image.open(io.BytesIO(preview.data)).convert("RGB"))
+        assert values[:, : BASE // 4].min() > 200  # WebP loses some, and blurs the seam
+        assert values[:, BASE // 2 :].mean() < 230
 
 
 def test_watching_changes_nothing(services: Services) -> None:

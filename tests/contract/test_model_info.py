@@ -10,8 +10,8 @@ from unclip.wire.sampling import settings_from_proto
 CAPABILITIES = {
     sampling_pb2.STAGE_ENCODER: ["encode_text", "encode_image"],
     sampling_pb2.STAGE_PRIOR: ["sample"],
-    sampling_pb2.STAGE_DECODER: ["decode", "invert"],
-    sampling_pb2.STAGE_UPSAMPLER: ["upsample"],
+    sampling_pb2.STAGE_DECODER: ["decode", "invert", "edit"],
+    sampling_pb2.STAGE_UPSAMPLER: ["upsample", "edit"],
 }
 SIZES = {sampling_pb2.STAGE_DECODER: BASE, sampling_pb2.STAGE_UPSAMPLER: FINAL}
 SAMPLING = {

@@ -3,9 +3,10 @@
 Each step of DDPM, DDIM, DDIM inversion and DPM-Solver++ (2M) is
 
     x' = A x + B x0 + C x0_before + D noise,        x0 = clip(P x + Q out)
+    x' = K known + L noise                          where the picture is known already
 
-where ``out`` is the network's output, ``x0_before`` the previous step's prediction, and P, Q, A..D depend on the
-step alone. Rows of a batch may thus differ in sampler, step count and position and still advance in one
+where ``out`` is the network's output, ``x0_before`` the previous step's prediction, and P, Q, A..D, K, L depend on
+the step alone. Rows of a batch may thus differ in sampler, step count and position and still advance in one
 vectorised update; see `unclip.diffusion.update`.
 """
 
@@ -31,9 +32,11 @@ class SamplerTable:
     """One walk, step by step; every array has shape ``[n]``.
 
     timesteps: int64, what the network is told. from_x, from_out: P and Q. keep, predicted, before, noise: A, B, C, D.
+    signal, spread: K and L, how much signal and noise x' has.
+    renoise: deviation of noise added to that of D, see `unclip.diffusion.inpainting`; D is ``hypot(noise, renoise)``.
     clip: limit of ``|x0|``, infinite where nothing is clamped.
-    learned: whether D is ``exp(log_variance / 2)`` with the logarithm interpolated between ``log_low`` and
-    ``log_high`` by the network's second half; where it is, ``noise`` is 0 or 1 and switches it.
+    learned: whether ``noise`` is but the factor of ``exp(log_variance / 2)``, 0 switching it off, with the logarithm
+    interpolated between ``log_low`` and ``log_high`` by the network's second half.
     """
 
     timesteps: npt.NDArray[np.int64]
@@ -43,6 +46,9 @@ class SamplerTable:
     predicted: Float64Array
     before: Float64Array
     noise: Float64Array
+    renoise: Float64Array
+    signal: Float64Array
+    spread: Float64Array
     log_low: Float64Array
     log_high: Float64Array
     clip: float
@@ -120,7 +126,20 @@ def sampler_table(
         raise ValueError(f"sampler must be ddpm, ddim or dpm++2m, got {sampler!r}")
     learned = sampler == "ddpm" and variance == "learned_range"
     return SamplerTable(
-        timesteps, from_x, from_out, keep, predicted, before, noise, low, high, clip=clip, learned=learned
+        timesteps,
+        from_x,
+        from_out,
+        keep,
+        predicted,
+        before,
+        noise,
+        renoise=zeros,
+        signal=np.sqrt(after),
+        spread=np.sqrt(1 - after),
+        log_low=low,
+        log_high=high,
+        clip=clip,
+        learned=learned,
     )
 
 
@@ -145,6 +164,9 @@ def inversion_table(schedule: NoiseSchedule, steps: int) -> SamplerTable:
         predicted=np.sqrt(1 - there) - keep * np.sqrt(1 - here),
         before=zeros,
         noise=zeros,
+        renoise=zeros,
+        signal=np.sqrt(there),
+        spread=np.sqrt(1 - there),
         log_low=zeros,
         log_high=zeros,
         clip=float("inf"),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from unclip.diffusion.inpainting import Known
 from unclip.diffusion.noise import NoiseKey, Stream, gaussian
 from unclip.diffusion.samplers import SamplerTable
 
@@ -26,6 +27,7 @@ def advance(
     tables: Sequence[SamplerTable],
     steps: Sequence[int],
     noise_of: Sequence[tuple[int, Stream, int]],
+    known: Sequence[Known | None] = (),
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """One step of every row.
 
@@ -36,17 +38,18 @@ def advance(
         before: float32 ``[B, ...]``, the rows' previous predictions; anything finite on a first step.
         tables, steps: each row's table and its step from 0.
         noise_of: each row's (seed, stream, row of the request).
+        known: what is known of each row's picture, kept as `unclip.diffusion.inpainting` says; () is nothing of any.
 
     Returns:
-        (x after the step, the clamped prediction x0), both float32 ``[B, ...]``.
+        (x after the step, the clamped prediction x0 with known pixels in their place), both float32 ``[B, ...]``.
     """
     # Stacked on the host and sent once: ten small copies per step would cost more than the arithmetic.
-    names = ("from_x", "from_out", "keep", "predicted", "before", "noise", "log_low", "log_high")
+    names = ("from_x", "from_out", "keep", "predicted", "before", "noise", "renoise", "log_low", "log_high")
     host = np.array(
         [[getattr(table, name)[step] for table, step in zip(tables, steps, strict=True)] for name in names]
         + [[table.clip for table in tables]]
     )
-    from_x, from_out, keep, predicted, history, sigma, low, high, clip = (
+    from_x, from_out, keep, predicted, history, sigma, renoise, low, high, clip = (
         _column(value, x) for value in torch.from_numpy(host).to(x.device, torch.float32)
     )
     learned = [table.learned for table in tables]
@@ -57,11 +60,27 @@ def advance(
         sigma = torch.where(_column(torch.tensor(learned, device=x.device), x), sigma * deviation, sigma)
     x0 = (from_x * x + from_out * out).clamp(-clip, clip)
     after = keep * x + predicted * x0 + history * before
-    noisy = [i for i, (table, step) in enumerate(zip(tables, steps, strict=True)) if table.noise[step] != 0]
+    at = list(zip(tables, steps, strict=True))
+    if any(table.renoise[step] != 0 for table, step in at):
+        sigma = torch.hypot(sigma, renoise)
+    noisy = [i for i, (table, step) in enumerate(at) if table.noise[step] != 0 or table.renoise[step] != 0]
+    painted = [i for i, row in enumerate(known) if row is not None]
+    drawing = sorted({*noisy, *(i for i in painted if tables[i].spread[steps[i]] != 0)})
+    drawn: dict[int, torch.Tensor] = {}
+    if drawing:
+        keys = [NoiseKey(*noise_of[i], step=steps[i] + 1) for i in drawing]
+        drawn = dict(zip(drawing, gaussian(keys, x.shape[1:], x.device), strict=True))
     if noisy:
-        keys = [NoiseKey(*noise_of[i], step=steps[i] + 1) for i in noisy]
         # Only these rows: elsewhere a learned deviation may be infinite, and 0 times that is not 0.
-        after[noisy] += sigma[noisy] * gaussian(keys, x.shape[1:], x.device)
+        after[noisy] += sigma[noisy] * torch.stack([drawn[i] for i in noisy])
+    for i in painted:
+        row, (table, step) = known[i], at[i]
+        assert row is not None
+        level = float(table.signal[step]) * row.pixels
+        if i in drawn:  # a pixel is known or unknown, so that one field of noise serves both
+            level = level + float(table.spread[step]) * drawn[i]
+        after[i] = torch.where(row.mask, level, after[i])
+        x0[i] = row.keep(x0[i])
     return after, x0
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import torch
 
+from unclip.diffusion.inpainting import Known
 from unclip.diffusion.noise import START, NoiseKey, Stream, gaussian
 from unclip.diffusion.samplers import SamplerTable
 from unclip.diffusion.update import advance, guided
@@ -28,6 +29,7 @@ class Walk(Job[torch.Tensor]):
         conditions, unconditional: the network's further inputs for this row, without batch; the second set is
             needed where guidance_scale is not 1.
         seed, stream, row: what the noise depends on.
+        known: what is known of the picture; these pixels of the result are as they were given, bit for bit.
         last_lane: lane of the last step, where another network takes it.
         finish: applied to the last x for the result.
     """
@@ -46,6 +48,7 @@ class Walk(Job[torch.Tensor]):
         seed: int = 0,
         stream: Stream = Stream.DECODER,
         row: int = 0,
+        known: Known | None = None,
         last_lane: tuple[Hashable, ...] | None = None,
         finish: Callable[[torch.Tensor], torch.Tensor] = lambda x: x,
         deadline: float = float("inf"),
@@ -59,6 +62,7 @@ class Walk(Job[torch.Tensor]):
         self.conditions, self.unconditional = conditions, unconditional
         self.guidance_scale = guidance_scale
         self.noise_of = (seed, stream, row)
+        self.known = known
         if start is None:
             start = gaussian([NoiseKey(seed, stream, row, START)], shape, device)[0]
         self.x = start.to(device, torch.float32)
@@ -73,7 +77,8 @@ class Walk(Job[torch.Tensor]):
 
     def result(self) -> torch.Tensor:
         """The finished sample, without batch."""
-        return self._finish(self.x)
+        finished = self._finish(self.x)
+        return finished if self.known is None else self.known.keep(finished)
 
 
 class WalkProgram:
@@ -109,6 +114,7 @@ class WalkProgram:
             [walk.table for walk in walks],
             steps,
             [walk.noise_of for walk in walks],
+            [walk.known for walk in walks],
         )
         for i, walk in enumerate(walks):
             walk.x, walk.predicted = after[i], predicted[i]

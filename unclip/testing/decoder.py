@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 import numpy as np
 
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, upsampler_pb2_grpc
-from unclip.api.type.v1 import image_pb2, sampling_pb2
+from unclip.api.type.v1 import sampling_pb2
 from unclip.serving.server import Service
 from unclip.testing.drawing import Float32Array, draws_noise, gradient, resize, settings_causes, text_causes
 from unclip.testing.stub import Context, Stub
@@ -37,7 +37,7 @@ class StubDecoder(Stub, decoder_pb2_grpc.DecoderServiceServicer):
     """Decodes to pictures, and inverts to noise, that follow from the request."""
 
     stage = "decoder"
-    capabilities = ("decode", "invert")
+    capabilities = ("decode", "invert", "edit")
 
     @property
     def service(self) -> Service:
@@ -48,15 +48,16 @@ class StubDecoder(Stub, decoder_pb2_grpc.DecoderServiceServicer):
         self, request: decoder_pb2.DecodeRequest, context: Context
     ) -> AsyncIterator[decoder_pb2.DecodeResponse]:
         """Samples a base-size picture, with progress and previews."""
-        with self.work(request, context, "decode") as work:
+        with self.work(request, context, "edit" if request.HasField("known") else "decode") as work:
             task = read_decode(request, self.spec)
             sample, shown = self.decode(task), 0
-            async for progress in work.walk(task.settings.steps, sampling_pb2.STAGE_DECODER):
+            async for progress in work.walk(steps_of(task), sampling_pb2.STAGE_DECODER):
                 if not task.omit_progress:
                     yield decoder_pb2.DecodeResponse(progress=progress)
                 if task.preview_interval and shown + task.preview_interval <= progress.step < progress.of:
                     shown = progress.step
-                    yield decoder_pb2.DecodeResponse(preview=preview(sample, progress.step / progress.of))
+                    emerging = keep(task, np.float32(progress.step / progress.of) * sample)  # out of grey
+                    yield decoder_pb2.DecodeResponse(preview=encode_image(from_pixels(emerging), "image/webp"))
         if not work.cut:
             yield decoder_pb2.DecodeResponse(sample=tensors.to_proto(sample))
 
@@ -90,8 +91,8 @@ class StubDecoder(Stub, decoder_pb2_grpc.DecoderServiceServicer):
             task.seed if task.start_noise is None or draws_noise(task.settings) else None,
         )
         if task.start_noise is None:
-            return painted
-        return np.clip((1 - TINT) * task.start_noise + TINT * painted, -1, 1)
+            return keep(task, painted)
+        return keep(task, np.clip((1 - TINT) * task.start_noise + TINT * painted, -1, 1))
 
     def invert(self, task: InvertTask) -> Float32Array:
         """The noise of a task, float32 ``[3, H, W]``: nearly the picture itself."""
@@ -103,7 +104,7 @@ class StubUpsampler(Stub, upsampler_pb2_grpc.UpsamplerServiceServicer):
     """Upsamples, with a shade that follows from the seed."""
 
     stage = "upsampler"
-    capabilities = ("upsample",)
+    capabilities = ("upsample", "edit")
 
     @property
     def service(self) -> Service:
@@ -114,9 +115,9 @@ class StubUpsampler(Stub, upsampler_pb2_grpc.UpsamplerServiceServicer):
         self, request: upsampler_pb2.UpsampleRequest, context: Context
     ) -> AsyncIterator[upsampler_pb2.UpsampleResponse]:
         """Upsamples one picture, with progress."""
-        with self.work(request, context, "upsample") as work:
+        with self.work(request, context, "edit" if request.HasField("known") else "upsample") as work:
             task = read_upsample(request, self.spec)
-            async for progress in work.walk(task.settings.steps, sampling_pb2.STAGE_UPSAMPLER):
+            async for progress in work.walk(steps_of(task), sampling_pb2.STAGE_UPSAMPLER):
                 if not task.omit_progress:
                     yield upsampler_pb2.UpsampleResponse(progress=progress)
         if not work.cut:
@@ -131,9 +132,15 @@ class StubUpsampler(Stub, upsampler_pb2_grpc.UpsamplerServiceServicer):
     def upsample(self, task: UpsampleTask) -> Float32Array:
         """The picture of a task, float32 ``[3, size, size]`` in [-1, 1]."""
         shade = gradient(self.spec.size, task.seed, *settings_causes(task.settings))
-        return np.clip((1 - SHADE) * resize(task.sample, self.spec.size) + SHADE * shade, -1, 1)
+        return keep(task, np.clip((1 - SHADE) * resize(task.sample, self.spec.size) + SHADE * shade, -1, 1))
 
 
-def preview(sample: Float32Array, share: float) -> image_pb2.Image:
-    """A picture on its way out of grey, ``share`` of the walk done, as a small file."""
-    return encode_image(from_pixels(share * sample), "image/webp")
+def keep(task: DecodeTask | UpsampleTask, pixels: Float32Array) -> Float32Array:
+    """Pixels, float32 ``[3, H, W]``, with those in their place that the task knows."""
+    return pixels if task.known is None else task.known.keep(pixels)
+
+
+def steps_of(task: DecodeTask | UpsampleTask) -> int:
+    """Steps of its walk, resampling included."""
+    steps = task.settings.steps
+    return steps if task.known is None else task.known.evaluations(steps)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from unclip.api.decoder.v1 import decoder_pb2, upsampler_pb2
+from unclip.api.decoder.v1 import decoder_pb2, known_pixels_pb2, upsampler_pb2
 from unclip.api.encoder.v1 import encoder_pb2
 from unclip.api.prior.v1 import prior_pb2
 from unclip.api.type.v1 import embedding_pb2, sampling_pb2
@@ -22,6 +22,7 @@ from unclip.options import SamplingSettings
 from unclip.wire import tensors
 from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.images import MAX_BYTES, decode_image
+from unclip.wire.known import KnownPixels
 from unclip.wire.sampling import MAX_STEPS, settings_from_proto
 from unclip.wire.violations import Violations
 
@@ -64,7 +65,10 @@ class SampleTask:
 
 @dataclass(frozen=True, eq=False)
 class DecodeTask:
-    """DecoderService.Decode. start_noise: float32 ``[3, size, size]`` or None; preview_interval: 0 for none."""
+    """DecoderService.Decode. start_noise: float32 ``[3, size, size]`` or None; preview_interval: 0 for none.
+
+    known: what is known of the picture, None where that is nothing.
+    """
 
     embedding: Embedding
     text: TextEncoding | None
@@ -74,6 +78,7 @@ class DecodeTask:
     settings: SamplingSettings
     preview_interval: int
     omit_progress: bool = False
+    known: KnownPixels | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,12 +94,13 @@ class InvertTask:
 
 @dataclass(frozen=True, eq=False)
 class UpsampleTask:
-    """UpsamplerService.Upsample. sample: float32 ``[3, h, h]`` in [-1, 1]."""
+    """UpsamplerService.Upsample. sample: float32 ``[3, h, h]`` in [-1, 1]; known: as for the decoder."""
 
     sample: Float32Array
     seed: int
     settings: SamplingSettings
     omit_progress: bool = False
+    known: KnownPixels | None = None
 
 
 class _Reading:
@@ -136,6 +142,10 @@ class _Reading:
     def size(self, field: str, values: Float32Array, most: float = MAX_SIZE) -> None:
         if (largest := float(np.abs(values).max())) > most:
             self.violations.add(f"{field}.data", f"must be -{most:g} to {most:g}; got a value of size {largest:g}")
+
+    def known(self, message: known_pixels_pb2.KnownPixels) -> KnownPixels | None:
+        assert self._spec is not None
+        return KnownPixels.from_proto(message, "known", self._spec.size, self.violations)
 
     def settings(self, message: sampling_pb2.SamplingOptions) -> SamplingSettings:
         assert self._spec is not None
@@ -210,6 +220,7 @@ def read_decode(request: decoder_pb2.DecodeRequest, spec: StageSpec) -> DecodeTa
         )
         if start is not None:
             reading.size("start_noise", start)
+    known = reading.known(request.known) if request.HasField("known") else None
     reading.violations.raise_if_any()
     assert embedding is not None
     assert unconditional is not None
@@ -222,6 +233,7 @@ def read_decode(request: decoder_pb2.DecodeRequest, spec: StageSpec) -> DecodeTa
         settings,
         request.preview_interval,
         request.omit_progress,
+        known,
     )
 
 
@@ -253,6 +265,7 @@ def read_upsample(request: upsampler_pb2.UpsampleRequest, spec: StageSpec) -> Up
         reading.violations.add("sample.shape", f"must be a square of at most {spec.size} px; got {list(sample.shape)}")
     if sample is not None:
         reading.size("sample", sample, 1.0)
+    known = reading.known(request.known) if request.HasField("known") else None
     reading.violations.raise_if_any()
     assert sample is not None
-    return UpsampleTask(sample, request.seed, settings, request.omit_progress)
+    return UpsampleTask(sample, request.seed, settings, request.omit_progress, known)

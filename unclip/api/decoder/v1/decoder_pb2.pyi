@@ -5,6 +5,7 @@ isort:skip_file
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from unclip.api.decoder.v1 import known_pixels_pb2 as _known_pixels_pb2
 from unclip.api.type.v1 import embedding_pb2 as _embedding_pb2
 from unclip.api.type.v1 import image_pb2 as _image_pb2
 from unclip.api.type.v1 import model_info_pb2 as _model_info_pb2
@@ -35,6 +36,7 @@ class DecodeRequest(_message.Message):
     SAMPLING_FIELD_NUMBER: _builtins.int
     PREVIEW_INTERVAL_FIELD_NUMBER: _builtins.int
     OMIT_PROGRESS_FIELD_NUMBER: _builtins.int
+    KNOWN_FIELD_NUMBER: _builtins.int
     seed: _builtins.int
     """All randomness follows from it."""
     preview_interval: _builtins.int
@@ -61,6 +63,10 @@ class DecodeRequest(_message.Message):
     def sampling(self) -> _sampling_pb2.SamplingOptions:
         """How to sample."""
 
+    @_builtins.property
+    def known(self) -> _known_pixels_pb2.KnownPixels:
+        """What is known of the picture, at base size; unset, nothing."""
+
     def __init__(
         self,
         *,
@@ -72,10 +78,11 @@ class DecodeRequest(_message.Message):
         sampling: _sampling_pb2.SamplingOptions | None = ...,
         preview_interval: _builtins.int = ...,
         omit_progress: _builtins.bool = ...,
+        known: _known_pixels_pb2.KnownPixels | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "sampling", b"sampling", "start_noise", b"start_noise", "text", b"text", "unconditional_text", b"unconditional_text"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "known", b"known", "sampling", b"sampling", "start_noise", b"start_noise", "text", b"text", "unconditional_text", b"unconditional_text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "omit_progress", b"omit_progress", "preview_interval", b"preview_interval", "sampling", b"sampling", "seed", b"seed", "start_noise", b"start_noise", "text", b"text", "unconditional_text", b"unconditional_text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "known", b"known", "omit_progress", b"omit_progress", "preview_interval", b"preview_interval", "sampling", b"sampling", "seed", b"seed", "start_noise", b"start_noise", "text", b"text", "unconditional_text", b"unconditional_text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -5,6 +5,7 @@ isort:skip_file
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from unclip.api.decoder.v1 import known_pixels_pb2 as _known_pixels_pb2
 from unclip.api.type.v1 import model_info_pb2 as _model_info_pb2
 from unclip.api.type.v1 import sampling_pb2 as _sampling_pb2
 from unclip.api.type.v1 import tensor_pb2 as _tensor_pb2
@@ -29,6 +30,7 @@ class UpsampleRequest(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     SAMPLING_FIELD_NUMBER: _builtins.int
     OMIT_PROGRESS_FIELD_NUMBER: _builtins.int
+    KNOWN_FIELD_NUMBER: _builtins.int
     seed: _builtins.int
     """All randomness follows from it."""
     omit_progress: _builtins.bool
@@ -41,6 +43,10 @@ class UpsampleRequest(_message.Message):
     def sampling(self) -> _sampling_pb2.SamplingOptions:
         """How to sample."""
 
+    @_builtins.property
+    def known(self) -> _known_pixels_pb2.KnownPixels:
+        """What is known of the picture, at final size; unset, nothing."""
+
     def __init__(
         self,
         *,
@@ -48,10 +54,11 @@ class UpsampleRequest(_message.Message):
         seed: _builtins.int = ...,
         sampling: _sampling_pb2.SamplingOptions | None = ...,
         omit_progress: _builtins.bool = ...,
+        known: _known_pixels_pb2.KnownPixels | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["sample", b"sample", "sampling", b"sampling"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["known", b"known", "sample", b"sample", "sampling", b"sampling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["omit_progress", b"omit_progress", "sample", b"sample", "sampling", b"sampling", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["known", b"known", "omit_progress", b"omit_progress", "sample", b"sample", "sampling", b"sampling", "seed", b"seed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
