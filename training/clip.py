@@ -14,9 +14,11 @@ from torch.nn import functional
 from transformers import CLIPTokenizer
 
 from training import networks, tokenizer
+from training.grow import take_over
 from training.loop import arguments, choose, device, fit
-from training.pictures import BACKGROUNDS, SIZE, WHITE, Pair, composite, varied_caption
+from training.pictures import BACKGROUNDS, WHITE, Pair, composite, varied_caption
 from training.presets import Preset
+from training.scaling import reduce
 
 MEAN = STD = (0.5, 0.5, 0.5)  # of the feature extractor: pixels in [-1, 1], as everywhere else
 
@@ -47,17 +49,18 @@ def tokens(words: CLIPTokenizer, captions: list[str]) -> tuple[torch.Tensor, tor
 
 
 def look(pair: Pair, random: Random, moved: bool = True) -> tuple[npt.NDArray[np.uint8], str]:
-    """One view of a pair: uint8 ``[64, 64, 3]`` and its caption. Two in three stand on white.
+    """One view of a pair: uint8 ``[S, S, 3]`` and its caption. Two in three stand on white.
 
     ``moved`` shifts and scales it a little, so that the encoder learns the object and not the pixels.
     """
     name, colour = WHITE if random.random() < 0.67 else random.choice(BACKGROUNDS)
     rgba = pair.rgba
     if moved:
-        side = random.randint(SIZE * 3 // 4, SIZE)
-        canvas = Image.new("RGBA", (SIZE, SIZE))
+        size = len(rgba)
+        side = random.randint(size * 3 // 4, size)
+        canvas = Image.new("RGBA", (size, size))
         small = Image.fromarray(rgba).resize((side, side), Image.Resampling.BILINEAR)
-        canvas.paste(small, (random.randint(0, SIZE - side), random.randint(0, SIZE - side)))
+        canvas.paste(small, (random.randint(0, size - side), random.randint(0, size - side)))
         rgba = np.asarray(canvas)
     return composite(rgba, colour), varied_caption(pair, name, random)
 
@@ -68,7 +71,13 @@ def pixels(pictures: list[npt.NDArray[np.uint8]]) -> torch.Tensor:
 
 
 def train(preset: Preset, minutes: float = float("inf")) -> tuple[Clip, CLIPTokenizer]:
-    """Trains both encoders, or loads them if they are trained."""
+    """Trains both encoders, or loads them if they are trained. Those of a checkpoint to start from are kept."""
+    if preset.start:
+        words = CLIPTokenizer.from_pretrained(preset.start / "tokenizer")
+        clip = Clip(networks.text_encoder(preset, words), networks.image_encoder(preset))
+        take_over(clip.text, preset.start, "text_encoder")
+        take_over(clip.image, preset.start, "image_encoder")
+        return clip.to(device()).eval().requires_grad_(False), words
     taught, _ = preset.pairs()
     words = learn_tokenizer(preset, taught)
     torch.manual_seed(0)
@@ -80,7 +89,8 @@ def train(preset: Preset, minutes: float = float("inf")) -> tuple[Clip, CLIPToke
         views = [look(pair, random) for pair in chosen]
         ids, mask = tokens(words, [caption for _, caption in views])
         text = functional.normalize(clip.text(input_ids=ids, attention_mask=mask).text_embeds)
-        image = functional.normalize(clip.image(pixel_values=pixels([picture for picture, _ in views])).image_embeds)
+        seen = reduce(pixels([picture for picture, _ in views]), preset.clip_size)
+        image = functional.normalize(clip.image(pixel_values=seen).image_embeds)
         logits = clip.log_scale.exp().clamp(max=100) * text @ image.T
         target = torch.arange(len(chosen), device=logits.device)
         return (functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)) / 2

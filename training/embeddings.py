@@ -11,7 +11,7 @@ from transformers import CLIPTokenizer
 from training.clip import Clip, look, pixels, tokens
 from training.loop import device
 from training.presets import Preset
-from training.upsampler import reduce
+from training.scaling import reduce
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,6 @@ def encode_views(preset: Preset, clip: Clip, words: CLIPTokenizer, views: int) -
             seen = [look(pair, random, moved=False) for pair in taught[start : start + 128]]
             full = pixels([picture for picture, _ in seen])
             text, states, mask = encode_texts(clip, words, [caption for _, caption in seen])
-            image = clip.image(pixel_values=full).image_embeds
+            image = clip.image(pixel_values=reduce(full, preset.clip_size)).image_embeds
             rows.append((image, text, states, mask, reduce(full, preset.base_size)))
     return Encoded(*(torch.cat(column).to(device()) for column in zip(*rows, strict=True)))

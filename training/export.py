@@ -12,7 +12,6 @@ from transformers import CLIPImageProcessorPil, CLIPTokenizer
 
 from training.clip import MEAN, STD, Clip
 from training.decoder import Decoder
-from training.pictures import SIZE
 from training.presets import Preset
 from training.sources import manifest
 from unclip.checkpoint import write_manifest
@@ -45,8 +44,8 @@ def export(
             shutil.rmtree(part)
     words.save_pretrained(folder / "tokenizer")
     CLIPImageProcessorPil(
-        size={"shortest_edge": SIZE},
-        crop_size={"height": SIZE, "width": SIZE},
+        size={"shortest_edge": preset.clip_size},
+        crop_size={"height": preset.clip_size, "width": preset.clip_size},
         image_mean=list(MEAN),
         image_std=list(STD),
     ).save_pretrained(folder / "feature_extractor")

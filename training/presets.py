@@ -13,8 +13,12 @@ CPU_CONCEPTS = Path(__file__).with_name("concepts_cpu.txt")
 
 @dataclass(frozen=True)
 class Preset:
-    """One size of the recipe: width is that of both CLIP encoders, of
-    their embeddings and of the text states alike, as in Karlo (768 there)."""
+    """One size of the recipe.
+
+    width: of both CLIP encoders, of their embeddings and of the text states alike, as in Karlo (768 there).
+    size, base_size, clip_size: sides in px of the final picture, of the decoder's and of what CLIP sees.
+    rates: peak learning rates. start: a checkpoint whose weights the stages begin with; CLIP is then kept as it is.
+    """
 
     name: str
     concepts: tuple[str, ...] | None
@@ -25,14 +29,21 @@ class Preset:
     context: int = 24
     patch: int = 16
     prior_layers: int = 4
-    decoder_channels: tuple[int, int, int] = (64, 96, 128)
-    upsampler_channels: tuple[int, int, int] = (32, 64, 96)
-    base_size: int = 16
+    decoder_channels: tuple[int, ...] = (64, 64, 96, 128)
+    upsampler_channels: tuple[int, ...] = (32, 64, 96)
+    size: int = 128
+    base_size: int = 32
+    clip_size: int = 64
     clip_steps: int = 2000
     prior_steps: int = 6000
     decoder_steps: int = 6000
     upsampler_steps: int = 2500
     batch: int = 64
+    decoder_batch: int = 64
+    decoder_rate: float = 1e-3
+    upsampler_rate: float = 1e-3
+    prior_rate: float = 5e-4
+    start: Path | None = None
 
     @property
     def folder(self) -> Path:
@@ -42,14 +53,20 @@ class Preset:
     def pairs(self) -> tuple[list[Pair], list[Pair]]:
         """(taught, held out). The held-out keys are committed, so that every run leaves out the same pictures."""
         concepts = None if self.concepts is None else set(self.concepts)
-        items = pairs(concepts, self.styles, Path("out/data") / f"{self.name}.npy")
+        items = pairs(concepts, self.styles, self.size, Path("out/data") / f"{self.name}-{self.size}.npy")
         known = json.loads(HELD_OUT.read_text()) if HELD_OUT.exists() else {}
         keys = set(known.get(self.name) or split(items))
         return [p for p in items if p.key not in keys], [p for p in items if p.key in keys]
 
 
 PRESETS = {
-    "cpu": Preset("cpu", tuple(CPU_CONCEPTS.read_text().splitlines()), ("flat", "noto", "3d")),
+    "cpu": Preset(
+        "cpu",
+        tuple(CPU_CONCEPTS.read_text().splitlines()),
+        ("flat", "noto", "3d"),
+        decoder_steps=7000,
+        decoder_batch=32,
+    ),
     "full": Preset(
         "full",
         None,
@@ -59,8 +76,7 @@ PRESETS = {
         vocabulary=4096,
         patch=8,
         prior_layers=8,
-        decoder_channels=(96, 192, 288),
-        base_size=32,
+        decoder_channels=(96, 96, 192, 288),
         clip_steps=20000,
         prior_steps=60000,
         decoder_steps=60000,

@@ -13,6 +13,7 @@ from training import clip as clip_stage
 from training import networks
 from training.clip import Clip
 from training.embeddings import Encoded, encode_texts, encode_views
+from training.grow import take_over
 from training.loop import arguments, choose, device, fit, flips
 from training.presets import Preset
 from unclip.diffusion.schedule import NoiseSchedule
@@ -24,9 +25,11 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Encoded, minut
     """Trains the prior, or loads it if it is trained. It works on embeddings of zero mean and unit deviation."""
     torch.manual_seed(0)
     network: Any = networks.prior(preset).to(device())
-    with torch.no_grad():
-        network.clip_mean.copy_(data.image.mean(0, keepdim=True))
-        network.clip_std.copy_(data.image.std(0, keepdim=True).clamp(min=1e-3))
+    if preset.start:
+        take_over(network, preset.start, "prior")
+    else:
+        network.clip_mean.data.copy_(data.image.mean(0, keepdim=True))
+        network.clip_std.data.copy_(data.image.std(0, keepdim=True).clamp(min=1e-3))
     schedule = torch.from_numpy(NoiseSchedule.squaredcos_cap_v2().alphas_cumprod).float().to(device())
     empty = encode_texts(clip, words, [""])
     # Parameters only: the statistics above are set, not learned.
@@ -49,7 +52,7 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Encoded, minut
         ).predicted_image_embedding
         return functional.mse_loss(predicted, clean)
 
-    fit("prior", preset, network, loss, preset.prior_steps, 5e-4, minutes)
+    fit("prior", preset, network, loss, preset.prior_steps, preset.prior_rate, minutes)
     trained: nn.Module = network
     return trained
 
