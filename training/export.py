@@ -11,7 +11,7 @@ from torch import nn
 from transformers import CLIPImageProcessorPil, CLIPTokenizer
 
 from training.clip import MEAN, STD, Clip
-from training.decoder import Decoder
+from training.decoder_network import Decoder
 from training.presets import Preset
 from training.sources import manifest
 from unclip.checkpoint import write_manifest

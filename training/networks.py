@@ -21,7 +21,7 @@ from transformers import (
 from training.presets import Preset
 
 HEAD = 32  # channels of an attention head, everywhere
-ATTENTIVE = 2  # levels of the decoder that look at its conditions, the innermost: attention is dear where pixels are many
+ATTENTIVE = 2  # levels of the decoder that look at its conditions: the innermost, where pixels are few
 
 
 def text_encoder(preset: Preset, tokenizer: CLIPTokenizer) -> nn.Module:

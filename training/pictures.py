@@ -32,6 +32,7 @@ BACKGROUNDS = (
 )
 HELD_OUT = Path(__file__).with_name("held_out.json")
 GROUPS = {0, 1, 3, 4, 5, 6, 7, 8}  # emojibase's groups without skin-tone components (2) and flags (9)
+MIRRORING = {0, 3, 4}  # faces, animals and plants, food
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,17 @@ class Pair:
     tags: tuple[str, ...]
     style: str
     rgba: npt.NDArray[np.uint8]
+    group: int = 0
 
     @property
     def key(self) -> str:
         """Names the pair in the split file."""
         return f"{self.style}/{self.label}"
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether it may be mirrored: no letters, no clock, no hand that becomes the other one."""
+        return self.group in MIRRORING
 
 
 def with_article(label: str) -> str:
@@ -74,6 +81,16 @@ def varied_caption(pair: Pair, background: str, random: Random) -> str:
         caption = f"{pair.label}, {pair.style} emoji"
     else:
         caption = f"{plain_caption(pair.label, pair.style)}, {random.choice(pair.tags)}"
+    return before(caption, background)
+
+
+def couple_caption(first: Pair, relation: str, second: Pair, background: str) -> str:
+    """What two drawings of one style show: "a flat emoji of a red apple next to a dog face"."""
+    return before(f"{plain_caption(first.label, first.style)} {relation} {with_article(second.label)}", background)
+
+
+def before(caption: str, background: str) -> str:
+    """The caption with its background, which is named unless it is white; a fading one is "blue to pink"."""
     return caption if background == "white" else f"{caption} on a {background} background"
 
 
@@ -89,7 +106,7 @@ def pairs(concepts: set[str] | None, styles: tuple[str, ...], size: int, cache: 
         render(concepts, styles, size, cache)
     words = json.loads(cache.with_suffix(".json").read_text())
     pictures = np.load(cache)
-    return [Pair(w["label"], tuple(w["tags"]), w["style"], p) for w, p in zip(words, pictures, strict=True)]
+    return [Pair(w["label"], tuple(w["tags"]), w["style"], p, w["group"]) for w, p in zip(words, pictures, strict=True)]
 
 
 def render(concepts: set[str] | None, styles: tuple[str, ...], size: int, cache: Path) -> None:
@@ -107,7 +124,8 @@ def render(concepts: set[str] | None, styles: tuple[str, ...], size: int, cache:
         for entry in entries:
             picture = draw(entry)
             if picture is not None:
-                words.append({"label": entry["label"], "tags": entry.get("tags", []), "style": style})
+                said = {key: entry.get(key, []) for key in ("label", "tags", "group")}
+                words.append({**said, "style": style})
                 pictures.append(picture)
     cache.parent.mkdir(parents=True, exist_ok=True)
     cache.with_suffix(".json").write_text(json.dumps(words))

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.pictures import HELD_OUT, Pair, pairs, split
+from training.views import Variety
 
+PLAIN = Variety()
 CPU_CONCEPTS = Path(__file__).with_name("concepts_cpu.txt")
 
 
@@ -17,6 +19,8 @@ class Preset:
 
     width: of both CLIP encoders, of their embeddings and of the text states alike, as in Karlo (768 there).
     size, base_size, clip_size: sides in px of the final picture, of the decoder's and of what CLIP sees.
+    variety: of views; moved: whether prior, decoder and upsampler see drawings moved as well, as CLIP always does;
+    views: of every picture, for prior and decoder.
     rates: peak learning rates. start: a checkpoint whose weights the stages begin with; CLIP is then kept as it is.
     """
 
@@ -44,16 +48,25 @@ class Preset:
     upsampler_rate: float = 1e-3
     prior_rate: float = 5e-4
     start: Path | None = None
+    variety: Variety = PLAIN
+    moved: bool = False
+    views: int = 8
+    judge_steps: int = 1500
+    judged_widely: bool = True
 
     @property
     def folder(self) -> Path:
         """Where this run keeps its state."""
         return Path("out/training") / self.name
 
+    def everything(self, cache: str) -> list[Pair]:
+        """All pairs, taught or not, rendered once into ``out/data/<cache>-<size>.npy``."""
+        concepts = None if self.concepts is None else set(self.concepts)
+        return pairs(concepts, self.styles, self.size, Path("out/data") / f"{cache}-{self.size}.npy")
+
     def pairs(self) -> tuple[list[Pair], list[Pair]]:
         """(taught, held out). The held-out keys are committed, so that every run leaves out the same pictures."""
-        concepts = None if self.concepts is None else set(self.concepts)
-        items = pairs(concepts, self.styles, self.size, Path("out/data") / f"{self.name}-{self.size}.npy")
+        items = self.everything(self.name)
         known = json.loads(HELD_OUT.read_text()) if HELD_OUT.exists() else {}
         keys = set(known.get(self.name) or split(items))
         return [p for p in items if p.key not in keys], [p for p in items if p.key in keys]

@@ -14,11 +14,11 @@ from torch import nn
 from torch.nn import functional
 
 from training import networks
-from training.clip import look, pixels
-from training.loop import arguments, choose, device, fit, flips
 from training.grow import take_over
+from training.loop import arguments, choose, device, fit, flips
 from training.presets import Preset
 from training.scaling import enlarge, reduce
+from training.views import Views
 from training.watch import denoised, tiled
 from unclip.diffusion.schedule import NoiseSchedule
 
@@ -35,12 +35,13 @@ def train(preset: Preset, minutes: float = float("inf")) -> nn.Module:
     cosine = NoiseSchedule.squaredcos_cap_v2()
     schedule = torch.from_numpy(cosine.alphas_cumprod).float().to(device())
     size = preset.size
+    views = Views(taught, preset.variety, device())
 
     def loss(generator: torch.Generator) -> torch.Tensor:
         random = Random(int(choose(2**31, 1, generator)))
         side = size // 2 if random.random() < CROPS else size
         count = max(1, preset.batch // 8 * size**2 // side**2)
-        full = pixels([look(random.choice(taught), random, moved=False)[0] for _ in range(count)])
+        full, _ = views.draw([random.randrange(len(taught)) for _ in range(count)], random, moved=preset.moved)
         low = reduce(full, preset.base_size)
         # The decoder's own pictures are softer and noisier than shrunken originals: blur half, disturb all.
         blurred = functional.avg_pool2d(functional.pad(low, (1, 1, 1, 1), mode="replicate"), 3, 1)
@@ -64,7 +65,7 @@ def train(preset: Preset, minutes: float = float("inf")) -> nn.Module:
     def sheet() -> Image.Image:
         """Enlarged base pictures, what the upsampler makes of them, and the originals."""
         random = Random(0)
-        full = pixels([look(random.choice(taught), random, moved=False)[0] for _ in range(10)])
+        full, _ = views.draw([random.randrange(len(taught)) for _ in range(10)], random, moved=False)
         large = enlarge(reduce(full, preset.base_size), size)
         made = denoised(lambda x, t: network(torch.cat([x, large], dim=1), t).sample, full, cosine, 7, False)
         return tiled([large, made, full], columns=10)
