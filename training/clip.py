@@ -14,9 +14,9 @@ from transformers import CLIPTokenizer
 
 from training import networks, tokenizer
 from training.grow import take_over
-from training.loop import arguments, choose, device, fit
+from training.loop import UNLIMITED, arguments, choose, device, fit
 from training.pictures import BACKGROUNDS, WHITE, Pair, couple_caption, varied_caption
-from training.presets import Preset
+from training.presets import Limits, Preset
 from training.scaling import reduce
 from training.views import BESIDE, Views
 
@@ -57,7 +57,7 @@ def pixels(pictures: list[npt.NDArray[np.uint8]]) -> torch.Tensor:
     return torch.from_numpy(np.stack(pictures)).to(device()).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def train(preset: Preset, minutes: float = float("inf")) -> tuple[Clip, CLIPTokenizer]:
+def train(preset: Preset, limits: Limits = UNLIMITED) -> tuple[Clip, CLIPTokenizer]:
     """Trains both encoders, or loads them if they are trained. Those of a checkpoint to start from are kept."""
     if preset.start:
         words = CLIPTokenizer.from_pretrained(preset.start / "tokenizer")
@@ -73,7 +73,7 @@ def train(preset: Preset, minutes: float = float("inf")) -> tuple[Clip, CLIPToke
 
     def loss(generator: torch.Generator) -> torch.Tensor:
         random = Random(int(choose(2**31, 1, generator)))
-        full, captions = views.draw(random.sample(range(len(taught)), min(2 * preset.batch, len(taught))), random)
+        full, captions = views.draw(random.sample(range(len(taught)), min(preset.clip.batch, len(taught))), random)
         ids, mask = tokens(words, captions)
         text = functional.normalize(clip.text(input_ids=ids, attention_mask=mask).text_embeds)
         seen = reduce(full, preset.clip_size)
@@ -82,7 +82,7 @@ def train(preset: Preset, minutes: float = float("inf")) -> tuple[Clip, CLIPToke
         target = torch.arange(len(full), device=logits.device)
         return (functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)) / 2
 
-    fit("clip", preset, clip, loss, preset.clip_steps, 1e-3, minutes)
+    fit("clip", preset, clip, loss, preset.clip, limits)
     return clip, words
 
 

@@ -13,8 +13,8 @@ from training.clip import Clip
 from training.decoder_network import Decoder, Variance
 from training.embeddings import Encoded, encode_texts, encode_views
 from training.grow import grow_decoder
-from training.loop import arguments, choose, device, fit, flips
-from training.presets import Preset
+from training.loop import UNLIMITED, arguments, choose, device, fit, flips
+from training.presets import Limits, Preset
 from training.watch import denoised, tiled
 from unclip.diffusion.schedule import NoiseSchedule
 
@@ -22,13 +22,13 @@ DROP_IMAGE, DROP_TEXT = 0.1, 0.5  # section 2.1
 VARIANCE_WEIGHT = 1.0  # of the variational bound beside the noise error; Nichol & Dhariwal 2021 use T/1000 too
 # The first step's x0 is a noise prediction magnified 20,000 times and clamped: a picture of nothing, often of one
 # colour. A network that trusts the colour of what is left of it in x_t ends on a wrong background. Hence noise that is
-# a little off in whole areas, and weight on the errors of areas: {side of the areas' grid: deviation}, {area in px: weight}.
-OFFSETS = {1: 0.1, 4: 0.05}
-COARSE = {4: 0.25, 32: 0.05}
+# a little off in whole areas, and weight on the errors of areas.
+OFFSETS = {1: 0.1, 4: 0.05}  # side of a grid of areas: deviation
+COARSE = {4: 0.25, 32: 0.05}  # side of an area in px: weight
 GUIDANCE = 2.0  # of the sample sheets
 
 
-def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Encoded, minutes: float = float("inf")) -> Decoder:
+def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Encoded, limits: Limits = UNLIMITED) -> Decoder:
     """Trains the decoder, or loads it if it is trained."""
     torch.manual_seed(0)
     network = Decoder(preset).to(device())
@@ -41,7 +41,7 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Encoded, minut
     empty = encode_texts(clip, words, [""])
 
     def loss(generator: torch.Generator) -> torch.Tensor:
-        count = preset.decoder_batch
+        count = preset.decoder.batch
         rows = choose(len(data.image), count, generator).to(data.image.device)
         clean = data.base[rows]
         no_image = flips(count, DROP_IMAGE, generator).to(clean.device)[:, None]
@@ -64,9 +64,11 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Encoded, minut
         predicted, raw = predicted.float(), raw.float()
         bound = variance.loss(t, (predicted - noise).detach(), raw)
         error = predicted - noise
-        coarse = sum(
-            weight * side**2 * functional.avg_pool2d(error, side).square().mean() for side, weight in COARSE.items()
-        )
+        coarse = torch.zeros((), device=clean.device)
+        for side, weight in COARSE.items():
+            side = min(side, preset.base_size)
+            # The mean of an area of noise has 1 / side**2 of a pixel's variance.
+            coarse = coarse + weight * side**2 * functional.avg_pool2d(error, side).square().mean()
         total: torch.Tensor = error.square().mean() + coarse + VARIANCE_WEIGHT / 1000 * bound
         return total
 
@@ -88,11 +90,11 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Encoded, minut
         made = denoised(noise_of, data.base[shown], schedule, steps=20)
         return tiled([data.base[shown], made], columns=12)
 
-    fit("decoder", preset, network, loss, preset.decoder_steps, preset.decoder_rate, minutes, sheet=sheet)
+    fit("decoder", preset, network, loss, preset.decoder, limits, sheet=sheet)
     return network
 
 
 if __name__ == "__main__":
-    preset, minutes = arguments("Trains the decoder.")
+    preset, limits = arguments("Trains the decoder.")
     clip, words = clip_stage.train(preset)
-    train(preset, clip, words, encode_views(preset, clip, words, views=8), minutes)
+    train(preset, clip, words, encode_views(preset, clip, words), limits)

@@ -40,8 +40,8 @@ def encode_texts(
 
 
 @torch.no_grad()
-def encode_views(preset: Preset, clip: Clip, words: CLIPTokenizer, views: int) -> Encoded:
-    """``views`` views of every taught pair: pictures in place on varied backgrounds with varied captions.
+def encode_views(preset: Preset, clip: Clip, words: CLIPTokenizer) -> Encoded:
+    """``preset.views`` views of every taught pair: pictures in place on varied backgrounds with varied captions.
 
     The views are drawn here rather than in the training loop because CLIP costs more than prior or decoder.
     """
@@ -49,7 +49,7 @@ def encode_views(preset: Preset, clip: Clip, words: CLIPTokenizer, views: int) -
     random = Random(1)
     source = Views(taught, preset.variety, device())
     rows: list[tuple[torch.Tensor, ...]] = []
-    for _ in range(views):
+    for _ in range(preset.views):
         for start in range(0, len(taught), 128):
             shown = range(start, min(start + 128, len(taught)))
             full, captions = source.draw(shown, random, moved=preset.moved)

@@ -23,9 +23,9 @@ from torch.nn import functional
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
 
 from training import tokenizer
-from training.loop import arguments, choose, device, fit
+from training.loop import UNLIMITED, arguments, choose, device, fit
 from training.pictures import BACKGROUNDS, WHITE, Pair, varied_caption
-from training.presets import PRESETS, Preset
+from training.presets import PRESETS, Limits, Preset
 from training.scaling import reduce
 from training.views import Variety, Views
 
@@ -34,7 +34,6 @@ STYLES = PRESETS["full"].styles
 WIDTH, LAYERS, CHANNELS = 128, 2, (24, 48, 96, 160)
 SIZE, CONTEXT, VOCABULARY = 64, 24, 1024
 TORN = Variety(coloured=0.5, fading=0.3, smallest=0.6, mirrored=0.5)
-BATCH = 192
 
 
 class Judge(nn.Module):
@@ -142,7 +141,7 @@ def torn(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return (mixed + 0.05 * uniform(1, 1, 1).clamp(min=0) * noise).clamp(-1, 1)
 
 
-def train(preset: Preset, minutes: float = float("inf")) -> Judge:
+def train(preset: Preset, limits: Limits = UNLIMITED) -> Judge:
     """Trains the judge of a preset's pictures, or loads it if it is trained."""
     pairs = Lessons(preset).pairs()
     random = Random(1)
@@ -157,14 +156,14 @@ def train(preset: Preset, minutes: float = float("inf")) -> Judge:
     def loss(generator: torch.Generator) -> torch.Tensor:
         # The loop's generator counts steps; the judge must not see what the model's CLIP saw at the same step.
         random = Random(int(choose(2**31, 1, generator)) ^ 0x5EED)
-        rows = random.sample(range(len(pairs)), min(BATCH, len(pairs)))
+        rows = random.sample(range(len(pairs)), min(preset.judge.batch, len(pairs)))
         pictures, said = views.draw(rows, random)
         text, image = judge.read(said), judge.see(torn(pictures, generator))
         logits = judge.log_scale.exp().clamp(max=50) * text @ image.T
         target = torch.arange(len(rows), device=logits.device)
         return (functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)) / 2
 
-    fit("judge", preset, judge, loss, preset.judge_steps, 2e-3, minutes)
+    fit("judge", preset, judge, loss, preset.judge, limits)
     return judge
 
 
@@ -186,5 +185,5 @@ def load(folder: Path, where: torch.device) -> Judge:
 
 
 if __name__ == "__main__":
-    chosen, limit = arguments("Trains the judge.")
-    save(train(chosen, limit), chosen, FOLDER)
+    chosen, granted = arguments("Trains the judge.")
+    save(train(chosen, granted), chosen, FOLDER)

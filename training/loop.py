@@ -16,25 +16,27 @@ import torch
 from PIL import Image
 from torch import nn
 
-from training.presets import PRESETS, Preset
+from training.presets import PRESETS, Limits, Preset, Stage
 
 matplotlib.use("Agg")
 SAVE_EVERY = 90.0  # seconds
 SHEET_EVERY = 240.0
+OUT_OF_TIME = 75  # exit status: nothing failed, the same command goes on from here (EX_TEMPFAIL)
+UNLIMITED = Limits()
 LONGEST_STEP = 10.0  # seconds that one step can count for: a process that was stopped for a while loses no training
 
 
-def arguments(what: str) -> tuple[Preset, float]:
-    """Preset and time limit in minutes from the command line, the same for every stage."""
+def arguments(what: str) -> tuple[Preset, Limits]:
+    """Preset and limits from the command line, the same for every stage."""
     parser = argparse.ArgumentParser(description=what)
     parser.add_argument("--preset", choices=PRESETS, default="cpu")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after this long, schedule fitted")
+    parser.add_argument("--minutes", type=float, help="end the stage after this long, its schedule fitted")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0: torch's choice")
     parser.add_argument("--start", type=Path, help="a checkpoint to begin with; its CLIP is kept as it is")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    return replace(PRESETS[options.preset], start=options.start), options.minutes
+    return replace(PRESETS[options.preset], start=options.start), Limits(options.minutes)
 
 
 def device() -> torch.device:
@@ -63,9 +65,8 @@ def fit(
     preset: Preset,
     module: nn.Module,
     loss: Callable[[torch.Generator], torch.Tensor],
-    steps: int,
-    learning_rate: float,
-    minutes: float = float("inf"),
+    stage: Stage,
+    limits: Limits = UNLIMITED,
     average: float = 0.999,
     sheet: Callable[[], Image.Image] | None = None,
 ) -> None:
@@ -76,12 +77,13 @@ def fit(
     sheet: draws what the averaged weights make, now and then, to ``<preset folder>/<name>-<step>.png``.
 
     Raises:
-        SystemExit: SIGTERM came; the state is saved.
+        SystemExit: SIGTERM came or the limit was reached; the state is saved.
     """
     path = preset.folder / f"{name}.pt"
     path.parent.mkdir(parents=True, exist_ok=True)
     module.train()
-    optimizer = torch.optim.AdamW(module.parameters(), lr=learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
+    minutes = stage.minutes if limits.minutes is None else limits.minutes
+    optimizer = torch.optim.AdamW(module.parameters(), lr=stage.rate, betas=(0.9, 0.99), weight_decay=0.01)
     mean = {key: value.clone() for key, value in module.state_dict().items()}
     step, spent, curve = 0, 0.0, list[float]()
     if path.exists():
@@ -123,9 +125,9 @@ def fit(
 
     saved = shown = time.monotonic()
     with asked_to_end() as ended:
-        while (progress := max(step / steps, spent / 60 / minutes)) < 1:
+        while (progress := max(step / stage.steps, spent / 60 / minutes)) < 1:
             began = time.monotonic()
-            rate = learning_rate * min(1.0, (step + 1) / 100) * 0.5 * (1 + math.cos(progress * math.pi))
+            rate = stage.rate * min(1.0, (step + 1) / 100) * 0.5 * (1 + math.cos(progress * math.pi))
             for group in optimizer.param_groups:
                 group["lr"] = rate
             # A generator per step, not one that runs on: a resumed run then draws what an uncut one would have.
@@ -145,10 +147,13 @@ def fit(
             spent += min(now - began, LONGEST_STEP)
             if step % 50 == 0:
                 recent = sum(curve[-50:]) / 50
-                print(f"{name}: step {step} of {steps}, {progress:.0%}, loss {recent:.4f}, {spent:.0f} s", flush=True)
-            if ended():
+                print(
+                    f"{name}: step {step} of {stage.steps}, {progress:.0%}, loss {recent:.4f}, {spent:.0f} s",
+                    flush=True,
+                )
+            if ended() or now > limits.until:
                 save()
-                raise SystemExit(143)
+                raise SystemExit(143 if ended() else OUT_OF_TIME)
             if now - saved > SAVE_EVERY:
                 save()
                 saved = now

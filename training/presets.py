@@ -14,14 +14,36 @@ CPU_CONCEPTS = Path(__file__).with_name("concepts_cpu.txt")
 
 
 @dataclass(frozen=True)
+class Stage:
+    """How one network trains: rate is the peak learning rate; minutes end it where steps have not.
+
+    The upsampler's batch counts whole pictures; a batch of crops has as many pixels.
+    """
+
+    steps: int
+    batch: int
+    rate: float
+    minutes: float = float("inf")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the caller grants. minutes: to a stage in all, instead of its own; until: `time.monotonic` of the end."""
+
+    minutes: float | None = None
+    until: float = float("inf")
+
+
+@dataclass(frozen=True)
 class Preset:
     """One size of the recipe.
 
     width: of both CLIP encoders, of their embeddings and of the text states alike, as in Karlo (768 there).
     size, base_size, clip_size: sides in px of the final picture, of the decoder's and of what CLIP sees.
     variety: of views; moved: whether prior, decoder and upsampler see drawings moved as well, as CLIP always does;
-    views: of every picture, for prior and decoder.
-    rates: peak learning rates. start: a checkpoint whose weights the stages begin with; CLIP is then kept as it is.
+    views: of every picture, for prior and decoder. clip ... judge: how each stage trains.
+    judged_widely: whether the judge learns from the larger preset's styles as well.
+    start: a checkpoint whose weights the stages begin with; CLIP is then kept as it is.
     """
 
     name: str
@@ -38,21 +60,16 @@ class Preset:
     size: int = 128
     base_size: int = 32
     clip_size: int = 64
-    clip_steps: int = 2000
-    prior_steps: int = 6000
-    decoder_steps: int = 6000
-    upsampler_steps: int = 2500
-    batch: int = 64
-    decoder_batch: int = 64
-    decoder_rate: float = 1e-3
-    upsampler_rate: float = 1e-3
-    prior_rate: float = 5e-4
-    start: Path | None = None
     variety: Variety = PLAIN
     moved: bool = False
     views: int = 8
-    judge_steps: int = 1500
+    clip: Stage = Stage(2000, 128, 1e-3)
+    prior: Stage = Stage(6000, 128, 5e-4)
+    decoder: Stage = Stage(7000, 32, 1e-3)
+    upsampler: Stage = Stage(2500, 8, 1e-3)
+    judge: Stage = Stage(1500, 192, 2e-3)
     judged_widely: bool = True
+    start: Path | None = None
 
     @property
     def folder(self) -> Path:
@@ -73,13 +90,9 @@ class Preset:
 
 
 PRESETS = {
-    "cpu": Preset(
-        "cpu",
-        tuple(CPU_CONCEPTS.read_text().splitlines()),
-        ("flat", "noto", "3d"),
-        decoder_steps=7000,
-        decoder_batch=32,
-    ),
+    # A warm cache of eight views and pictures in place: what two cores have the time to learn.
+    "cpu": Preset("cpu", tuple(CPU_CONCEPTS.read_text().splitlines()), ("flat", "noto", "3d")),
+    # One H100: 28 minutes in all, in three commands of at most ten.
     "full": Preset(
         "full",
         None,
@@ -87,14 +100,19 @@ PRESETS = {
         width=384,
         clip_layers=8,
         vocabulary=4096,
+        context=32,
         patch=8,
         prior_layers=8,
         decoder_channels=(96, 96, 192, 288),
-        clip_steps=20000,
-        prior_steps=60000,
-        decoder_steps=60000,
-        upsampler_steps=30000,
-        batch=256,
+        upsampler_channels=(48, 96, 144),
+        variety=Variety(coloured=0.4, fading=0.3, smallest=0.75, mirrored=0.5, couples=0.25),
+        moved=True,
+        views=16,
+        clip=Stage(20000, 512, 5e-4, 7),
+        prior=Stage(60000, 1024, 3e-4, 3),
+        decoder=Stage(60000, 256, 5e-4, 12),
+        upsampler=Stage(30000, 64, 5e-4, 5),
+        judge=Stage(4000, 512, 2e-3, 1),
     ),
     "smoke": Preset(
         "smoke",
@@ -106,10 +124,15 @@ PRESETS = {
         prior_layers=1,
         decoder_channels=(32, 32, 64),
         upsampler_channels=(32, 32, 32),
-        clip_steps=3,
-        prior_steps=3,
-        decoder_steps=3,
-        upsampler_steps=3,
-        batch=4,
+        size=64,
+        base_size=16,
+        variety=Variety(coloured=0.5, fading=0.5, mirrored=0.5, couples=0.5),
+        views=2,
+        clip=Stage(3, 8, 1e-3),
+        prior=Stage(3, 8, 1e-3),
+        decoder=Stage(3, 4, 1e-3),
+        upsampler=Stage(3, 2, 1e-3),
+        judge=Stage(3, 8, 1e-3),
+        judged_widely=False,
     ),
 }

@@ -14,14 +14,14 @@ from training import networks
 from training.clip import Clip
 from training.embeddings import Encoded, encode_texts, encode_views
 from training.grow import take_over
-from training.loop import arguments, choose, device, fit, flips
-from training.presets import Preset
+from training.loop import UNLIMITED, arguments, choose, device, fit, flips
+from training.presets import Limits, Preset
 from unclip.diffusion.schedule import NoiseSchedule
 
 DROP = 0.1  # of the captions become the empty one, so that guidance has something to steer away from
 
 
-def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Encoded, minutes: float = float("inf")) -> nn.Module:
+def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Encoded, limits: Limits = UNLIMITED) -> nn.Module:
     """Trains the prior, or loads it if it is trained. It works on embeddings of zero mean and unit deviation."""
     torch.manual_seed(0)
     network: Any = networks.prior(preset).to(device())
@@ -37,7 +37,7 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Encoded, minut
     network.clip_std.requires_grad_(False)
 
     def loss(generator: torch.Generator) -> torch.Tensor:
-        count = 2 * preset.batch
+        count = preset.prior.batch
         rows = choose(len(data.image), count, generator).to(data.image.device)
         clean = (data.image[rows] - network.clip_mean) / network.clip_std
         dropped = flips(count, DROP, generator).to(clean.device)
@@ -52,12 +52,12 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Encoded, minut
         ).predicted_image_embedding
         return functional.mse_loss(predicted, clean)
 
-    fit("prior", preset, network, loss, preset.prior_steps, preset.prior_rate, minutes)
+    fit("prior", preset, network, loss, preset.prior, limits)
     trained: nn.Module = network
     return trained
 
 
 if __name__ == "__main__":
-    preset, minutes = arguments("Trains the prior.")
+    preset, limits = arguments("Trains the prior.")
     clip, words = clip_stage.train(preset)
-    train(preset, clip, words, encode_views(preset, clip, words, views=8), minutes)
+    train(preset, clip, words, encode_views(preset, clip, words), limits)

@@ -15,8 +15,8 @@ from torch.nn import functional
 
 from training import networks
 from training.grow import take_over
-from training.loop import arguments, choose, device, fit, flips
-from training.presets import Preset
+from training.loop import UNLIMITED, arguments, choose, device, fit, flips
+from training.presets import Limits, Preset
 from training.scaling import enlarge, reduce
 from training.views import Views
 from training.watch import denoised, tiled
@@ -25,7 +25,7 @@ from unclip.diffusion.schedule import NoiseSchedule
 CROPS = 0.4  # share of batches that are crops, half as wide: more pictures in a step, but no edges and other averages
 
 
-def train(preset: Preset, minutes: float = float("inf")) -> nn.Module:
+def train(preset: Preset, limits: Limits = UNLIMITED) -> nn.Module:
     """Trains the upsampler, or loads it if it is trained."""
     taught, _ = preset.pairs()
     torch.manual_seed(0)
@@ -40,7 +40,7 @@ def train(preset: Preset, minutes: float = float("inf")) -> nn.Module:
     def loss(generator: torch.Generator) -> torch.Tensor:
         random = Random(int(choose(2**31, 1, generator)))
         side = size // 2 if random.random() < CROPS else size
-        count = max(1, preset.batch // 8 * size**2 // side**2)
+        count = max(1, preset.upsampler.batch * size**2 // side**2)
         full, _ = views.draw([random.randrange(len(taught)) for _ in range(count)], random, moved=preset.moved)
         low = reduce(full, preset.base_size)
         # The decoder's own pictures are softer and noisier than shrunken originals: blur half, disturb all.
@@ -70,7 +70,7 @@ def train(preset: Preset, minutes: float = float("inf")) -> nn.Module:
         made = denoised(lambda x, t: network(torch.cat([x, large], dim=1), t).sample, full, cosine, 7, False)
         return tiled([large, made, full], columns=10)
 
-    fit("upsampler", preset, network, loss, preset.upsampler_steps, preset.upsampler_rate, minutes, sheet=sheet)
+    fit("upsampler", preset, network, loss, preset.upsampler, limits, sheet=sheet)
     return network
 
 
