@@ -13,7 +13,7 @@ from training.clip import Clip
 from training.decoder_network import Decoder, Variance
 from training.embeddings import Encoded, encode_texts, encode_views
 from training.grow import grow_decoder
-from training.loop import UNLIMITED, arguments, choose, device, fit, flips
+from training.loop import UNLIMITED, arguments, choose, device, fit, flips, normal
 from training.presets import Limits, Preset
 from training.watch import denoised, tiled
 from unclip.diffusion.schedule import NoiseSchedule
@@ -49,9 +49,9 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Encoded, limit
         null = network.projection.learned_classifier_free_guidance_embeddings
         t = choose(len(bars), count, generator).to(clean.device)
         signal = bars[t][:, None, None, None]
-        noise = torch.randn(clean.shape, generator=generator).to(clean)
+        noise = normal(clean.shape, generator)
         for side, scale in OFFSETS.items():
-            offset = torch.randn(count, 3, side, side, generator=generator).to(clean)
+            offset = normal((count, 3, side, side), generator)
             noise = noise + scale * (1 - signal) * functional.interpolate(offset, clean.shape[-2:], mode="bilinear")
         predicted, raw = network(
             signal.sqrt() * clean + (1 - signal).sqrt() * noise,

@@ -23,7 +23,7 @@ from torch.nn import functional
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
 
 from training import tokenizer
-from training.loop import UNLIMITED, arguments, choose, device, fit
+from training.loop import UNLIMITED, arguments, choose, device, fit, normal, uniform
 from training.pictures import BACKGROUNDS, WHITE, Pair, varied_caption
 from training.presets import PRESETS, Limits, Preset
 from training.scaling import reduce
@@ -130,15 +130,15 @@ def torn(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Each picture's colours shifted, a little blurred and noisy: what a judge should look past."""
     count = len(pictures)
 
-    def uniform(*shape: int) -> torch.Tensor:
-        return (2 * torch.rand(count, *shape, generator=generator) - 1).to(pictures)
+    def either(*shape: int) -> torch.Tensor:
+        return 2 * uniform((count, *shape), generator).to(pictures) - 1
 
-    mixing = torch.eye(3).to(pictures) + 0.06 * uniform(3, 3)
-    mixed = torch.einsum("bij,bjhw->bihw", mixing, pictures) + 0.06 * uniform(3, 1, 1)
+    mixing = torch.eye(3).to(pictures) + 0.06 * either(3, 3)
+    mixed = torch.einsum("bij,bjhw->bihw", mixing, pictures) + 0.06 * either(3, 1, 1)
     blurred = functional.avg_pool2d(functional.pad(mixed, (1, 1, 1, 1), mode="replicate"), 3, 1)
-    mixed = torch.lerp(mixed, blurred, uniform(1, 1, 1).clamp(min=0))
-    noise = torch.randn(mixed.shape, generator=generator).to(mixed)
-    return (mixed + 0.05 * uniform(1, 1, 1).clamp(min=0) * noise).clamp(-1, 1)
+    mixed = torch.lerp(mixed, blurred, either(1, 1, 1).clamp(min=0))
+    noise = normal(mixed.shape, generator).to(mixed)
+    return (mixed + 0.05 * either(1, 1, 1).clamp(min=0) * noise).clamp(-1, 1)
 
 
 def train(preset: Preset, limits: Limits = UNLIMITED) -> Judge:

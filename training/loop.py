@@ -6,7 +6,7 @@ import argparse
 import math
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -132,16 +132,14 @@ def fit(
                 group["lr"] = rate
             # A generator per step, not one that runs on: a resumed run then draws what an uncut one would have.
             with torch.autocast(device().type, torch.bfloat16, enabled=half_precision(device())):
-                value = loss(torch.Generator().manual_seed(step))
+                value = loss(torch.Generator(device()).manual_seed(step))
             optimizer.zero_grad(set_to_none=True)
             value.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(module.parameters(), 1.0)
             optimizer.step()
             step += 1
             decay = min(average, step / (step + 10))
-            with torch.no_grad():
-                for key, current in module.state_dict().items():
-                    mean[key].lerp_(current, 1 - decay) if current.is_floating_point() else mean[key].copy_(current)
+            follow(mean, module.state_dict(), 1 - decay)
             curve.append(float(value.detach()))
             now = time.monotonic()
             spent += min(now - began, LONGEST_STEP)
@@ -166,6 +164,15 @@ def fit(
     module.eval()
 
 
+@torch.no_grad()
+def follow(mean: dict[str, torch.Tensor], current: Mapping[str, torch.Tensor], share: float) -> None:
+    """Moves ``mean`` by ``share`` of the way to ``current``; counts are taken over. One launch for all on a GPU."""
+    moving = [key for key, value in current.items() if value.is_floating_point()]
+    torch._foreach_lerp_([mean[key] for key in moving], [current[key] for key in moving], share)
+    for key in current.keys() - set(moving):
+        mean[key].copy_(current[key])
+
+
 def draw(curve: list[float], path: Path, name: str) -> None:
     """The loss curve as a picture, smoothed over 50 steps."""
     from matplotlib import pyplot as plt
@@ -183,14 +190,19 @@ def draw(curve: list[float], path: Path, name: str) -> None:
 
 def choose(items: int, count: int, generator: torch.Generator) -> torch.Tensor:
     """``count`` random indices below ``items``, int64."""
-    return torch.randint(items, (count,), generator=generator)
+    return torch.randint(items, (count,), generator=generator, device=generator.device)
 
 
 def flips(count: int, probability: float, generator: torch.Generator) -> torch.Tensor:
     """bool ``[count]``, each true with this probability."""
-    return torch.rand(count, generator=generator) < probability
+    return uniform((count,), generator) < probability
 
 
-def stack(tensors: Iterable[torch.Tensor]) -> torch.Tensor:
-    """The tensors along a new first axis, on the training device."""
-    return torch.stack(list(tensors)).to(device())
+def normal(shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
+    """Standard normal numbers where the generator is."""
+    return torch.randn(tuple(shape), generator=generator, device=generator.device)
+
+
+def uniform(shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
+    """Numbers in [0, 1) where the generator is."""
+    return torch.rand(tuple(shape), generator=generator, device=generator.device)

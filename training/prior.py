@@ -14,7 +14,7 @@ from training import networks
 from training.clip import Clip
 from training.embeddings import Encoded, encode_texts, encode_views
 from training.grow import take_over
-from training.loop import UNLIMITED, arguments, choose, device, fit, flips
+from training.loop import UNLIMITED, arguments, choose, device, fit, flips, normal
 from training.presets import Limits, Preset
 from unclip.diffusion.schedule import NoiseSchedule
 
@@ -46,7 +46,7 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Encoded, limit
         mask = torch.where(dropped[:, None], empty[2], data.mask[rows])
         t = choose(len(schedule), count, generator).to(clean.device)
         signal = schedule[t][:, None]
-        noisy = signal.sqrt() * clean + (1 - signal).sqrt() * torch.randn(clean.shape, generator=generator).to(clean)
+        noisy = signal.sqrt() * clean + (1 - signal).sqrt() * normal(clean.shape, generator)
         predicted = network(
             noisy, timestep=t, proj_embedding=text, encoder_hidden_states=states, attention_mask=mask
         ).predicted_image_embedding

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from training import networks
 from training.grow import take_over
-from training.loop import UNLIMITED, arguments, choose, device, fit, flips
+from training.loop import UNLIMITED, arguments, choose, device, fit, flips, normal, uniform
 from training.presets import Limits, Preset
 from training.scaling import enlarge, reduce
 from training.views import Views
@@ -45,18 +45,14 @@ def train(preset: Preset, limits: Limits = UNLIMITED) -> nn.Module:
         low = reduce(full, preset.base_size)
         # The decoder's own pictures are softer and noisier than shrunken originals: blur half, disturb all.
         blurred = functional.avg_pool2d(functional.pad(low, (1, 1, 1, 1), mode="replicate"), 3, 1)
-        share = (
-            torch.rand(count, 1, 1, 1, generator=generator) * flips(count, 0.5, generator)[:, None, None, None]
-        ).to(low)
+        share = uniform((count, 1, 1, 1), generator) * flips(count, 0.5, generator)[:, None, None, None]
         low = torch.lerp(low, blurred, 0.5 * share)
-        low = low + 0.05 * torch.rand(count, 1, 1, 1, generator=generator).to(low) * torch.randn(
-            low.shape, generator=generator
-        ).to(low)
+        low = low + 0.05 * uniform((count, 1, 1, 1), generator) * normal(low.shape, generator)
         large = enlarge(low.clamp(-1, 1), size)
         top, left = (int(v) for v in choose((size - side) // 8 + 1, 2, generator) * 8)
         full, large = (x[..., top : top + side, left : left + side] for x in (full, large))
         t = choose(len(schedule), count, generator).to(full.device)
-        noise = torch.randn(full.shape, generator=generator).to(full)
+        noise = normal(full.shape, generator)
         signal = schedule[t][:, None, None, None]
         noisy = signal.sqrt() * full + (1 - signal).sqrt() * noise
         predicted = network(torch.cat([noisy, large], dim=1), t).sample
