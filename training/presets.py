@@ -90,21 +90,21 @@ class Preset:
 
 
 PRESETS = {
-    # A warm cache of eight views and pictures in place: what two cores have the time to learn.
+    # Eight views of pictures in place: what two cores have the time to learn.
     "cpu": Preset("cpu", tuple(CPU_CONCEPTS.read_text().splitlines()), ("flat", "noto", "3d")),
-    # One H100: 28 minutes in all, in three commands of at most ten.
+    # One GPU: 28 minutes of training in all, in commands of at most ten; within the 64 MB of a checkpoint to embed.
     "full": Preset(
         "full",
         None,
         ("flat", "noto", "3d", "twitter", "blob", "emojione", "firefox", "glossy", "black and white"),
-        width=384,
-        clip_layers=8,
+        width=256,
+        clip_layers=6,
         vocabulary=4096,
         context=32,
         patch=8,
-        prior_layers=8,
-        decoder_channels=(96, 96, 192, 288),
-        upsampler_channels=(48, 96, 144),
+        prior_layers=6,
+        decoder_channels=(64, 96, 160, 192),
+        upsampler_channels=(32, 64, 128),
         variety=Variety(coloured=0.4, fading=0.3, smallest=0.75, mirrored=0.5, couples=0.25),
         moved=True,
         views=16,

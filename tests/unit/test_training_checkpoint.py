@@ -18,7 +18,7 @@ from training import decoder_network as decoder
 from training import networks, presets, tokenizer
 from training.clip import Clip, pixels
 from training.embeddings import encode_texts, encode_views
-from training.export import data_of, export
+from training.export import LARGEST, data_of, export
 from training.loop import device
 from training.pictures import Pair, plain_caption, varied_caption
 from training.pipeline import Pipeline
@@ -163,6 +163,24 @@ def test_the_digest_of_the_data_follows_a_single_pixel(monkeypatch: pytest.Monke
         next(pair for pair in altered if pair.key == taught[0].key).rgba[0, 0, 0] ^= 1
 
     assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_fits_into_a_checkpoint_that_can_be_embedded(name: str, exported: Exported) -> None:
+    preset = PRESETS[name]
+    words = exported.words
+    with torch.device("meta"):
+        parts = (
+            networks.image_encoder(preset),
+            networks.text_encoder(preset, words),
+            networks.prior(preset),
+            decoder.Decoder(preset),
+            networks.upsampler(preset),
+        )
+    numbers = sum(value.numel() for part in parts for value in part.state_dict().values())
+    tokens = (preset.vocabulary + 256 - len(words)) * preset.width  # the smoke preset's tokenizer knows fewer
+
+    assert 2 * (numbers + tokens) < 0.97 * LARGEST  # 3 % for the tokenizer and what describes it all
 
 
 def test_a_checkpoint_too_large_to_embed_is_refused(
