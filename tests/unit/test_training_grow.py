@@ -19,13 +19,13 @@ SMALL = replace(PRESETS["smoke"], decoder_channels=(32, 32, 64))
 LARGE = replace(SMALL, decoder_channels=(32, 32, 32, 64), base_size=32)
 
 
-def saved(decoder: Decoder, folder: Path, shard: str = "15MB") -> Path:
+def saved(decoder: Any, folder: Path, shard: str = "15MB") -> Path:
     decoder.unet.save_pretrained(folder / "decoder", max_shard_size=shard)
     decoder.projection.save_pretrained(folder / "text_proj")
     return folder
 
 
-def seeded(preset: Any, seed: int) -> Decoder:
+def seeded(preset: Any, seed: int) -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return Decoder(preset).eval()

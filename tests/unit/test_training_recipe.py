@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
@@ -153,20 +154,22 @@ class Eyes(judging.Judge):
     def __init__(self) -> None:
         torch.nn.Module.__init__(self)
 
-    def read_all(self, captions: object) -> np.ndarray:  # type: ignore[type-arg]
+    def read_all(self, captions: object) -> npt.NDArray[np.float32]:
         assert isinstance(captions, list)
         return np.stack([self.mean_colour(caption) for caption in captions])
 
-    def mean_colour(self, caption: str) -> np.ndarray:  # type: ignore[type-arg]
+    def mean_colour(self, caption: str) -> npt.NDArray[np.float32]:
         label = next(label for label in COLOURS if label in caption)
         ground = next((colour for name, colour in BACKGROUNDS if f" {name} background" in caption), WHITE[1])
         style = "flat" if "flat" in caption else "noto"
-        return self.see_all(composite(drawing(label, style, 64).rgba, ground)[None])[0]
+        seen: npt.NDArray[np.float32] = self.see_all(composite(drawing(label, style, 64).rgba, ground)[None])[0]
+        return seen
 
-    def see_all(self, pictures: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    def see_all(self, pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         means = pictures.reshape(len(pictures), -1, 3).astype(np.float64).mean(axis=1) / 255 - 0.5
         scaled = np.concatenate([means, (means**2).sum(axis=1, keepdims=True)], axis=1)
-        return (scaled / np.linalg.norm(scaled, axis=1, keepdims=True)).astype(np.float32)
+        unit: npt.NDArray[np.float32] = (scaled / np.linalg.norm(scaled, axis=1, keepdims=True)).astype(np.float32)
+        return unit
 
 
 EVERY = [drawing(label, style, 64) for style in PRESET.styles for label in COLOURS]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,7 +68,7 @@ def test_a_fading_background_goes_from_the_first_colour_to_the_second() -> None:
     assert picture[-1, 0].tolist() == list(COLOURS[second])
 
 
-def red_of(picture: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def red_of(picture: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> tuple[np.ndarray[Any, Any], ...]:
     """(rows, columns) of the pixels that are red."""
     return np.nonzero((picture[..., 0] > 200) & (picture[..., 1] < 60))
 
