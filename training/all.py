@@ -1,41 +1,49 @@
-"""The whole recipe: pictures, CLIP, prior, decoder, upsampler, export. Finished stages are not trained again."""
+"""The whole recipe: pictures, CLIP, prior, decoder, upsampler, judge, export. Finished stages are not trained again."""
 
 from __future__ import annotations
 
 import argparse
+import time
+from dataclasses import replace
 from pathlib import Path
 
-from training import clip, decoder, prior, upsampler
+from training import clip, decoder, judge, prior, upsampler
 from training.embeddings import encode_views
 from training.export import export
-from training.presets import PRESETS
+from training.loop import OUT_OF_TIME
+from training.presets import PRESETS, Limits, Preset
 
-VIEWS = 8  # of every picture, for prior and decoder
+EXPORTING = 30.0  # seconds kept for what comes after the last step
 
 
-def run(name: str, out: Path) -> None:
-    """Runs preset ``name`` and writes the checkpoint folder ``out``."""
-    preset = PRESETS[name]
-    encoders, words = clip.train(preset)
-    data = encode_views(preset, encoders, words, VIEWS)
-    export(
-        out,
-        preset,
-        encoders,
-        words,
-        prior.train(preset, encoders, words, data),
-        decoder.train(preset, encoders, words, data),
-        upsampler.train(preset),
+def run(preset: Preset, out: Path, limits: Limits) -> None:
+    """Runs ``preset`` and writes the checkpoint folder ``out`` and the judge's beside it."""
+    encoders, words = clip.train(preset, limits)
+    data = encode_views(preset, encoders, words)
+    parts = (
+        prior.train(preset, encoders, words, data, limits),
+        decoder.train(preset, encoders, words, data, limits),
+        upsampler.train(preset, limits),
     )
+    judge.save(judge.train(preset, limits), preset, out.with_name("judge"))
+    export(out, preset, encoders, words, *parts)
 
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description="Trains everything and exports it.")
+    parser = argparse.ArgumentParser(
+        description="Trains everything and exports it.",
+        epilog=f"Exit status {OUT_OF_TIME}: the time given was too short; the same command goes on.",
+    )
     parser.add_argument("--preset", choices=PRESETS, default="cpu")
     parser.add_argument("--out", type=Path, default=Path("checkpoints/emoji"))
+    parser.add_argument("--start", type=Path, help="a checkpoint to begin with; its CLIP is kept as it is")
+    parser.add_argument("--command-minutes", type=float, help="how long this command may take, whatever is left to do")
     options = parser.parse_args()
-    run(options.preset, options.out)
+    until = float("inf")
+    if options.command_minutes is not None:
+        until = time.monotonic() + 60 * options.command_minutes - EXPORTING
+    run(replace(PRESETS[options.preset], start=options.start), options.out, Limits(until=until))
 
 
 if __name__ == "__main__":

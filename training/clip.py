@@ -8,15 +8,17 @@ from random import Random
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import nn
 from torch.nn import functional
 from transformers import CLIPTokenizer
 
 from training import networks, tokenizer
-from training.loop import arguments, choose, device, fit
-from training.pictures import BACKGROUNDS, SIZE, WHITE, Pair, composite, varied_caption
-from training.presets import Preset
+from training.grow import take_over
+from training.loop import UNLIMITED, arguments, choose, device, fit
+from training.pictures import BACKGROUNDS, WHITE, Pair, couple_caption, varied_caption
+from training.presets import Limits, Preset
+from training.scaling import reduce
+from training.views import BESIDE, Views
 
 MEAN = STD = (0.5, 0.5, 0.5)  # of the feature extractor: pixels in [-1, 1], as everywhere else
 
@@ -31,10 +33,14 @@ class Clip(nn.Module):
 
 
 def learn_tokenizer(preset: Preset, pairs: list[Pair]) -> CLIPTokenizer:
-    """The preset's tokenizer, learned from one caption of each kind per pair."""
+    """The preset's tokenizer, learned from one caption per pair and background, and some of two things together."""
     random = Random(0)
     names = [name for name, _ in (WHITE, *BACKGROUNDS)]
     captions = [varied_caption(pair, name, random) for pair in pairs for name in names]
+    if preset.variety.couples:
+        captions += [couple_caption(pair, word, random.choice(pairs), "white") for pair in pairs for word in BESIDE]
+    if preset.variety.fading:
+        captions += [f"{first} to {second}" for first in names for second in names]
     return tokenizer.train(captions, preset.vocabulary, preset.context, preset.folder / "tokenizer")
 
 
@@ -46,46 +52,37 @@ def tokens(words: CLIPTokenizer, captions: list[str]) -> tuple[torch.Tensor, tor
     return batch.input_ids.to(device()), batch.attention_mask.to(device())
 
 
-def look(pair: Pair, random: Random, moved: bool = True) -> tuple[npt.NDArray[np.uint8], str]:
-    """One view of a pair: uint8 ``[64, 64, 3]`` and its caption. Two in three stand on white.
-
-    ``moved`` shifts and scales it a little, so that the encoder learns the object and not the pixels.
-    """
-    name, colour = WHITE if random.random() < 0.67 else random.choice(BACKGROUNDS)
-    rgba = pair.rgba
-    if moved:
-        side = random.randint(SIZE * 3 // 4, SIZE)
-        canvas = Image.new("RGBA", (SIZE, SIZE))
-        small = Image.fromarray(rgba).resize((side, side), Image.Resampling.BILINEAR)
-        canvas.paste(small, (random.randint(0, SIZE - side), random.randint(0, SIZE - side)))
-        rgba = np.asarray(canvas)
-    return composite(rgba, colour), varied_caption(pair, name, random)
-
-
 def pixels(pictures: list[npt.NDArray[np.uint8]]) -> torch.Tensor:
     """uint8 pictures ``[H, W, 3]`` as float32 ``[B, 3, H, W]`` in [-1, 1]."""
     return torch.from_numpy(np.stack(pictures)).to(device()).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def train(preset: Preset, minutes: float = float("inf")) -> tuple[Clip, CLIPTokenizer]:
-    """Trains both encoders, or loads them if they are trained."""
+def train(preset: Preset, limits: Limits = UNLIMITED) -> tuple[Clip, CLIPTokenizer]:
+    """Trains both encoders, or loads them if they are trained. Those of a checkpoint to start from are kept."""
+    if preset.start:
+        words = CLIPTokenizer.from_pretrained(preset.start / "tokenizer")
+        clip = Clip(networks.text_encoder(preset, words), networks.image_encoder(preset))
+        take_over(clip.text, preset.start, "text_encoder")
+        take_over(clip.image, preset.start, "image_encoder")
+        return clip.to(device()).eval().requires_grad_(False), words
     taught, _ = preset.pairs()
     words = learn_tokenizer(preset, taught)
     torch.manual_seed(0)
     clip = Clip(networks.text_encoder(preset, words), networks.image_encoder(preset)).to(device())
+    views = Views(taught, preset.variety, device())
 
     def loss(generator: torch.Generator) -> torch.Tensor:
         random = Random(int(choose(2**31, 1, generator)))
-        chosen = random.sample(taught, min(2 * preset.batch, len(taught)))
-        views = [look(pair, random) for pair in chosen]
-        ids, mask = tokens(words, [caption for _, caption in views])
+        full, captions = views.draw(random.sample(range(len(taught)), min(preset.clip.batch, len(taught))), random)
+        ids, mask = tokens(words, captions)
         text = functional.normalize(clip.text(input_ids=ids, attention_mask=mask).text_embeds)
-        image = functional.normalize(clip.image(pixel_values=pixels([picture for picture, _ in views])).image_embeds)
+        seen = reduce(full, preset.clip_size)
+        image = functional.normalize(clip.image(pixel_values=seen).image_embeds)
         logits = clip.log_scale.exp().clamp(max=100) * text @ image.T
-        target = torch.arange(len(chosen), device=logits.device)
+        target = torch.arange(len(full), device=logits.device)
         return (functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)) / 2
 
-    fit("clip", preset, clip, loss, preset.clip_steps, 1e-3, minutes)
+    fit("clip", preset, clip, loss, preset.clip, limits)
     return clip, words
 
 

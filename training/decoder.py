@@ -2,103 +2,57 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+from PIL import Image
 from torch import nn
 from torch.nn import functional
 from transformers import CLIPTokenizer
 
 from training import clip as clip_stage
-from training import networks
 from training.clip import Clip
+from training.decoder_network import Decoder, Variance
 from training.embeddings import Encoded, encode_texts, encode_views
-from training.loop import arguments, choose, device, fit, flips
-from training.presets import Preset
+from training.grow import grow_decoder
+from training.loop import UNLIMITED, arguments, choose, device, fit, flips, normal
+from training.presets import Limits, Preset
+from training.watch import denoised, tiled
 from unclip.diffusion.schedule import NoiseSchedule
 
 DROP_IMAGE, DROP_TEXT = 0.1, 0.5  # section 2.1
 VARIANCE_WEIGHT = 1.0  # of the variational bound beside the noise error; Nichol & Dhariwal 2021 use T/1000 too
+# The first step's x0 is a noise prediction magnified 20,000 times and clamped: a picture of nothing, often of one
+# colour. A network that trusts the colour of what is left of it in x_t ends on a wrong background. Hence noise that is
+# a little off in whole areas, and weight on the errors of areas.
+OFFSETS = {1: 0.1, 4: 0.05}  # side of a grid of areas: deviation
+COARSE = {4: 0.25, 32: 0.05}  # side of an area in px: weight
+GUIDANCE = 2.0  # of the sample sheets
 
 
-class Decoder(nn.Module):
-    """The U-Net and the projection of its conditions, trained together."""
-
-    def __init__(self, preset: Preset) -> None:
-        super().__init__()
-        self.projection: Any = networks.text_projection(preset)
-        self.unet = networks.decoder(preset)
-
-    def forward(
-        self,
-        noisy: torch.Tensor,
-        t: torch.Tensor,
-        image: torch.Tensor,
-        text: torch.Tensor,
-        states: torch.Tensor,
-        mask: torch.Tensor,
-    ) -> torch.Tensor:
-        """``[B, 6, h, h]``: noise, and where the log-variance lies between its bounds, in [-1, 1]."""
-        context, extra = self.projection(
-            image_embeddings=image,
-            prompt_embeds=text,
-            text_encoder_hidden_states=states,
-            do_classifier_free_guidance=False,
-        )
-        padded = functional.pad(mask, (self.projection.clip_extra_context_tokens, 0), value=True)
-        out: torch.Tensor = self.unet(
-            noisy, t, encoder_hidden_states=context, class_labels=extra, attention_mask=padded
-        ).sample
-        return out
-
-
-class Variance:
-    """The variational bound's term for the learned variance (Nichol & Dhariwal 2021, arXiv 2102.09672, eq. 14-16)."""
-
-    def __init__(self, schedule: NoiseSchedule, where: torch.device) -> None:
-        def table(values: object) -> torch.Tensor:
-            return torch.as_tensor(values).float().to(where)
-
-        bars = torch.from_numpy(schedule.alphas_cumprod)
-        before = torch.cat([torch.ones(1, dtype=bars.dtype), bars[:-1]])
-        betas = torch.from_numpy(schedule.betas)
-        self.low = table(((1 - before) / (1 - bars) * betas).clamp(min=1e-20).log())
-        self.low[0] = self.low[1]  # no noise at t = 0: its bound is -inf
-        self.high = table(betas.log())
-        # Mean of the posterior differs from the predicted one by scale * (noise error).
-        self.scale = table(betas / ((1 - betas).sqrt() * (1 - bars).sqrt()))
-
-    def loss(self, t: torch.Tensor, error: torch.Tensor, raw: torch.Tensor) -> torch.Tensor:
-        """Kullback-Leibler divergence in bits per dimension; error is detached noise error, raw the second half."""
-        low, high, scale = (x[t][:, None, None, None] for x in (self.low, self.high, self.scale))
-        share = (raw + 1) / 2
-        log_variance = share * high + (1 - share) * low
-        divergence = 0.5 * (
-            log_variance - low - 1 + (low - log_variance).exp() + (scale * error) ** 2 * (-log_variance).exp()
-        )
-        return divergence.mean() / 0.6931
-
-
-def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Encoded, minutes: float = float("inf")) -> Decoder:
+def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Encoded, limits: Limits = UNLIMITED) -> Decoder:
     """Trains the decoder, or loads it if it is trained."""
     torch.manual_seed(0)
     network = Decoder(preset).to(device())
     nn.init.normal_(network.projection.learned_classifier_free_guidance_embeddings, std=0.02)
+    if preset.start:
+        grow_decoder(network, preset.start)
     schedule = NoiseSchedule.squaredcos_cap_v2()
     bars = torch.from_numpy(schedule.alphas_cumprod).float().to(device())
     variance = Variance(schedule, device())
     empty = encode_texts(clip, words, [""])
 
     def loss(generator: torch.Generator) -> torch.Tensor:
-        count = preset.batch
+        count = preset.decoder.batch
         rows = choose(len(data.image), count, generator).to(data.image.device)
         clean = data.base[rows]
         no_image = flips(count, DROP_IMAGE, generator).to(clean.device)[:, None]
         no_text = flips(count, DROP_TEXT, generator).to(clean.device)[:, None]
         null = network.projection.learned_classifier_free_guidance_embeddings
         t = choose(len(bars), count, generator).to(clean.device)
-        noise = torch.randn(clean.shape, generator=generator).to(clean)
         signal = bars[t][:, None, None, None]
+        noise = normal(clean.shape, generator)
+        for side, scale in OFFSETS.items():
+            offset = normal((count, 3, side, side), generator)
+            noise = noise + scale * (1 - signal) * functional.interpolate(offset, clean.shape[-2:], mode="bilinear")
         predicted, raw = network(
             signal.sqrt() * clean + (1 - signal).sqrt() * noise,
             t,
@@ -107,14 +61,40 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Encoded, minut
             torch.where(no_text[:, :, None], empty[1], data.states[rows]),
             torch.where(no_text, empty[2], data.mask[rows]),
         ).chunk(2, dim=1)
+        predicted, raw = predicted.float(), raw.float()
         bound = variance.loss(t, (predicted - noise).detach(), raw)
-        return functional.mse_loss(predicted, noise) + VARIANCE_WEIGHT / 1000 * bound
+        error = predicted - noise
+        coarse = torch.zeros((), device=clean.device)
+        for side, weight in COARSE.items():
+            side = min(side, preset.base_size)
+            # The mean of an area of noise has 1 / side**2 of a pixel's variance.
+            coarse = coarse + weight * side**2 * functional.avg_pool2d(error, side).square().mean()
+        total: torch.Tensor = error.square().mean() + coarse + VARIANCE_WEIGHT / 1000 * bound
+        return total
 
-    fit("decoder", preset, network, loss, preset.decoder_steps, 1e-3, minutes)
+    shown = torch.arange(0, len(data.image), max(1, len(data.image) // 24), device=device())[:24]
+
+    def sheet() -> Image.Image:
+        """Taught pictures above what the decoder makes of their embeddings and captions."""
+        text, states, mask = data.text[shown], data.states[shown], data.mask[shown]
+        count = len(shown)
+        null = network.projection.learned_classifier_free_guidance_embeddings.expand(count, -1)
+        nothing = [x.expand(count, *x.shape[1:]) for x in empty]
+
+        def noise_of(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+            given = network(x, t, data.image[shown], text, states, mask)[:, :3].float()
+            free = network(x, t, null, *nothing)[:, :3].float()
+            guided: torch.Tensor = free + GUIDANCE * (given - free)
+            return guided
+
+        made = denoised(noise_of, data.base[shown], schedule, steps=20)
+        return tiled([data.base[shown], made], columns=12)
+
+    fit("decoder", preset, network, loss, preset.decoder, limits, sheet=sheet)
     return network
 
 
 if __name__ == "__main__":
-    preset, minutes = arguments("Trains the decoder.")
+    preset, limits = arguments("Trains the decoder.")
     clip, words = clip_stage.train(preset)
-    train(preset, clip, words, encode_views(preset, clip, words, views=8), minutes)
+    train(preset, clip, words, encode_views(preset, clip, words), limits)

@@ -8,10 +8,11 @@ from random import Random
 import torch
 from transformers import CLIPTokenizer
 
-from training.clip import Clip, look, pixels, tokens
+from training.clip import Clip, tokens
 from training.loop import device
 from training.presets import Preset
-from training.upsampler import reduce
+from training.scaling import reduce
+from training.views import Views
 
 
 @dataclass(frozen=True)
@@ -39,19 +40,20 @@ def encode_texts(
 
 
 @torch.no_grad()
-def encode_views(preset: Preset, clip: Clip, words: CLIPTokenizer, views: int) -> Encoded:
-    """``views`` views of every taught pair: unmoved pictures on varied backgrounds with varied captions.
+def encode_views(preset: Preset, clip: Clip, words: CLIPTokenizer) -> Encoded:
+    """``preset.views`` views of every taught pair: pictures in place on varied backgrounds with varied captions.
 
     The views are drawn here rather than in the training loop because CLIP costs more than prior or decoder.
     """
     taught, _ = preset.pairs()
     random = Random(1)
+    source = Views(taught, preset.variety, device())
     rows: list[tuple[torch.Tensor, ...]] = []
-    for _ in range(views):
+    for _ in range(preset.views):
         for start in range(0, len(taught), 128):
-            seen = [look(pair, random, moved=False) for pair in taught[start : start + 128]]
-            full = pixels([picture for picture, _ in seen])
-            text, states, mask = encode_texts(clip, words, [caption for _, caption in seen])
-            image = clip.image(pixel_values=full).image_embeds
+            shown = range(start, min(start + 128, len(taught)))
+            full, captions = source.draw(shown, random, moved=preset.moved)
+            text, states, mask = encode_texts(clip, words, captions)
+            image = clip.image(pixel_values=reduce(full, preset.clip_size)).image_embeds
             rows.append((image, text, states, mask, reduce(full, preset.base_size)))
     return Encoded(*(torch.cat(column).to(device()) for column in zip(*rows, strict=True)))

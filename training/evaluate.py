@@ -1,11 +1,10 @@
-"""Measures an exported checkpoint on (concept, style) pairs it was never shown, and on as many it was taught.
+"""Measures an exported checkpoint on (concept, style) pairs it was never shown, by a judge that is not its own CLIP.
 
-Two judges. The checkpoint's own CLIP: precise, but partial, since prior and decoder were trained on its embeddings.
-And the nearest real picture in pixels: crude, but it has learned nothing. Each stands beside guessing and beside
-what the same judge says of the real pictures.
+Each held-out pair is asked for on white and on a coloured background, with two seeds. The judge (`training.judge`)
+says of the real pictures how well it can tell them at all, which is the ceiling; of the generated ones; and of the
+generated ones under each other's captions, which is the floor.
 
-Metrics are named ``set.measure.whose.figure``: held_out or taught; what is measured, see `Judge`; of generated or
-real pictures, or by chance; share of right answers among the nearest 1 or 5 (top1, top5), or a mean.
+Metrics are named ``measure.whose.figure``: see `retrieval`, `distances` and `training.sweeps`.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import os
 import platform
 import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
@@ -24,106 +24,117 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from training.judges import Bools, chance, cosines, equal, hits, pixel_nearness
+from training import judge as judging
+from training import sweeps
+from training.judges import chance, cosines, equal, frechet, hits, pixel_nearness
 from training.loop import device
-from training.pictures import WHITE, Pair, composite, plain_caption
+from training.page import write_page
+from training.pictures import BACKGROUNDS, WHITE, Pair, before, composite, plain_caption
 from training.pipeline import Pipeline
 from training.presets import PRESETS
 from unclip.pictures import contact_sheet
 
 Metrics = dict[str, float]
-COLUMNS = 14  # of a contact sheet, even: each real picture has its generated one on its right
+SHOWN = 64  # captions on the contact sheet
+SEEDS = (0, 1)
 
 
-def captions_of(pairs: list[Pair]) -> list[str]:
-    """The plain caption of each pair."""
-    return [plain_caption(pair.label, pair.style) for pair in pairs]
+@dataclass(frozen=True)
+class Question:
+    """A held-out pair, the background asked for, and its colour."""
+
+    pair: Pair
+    background: str
+    colour: tuple[int, int, int]
+
+    @property
+    def caption(self) -> str:
+        """What the model is asked for."""
+        return before(plain_caption(self.pair.label, self.pair.style), self.background)
+
+    @property
+    def real(self) -> npt.NDArray[np.uint8]:
+        """The picture it was never shown: uint8 ``[S, S, 3]``."""
+        return composite(self.pair.rgba, self.colour)
 
 
-def pictures_of(pairs: list[Pair]) -> npt.NDArray[np.uint8]:
-    """The real pictures on white: uint8 ``[N, 64, 64, 3]``."""
-    return np.stack([composite(pair.rgba, WHITE[1]) for pair in pairs])
+def questions(pairs: list[Pair]) -> list[Question]:
+    """Every pair on white, then every pair on one of the coloured backgrounds, taken in turn."""
+    coloured = [Question(pair, *BACKGROUNDS[i % len(BACKGROUNDS)]) for i, pair in enumerate(pairs)]
+    return [Question(pair, *WHITE) for pair in pairs] + coloured
 
 
-class Judge:
-    """Measures pictures against one set of pairs.
+def retrieval(judge: judging.Judge, asked: list[Question], made: npt.NDArray[np.uint8], every: list[Pair]) -> Metrics:
+    """R@1 and R@5. made: uint8 ``[len(asked), H, H, 3]``.
 
-    everything: the preset's pairs, taught and held out; gallery: their pictures.
+    prompt: the caption asked for is among the picture's nearest 1 or 5 of all captions asked; shuffled: the same,
+    pictures dealt to captions at random. concept, style: among those of all pairs on the same kind of background.
     """
-
-    def __init__(self, model: Pipeline, everything: list[Pair]) -> None:
-        self._model = model
-        self.everything = everything
-        self.gallery = pictures_of(everything)
-        self._captions = self._read(everything)
-
-    def _read(self, pairs: list[Pair]) -> npt.NDArray[np.float32]:
-        return np.stack([text.embedding.values for text in self._model.read(captions_of(pairs))])
-
-    def retrieval(self, pairs: list[Pair]) -> Metrics:
-        """How well CLIP finds each caption's real picture among those of the set, and the other way round."""
-        nearness = cosines(self._read(pairs), self._model.see(pictures_of(pairs)))
-        right = np.eye(len(pairs), dtype=np.bool_)
-        return {
-            **named("picture_of_caption.real", hits(nearness, right)),
-            **named("picture_of_caption.chance", chance(right)),
-            **named("caption_of_picture.real", hits(nearness.T, right)),
-            **named("caption_of_picture.chance", chance(right)),
-        }
-
-    def clip(self, pairs: list[Pair], generated: npt.NDArray[np.uint8]) -> Metrics:
-        """What CLIP says of pictures generated for the first ``len(generated)`` pairs, and of the real ones.
-
-        prompt: the nearest caption of the set is the right one. concept, style: the nearest caption of all pairs
-        has the right concept, whatever its style, and the right style, whatever its concept. cosine: of a picture
-        and its caption; cosine_wrong: and each other caption of the set.
-        """
-        asked = pairs[: len(generated)]
-        mine = np.eye(len(asked), len(pairs), dtype=np.bool_)
-        concept = equal([pair.label for pair in asked], [pair.label for pair in self.everything])
-        style = equal([pair.style for pair in asked], [pair.style for pair in self.everything])
-        found: Metrics = {}
-        for kind, pictures in (("generated", generated), ("real", pictures_of(asked))):
-            seen = self._model.see(pictures)
-            near = cosines(seen, self._read(pairs))
-            far = cosines(seen, self._captions)
-            found |= named(f"prompt.{kind}", hits(near, mine))
-            found |= named(f"concept.{kind}", hits(far, concept))
-            found[f"style.{kind}.top1"] = hits(far, style)["top1"]
-            found[f"cosine.{kind}.mean"] = float(near[mine].mean())
-            if len(pairs) > 1:
-                found[f"cosine_wrong.{kind}.mean"] = float(near[~mine].mean())
-        found |= named("prompt.chance", chance(mine)) | named("concept.chance", chance(concept))
-        found["style.chance.top1"] = chance(style)["top1"]
-        return found
-
-    def pixels(self, pairs: list[Pair], generated: npt.NDArray[np.uint8]) -> Metrics:
-        """Whether the nearest real picture shows the right concept, by distance in pixels.
-
-        pixels: of all real pictures. pixels_other: of all but the pair's own, so that only another style's picture
-        of the concept is right; that is the measure the real pictures can be put to as well.
-        """
-        asked = pairs[: len(generated)]
-        concept = equal([pair.label for pair in asked], [pair.label for pair in self.everything])
-        own = equal([pair.key for pair in asked], [pair.key for pair in self.everything])
-        shared = (concept & ~own).any(axis=1)  # a concept with one picture has no other one to be found
-        near = pixel_nearness(generated, self.gallery)
-        real = pixel_nearness(pictures_of(asked), self.gallery)
-
-        def other(nearness: npt.NDArray[np.float32]) -> Metrics:
-            return hits(np.where(own, -np.inf, nearness)[shared], (concept & ~own)[shared])
-
-        found = named("pixels.generated", hits(near, concept)) | named("pixels.chance", chance(concept))
-        if shared.any():
-            rest = without_own((concept & ~own)[shared], own[shared])
-            found |= named("pixels_other.generated", other(near)) | named("pixels_other.real", other(real))
-            found |= named("pixels_other.chance", chance(rest))
-        return found
+    captions = judge.read_all([question.caption for question in asked])
+    known = judge.read_all([plain_caption(pair.label, pair.style) for pair in every])
+    own = np.eye(len(asked), dtype=np.bool_)
+    concept = equal([question.pair.label for question in asked], [pair.label for pair in every])
+    style = equal([question.pair.style for question in asked], [pair.style for pair in every])
+    found: Metrics = {}
+    for whose, pictures in (("generated", made), ("real", np.stack([question.real for question in asked]))):
+        seen = judge.see_all(pictures)
+        near, far = cosines(seen, captions), cosines(seen, known)
+        found |= named(f"prompt.{whose}", hits(near, own)) | named(f"concept.{whose}", hits(far, concept))
+        found[f"style.{whose}.top1"] = hits(far, style)["top1"]
+        found[f"cosine.{whose}.mean"] = float(near[own].mean())
+        if whose == "generated":
+            dealt = np.random.default_rng(0).permutation(len(asked))
+            found |= named("prompt.shuffled", hits(near[dealt], own))
+            found["cosine.shuffled.mean"] = float(near[dealt][own].mean())
+    return found | named("prompt.chance", chance(own)) | named("concept.chance", chance(concept))
 
 
-def without_own(right: Bools, own: Bools) -> Bools:
-    """``right`` without each query's own column: ``[Q, C - 1]``."""
-    return np.stack([row[~mine] for row, mine in zip(right, own, strict=True)])
+def distances(judge: judging.Judge, asked: list[Question], made: npt.NDArray[np.uint8]) -> Metrics:
+    """Fréchet distances in the judge's features, to the real pictures of the same questions, and in halves.
+
+    generated: of generated to real pictures. halves: of one half of the pairs to the other half's real pictures, mean
+    of 8 divisions: generated and real alike, so that the real ones' is the floor of what drawing other pairs costs.
+    """
+    real = judge.see_all(np.stack([question.real for question in asked]))
+    seen = judge.see_all(made)
+    found = {"frechet.generated.mean": frechet(seen, real)}
+    keys = sorted({question.pair.key for question in asked})
+    halves: dict[str, list[float]] = {"generated": [], "real": []}
+    for seed in range(8):
+        chosen = set(Random(seed).sample(keys, len(keys) // 2))
+        inside = np.array([question.pair.key in chosen for question in asked])
+        if 1 < inside.sum() < len(inside) - 1:
+            halves["generated"].append(frechet(seen[inside], real[~inside]))
+            halves["real"].append(frechet(real[inside], real[~inside]))
+    return found | {
+        f"frechet_halves.{whose}.mean": float(np.mean(values)) for whose, values in halves.items() if values
+    }
+
+
+def pixels(asked: list[Question], made: npt.NDArray[np.uint8], every: list[Pair]) -> Metrics:
+    """Whether the nearest real picture on the same background shows the right concept, by distance in pixels.
+
+    Crude, but it has learned nothing. real: of all pictures but the pair's own, whereas no generated one has such.
+    """
+    rows: dict[str, list[dict[str, float]]] = {"generated": [], "real": []}
+    for colour in dict.fromkeys(question.colour for question in asked):
+        gallery = np.stack([composite(pair.rgba, colour) for pair in every])
+        chosen = [i for i, question in enumerate(asked) if question.colour == colour]
+        wanted = [asked[i].pair for i in chosen]
+        right = equal([pair.label for pair in wanted], [pair.label for pair in every])
+        own = equal([pair.key for pair in wanted], [pair.key for pair in every])
+        near = pixel_nearness(made[chosen], gallery)
+        real = np.where(own, -np.inf, pixel_nearness(np.stack([asked[i].real for i in chosen]), gallery))
+        for i in range(len(chosen)):
+            rows["generated"].append(hits(near[i : i + 1], right[i : i + 1]))
+            if (right & ~own)[i].any():
+                rows["real"].append(hits(real[i : i + 1], (right & ~own)[i : i + 1]))
+    return {
+        f"pixels.{whose}.{figure}": float(np.mean([row[figure] for row in found]))
+        for whose, found in rows.items()
+        if found
+        for figure in found[0]
+    }
 
 
 def named(prefix: str, values: Metrics) -> Metrics:
@@ -131,51 +142,73 @@ def named(prefix: str, values: Metrics) -> Metrics:
     return {f"{prefix}.{name}": value for name, value in values.items()}
 
 
-def sheet(pairs: list[Pair], generated: npt.NDArray[np.uint8]) -> Image.Image:
-    """Each real picture with its generated one on its right."""
-    pictures: list[Image.Image] = []
-    captions: list[str] = []
-    for pair, real, made in zip(pairs, pictures_of(pairs[: len(generated)]), generated, strict=False):
-        pictures += [Image.fromarray(real), Image.fromarray(made)]
-        captions += [f"{pair.style} {pair.label}", "generated"]
-    return contact_sheet(pictures, captions, COLUMNS)
+def mean(parts: list[Metrics]) -> Metrics:
+    """The mean of each metric."""
+    return {name: float(np.mean([part[name] for part in parts])) for name in parts[0]}
 
 
-def evaluate(folder: Path, out: Path, prompts: int | None = None) -> Metrics:
-    """Measures the checkpoint, writes evaluate.json and both contact sheets into ``out``, returns the metrics.
+def evaluate(folder: Path, judge_folder: Path, out: Path, prompts: int | None = None, sweep: bool = True) -> Metrics:
+    """Measures the checkpoint, writes JSON, pictures, plots and a page into ``out``, returns the metrics.
 
-    prompts: pictures to generate per set, at least 1; None for one per pair.
+    prompts: captions to generate, at least 2; None for all, twice as many as pairs are held out.
     """
     model = Pipeline(folder, device())
     preset = PRESETS[str(model.checkpoint.manifest["preset"])]
+    judge = judging.load(judge_folder, device())
     taught, held_out = preset.pairs()
-    judge = Judge(model, taught + held_out)
+    every = taught + held_out
+    asked = questions(held_out)[:prompts]
     out.mkdir(parents=True, exist_ok=True)
-    metrics: Metrics = {}
-    for name, pairs in (("held_out", held_out), ("taught", Random(0).sample(taught, len(held_out)))):
-        asked = captions_of(pairs[:prompts])
-        print(f"{name}: {len(pairs)} pairs, generating {len(asked)} pictures", flush=True)
-        generated = model.generate(asked, seeds=range(len(asked)))
-        for part in (judge.retrieval(pairs), judge.clip(pairs, generated), judge.pixels(pairs, generated)):
-            metrics |= named(name, part)
-        metrics |= {f"{name}.pairs": len(pairs), f"{name}.prompts": len(asked)}
-        sheet(pairs, generated).save(out / f"{name}.png")
-    report = {"machine": machine(), "commit": commit(), "checkpoint": folder.as_posix(), "metrics": metrics}
+    captions = [question.caption for question in asked]
+    one_picture(model, captions[0])  # so that what is set up once is not measured
+    metrics: Metrics = {
+        "pairs": len(held_out),
+        "captions": len(asked),
+        "pictures": len(asked) * len(SEEDS),
+        "seconds.one_picture.mean": float(np.mean([one_picture(model, captions[0]) for _ in range(3)])),
+    }
+    print(f"{len(held_out)} pairs held out, {len(asked)} captions, {len(SEEDS)} pictures each", flush=True)
+    made = [model.generate(captions, [seed] * len(captions)) for seed in SEEDS]
+    metrics |= mean(
+        [
+            retrieval(judge, asked, pictures, every)
+            | distances(judge, asked, pictures)
+            | pixels(asked, pictures, every)
+            for pictures in made
+        ]
+    )
+    sheets(asked, made[0], out)
+    curves = sweeps.run(model, judge, asked) if sweep else {}
+    report = {
+        "machine": machine(),
+        "commit": commit(),
+        "checkpoint": folder.as_posix(),
+        "metrics": metrics,
+        "sweeps": curves,
+    }
     (out / "evaluate.json").write_text(json.dumps(report, indent=1) + "\n")
+    write_page(out, metrics, curves)
     return metrics
 
 
-def table(metrics: Metrics) -> str:
-    """The metrics, a line per measure and figure."""
-    kinds = ("generated", "real", "chance")
-    parts = [name.split(".") for name in metrics]
-    rows = dict.fromkeys((part[1], part[3]) for part in parts if len(part) == 4)
-    lines = [f"{'':<26}{'held out':<33}taught", " " * 26 + 2 * ("{:<11}" * 3).format(*kinds)]
-    for measure, figure in rows:
-        values = [metrics.get(f"{name}.{measure}.{kind}.{figure}") for name in ("held_out", "taught") for kind in kinds]
-        cells = ["" if value is None else f"{value:.3f}" for value in values]
-        lines.append(f"{measure + ' ' + figure:<26}" + "".join(f"{cell:<11}" for cell in cells))
-    return "\n".join(line.rstrip() for line in lines)
+def one_picture(model: Pipeline, caption: str) -> float:
+    """Seconds for one picture at default settings, alone, networks loaded."""
+    started = time.monotonic()
+    model.generate([caption], [0])
+    return time.monotonic() - started
+
+
+def sheets(asked: list[Question], made: npt.NDArray[np.uint8], out: Path) -> None:
+    """The first captions' pictures alone, and beside the real ones."""
+    pictures = [Image.fromarray(picture) for picture in made]
+    captions = [question.caption for question in asked]
+    contact_sheet(pictures[:SHOWN], captions[:SHOWN], 8).save(out / "samples.png")
+    both: list[Image.Image] = []
+    names: list[str] = []
+    for question, picture in zip(asked[:SHOWN], pictures, strict=False):
+        both += [Image.fromarray(question.real), picture]
+        names += [f"{question.pair.style} {question.pair.label}", "generated"]
+    contact_sheet(both, names, 12).save(out / "held_out.png")
 
 
 def machine() -> str:
@@ -197,16 +230,19 @@ def commit() -> str:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description="Measures an exported checkpoint on held-out and taught pairs.")
+    parser = argparse.ArgumentParser(description="Measures an exported checkpoint on held-out pairs.")
     parser.add_argument("--checkpoint", type=Path, default=Path("checkpoints/emoji"))
+    parser.add_argument("--judge", type=Path, default=judging.FOLDER)
     parser.add_argument("--out", type=Path, default=Path("out/evaluate"))
-    parser.add_argument("--prompts", type=int, help="pictures to generate per set (one per pair)")
+    parser.add_argument("--prompts", type=int, help="captions to generate (two per held-out pair)")
+    parser.add_argument("--no-sweeps", action="store_true", help="leave out prior, guidance and step sweeps")
     options = parser.parse_args()
-    if options.prompts is not None and options.prompts < 1:
-        parser.error(f"--prompts must be at least 1; got {options.prompts}")
+    if options.prompts is not None and options.prompts < 2:
+        parser.error(f"--prompts must be at least 2; got {options.prompts}")
     started = time.monotonic()
-    print(table(evaluate(options.checkpoint, options.out, options.prompts)))
-    print(f"{options.out}: evaluate.json, held_out.png, taught.png; {time.monotonic() - started:.0f} s")
+    metrics = evaluate(options.checkpoint, options.judge, options.out, options.prompts, not options.no_sweeps)
+    print("\n".join(f"{name:<34}{value:.3f}" for name, value in metrics.items()))
+    print(f"{options.out}: evaluate.json, index.html and its pictures; {time.monotonic() - started:.0f} s")
 
 
 if __name__ == "__main__":

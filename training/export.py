@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers.schedulers.scheduling_unclip import UnCLIPScheduler
@@ -11,12 +15,13 @@ from torch import nn
 from transformers import CLIPImageProcessorPil, CLIPTokenizer
 
 from training.clip import MEAN, STD, Clip
-from training.decoder import Decoder
-from training.pictures import SIZE
+from training.decoder_network import Decoder
 from training.presets import Preset
 from training.sources import manifest
 from unclip.checkpoint import write_manifest
 
+SHARD = "15MB"  # of a weights file: repositories and code hosts dislike larger ones
+LARGEST = 64_000_000  # bytes of the whole folder
 DEFAULTS = {
     "prior": {"sampler": "ddpm", "steps": 25, "guidance_scale": 2.0},
     "decoder": {"sampler": "dpm++2m", "steps": 12, "guidance_scale": 3.0},
@@ -45,8 +50,8 @@ def export(
             shutil.rmtree(part)
     words.save_pretrained(folder / "tokenizer")
     CLIPImageProcessorPil(
-        size={"shortest_edge": SIZE},
-        crop_size={"height": SIZE, "width": SIZE},
+        size={"shortest_edge": preset.clip_size},
+        crop_size={"height": preset.clip_size, "width": preset.clip_size},
         image_mean=list(MEAN),
         image_std=list(STD),
     ).save_pretrained(folder / "feature_extractor")
@@ -59,9 +64,10 @@ def export(
         "super_res_first": upsampler,
     }
     for name, network in components.items():
-        network.to("cpu", torch.float16).save_pretrained(folder / name)
+        network.to("cpu", torch.float16).save_pretrained(folder / name, max_shard_size=SHARD)
     for name, config in SCHEDULERS.items():
         UnCLIPScheduler(**config).save_pretrained(folder / name)
+    (folder / "data.json").write_text(json.dumps(data_of(preset), indent=1) + "\n")
     licenses = sorted({source.license for source in manifest() if source.style in ("", *preset.styles)})
     write_manifest(
         folder,
@@ -71,3 +77,34 @@ def export(
         defaults=DEFAULTS,
         preset=preset.name,
     )
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    if size > LARGEST:
+        raise RuntimeError(
+            f"{folder} has {size / 1e6:.0f} MB; a checkpoint to be embedded has at most {LARGEST / 1e6:.0f}"
+        )
+
+
+def data_of(preset: Preset) -> dict[str, Any]:
+    """Exactly which pictures the preset's weights have seen: packages, digests, licences, counts, what was held out."""
+    taught, held_out = preset.pairs()
+    packages = [
+        asdict(source)
+        | {
+            "taught": sum(pair.style == source.style for pair in taught),
+            "held_out": sum(pair.style == source.style for pair in held_out),
+        }
+        for source in manifest()
+        if source.style in ("", *preset.styles)
+    ]
+    pixels = hashlib.sha256()
+    for pair in sorted(taught, key=lambda pair: pair.key):
+        pixels.update(pair.key.encode() + pair.rgba.tobytes())
+    return {
+        "preset": preset.name,
+        "packages": packages,
+        "concepts": len({pair.label for pair in taught}),
+        "size": preset.size,
+        "views": asdict(preset.variety),
+        "pictures_sha256": pixels.hexdigest(),
+        "held_out": sorted(pair.key for pair in held_out),
+    }

@@ -62,6 +62,19 @@ def pixel_nearness(queries: npt.NDArray[np.uint8], candidates: npt.NDArray[np.ui
     return np.stack([-np.linalg.norm(near - query, axis=1) for query in small(queries)])
 
 
+def frechet(some: Floats, others: Floats) -> float:
+    """Fréchet distance of the Gaussians fitted to two sets of features ``[N, D]`` and ``[M, D]``.
+
+    Heusel et al. 2017 (arXiv 1706.08500, eq. 6); the features there are Inception's, and there are 50,000 of them.
+    The distance of small sets is biased upwards: compare only sets of the same sizes.
+    """
+    shift = some.mean(axis=0) - others.mean(axis=0)
+    first, second = (np.cov(features.astype(np.float64), rowvar=False) for features in (some, others))
+    # The product of two covariances has real eigenvalues of at least 0; what rounding adds to that is dropped.
+    roots = np.sqrt(np.clip(np.linalg.eigvals(first @ second).real, 0, None))
+    return float(shift @ shift + np.trace(first) + np.trace(second) - 2 * roots.sum())
+
+
 def equal(queries: list[str], candidates: list[str]) -> Bools:
     """``[Q, C]``: which names are the same."""
     same: Bools = np.array(queries)[:, None] == np.array(candidates)[None, :]

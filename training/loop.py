@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import argparse
+import math
+import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
 import torch
+from PIL import Image
 from torch import nn
 
-from training.presets import PRESETS, Preset
+from training.presets import PRESETS, Limits, Preset, Stage
 
 matplotlib.use("Agg")
 SAVE_EVERY = 90.0  # seconds
+SHEET_EVERY = 240.0
+OUT_OF_TIME = 75  # exit status: nothing failed, the same command goes on from here (EX_TEMPFAIL)
+UNLIMITED = Limits()
+LONGEST_STEP = 10.0  # seconds that one step can count for: a process that was stopped for a while loses no training
 
 
-def arguments(what: str) -> tuple[Preset, float]:
-    """Preset and time limit in minutes from the command line, the same for every stage."""
+def arguments(what: str) -> tuple[Preset, Limits]:
+    """Preset and limits from the command line, the same for every stage."""
     parser = argparse.ArgumentParser(description=what)
     parser.add_argument("--preset", choices=PRESETS, default="cpu")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after this long, schedule fitted")
+    parser.add_argument("--minutes", type=float, help="end the stage after this long, its schedule fitted")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0: torch's choice")
+    parser.add_argument("--start", type=Path, help="a checkpoint to begin with; its CLIP is kept as it is")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    return PRESETS[options.preset], options.minutes
+    return replace(PRESETS[options.preset], start=options.start), Limits(options.minutes)
 
 
 def device() -> torch.device:
@@ -34,25 +44,46 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def half_precision(where: torch.device) -> bool:
+    """Whether bfloat16 products are worth it: on GPUs, and on CPUs that have instructions for them."""
+    return where.type == "cuda" or bool(torch.cpu._is_avx512_bf16_supported())
+
+
+@contextmanager
+def asked_to_end() -> Iterator[Callable[[], bool]]:
+    """Whether SIGTERM came meanwhile; the loop then saves and leaves, and the next run goes on."""
+    came: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: came.append(number))
+    try:
+        yield lambda: bool(came)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def fit(
     name: str,
     preset: Preset,
     module: nn.Module,
     loss: Callable[[torch.Generator], torch.Tensor],
-    steps: int,
-    learning_rate: float,
-    minutes: float = float("inf"),
+    stage: Stage,
+    limits: Limits = UNLIMITED,
     average: float = 0.999,
+    sheet: Callable[[], Image.Image] | None = None,
 ) -> None:
     """Minimises ``loss`` over ``module``'s parameters; leaves their moving average in the module.
 
     Warm-up over 100 steps, then a cosine to zero over steps or minutes, whichever ends first. The state is saved
     to ``<preset folder>/<name>.pt`` and taken up again from there; a finished stage is loaded and left alone.
+    sheet: draws what the averaged weights make, now and then, to ``<preset folder>/<name>-<step>.png``.
+
+    Raises:
+        SystemExit: SIGTERM came or the limit was reached; the state is saved.
     """
     path = preset.folder / f"{name}.pt"
     path.parent.mkdir(parents=True, exist_ok=True)
     module.train()
-    optimizer = torch.optim.AdamW(module.parameters(), lr=learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
+    minutes = stage.minutes if limits.minutes is None else limits.minutes
+    optimizer = torch.optim.AdamW(module.parameters(), lr=stage.rate, betas=(0.9, 0.99), weight_decay=0.01)
     mean = {key: value.clone() for key, value in module.state_dict().items()}
     step, spent, curve = 0, 0.0, list[float]()
     if path.exists():
@@ -64,7 +95,6 @@ def fit(
             module.load_state_dict(mean)
             module.eval()
             return
-    started = saved = time.monotonic() - spent
 
     def save(done: bool = False) -> None:
         torch.save(
@@ -73,7 +103,7 @@ def fit(
                 "optimizer": optimizer.state_dict(),
                 "mean": mean,
                 "step": step,
-                "spent": time.monotonic() - started,
+                "spent": spent,
                 "curve": curve,
                 "done": done,
             },
@@ -82,34 +112,65 @@ def fit(
         path.with_suffix(".tmp").replace(path)
         draw(curve, path.with_suffix(".png"), name)
 
-    saved = time.monotonic()
-    while (progress := max(step / steps, (time.monotonic() - started) / 60 / minutes)) < 1:
-        rate = (
-            learning_rate * min(1.0, (step + 1) / 100) * 0.5 * (1 + float(torch.cos(torch.tensor(progress * 3.1416))))
-        )
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        # A generator per step, not one that runs on: a resumed run then draws what an uncut one would have.
-        value = loss(torch.Generator().manual_seed(step))
-        optimizer.zero_grad(set_to_none=True)
-        value.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-        optimizer.step()
-        step += 1
-        decay = min(average, step / (step + 10))
+    def show() -> None:
+        if sheet is None:
+            return
+        current = {key: value.clone() for key, value in module.state_dict().items()}
+        module.load_state_dict(mean)
+        module.eval()
         with torch.no_grad():
-            for key, current in module.state_dict().items():
-                mean[key].lerp_(current, 1 - decay) if current.is_floating_point() else mean[key].copy_(current)
-        curve.append(float(value.detach()))
-        if step % 50 == 0:
-            recent = sum(curve[-50:]) / 50
-            print(f"{name}: step {step} of {steps}, {progress:.0%}, loss {recent:.4f}", flush=True)
-        if time.monotonic() - saved > SAVE_EVERY:
-            save()
-            saved = time.monotonic()
+            sheet().save(path.with_name(f"{name}-{step:06}.png"))
+        module.load_state_dict(current)
+        module.train()
+
+    saved = shown = time.monotonic()
+    with asked_to_end() as ended:
+        while (progress := max(step / stage.steps, spent / 60 / minutes)) < 1:
+            began = time.monotonic()
+            rate = stage.rate * min(1.0, (step + 1) / 100) * 0.5 * (1 + math.cos(progress * math.pi))
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            # A generator per step, not one that runs on: a resumed run then draws what an uncut one would have.
+            with torch.autocast(device().type, torch.bfloat16, enabled=half_precision(device())):
+                value = loss(torch.Generator(device()).manual_seed(step))
+            optimizer.zero_grad(set_to_none=True)
+            value.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+            optimizer.step()
+            step += 1
+            decay = min(average, step / (step + 10))
+            follow(mean, module.state_dict(), 1 - decay)
+            curve.append(float(value.detach()))
+            now = time.monotonic()
+            spent += min(now - began, LONGEST_STEP)
+            if step % 50 == 0:
+                recent = sum(curve[-50:]) / 50
+                print(
+                    f"{name}: step {step} of {stage.steps}, {progress:.0%}, loss {recent:.4f}, {spent:.0f} s",
+                    flush=True,
+                )
+            if ended() or now > limits.until:
+                save()
+                raise SystemExit(143 if ended() else OUT_OF_TIME)
+            if now - saved > SAVE_EVERY:
+                save()
+                saved = now
+            if now - shown > SHEET_EVERY:
+                show()
+                shown = now
     save(done=True)
+    show()
     module.load_state_dict(mean)
     module.eval()
+
+
+@torch.no_grad()
+def follow(mean: dict[str, torch.Tensor], current: Mapping[str, torch.Tensor], share: float) -> None:
+    """Moves ``mean`` by ``share`` of the way to ``current``; counts are taken over. One launch for all on a GPU."""
+    moving = [key for key, value in current.items() if value.is_floating_point()]
+    torch._foreach_lerp_([mean[key] for key in moving], [current[key] for key in moving], share)
+    for key in current.keys() - set(moving):
+        mean[key].copy_(current[key])
 
 
 def draw(curve: list[float], path: Path, name: str) -> None:
@@ -129,14 +190,19 @@ def draw(curve: list[float], path: Path, name: str) -> None:
 
 def choose(items: int, count: int, generator: torch.Generator) -> torch.Tensor:
     """``count`` random indices below ``items``, int64."""
-    return torch.randint(items, (count,), generator=generator)
+    return torch.randint(items, (count,), generator=generator, device=generator.device)
 
 
 def flips(count: int, probability: float, generator: torch.Generator) -> torch.Tensor:
     """bool ``[count]``, each true with this probability."""
-    return torch.rand(count, generator=generator) < probability
+    return uniform((count,), generator) < probability
 
 
-def stack(tensors: Iterable[torch.Tensor]) -> torch.Tensor:
-    """The tensors along a new first axis, on the training device."""
-    return torch.stack(list(tensors)).to(device())
+def normal(shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
+    """Standard normal numbers where the generator is."""
+    return torch.randn(tuple(shape), generator=generator, device=generator.device)
+
+
+def uniform(shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
+    """Numbers in [0, 1) where the generator is."""
+    return torch.rand(tuple(shape), generator=generator, device=generator.device)

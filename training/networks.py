@@ -18,10 +18,10 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from training.pictures import SIZE
 from training.presets import Preset
 
 HEAD = 32  # channels of an attention head, everywhere
+ATTENTIVE = 2  # levels of the decoder that look at its conditions: the innermost, where pixels are few
 
 
 def text_encoder(preset: Preset, tokenizer: CLIPTokenizer) -> nn.Module:
@@ -49,7 +49,7 @@ def image_encoder(preset: Preset) -> nn.Module:
         projection_dim=preset.width,
         num_hidden_layers=preset.clip_layers,
         num_attention_heads=preset.width // HEAD,
-        image_size=SIZE,
+        image_size=preset.clip_size,
         patch_size=preset.patch,
     )
     return CLIPVisionModelWithProjection(config)  # type: ignore[no-any-return]
@@ -72,22 +72,23 @@ def text_projection(preset: Preset) -> nn.Module:
     return UnCLIPTextProjModel(  # type: ignore[no-any-return]
         clip_embeddings_dim=preset.width,
         time_embed_dim=4 * preset.decoder_channels[0],
-        cross_attention_dim=preset.decoder_channels[2],
+        cross_attention_dim=preset.decoder_channels[-1],
     )
 
 
 def decoder(preset: Preset) -> nn.Module:
     """The base diffusion U-Net: predicts noise and, in its second half, where the variance lies."""
+    outer = len(preset.decoder_channels) - ATTENTIVE
     return UNet2DConditionModel(  # type: ignore[no-any-return]
         sample_size=preset.base_size,
         in_channels=3,
         out_channels=6,
-        down_block_types=("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D", "SimpleCrossAttnDownBlock2D"),
+        down_block_types=("ResnetDownsampleBlock2D",) * outer + ("SimpleCrossAttnDownBlock2D",) * ATTENTIVE,
         mid_block_type="UNetMidBlock2DSimpleCrossAttn",
-        up_block_types=("SimpleCrossAttnUpBlock2D", "SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
+        up_block_types=("SimpleCrossAttnUpBlock2D",) * ATTENTIVE + ("ResnetUpsampleBlock2D",) * outer,
         block_out_channels=preset.decoder_channels,
         layers_per_block=1,
-        cross_attention_dim=preset.decoder_channels[2],
+        cross_attention_dim=preset.decoder_channels[-1],
         attention_head_dim=HEAD,
         resnet_time_scale_shift="scale_shift",
         class_embed_type="identity",
@@ -99,14 +100,14 @@ def decoder(preset: Preset) -> nn.Module:
 def upsampler(preset: Preset) -> nn.Module:
     """The diffusion upsampler: sees x_t beside the upscaled base picture, no attention, no text."""
     return UNet2DModel(  # type: ignore[no-any-return]
-        sample_size=SIZE,
+        sample_size=preset.size,
         in_channels=6,
         out_channels=3,
-        down_block_types=("ResnetDownsampleBlock2D",) * 3,
-        up_block_types=("ResnetUpsampleBlock2D",) * 3,
+        down_block_types=("ResnetDownsampleBlock2D",) * len(preset.upsampler_channels),
+        up_block_types=("ResnetUpsampleBlock2D",) * len(preset.upsampler_channels),
         block_out_channels=preset.upsampler_channels,
         layers_per_block=1,
         resnet_time_scale_shift="scale_shift",
         add_attention=False,
-        norm_num_groups=32,
+        norm_num_groups=preset.upsampler_channels[0] // 4,  # a group of one channel would lose its mean: its colour
     )

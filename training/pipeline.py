@@ -17,6 +17,7 @@ from encoder_svc.encoder import Encoder
 from prior_svc.prior import Prior
 from unclip.checkpoint import Checkpoint
 from unclip.engine.walk import Once, OnceProgram, Walk, WalkProgram
+from unclip.options import SamplingSettings
 from unclip.wire.embeddings import TextEncoding
 from unclip.wire.images import from_pixels
 
@@ -54,32 +55,49 @@ class Pipeline:
     def generate(self, captions: Sequence[str], seeds: Sequence[int]) -> npt.NDArray[np.uint8]:
         """One picture per caption and seed, all stages at the checkpoint's defaults: uint8 ``[N, H, W, 3]``."""
         empty, *texts = self.read(["", *captions])
-        rows = list(zip(texts, seeds, strict=True))
-        settings = {stage: self.checkpoint.defaults(stage) for stage in ("prior", "decoder", "upsampler")}
-        guess = [
-            self._prior.walk(text, empty, seed, candidate, settings["prior"])
-            for text, seed in rows
+        return self.enlarge(self.decode(self.guess(texts, empty, seeds), texts, empty, seeds), seeds)
+
+    def guess(self, texts: Sequence[TextEncoding], empty: TextEncoding, seeds: Sequence[int]) -> torch.Tensor:
+        """The prior's image embeddings ``[N, D]``: of each caption's candidates the nearest to its text embedding."""
+        settings = self.checkpoint.defaults("prior")
+        walks = [
+            self._prior.walk(text, empty, seed, candidate, settings)
+            for text, seed in zip(texts, seeds, strict=True)
             for candidate in range(CANDIDATES)
         ]
-        guesses = torch.stack(walked("prior", self._prior.programs, guess)).reshape(len(rows), CANDIDATES, -1)
-        gist = [
-            found[(found.cpu() @ torch.from_numpy(text.embedding.values)).argmax()]
-            for found, text in zip(guesses, texts, strict=True)
+        guesses = torch.stack(walked("prior", self._prior.programs, walks)).reshape(len(texts), CANDIDATES, -1)
+        wanted = torch.from_numpy(np.stack([text.embedding.values for text in texts])).to(guesses)
+        best = torch.einsum("ncd,nd->nc", guesses, wanted).argmax(dim=1)
+        return guesses[torch.arange(len(texts)), best]
+
+    def decode(
+        self,
+        embeddings: torch.Tensor,
+        texts: Sequence[TextEncoding],
+        empty: TextEncoding,
+        seeds: Sequence[int],
+        settings: SamplingSettings | None = None,
+    ) -> list[torch.Tensor]:
+        """Base-size pictures ``[3, h, h]`` in [-1, 1] of image embeddings ``[N, D]`` and captions."""
+        settings = settings or self.checkpoint.defaults("decoder")
+        walks = [
+            self._decoder.decode(embedding, text, empty, seed, settings)
+            for embedding, text, seed in zip(embeddings, texts, seeds, strict=True)
         ]
-        small = walked(
-            "decoder",
-            self._decoder.programs,
-            [
-                self._decoder.decode(embedding, text, empty, seed, settings["decoder"])
-                for embedding, (text, seed) in zip(gist, rows, strict=True)
-            ],
-        )
-        large = walked(
-            "upsampler",
-            self._upsampler.programs,
-            [self._upsampler.walk(base, seed, settings["upsampler"]) for base, seed in zip(small, seeds, strict=True)],
-        )
-        return np.stack([np.asarray(from_pixels(pixels.cpu().numpy())) for pixels in large])
+        return walked("decoder", self._decoder.programs, walks)
+
+    def enlarge(
+        self, small: Sequence[torch.Tensor], seeds: Sequence[int], settings: SamplingSettings | None = None
+    ) -> npt.NDArray[np.uint8]:
+        """Final pictures, uint8 ``[N, H, W, 3]``, of base-size ones."""
+        settings = settings or self.checkpoint.defaults("upsampler")
+        walks = [self._upsampler.walk(base, seed, settings) for base, seed in zip(small, seeds, strict=True)]
+        return as_pictures(walked("upsampler", self._upsampler.programs, walks))
+
+
+def as_pictures(pixels: Sequence[torch.Tensor]) -> npt.NDArray[np.uint8]:
+    """``[3, H, H]`` in [-1, 1] each, as uint8 ``[N, H, H, 3]``."""
+    return np.stack([np.asarray(from_pixels(values.cpu().numpy())) for values in pixels])
 
 
 def once(name: str, programs: Mapping[str, OnceProgram], jobs: Sequence[Once]) -> list[torch.Tensor]:

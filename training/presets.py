@@ -7,14 +7,44 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.pictures import HELD_OUT, Pair, pairs, split
+from training.views import Variety
 
+PLAIN = Variety()
 CPU_CONCEPTS = Path(__file__).with_name("concepts_cpu.txt")
 
 
 @dataclass(frozen=True)
+class Stage:
+    """How one network trains: rate is the peak learning rate; minutes end it where steps have not.
+
+    The upsampler's batch counts whole pictures; a batch of crops has as many pixels.
+    """
+
+    steps: int
+    batch: int
+    rate: float
+    minutes: float = float("inf")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the caller grants. minutes: to a stage in all, instead of its own; until: `time.monotonic` of the end."""
+
+    minutes: float | None = None
+    until: float = float("inf")
+
+
+@dataclass(frozen=True)
 class Preset:
-    """One size of the recipe: width is that of both CLIP encoders, of
-    their embeddings and of the text states alike, as in Karlo (768 there)."""
+    """One size of the recipe.
+
+    width: of both CLIP encoders, of their embeddings and of the text states alike, as in Karlo (768 there).
+    size, base_size, clip_size: sides in px of the final picture, of the decoder's and of what CLIP sees.
+    variety: of views; moved: whether prior, decoder and upsampler see drawings moved as well, as CLIP always does;
+    views: of every picture, for prior and decoder. clip ... judge: how each stage trains.
+    judged_widely: whether the judge learns from the larger preset's styles as well.
+    start: a checkpoint whose weights the stages begin with; CLIP is then kept as it is.
+    """
 
     name: str
     concepts: tuple[str, ...] | None
@@ -25,47 +55,64 @@ class Preset:
     context: int = 24
     patch: int = 16
     prior_layers: int = 4
-    decoder_channels: tuple[int, int, int] = (64, 96, 128)
-    upsampler_channels: tuple[int, int, int] = (32, 64, 96)
-    base_size: int = 16
-    clip_steps: int = 2000
-    prior_steps: int = 6000
-    decoder_steps: int = 6000
-    upsampler_steps: int = 2500
-    batch: int = 64
+    decoder_channels: tuple[int, ...] = (64, 64, 96, 128)
+    upsampler_channels: tuple[int, ...] = (32, 64, 96)
+    size: int = 128
+    base_size: int = 32
+    clip_size: int = 64
+    variety: Variety = PLAIN
+    moved: bool = False
+    views: int = 8
+    clip: Stage = Stage(2000, 128, 1e-3)
+    prior: Stage = Stage(6000, 128, 5e-4)
+    decoder: Stage = Stage(7000, 32, 1e-3)
+    upsampler: Stage = Stage(2500, 8, 1e-3)
+    judge: Stage = Stage(1500, 192, 2e-3)
+    judged_widely: bool = True
+    start: Path | None = None
 
     @property
     def folder(self) -> Path:
         """Where this run keeps its state."""
         return Path("out/training") / self.name
 
+    def everything(self, cache: str) -> list[Pair]:
+        """All pairs, taught or not, rendered once into ``out/data/<cache>-<size>.npy``."""
+        concepts = None if self.concepts is None else set(self.concepts)
+        return pairs(concepts, self.styles, self.size, Path("out/data") / f"{cache}-{self.size}.npy")
+
     def pairs(self) -> tuple[list[Pair], list[Pair]]:
         """(taught, held out). The held-out keys are committed, so that every run leaves out the same pictures."""
-        concepts = None if self.concepts is None else set(self.concepts)
-        items = pairs(concepts, self.styles, Path("out/data") / f"{self.name}.npy")
+        items = self.everything(self.name)
         known = json.loads(HELD_OUT.read_text()) if HELD_OUT.exists() else {}
         keys = set(known.get(self.name) or split(items))
         return [p for p in items if p.key not in keys], [p for p in items if p.key in keys]
 
 
 PRESETS = {
+    # Eight views of pictures in place: what two cores have the time to learn.
     "cpu": Preset("cpu", tuple(CPU_CONCEPTS.read_text().splitlines()), ("flat", "noto", "3d")),
+    # One GPU: 28 minutes of training in all, in commands of at most ten; within the 64 MB of a checkpoint to embed.
     "full": Preset(
         "full",
         None,
         ("flat", "noto", "3d", "twitter", "blob", "emojione", "firefox", "glossy", "black and white"),
-        width=384,
-        clip_layers=8,
+        width=256,
+        clip_layers=6,
         vocabulary=4096,
+        context=32,
         patch=8,
-        prior_layers=8,
-        decoder_channels=(96, 192, 288),
-        base_size=32,
-        clip_steps=20000,
-        prior_steps=60000,
-        decoder_steps=60000,
-        upsampler_steps=30000,
-        batch=256,
+        prior_layers=6,
+        decoder_channels=(64, 96, 160, 192),
+        upsampler_channels=(32, 64, 128),
+        variety=Variety(coloured=0.4, fading=0.3, smallest=0.75, mirrored=0.5, couples=0.25),
+        moved=True,
+        views=16,
+        clip=Stage(20000, 512, 5e-4, 7),
+        prior=Stage(60000, 1024, 3e-4, 3),
+        decoder=Stage(60000, 256, 5e-4, 12),
+        upsampler=Stage(30000, 64, 5e-4, 5),
+        judge=Stage(4000, 512, 2e-3, 1),
     ),
     "smoke": Preset(
         "smoke",
@@ -77,10 +124,15 @@ PRESETS = {
         prior_layers=1,
         decoder_channels=(32, 32, 64),
         upsampler_channels=(32, 32, 32),
-        clip_steps=3,
-        prior_steps=3,
-        decoder_steps=3,
-        upsampler_steps=3,
-        batch=4,
+        size=64,
+        base_size=16,
+        variety=Variety(coloured=0.5, fading=0.5, mirrored=0.5, couples=0.5),
+        views=2,
+        clip=Stage(3, 8, 1e-3),
+        prior=Stage(3, 8, 1e-3),
+        decoder=Stage(3, 4, 1e-3),
+        upsampler=Stage(3, 2, 1e-3),
+        judge=Stage(3, 8, 1e-3),
+        judged_widely=False,
     ),
 }

@@ -13,20 +13,23 @@ from training import clip as clip_stage
 from training import networks
 from training.clip import Clip
 from training.embeddings import Encoded, encode_texts, encode_views
-from training.loop import arguments, choose, device, fit, flips
-from training.presets import Preset
+from training.grow import take_over
+from training.loop import UNLIMITED, arguments, choose, device, fit, flips, normal
+from training.presets import Limits, Preset
 from unclip.diffusion.schedule import NoiseSchedule
 
 DROP = 0.1  # of the captions become the empty one, so that guidance has something to steer away from
 
 
-def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Encoded, minutes: float = float("inf")) -> nn.Module:
+def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Encoded, limits: Limits = UNLIMITED) -> nn.Module:
     """Trains the prior, or loads it if it is trained. It works on embeddings of zero mean and unit deviation."""
     torch.manual_seed(0)
     network: Any = networks.prior(preset).to(device())
-    with torch.no_grad():
-        network.clip_mean.copy_(data.image.mean(0, keepdim=True))
-        network.clip_std.copy_(data.image.std(0, keepdim=True).clamp(min=1e-3))
+    if preset.start:
+        take_over(network, preset.start, "prior")
+    else:
+        network.clip_mean.data.copy_(data.image.mean(0, keepdim=True))
+        network.clip_std.data.copy_(data.image.std(0, keepdim=True).clamp(min=1e-3))
     schedule = torch.from_numpy(NoiseSchedule.squaredcos_cap_v2().alphas_cumprod).float().to(device())
     empty = encode_texts(clip, words, [""])
     # Parameters only: the statistics above are set, not learned.
@@ -34,7 +37,7 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Encoded, minut
     network.clip_std.requires_grad_(False)
 
     def loss(generator: torch.Generator) -> torch.Tensor:
-        count = 2 * preset.batch
+        count = preset.prior.batch
         rows = choose(len(data.image), count, generator).to(data.image.device)
         clean = (data.image[rows] - network.clip_mean) / network.clip_std
         dropped = flips(count, DROP, generator).to(clean.device)
@@ -43,18 +46,18 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Encoded, minut
         mask = torch.where(dropped[:, None], empty[2], data.mask[rows])
         t = choose(len(schedule), count, generator).to(clean.device)
         signal = schedule[t][:, None]
-        noisy = signal.sqrt() * clean + (1 - signal).sqrt() * torch.randn(clean.shape, generator=generator).to(clean)
+        noisy = signal.sqrt() * clean + (1 - signal).sqrt() * normal(clean.shape, generator)
         predicted = network(
             noisy, timestep=t, proj_embedding=text, encoder_hidden_states=states, attention_mask=mask
         ).predicted_image_embedding
         return functional.mse_loss(predicted, clean)
 
-    fit("prior", preset, network, loss, preset.prior_steps, 5e-4, minutes)
+    fit("prior", preset, network, loss, preset.prior, limits)
     trained: nn.Module = network
     return trained
 
 
 if __name__ == "__main__":
-    preset, minutes = arguments("Trains the prior.")
+    preset, limits = arguments("Trains the prior.")
     clip, words = clip_stage.train(preset)
-    train(preset, clip, words, encode_views(preset, clip, words, views=8), minutes)
+    train(preset, clip, words, encode_views(preset, clip, words), limits)

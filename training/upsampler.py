@@ -9,62 +9,64 @@ from __future__ import annotations
 from random import Random
 
 import torch
+from PIL import Image
 from torch import nn
 from torch.nn import functional
 
 from training import networks
-from training.clip import look, pixels
-from training.loop import arguments, choose, device, fit, flips
-from training.pictures import SIZE
-from training.presets import Preset
+from training.grow import take_over
+from training.loop import UNLIMITED, arguments, choose, device, fit, flips, normal, uniform
+from training.presets import Limits, Preset
+from training.scaling import enlarge, reduce
+from training.views import Views
+from training.watch import denoised, tiled
 from unclip.diffusion.schedule import NoiseSchedule
 
-CROP = 32  # half of the batches are crops, four for one whole picture: cheaper, but they know nothing of real edges
+CROPS = 0.4  # share of batches that are crops, half as wide: more pictures in a step, but no edges and other averages
 
 
-def enlarge(base: torch.Tensor, side: int) -> torch.Tensor:
-    """``[B, 3, h, h]`` to ``[B, 3, side, side]``, as at inference: bicubic, antialiased."""
-    return functional.interpolate(base, size=(side, side), mode="bicubic", align_corners=False, antialias=True)
-
-
-def reduce(full: torch.Tensor, side: int) -> torch.Tensor:
-    """``[B, 3, H, H]`` to base size: bicubic, antialiased, in [-1, 1]."""
-    return functional.interpolate(full, size=(side, side), mode="bicubic", antialias=True).clamp(-1, 1)
-
-
-def train(preset: Preset, minutes: float = float("inf")) -> nn.Module:
+def train(preset: Preset, limits: Limits = UNLIMITED) -> nn.Module:
     """Trains the upsampler, or loads it if it is trained."""
     taught, _ = preset.pairs()
     torch.manual_seed(0)
     network = networks.upsampler(preset).to(device())
-    schedule = torch.from_numpy(NoiseSchedule.squaredcos_cap_v2().alphas_cumprod).float().to(device())
+    if preset.start:
+        take_over(network, preset.start, "super_res_first")
+    cosine = NoiseSchedule.squaredcos_cap_v2()
+    schedule = torch.from_numpy(cosine.alphas_cumprod).float().to(device())
+    size = preset.size
+    views = Views(taught, preset.variety, device())
 
     def loss(generator: torch.Generator) -> torch.Tensor:
         random = Random(int(choose(2**31, 1, generator)))
-        side = random.choice((CROP, SIZE))
-        count = max(1, preset.batch // 2 * CROP**2 // side**2)
-        full = pixels([look(random.choice(taught), random, moved=False)[0] for _ in range(count)])
+        side = size // 2 if random.random() < CROPS else size
+        count = max(1, preset.upsampler.batch * size**2 // side**2)
+        full, _ = views.draw([random.randrange(len(taught)) for _ in range(count)], random, moved=preset.moved)
         low = reduce(full, preset.base_size)
         # The decoder's own pictures are softer and noisier than shrunken originals: blur half, disturb all.
         blurred = functional.avg_pool2d(functional.pad(low, (1, 1, 1, 1), mode="replicate"), 3, 1)
-        share = (
-            torch.rand(count, 1, 1, 1, generator=generator) * flips(count, 0.5, generator)[:, None, None, None]
-        ).to(low)
+        share = uniform((count, 1, 1, 1), generator) * flips(count, 0.5, generator)[:, None, None, None]
         low = torch.lerp(low, blurred, 0.5 * share)
-        low = low + 0.05 * torch.rand(count, 1, 1, 1, generator=generator).to(low) * torch.randn(
-            low.shape, generator=generator
-        ).to(low)
-        large = enlarge(low.clamp(-1, 1), SIZE)
-        top, left = (int(v) for v in choose((SIZE - side) // 8 + 1, 2, generator) * 8)
+        low = low + 0.05 * uniform((count, 1, 1, 1), generator) * normal(low.shape, generator)
+        large = enlarge(low.clamp(-1, 1), size)
+        top, left = (int(v) for v in choose((size - side) // 8 + 1, 2, generator) * 8)
         full, large = (x[..., top : top + side, left : left + side] for x in (full, large))
         t = choose(len(schedule), count, generator).to(full.device)
-        noise = torch.randn(full.shape, generator=generator).to(full)
+        noise = normal(full.shape, generator)
         signal = schedule[t][:, None, None, None]
         noisy = signal.sqrt() * full + (1 - signal).sqrt() * noise
         predicted = network(torch.cat([noisy, large], dim=1), t).sample
-        return functional.mse_loss(predicted, full)
+        return functional.mse_loss(predicted.float(), full)
 
-    fit("upsampler", preset, network, loss, preset.upsampler_steps, 1e-3, minutes)
+    def sheet() -> Image.Image:
+        """Enlarged base pictures, what the upsampler makes of them, and the originals."""
+        random = Random(0)
+        full, _ = views.draw([random.randrange(len(taught)) for _ in range(10)], random, moved=False)
+        large = enlarge(reduce(full, preset.base_size), size)
+        made = denoised(lambda x, t: network(torch.cat([x, large], dim=1), t).sample, full, cosine, 7, False)
+        return tiled([large, made, full], columns=10)
+
+    fit("upsampler", preset, network, loss, preset.upsampler, limits, sheet=sheet)
     return network
 
 

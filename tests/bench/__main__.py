@@ -20,7 +20,7 @@ from tests.bench.options import Options
 from tests.bench.report import Report, cores
 from unclip.errors import UnclipError
 
-NAMES = ("overhead", "peer", "mixed", "scale", "gpu")
+NAMES = ("overhead", "peer", "defaults", "mixed", "scale", "gpu")
 
 
 def main() -> int:

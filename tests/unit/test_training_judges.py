@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-from training.judges import chance, cosines, equal, hits, pixel_nearness
+from training.judges import chance, cosines, equal, frechet, hits, pixel_nearness
 
 
 def test_a_hit_is_a_right_answer_among_the_nearest() -> None:
@@ -74,3 +75,35 @@ def test_detail_below_the_side_that_is_compared_does_not_count() -> None:
 
 def test_names_are_compared_each_with_each() -> None:
     assert equal(["a", "b"], ["b", "a", "b"]).tolist() == [[False, True, False], [True, False, True]]
+
+
+# Fréchet distance.
+
+
+def features(shift: float = 0.0, scale: float = 1.0, seed: int = 0) -> npt.NDArray[np.float32]:
+    return (shift + scale * np.random.default_rng(seed).standard_normal((4000, 6))).astype(np.float32)
+
+
+def test_the_distance_of_a_set_to_itself_is_nothing() -> None:
+    assert frechet(features(), features()) == pytest.approx(0, abs=1e-6)
+
+
+def test_a_shift_counts_by_its_square() -> None:
+    assert frechet(features(), features(shift=2.0)) == pytest.approx(6 * 2.0**2, rel=1e-4)
+
+
+def test_a_wider_spread_counts_by_the_difference_of_deviations() -> None:
+    assert frechet(features(), features(scale=3.0)) == pytest.approx(6 * (3.0 - 1.0) ** 2, rel=0.05)
+
+
+def test_two_draws_of_one_distribution_are_near_and_the_distance_is_mutual() -> None:
+    there, back = frechet(features(), features(seed=1)), frechet(features(seed=1), features())
+
+    assert there == pytest.approx(back)
+    assert there < 0.02
+
+
+def test_fewer_pictures_than_dimensions_are_measured_too() -> None:
+    few = np.random.default_rng(2).standard_normal((5, 32)).astype(np.float32)
+
+    assert frechet(few, few + 1) == pytest.approx(32, rel=1e-3)

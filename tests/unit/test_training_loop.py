@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from training import loop
-from training.loop import choose, fit, flips
-from training.presets import PRESETS, Preset
+from training.loop import OUT_OF_TIME, choose, fit, flips
+from training.presets import PRESETS, Limits, Preset, Stage
 
 STEPS = 12
+STAGE = Stage(STEPS, 16, 0.01)
 Loss = Callable[[torch.Generator], torch.Tensor]
 
 
@@ -58,13 +63,13 @@ def regression(module: nn.Module, fail_at: int | None = None) -> Loss:
 @pytest.mark.parametrize("cut", [1, 7])
 def test_a_resumed_run_ends_exactly_where_an_uncut_one_does(preset: Preset, cut: int) -> None:
     uncut = network()
-    fit("uncut", preset, uncut, regression(uncut), STEPS, 0.01)
+    fit("uncut", preset, uncut, regression(uncut), STAGE)
 
     first = network()
     with pytest.raises(KeyboardInterrupt):
-        fit("cut", preset, first, regression(first, fail_at=cut), STEPS, 0.01)
+        fit("cut", preset, first, regression(first, fail_at=cut), STAGE)
     resumed = network()
-    fit("cut", preset, resumed, regression(resumed), STEPS, 0.01)
+    fit("cut", preset, resumed, regression(resumed), STAGE)
 
     expected, found = uncut.state_dict(), resumed.state_dict()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
@@ -76,10 +81,10 @@ def test_a_resumed_run_ends_exactly_where_an_uncut_one_does(preset: Preset, cut:
 @pytest.mark.usefixtures("undrawn")
 def test_a_finished_stage_is_loaded_and_not_trained_again(preset: Preset) -> None:
     trained = network()
-    fit("done", preset, trained, regression(trained), STEPS, 0.01)
+    fit("done", preset, trained, regression(trained), STAGE)
 
     loaded = network()
-    fit("done", preset, loaded, regression(loaded, fail_at=0), STEPS, 0.01)
+    fit("done", preset, loaded, regression(loaded, fail_at=0), STAGE)
 
     assert not loaded.training
     assert all(
@@ -90,7 +95,7 @@ def test_a_finished_stage_is_loaded_and_not_trained_again(preset: Preset) -> Non
 @pytest.mark.usefixtures("undrawn")
 def test_what_is_left_is_the_average_and_not_the_last_step(preset: Preset) -> None:
     module = network()
-    fit("average", preset, module, regression(module), STEPS, 0.01)
+    fit("average", preset, module, regression(module), STAGE)
 
     state = torch.load(preset.folder / "average.pt", weights_only=True)
 
@@ -101,7 +106,7 @@ def test_what_is_left_is_the_average_and_not_the_last_step(preset: Preset) -> No
 @pytest.mark.usefixtures("undrawn")
 def test_training_learns(preset: Preset) -> None:
     module = network()
-    fit("learns", preset, module, regression(module), 200, 0.05)
+    fit("learns", preset, module, regression(module), Stage(200, 16, 0.05))
 
     curve = torch.load(preset.folder / "learns.pt", weights_only=True)["curve"]
 
@@ -111,7 +116,7 @@ def test_training_learns(preset: Preset) -> None:
 @pytest.mark.usefixtures("undrawn")
 def test_the_clock_ends_a_run_that_has_steps_left(preset: Preset) -> None:
     module = network()
-    fit("clock", preset, module, regression(module), 10**9, 0.01, minutes=0.1 / 60)
+    fit("clock", preset, module, regression(module), Stage(10**9, 16, 0.01, minutes=0.1 / 60))
 
     state = torch.load(preset.folder / "clock.pt", weights_only=True)
 
@@ -119,9 +124,71 @@ def test_the_clock_ends_a_run_that_has_steps_left(preset: Preset) -> None:
     assert 0 < state["step"] < 10**9
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_a_command_out_of_time_saves_and_the_next_one_ends_where_an_uncut_run_does(preset: Preset) -> None:
+    uncut = network()
+    fit("uncut", preset, uncut, regression(uncut), STAGE)
+
+    for _ in range(STEPS):  # a command that is late already still does one step
+        module = network()
+        with pytest.raises(SystemExit) as end:
+            fit("timed", preset, module, regression(module), STAGE, Limits(until=time.monotonic()))
+        assert end.value.code == OUT_OF_TIME
+    module = network()
+    fit("timed", preset, module, regression(module, fail_at=0), STAGE)
+
+    expected, found = uncut.state_dict(), module.state_dict()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_callers_minutes_replace_the_stages_own(preset: Preset) -> None:
+    module = network()
+    fit("granted", preset, module, regression(module), replace(STAGE, minutes=1e-9), Limits(minutes=5.0))
+
+    assert torch.load(preset.folder / "granted.pt", weights_only=True)["step"] == STEPS
+
+
+def test_sigterm_saves_the_step_it_came_in_and_the_handler_before_it_is_put_back(preset: Preset) -> None:
+    module = network()
+    learn = regression(module)
+    before = signal.getsignal(signal.SIGTERM)
+
+    def loss(generator: torch.Generator) -> torch.Tensor:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return learn(generator)
+
+    with pytest.raises(SystemExit) as end:
+        fit("killed", preset, module, loss, STAGE)
+
+    state = torch.load(preset.folder / "killed.pt", weights_only=True)
+    assert (end.value.code, state["step"], state["done"]) == (143, 1, False)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_the_sheet_shows_the_average_and_training_goes_on_from_the_weights(
+    preset: Preset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "SHEET_EVERY", -1.0)
+    plain, shown = network(), network()
+    seen: list[torch.Tensor] = []
+
+    def sheet() -> Image.Image:
+        assert not shown.training
+        seen.append(shown.state_dict()["0.weight"].clone())
+        return Image.new("RGB", (2, 2))
+
+    fit("plain", preset, plain, regression(plain), STAGE)
+    fit("shown", preset, shown, regression(shown), STAGE, sheet=sheet)
+
+    assert torch.equal(seen[-1], shown.state_dict()["0.weight"])
+    assert torch.equal(plain.state_dict()["0.weight"], shown.state_dict()["0.weight"])
+    assert len(list(preset.folder.glob("shown-*.png"))) == STEPS
+
+
 def test_the_curve_is_drawn_beside_the_state(preset: Preset) -> None:
     module = network()
-    fit("curve", preset, module, regression(module), 3, 0.01)
+    fit("curve", preset, module, regression(module), Stage(3, 16, 0.01))
 
     assert (preset.folder / "curve.png").read_bytes().startswith(b"\x89PNG")
 

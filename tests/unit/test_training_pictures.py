@@ -15,12 +15,12 @@ import pytest
 from PIL import Image
 
 from training import pictures, presets
-from training.clip import look
-from training.pictures import BACKGROUNDS, HELD_OUT, SIZE, WHITE, Artist, Pair, composite, plain_caption, shrink, split
+from training.pictures import HELD_OUT, Artist, Pair, composite, plain_caption, shrink, split
 from training.presets import CPU_CONCEPTS, PRESETS
 from training.sources import Source
 
 CONCEPTS = CPU_CONCEPTS.read_text().splitlines()
+SIZE = 64
 STYLES = ("flat", "noto", "3d")
 COMMITTED = json.loads(HELD_OUT.read_text())["cpu"]
 
@@ -96,25 +96,13 @@ def test_a_picture_stands_before_its_background() -> None:
     assert shown[0, 2].tolist() == [200, 0, 40]
 
 
-def test_a_view_shows_the_background_its_caption_names() -> None:
-    colours = dict(BACKGROUNDS)
-    seen = set()
-    for seed in range(60):
-        view, caption = look(pair("red apple"), Random(seed), moved=bool(seed % 2))
-        found = re.search(r"on a (\w+) background", caption)
-        name = found[1] if found else "white"
-        assert view[0, 0].tolist() == list(colours.get(name, WHITE[1])), caption
-        seen.add(name)
-    assert seen == {"white", *colours}
-
-
 def test_shrinking_does_not_darken_the_edge_of_what_is_transparent() -> None:
     large = np.zeros((256, 256, 4), np.uint8)
     large[64:190, 64:190] = 255
     file = io.BytesIO()
     Image.fromarray(large).save(file, "PNG")
 
-    small = shrink(file.getvalue())
+    small = shrink(file.getvalue(), SIZE)
 
     edge = (small[..., 3] > 8) & (small[..., 3] < 248)
     assert small.shape == (SIZE, SIZE, 4)
@@ -170,7 +158,7 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("packages")
 def test_drawings_fill_the_picture_and_keep_their_transparency() -> None:
-    draw = Artist(source("drawn"))
+    draw = Artist(source("drawn"), SIZE)
 
     heart = draw({"label": "red heart", "hexcode": "2764-FE0F"})
     square = draw({"label": "black square", "hexcode": "2B1B"})
@@ -187,12 +175,13 @@ def test_drawings_fill_the_picture_and_keep_their_transparency() -> None:
 def test_pictures_are_rendered_once_and_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = tmp_path / "data" / "all.npy"
 
-    first = pictures.pairs(None, ("drawn", "seen"), cache)
+    first = pictures.pairs(None, ("drawn", "seen"), SIZE, cache)
     monkeypatch.setattr(pictures, "render", None)
-    again = pictures.pairs(None, ("drawn", "seen"), cache)
+    again = pictures.pairs(None, ("drawn", "seen"), SIZE, cache)
 
     assert [item.key for item in first] == ["drawn/red heart", "drawn/black square", "seen/ghost"]
     assert first[0].tags == ("love",)
+    assert [item.mirrors for item in first] == [True, False, True]
     assert first[2].rgba[5, 5].tolist() == [0, 0, 255, 255]
     assert [item.key for item in again] == [item.key for item in first]
     assert all((a.rgba == b.rgba).all() for a, b in zip(first, again, strict=True))
@@ -200,7 +189,7 @@ def test_pictures_are_rendered_once_and_found_again(tmp_path: Path, monkeypatch:
 
 @pytest.mark.usefixtures("packages")
 def test_only_the_named_concepts_are_rendered(tmp_path: Path) -> None:
-    found = pictures.pairs({"red heart"}, ("drawn", "seen"), tmp_path / "some.npy")
+    found = pictures.pairs({"red heart"}, ("drawn", "seen"), SIZE, tmp_path / "some.npy")
 
     assert [item.key for item in found] == ["drawn/red heart"]
 
@@ -211,7 +200,7 @@ def test_only_the_named_concepts_are_rendered(tmp_path: Path) -> None:
 @pytest.fixture
 def every_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     """All concepts of the cpu preset in all its styles, without a pixel drawn."""
-    monkeypatch.setattr(presets, "pairs", lambda concepts, styles, cache: EVERY_PAIR)
+    monkeypatch.setattr(presets, "pairs", lambda concepts, styles, size, cache: EVERY_PAIR)
 
 
 @pytest.mark.usefixtures("every_pair")

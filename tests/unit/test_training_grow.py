@@ -1,0 +1,101 @@
+"""Beginning with earlier weights: what was learned is still known, also inside a larger network."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from training import networks
+from training.decoder_network import Decoder
+from training.grow import grow_decoder, take_over, weights
+from training.presets import PRESETS
+
+SMALL = replace(PRESETS["smoke"], decoder_channels=(32, 32, 64))
+LARGE = replace(SMALL, decoder_channels=(32, 32, 32, 64), base_size=32)
+
+
+def saved(decoder: Any, folder: Path, shard: str = "15MB") -> Path:
+    decoder.unet.save_pretrained(folder / "decoder", max_shard_size=shard)
+    decoder.projection.save_pretrained(folder / "text_proj")
+    return folder
+
+
+def seeded(preset: Any, seed: int) -> Any:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return Decoder(preset).eval()
+
+
+def conditions(count: int = 2) -> tuple[torch.Tensor, ...]:
+    drawn = torch.Generator().manual_seed(1)
+    width, context = SMALL.width, SMALL.context
+    return (
+        torch.tensor([900, 100][:count]),
+        torch.randn(count, width, generator=drawn),
+        torch.randn(count, width, generator=drawn),
+        torch.randn(count, context, width, generator=drawn),
+        torch.ones(count, context, dtype=torch.bool),
+    )
+
+
+@torch.no_grad()
+def test_a_decoder_of_the_same_shape_says_what_the_earlier_one_said(tmp_path: Path) -> None:
+    earlier, later = seeded(SMALL, 0), seeded(SMALL, 1)
+    x = torch.randn(2, 3, 16, 16)
+    assert not torch.allclose(later(x, *conditions()), earlier(x, *conditions()))
+
+    grow_decoder(later, saved(earlier, tmp_path))
+
+    assert torch.equal(later(x, *conditions()), earlier(x, *conditions()))
+
+
+@torch.no_grad()
+def test_a_grown_decoder_is_at_first_the_earlier_one_on_areas_of_four_pixels(tmp_path: Path) -> None:
+    earlier, later = seeded(SMALL, 0), seeded(LARGE, 1)
+    grow_decoder(later, saved(earlier, tmp_path))
+    flat = torch.randn(2, 3, 1, 1).expand(2, 3, 16, 16)  # a picture of one colour is the same at both sizes,
+    for network in (earlier, later):  # but for what the first convolution makes of its edges
+        network.unet.conv_in.padding_mode = "replicate"
+        network.unet.conv_in._reversed_padding_repeated_twice = (1, 1, 1, 1)
+    inner: dict[str, torch.Tensor] = {}
+    for name, network in (("earlier", earlier), ("later", later)):
+        network.unet.mid_block.register_forward_hook(lambda _, __, out, name=name: inner.update({name: out}))
+
+    earlier(flat, *conditions())
+    made = later(flat.repeat(1, 1, 2, 2), *conditions())
+
+    assert made.shape == (2, 6, 32, 32)
+    assert torch.allclose(inner["later"], inner["earlier"], atol=1e-4)
+
+
+def test_a_network_that_cannot_hold_the_earlier_one_is_refused(tmp_path: Path) -> None:
+    saved(seeded(SMALL, 0), tmp_path)
+
+    with pytest.raises(RuntimeError, match="grow by one level"):
+        grow_decoder(seeded(replace(LARGE, decoder_channels=(32, 64, 32, 64)), 0), tmp_path)
+
+
+def test_weights_in_shards_are_put_together(tmp_path: Path) -> None:
+    decoder = seeded(SMALL, 0)
+    saved(decoder, tmp_path, shard="200KB")
+
+    index = json.loads((tmp_path / "decoder" / "diffusion_pytorch_model.safetensors.index.json").read_text())
+    assert len(set(index["weight_map"].values())) > 1
+    found = weights(tmp_path, "decoder")
+    assert found.keys() == decoder.unet.state_dict().keys()
+    assert all(torch.equal(found[name], value) for name, value in decoder.unet.state_dict().items())
+
+
+def test_half_precision_is_taken_over_as_single(tmp_path: Path) -> None:
+    earlier, later = networks.upsampler(SMALL), networks.upsampler(SMALL)
+    earlier.half().save_pretrained(tmp_path / "super_res_first")  # type: ignore[operator]
+
+    take_over(later, tmp_path, "super_res_first")
+
+    assert {value.dtype for value in later.state_dict().values()} == {torch.float32}
+    assert torch.equal(later.state_dict()["conv_in.weight"], earlier.float().state_dict()["conv_in.weight"])

@@ -1,0 +1,265 @@
+"""The whole recipe in seconds: every stage from zero, cut and taken up, exported, judged."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+
+from training import clip, loop, presets
+from training import evaluate as evaluation
+from training import judge as judging
+from training.all import run
+from training.evaluate import distances, evaluate, pixels, questions, retrieval
+from training.loop import OUT_OF_TIME
+from training.pictures import BACKGROUNDS, WHITE, Pair, composite
+from training.pipeline import Pipeline
+from training.presets import PRESETS, Limits, Stage
+from training.sweeps import edges, psnr
+from unclip.checkpoint import DECODER_FOLDERS, ENCODER_FOLDERS, PRIOR_FOLDERS, UPSAMPLER_FOLDERS, Checkpoint
+
+PRESET = PRESETS["smoke"]
+COLOURS = {"red apple": (200, 0, 0), "banana": (250, 220, 0), "dog face": (150, 90, 40), "red heart": (250, 90, 160)}
+
+
+def drawing(label: str, style: str, size: int) -> Pair:
+    """A disc of the concept's colour, smaller in the second style."""
+    y, x = np.indices((size, size)) - size // 2
+    rgba = np.zeros((size, size, 4), np.uint8)
+    rgba[x**2 + y**2 < (size * (0.4 if style == "flat" else 0.25)) ** 2] = (*COLOURS[label], 255)
+    return Pair(label, ("round",), style, rgba, 4)
+
+
+def drawn(concepts: set[str] | None, styles: tuple[str, ...], size: int, cache: Path) -> list[Pair]:
+    """The preset's pictures without a package to draw them from."""
+    return [drawing(label, style, size) for style in styles for label in COLOURS]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Where a smoke run left checkpoint, judge and state, and how many commands it took."""
+
+    checkpoint: Path
+    judge: Path
+    state: Path
+    commands: int
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """All stages from zero; every command is late, so that each does one step and the next goes on."""
+    home = tmp_path_factory.mktemp("recipe")
+    out = home / "checkpoints" / "emoji"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        patch.setattr(presets, "pairs", drawn)
+        commands = 1
+        while not (out / "unclip.json").exists():
+            try:
+                run(PRESET, out, Limits(until=time.monotonic() if commands < 4 else float("inf")))
+            except SystemExit as end:
+                assert end.code == OUT_OF_TIME  # noqa: PT017
+                commands += 1
+    return Trained(out, out.with_name("judge"), home / PRESET.folder, commands)
+
+
+@pytest.fixture
+def at_home(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The smoke run's folder and pictures."""
+    monkeypatch.chdir(trained.checkpoint.parent.parent)
+    monkeypatch.setattr(presets, "pairs", drawn)
+
+
+# Training.
+
+
+def test_commands_that_ran_out_of_time_are_taken_up_and_every_stage_takes_all_its_steps(trained: Trained) -> None:
+    assert trained.commands == 4
+    for stage in ("clip", "prior", "decoder", "upsampler", "judge"):
+        state = torch.load(trained.state / f"{stage}.pt", weights_only=True)
+        assert (state["step"], state["done"]) == (3, True)
+        assert all(np.isfinite(state["curve"]))
+        assert (trained.state / f"{stage}.png").exists()
+
+
+def test_decoder_and_upsampler_leave_a_sheet_of_what_they_make(trained: Trained) -> None:
+    for stage in ("decoder", "upsampler"):
+        with Image.open(trained.state / f"{stage}-000003.png") as sheet:
+            assert np.asarray(sheet.convert("RGB")).std() > 1
+
+
+def test_the_services_accept_what_was_trained(trained: Trained) -> None:
+    Checkpoint.open(trained.checkpoint).verify([*ENCODER_FOLDERS, *PRIOR_FOLDERS, *DECODER_FOLDERS, *UPSAMPLER_FOLDERS])
+
+
+@pytest.mark.usefixtures("at_home")
+def test_a_run_that_starts_from_a_checkpoint_keeps_its_embedding_space(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(clip, "fit", None)  # CLIP is not trained
+    start = replace(PRESET, start=trained.checkpoint, prior=Stage(1, 8, 1e-3), decoder=Stage(1, 4, 1e-3))
+
+    run(start, tmp_path / "next" / "emoji", Limits())
+
+    before, after = Checkpoint.open(trained.checkpoint), Checkpoint.open(tmp_path / "next" / "emoji")
+    assert after.clip_space == before.clip_space
+    assert after.manifest["files"]["decoder/config.json"] == before.manifest["files"]["decoder/config.json"]
+    weights = "decoder/diffusion_pytorch_model.safetensors"
+    assert after.manifest["files"][weights] != before.manifest["files"][weights]
+
+
+# Judging.
+
+
+@pytest.mark.usefixtures("at_home")
+def test_a_judge_is_read_as_it_was_saved_and_has_not_seen_what_is_held_out(trained: Trained) -> None:
+    judge = judging.load(trained.judge, loop.device())
+    taught, held_out = PRESET.pairs()
+
+    lessons = {pair.key for pair in judging.Lessons(PRESET).pairs()}
+
+    assert lessons == {pair.key for pair in taught}
+    assert held_out
+    about = json.loads((trained.judge / "judge.json").read_text())
+    assert about == {"preset": "smoke", "pictures": len(taught)}
+    state = torch.load(trained.state / "judge.pt", weights_only=True)["mean"]
+    assert torch.allclose(judge.state_dict()["image.0.weight"], state["image.0.weight"], atol=1e-3)
+    views = np.stack([composite(pair.rgba, WHITE[1]) for pair in taught])
+    assert np.linalg.norm(judge.see_all(views), axis=1) == pytest.approx(1, abs=1e-5)
+    assert np.linalg.norm(judge.read_all(["a flat emoji of a banana"]), axis=1) == pytest.approx(1, abs=1e-5)
+
+
+def test_what_a_judge_should_look_past_differs_by_picture_and_stays_a_picture() -> None:
+    same = torch.full((6, 3, 16, 16), 0.3)
+
+    changed = judging.torn(same, torch.Generator().manual_seed(0))
+
+    assert changed.abs().max() <= 1
+    means = changed.mean(dim=(1, 2, 3))
+    assert len(set(means.tolist())) == 6
+    assert (means - 0.3).abs().max() < 0.2
+
+
+class Eyes(judging.Judge):
+    """A judge that sees the mean colour and reads the colour a caption means: it is never wrong about discs."""
+
+    def __init__(self) -> None:
+        torch.nn.Module.__init__(self)
+
+    def read_all(self, captions: object) -> npt.NDArray[np.float32]:
+        assert isinstance(captions, list)
+        return np.stack([self.mean_colour(caption) for caption in captions])
+
+    def mean_colour(self, caption: str) -> npt.NDArray[np.float32]:
+        label = next(label for label in COLOURS if label in caption)
+        ground = next((colour for name, colour in BACKGROUNDS if f" {name} background" in caption), WHITE[1])
+        style = "flat" if "flat" in caption else "noto"
+        seen: npt.NDArray[np.float32] = self.see_all(composite(drawing(label, style, 64).rgba, ground)[None])[0]
+        return seen
+
+    def see_all(self, pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        means = pictures.reshape(len(pictures), -1, 3).astype(np.float64).mean(axis=1) / 255 - 0.5
+        scaled = np.concatenate([means, (means**2).sum(axis=1, keepdims=True)], axis=1)
+        unit: npt.NDArray[np.float32] = (scaled / np.linalg.norm(scaled, axis=1, keepdims=True)).astype(np.float32)
+        return unit
+
+
+EVERY = [drawing(label, style, 64) for style in PRESET.styles for label in COLOURS]
+ASKED = questions(EVERY)
+
+
+def test_every_pair_is_asked_for_on_white_and_on_a_colour() -> None:
+    assert len(ASKED) == 2 * len(EVERY)
+    assert ASKED[0].caption == "a flat emoji of a red apple"
+    assert ASKED[len(EVERY)].caption == "a flat emoji of a red apple on a blue background"
+    assert ASKED[len(EVERY)].real[0, 0].tolist() == list(BACKGROUNDS[0][1])
+    assert len({question.caption for question in ASKED}) == len(ASKED)
+
+
+def test_pictures_that_are_the_real_ones_reach_the_ceiling_and_shuffled_ones_do_not() -> None:
+    real = np.stack([question.real for question in ASKED])
+
+    found = retrieval(Eyes(), ASKED, real, EVERY)
+
+    assert found["prompt.generated.top1"] == found["prompt.real.top1"] == 1
+    assert found["prompt.shuffled.top1"] < 0.3
+    assert found["prompt.chance.top5"] == pytest.approx(5 / len(ASKED))
+    assert found["cosine.generated.mean"] == pytest.approx(1)
+    assert found["cosine.shuffled.mean"] < 1
+
+
+def test_pictures_of_the_wrong_thing_are_found_out() -> None:
+    wrong = np.stack([question.real for question in ASKED[1:] + ASKED[:1]])
+
+    found = retrieval(Eyes(), ASKED, wrong, EVERY)
+    near = pixels(ASKED, wrong, EVERY)
+
+    assert found["prompt.generated.top1"] < 0.2
+    assert found["prompt.real.top1"] == 1
+    assert near["pixels.generated.top1"] < 0.5
+
+
+def test_the_distance_of_real_pictures_is_nothing_and_grows_with_what_is_wrong() -> None:
+    real = np.stack([question.real for question in ASKED])
+
+    same = distances(Eyes(), ASKED, real)
+    dark = distances(Eyes(), ASKED, real // 2)
+
+    assert same["frechet.generated.mean"] == pytest.approx(0, abs=1e-5)
+    assert same["frechet_halves.generated.mean"] == pytest.approx(same["frechet_halves.real.mean"])
+    assert dark["frechet.generated.mean"] > 100 * abs(same["frechet.generated.mean"]) + 0.01
+
+
+def test_likeness_and_sharpness_know_a_blurred_picture() -> None:
+    sharp = np.stack([question.real for question in ASKED])
+    soft = np.stack([np.asarray(Image.fromarray(picture).resize((8, 8)).resize((64, 64))) for picture in sharp])
+
+    assert edges(soft) < 0.8 * edges(sharp)
+    assert psnr(soft, sharp) < 40 < psnr(sharp, sharp)
+
+
+@pytest.mark.usefixtures("at_home")
+def test_an_evaluation_leaves_numbers_sheets_and_a_page(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, few in (("GUIDANCE", (1.0, 2.0)), ("STEPS", (1, 2)), ("UPSAMPLER_STEPS", (1, 2))):
+        monkeypatch.setattr(f"training.sweeps.{name}", few)
+    out = tmp_path / "evaluate"
+
+    metrics = evaluate(trained.checkpoint, trained.judge, out)
+
+    report = json.loads((out / "evaluate.json").read_text())
+    assert report["metrics"] == metrics
+    assert metrics["pictures"] == len(evaluation.SEEDS) * metrics["captions"] == 4 * metrics["pairs"]
+    for name in ("prompt.generated.top5", "prompt.real.top5", "prompt.shuffled.top5", "frechet.generated.mean"):
+        assert name in metrics
+    assert [row["condition"] for row in report["sweeps"]["prior"]][-1] == "prior"
+    assert {row["sampler"] for row in report["sweeps"]["samplers"]} == {"ddpm", "ddim", "dpm++2m"}
+    page = (out / "index.html").read_text()
+    for picture in ("prior.png", "guidance.png", "samplers.png", "upsampler.png", "samples.png", "held_out.png"):
+        assert (out / picture).read_bytes().startswith(b"\x89PNG")
+        assert picture in page
+
+
+@pytest.mark.usefixtures("at_home")
+def test_what_is_held_out_is_what_is_asked(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def generate(self: Pipeline, captions: list[str], seeds: list[int]) -> object:
+        asked.extend(captions)
+        return np.zeros((len(captions), 64, 64, 3), np.uint8)
+
+    monkeypatch.setattr(Pipeline, "generate", generate)
+    _, held_out = PRESET.pairs()
+
+    evaluate(trained.checkpoint, trained.judge, tmp_path, sweep=False)
+
+    assert set(asked) == {question.caption for question in questions(held_out)}

@@ -1,0 +1,76 @@
+"""Beginning with an earlier checkpoint's weights: the same networks go on learning, smaller ones grow.
+
+CLIP is taken over and left alone, so that embeddings keep their meaning. A decoder with one level more than the
+earlier one keeps all of the old U-Net as its inner part; the new outer level starts as plain averaging and copying.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from training.decoder_network import Decoder
+
+Weights = dict[str, torch.Tensor]
+
+
+def weights(folder: Path, component: str) -> Weights:
+    """A component's weights in float32, all shards together."""
+    found: Weights = {}
+    for file in sorted((folder / component).glob("*.safetensors")):
+        found |= load_file(file)
+    return {name: value.float() if value.is_floating_point() else value for name, value in found.items()}
+
+
+def take_over(network: nn.Module, folder: Path, component: str) -> None:
+    """Loads a component's weights into a network of the same shape.
+
+    Raises:
+        RuntimeError: the shapes differ.
+    """
+    network.load_state_dict(weights(folder, component))
+
+
+def grow_decoder(decoder: Decoder, folder: Path) -> None:
+    """Loads projection and U-Net, or builds the U-Net around an earlier one that has one level less.
+
+    Raises:
+        RuntimeError: the earlier U-Net is neither of the same shape nor the inner part of this one.
+    """
+    decoder.projection.load_state_dict(weights(folder, "text_proj"))
+    unet: Any = decoder.unet
+    old = weights(folder, "decoder")
+    deeper = len(unet.config.block_out_channels) - 1 - max(_number(name) for name in old if name[:4] == "down")
+    if deeper == 0:
+        unet.load_state_dict(old)
+        return
+    if deeper != 1 or unet.config.block_out_channels[0] != unet.config.block_out_channels[1]:
+        raise RuntimeError("a decoder can grow by one level, as wide as the one inside it")
+    left = unet.load_state_dict({_moved(name): value for name, value in old.items()}, strict=False)
+    if left.unexpected_keys:
+        raise RuntimeError(f"the earlier U-Net has what this one lacks: {left.unexpected_keys}")
+    with torch.no_grad():
+        down, up = unet.down_blocks[0], unet.up_blocks[-1]
+        for resnet in (*down.resnets, *down.downsamplers, *unet.up_blocks[-2].upsamplers, *up.resnets):
+            nn.init.zeros_(resnet.conv2.weight)
+            nn.init.zeros_(resnet.conv2.bias)
+            if resnet.conv_shortcut is not None:  # what comes from inside and what comes past it, side by side
+                width = resnet.conv_shortcut.weight.shape[0]
+                nn.init.zeros_(resnet.conv_shortcut.bias)
+                resnet.conv_shortcut.weight.mul_(0.1)[:, :width, 0, 0] += torch.eye(width)
+
+
+def _number(name: str) -> int:
+    return int(name.split(".")[1])
+
+
+def _moved(name: str) -> str:
+    """Where a parameter of the inner U-Net lies in the one around it: each way down, one level deeper."""
+    if not name.startswith("down_blocks."):
+        return name
+    head, number, rest = name.split(".", 2)
+    return f"{head}.{int(number) + 1}.{rest}"

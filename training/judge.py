@@ -1,0 +1,189 @@
+"""The judge: a CLIP trained apart from the model it judges, so that the model is not its own judge.
+
+Other seed, other augmentations, other architecture (convolutions, where the model's CLIP is a transformer), and more
+styles of the same concepts. What is held out from the model is held out from the judge: it knows no picture of a
+held-out pair, so what it says of the real ones is a ceiling that generated ones can be held against.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn import functional
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
+
+from training import tokenizer
+from training.loop import UNLIMITED, arguments, choose, device, fit, normal, uniform
+from training.pictures import BACKGROUNDS, WHITE, Pair, varied_caption
+from training.presets import PRESETS, Limits, Preset
+from training.scaling import reduce
+from training.views import Variety, Views
+
+FOLDER = Path("checkpoints/judge")
+STYLES = PRESETS["full"].styles
+WIDTH, LAYERS, CHANNELS = 128, 2, (24, 48, 96, 160)
+SIZE, CONTEXT, VOCABULARY = 64, 24, 1024
+TORN = Variety(coloured=0.5, fading=0.3, smallest=0.6, mirrored=0.5)
+
+
+class Judge(nn.Module):
+    """Text transformer and convolutional image encoder into one space of ``WIDTH`` dimensions."""
+
+    def __init__(self, words: CLIPTokenizer) -> None:
+        super().__init__()
+        self.words = words
+        config = CLIPTextConfig(
+            vocab_size=len(words),
+            hidden_size=WIDTH,
+            intermediate_size=2 * WIDTH,
+            projection_dim=WIDTH,
+            num_hidden_layers=LAYERS,
+            num_attention_heads=4,
+            max_position_embeddings=CONTEXT,
+            bos_token_id=words.bos_token_id,
+            eos_token_id=words.eos_token_id,
+            pad_token_id=words.pad_token_id,
+        )
+        self.text: Any = CLIPTextModelWithProjection(config)
+        layers: list[nn.Module] = []
+        for before, after in zip((3, *CHANNELS[:-1]), CHANNELS, strict=True):
+            layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.GroupNorm(8, after), nn.GELU()]
+            layers += [Residual(after)]
+        self.image = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * CHANNELS[-1], WIDTH))
+        self.log_scale = nn.Parameter(torch.tensor(2.66))
+
+    def read(self, captions: Sequence[str]) -> torch.Tensor:
+        """Unit vectors ``[B, WIDTH]``."""
+        batch = self.words(
+            list(captions), padding="max_length", truncation=True, max_length=CONTEXT, return_tensors="pt"
+        ).to(self.log_scale.device)
+        out = self.text(input_ids=batch.input_ids, attention_mask=batch.attention_mask)
+        return functional.normalize(out.text_embeds.float())
+
+    def see(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Unit vectors ``[B, WIDTH]`` of pictures ``[B, 3, H, H]`` in [-1, 1], seen at 64 px."""
+        return functional.normalize(self.image(reduce(pictures, SIZE)).float())
+
+    @torch.no_grad()
+    def read_all(self, captions: Sequence[str]) -> npt.NDArray[np.float32]:
+        """`read` in batches, on the host."""
+        parts = [self.read(captions[i : i + 128]).cpu().numpy() for i in range(0, len(captions), 128)]
+        return np.concatenate(parts)
+
+    @torch.no_grad()
+    def see_all(self, pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """`see` of uint8 ``[N, H, H, 3]``, in batches, on the host."""
+        parts = [
+            self.see(torch.from_numpy(pictures[i : i + 64]).to(self.log_scale.device).permute(0, 3, 1, 2) / 127.5 - 1)
+            for i in range(0, len(pictures), 64)
+        ]
+        return torch.cat(parts).cpu().numpy()
+
+
+class Residual(nn.Module):
+    """Depthwise mixing in space, then over channels, added to what came in (as in ConvNeXt)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(width, width, 5, padding=2, groups=width),
+            nn.GroupNorm(8, width),
+            nn.Conv2d(width, 2 * width, 1),
+            nn.GELU(),
+            nn.Conv2d(2 * width, width, 1),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``[B, C, H, W]`` to the same shape."""
+        mixed: torch.Tensor = self.layers(x)
+        return x + mixed
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What a judge may learn from: every style of the preset's concepts, but no pair that the preset holds out."""
+
+    preset: Preset
+
+    def pairs(self) -> list[Pair]:
+        """The pairs, rendered at the judge's own size."""
+        styles = self.preset.styles
+        if self.preset.judged_widely:
+            styles = tuple(dict.fromkeys((*styles, *STYLES)))
+        everything = replace(self.preset, styles=styles, size=SIZE).everything(f"{self.preset.name}-judge")
+        _, held_out = self.preset.pairs()
+        hidden = {pair.key for pair in held_out}
+        return [pair for pair in everything if pair.key not in hidden]
+
+
+def torn(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Each picture's colours shifted, a little blurred and noisy: what a judge should look past."""
+    count = len(pictures)
+
+    def either(*shape: int) -> torch.Tensor:
+        return 2 * uniform((count, *shape), generator).to(pictures) - 1
+
+    mixing = torch.eye(3).to(pictures) + 0.06 * either(3, 3)
+    mixed = torch.einsum("bij,bjhw->bihw", mixing, pictures) + 0.06 * either(3, 1, 1)
+    blurred = functional.avg_pool2d(functional.pad(mixed, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    mixed = torch.lerp(mixed, blurred, either(1, 1, 1).clamp(min=0))
+    noise = normal(mixed.shape, generator).to(mixed)
+    return (mixed + 0.05 * either(1, 1, 1).clamp(min=0) * noise).clamp(-1, 1)
+
+
+def train(preset: Preset, limits: Limits = UNLIMITED) -> Judge:
+    """Trains the judge of a preset's pictures, or loads it if it is trained."""
+    pairs = Lessons(preset).pairs()
+    random = Random(1)
+    names = [name for name, _ in (WHITE, *BACKGROUNDS)]
+    captions = [varied_caption(pair, name, random) for pair in pairs for name in names]
+    captions += [f"{first} to {second}" for first in names for second in names]
+    words = tokenizer.train(captions, VOCABULARY, CONTEXT, preset.folder / "judge_tokenizer")
+    torch.manual_seed(1)
+    judge = Judge(words).to(device())
+    views = Views(pairs, TORN, device())
+
+    def loss(generator: torch.Generator) -> torch.Tensor:
+        # The loop's generator counts steps; the judge must not see what the model's CLIP saw at the same step.
+        random = Random(int(choose(2**31, 1, generator)) ^ 0x5EED)
+        rows = random.sample(range(len(pairs)), min(preset.judge.batch, len(pairs)))
+        pictures, said = views.draw(rows, random)
+        text, image = judge.read(said), judge.see(torn(pictures, generator))
+        logits = judge.log_scale.exp().clamp(max=50) * text @ image.T
+        target = torch.arange(len(rows), device=logits.device)
+        return (functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)) / 2
+
+    fit("judge", preset, judge, loss, preset.judge, limits)
+    return judge
+
+
+def save(judge: Judge, preset: Preset, folder: Path) -> None:
+    """Half precision weights, the tokenizer, and which preset's pictures it judges."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.half().contiguous() for name, value in judge.state_dict().items()}
+    save_file(weights, folder / "judge.safetensors")
+    judge.words.save_pretrained(folder / "tokenizer")
+    about = {"preset": preset.name, "pictures": len(Lessons(preset).pairs())}
+    (folder / "judge.json").write_text(json.dumps(about) + "\n")
+
+
+def load(folder: Path, where: torch.device) -> Judge:
+    """A judge that was saved."""
+    judge = Judge(CLIPTokenizer.from_pretrained(folder / "tokenizer"))
+    judge.load_state_dict({name: value.float() for name, value in load_file(folder / "judge.safetensors").items()})
+    return judge.to(where).eval()
+
+
+if __name__ == "__main__":
+    chosen, granted = arguments("Trains the judge.")
+    save(train(chosen, granted), chosen, FOLDER)

@@ -1,0 +1,150 @@
+"""What each part and each setting is worth: prior on and off, guidance, samplers and steps, quality against time.
+
+Sweeps of the decoder are judged on its base-size pictures, enlarged without a network, so that they measure it alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from training.grow import weights
+from training.judge import Judge
+from training.judges import cosines, frechet, hits
+from training.pipeline import Pipeline, as_pictures
+from training.scaling import enlarge, reduce
+from unclip.options import SAMPLERS, SamplingSettings
+from unclip.wire.embeddings import TextEncoding
+
+if TYPE_CHECKING:
+    from training.evaluate import Question
+
+Row = dict[str, float | str]
+Pictures = npt.NDArray[np.uint8]
+
+GUIDANCE = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+STEPS = (4, 6, 8, 12, 18, 25)
+UPSAMPLER_STEPS = (1, 2, 3, 5, 7)
+MOST = 64  # pictures of one setting
+
+
+class Sweeps:
+    """The questions, what CLIP read in them, and the judge's view of the real pictures."""
+
+    def __init__(self, model: Pipeline, judge: Judge, asked: Sequence[Question]) -> None:
+        self._model, self._judge, self._asked = model, judge, asked
+        captions = [question.caption for question in asked]
+        empty, *texts = model.read(["", *captions])
+        self._empty: TextEncoding = empty
+        self._texts = texts
+        self._seeds = [0] * len(asked)
+        self._captions = judge.read_all(captions)
+        self._real = np.stack([question.real for question in asked])
+        self._features = judge.see_all(self._real)
+        self._guesses = model.guess(texts, empty, self._seeds)
+
+    def _judged(self, pictures: Pictures) -> dict[str, float]:
+        """The judge's figures of pictures, one per question."""
+        seen = self._judge.see_all(pictures)
+        near = cosines(seen, self._captions)
+        own = np.eye(len(self._asked), dtype=np.bool_)
+        figures = {"frechet": frechet(seen, self._features), "cosine": float(near[own].mean())}
+        return figures | hits(near, own)
+
+    def _decoded(self, embeddings: torch.Tensor, settings: SamplingSettings) -> tuple[list[torch.Tensor], float]:
+        """(base pictures, seconds for each)."""
+        started = time.monotonic()
+        small = self._model.decode(embeddings, self._texts, self._empty, self._seeds, settings)
+        return small, (time.monotonic() - started) / len(small)
+
+    def _setting(self, settings: SamplingSettings) -> Row:
+        small, seconds = self._decoded(self._guesses, settings)
+        large = enlarge(torch.stack(small), self._real.shape[1])
+        return {
+            "sampler": settings.sampler,
+            "steps": settings.steps,
+            "guidance": settings.guidance_scale,
+            "seconds": seconds,
+            **self._judged(as_pictures(list(large.clamp(-1, 1)))),
+        }
+
+    def prior(self) -> list[Row]:
+        """The image embedding left out, replaced by the text embedding, and from the prior (the paper's figure 8).
+
+        The text embedding is tried as it is, and at the length that image embeddings have here. Judged at full size.
+        """
+        where = self._guesses.device
+        text = torch.from_numpy(np.stack([text.embedding.values for text in self._texts])).to(where)
+        length = self._guesses.norm(dim=1).mean()
+        null = weights(self._model.checkpoint.folder, "text_proj")["learned_classifier_free_guidance_embeddings"]
+        ways = {
+            "caption only": null.to(where).expand(len(text), -1),
+            "text embedding": text,
+            "text embedding, scaled": text * length / text.norm(dim=1, keepdim=True),
+            "prior": self._guesses,
+        }
+        rows: list[Row] = []
+        for name, embeddings in ways.items():
+            small, _ = self._decoded(embeddings, self._model.checkpoint.defaults("decoder"))
+            rows.append({"condition": name, **self._judged(self._model.enlarge(small, self._seeds))})
+        return rows
+
+    def guidance(self) -> list[Row]:
+        """The decoder's guidance scale, everything else at its default."""
+        default = self._model.checkpoint.defaults("decoder")
+        return [self._setting(SamplingSettings(default.sampler, default.steps, scale)) for scale in GUIDANCE]
+
+    def samplers(self) -> list[Row]:
+        """Every sampler of the decoder at more and more steps."""
+        scale = self._model.checkpoint.defaults("decoder").guidance_scale
+        return [self._setting(SamplingSettings(name, steps, scale)) for name in SAMPLERS for steps in STEPS]
+
+    def upsampler(self) -> list[Row]:
+        """The upsampler on real pictures made small: likeness to the original (PSNR), sharpness (1: like it)."""
+        real = torch.from_numpy(self._real).permute(0, 3, 1, 2) / 127.5 - 1
+        small = list(reduce(real, self._base()))
+        rows: list[Row] = []
+        for name in SAMPLERS:
+            for steps in UPSAMPLER_STEPS:
+                started = time.monotonic()
+                made = self._model.enlarge(small, self._seeds, SamplingSettings(name, steps))
+                seconds = (time.monotonic() - started) / len(made)
+                likeness = {"psnr": psnr(made, self._real), "sharpness": edges(made) / edges(self._real)}
+                rows.append({"sampler": name, "steps": steps, "seconds": seconds, **likeness, **self._judged(made)})
+        return rows
+
+    def _base(self) -> int:
+        return int(self._model.checkpoint.config("decoder", "config.json")["sample_size"])
+
+
+def psnr(made: Pictures, real: Pictures) -> float:
+    """Peak signal-to-noise ratio in dB over all pictures."""
+    error = ((made.astype(np.float64) - real) ** 2).mean()
+    return float(10 * np.log10(255**2 / max(error, 1e-9)))
+
+
+def edges(pictures: Pictures) -> float:
+    """Root mean square difference of neighbouring pixels: a blurred edge has the same sum, but not the same squares."""
+    values = pictures.astype(np.float64)
+    return float(np.sqrt((np.diff(values, axis=1) ** 2).mean() + (np.diff(values, axis=2) ** 2).mean()))
+
+
+def run(model: Pipeline, judge: Judge, asked: Sequence[Question]) -> dict[str, list[Row]]:
+    """All sweeps. At most `MOST` questions, spread over all, except for the prior's table, which takes every one."""
+    few = Sweeps(model, judge, asked[:: -(-len(asked) // MOST)])
+    parts: dict[str, Callable[[], list[Row]]] = {
+        "prior": Sweeps(model, judge, asked).prior,
+        "guidance": few.guidance,
+        "samplers": few.samplers,
+        "upsampler": few.upsampler,
+    }
+    found: dict[str, list[Row]] = {}
+    for name, part in parts.items():
+        print(f"sweep: {name}", flush=True)
+        found[name] = part()
+    return found
