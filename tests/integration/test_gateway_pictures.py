@@ -197,5 +197,5 @@ async def test_only_a_streamed_request_asks_the_stages_for_progress(front: Front
     asked = gateway_pb2.GenerateRequest(caption="a red apple", seed=1)
     await front.stub.Generate(asked)
     await told(front, gateway_pb2.StreamRequest(generate=asked))
-    for stub, kind in ((stages.prior, prior_pb2.SampleRequest), (stages.decoder, decoder_pb2.DecodeRequest)):
-        assert [request.omit_progress for request in stub.requests(kind)] == [True, False]
+    assert [request.omit_progress for request in stages.prior.requests(prior_pb2.SampleRequest)] == [True, False]
+    assert [request.omit_progress for request in stages.decoder.requests(decoder_pb2.DecodeRequest)] == [True, False]
