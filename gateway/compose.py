@@ -16,6 +16,9 @@ from gateway.plan import Output
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding, TextEncoding
 
+# Frames of one request at work at a time: a long trajectory must not fill a stage's queue by itself.
+FRAMES_AT_ONCE = 16
+
 Float32Array = npt.NDArray[np.float32]
 
 

@@ -9,8 +9,14 @@ from unclip.wire.embeddings import TextEncoding
 
 
 async def generate(plan: GeneratePlan, stages: Stages, unconditional: TextEncoding, feed: Feed) -> None:
-    """Paints every picture of ``plan``: each has a prior sample of its own and goes through the stages on its own."""
-    [text] = await stages.encode_text([plan.caption])
+    """Paints every picture of ``plan``: each has a prior sample of its own and goes through the stages on its own.
+
+    A negative caption's encoding takes the place of ``unconditional``, which guidance extrapolates away from.
+    """
+    if plan.negative_caption:
+        text, unconditional = await stages.encode_text([plan.caption, plan.negative_caption])
+    else:
+        [text] = await stages.encode_text([plan.caption])
     Watch(feed).progress("encoder", 1, 1)
 
     async def picture(index: int, seed: int) -> None:

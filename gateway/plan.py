@@ -39,7 +39,10 @@ class Output:
 
 @dataclass(frozen=True)
 class GeneratePlan:
-    """Pictures of ``caption``, one per seed, each from the best of ``candidates`` (1 to 16) prior samples."""
+    """Pictures of ``caption``, one per seed, each from the best of ``candidates`` (1 to 16) prior samples.
+
+    negative_caption: what guidance steers away from; empty for nothing in particular.
+    """
 
     caption: str
     seeds: tuple[int, ...]
@@ -47,6 +50,12 @@ class GeneratePlan:
     prior: SamplingSettings
     decoder: SamplingSettings
     output: Output
+    negative_caption: str = ""
+
+    @property
+    def sources(self) -> tuple[SourceImage, ...]:
+        """The pictures that came with the request: none."""
+        return ()
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,11 @@ class VaryPlan:
     start: Literal["inverted", "random"]
     decoder: SamplingSettings
     output: Output
+
+    @property
+    def sources(self) -> tuple[SourceImage, ...]:
+        """The picture that came with the request."""
+        return (self.image,)
 
 
 @dataclass(frozen=True)
@@ -73,9 +87,43 @@ class TextDiffPlan:
     output: Output
 
     @property
+    def sources(self) -> tuple[SourceImage, ...]:
+        """The picture that came with the request."""
+        return (self.image,)
+
+    @property
     def seeds(self) -> tuple[int, ...]:
         """The seed of each frame: the same, so that nothing but the embedding changes."""
         return (self.seed,) * len(self.thetas)
 
 
-Plan = GeneratePlan | VaryPlan | TextDiffPlan
+@dataclass(frozen=True)
+class InterpolatePlan:
+    """Frames between ``image`` and ``to_image``, or where that is None ``to_caption``, one per t (0 to 1), of one seed.
+
+    candidates, prior: how the caption's embedding is sampled.
+    """
+
+    image: SourceImage
+    to_image: SourceImage | None
+    to_caption: str
+    ts: tuple[float, ...]
+    start: Literal["inverted", "random"]
+    seed: int
+    candidates: int
+    prior: SamplingSettings
+    decoder: SamplingSettings
+    output: Output
+
+    @property
+    def sources(self) -> tuple[SourceImage, ...]:
+        """The pictures that came with the request, in its order."""
+        return (self.image,) if self.to_image is None else (self.image, self.to_image)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seed of each frame: the same, so that nothing but the pair (z_i, x_T) changes."""
+        return (self.seed,) * len(self.ts)
+
+
+Plan = GeneratePlan | VaryPlan | TextDiffPlan | InterpolatePlan

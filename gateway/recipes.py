@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.plan import FileFormat, GeneratePlan, Plan, TextDiffPlan, VaryPlan
+from gateway.plan import FileFormat, GeneratePlan, InterpolatePlan, Plan, TextDiffPlan, VaryPlan
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.wire.sampling import settings_to_proto
 
@@ -27,6 +27,7 @@ def recipe(plan: Plan, index: int) -> gateway_pb2.StreamRequest:
                     decoder=settings_to_proto(plan.decoder),
                     upsampler=settings_to_proto(plan.output.upsampler),
                     format=FORMATS[plan.output.format],
+                    negative_caption=plan.negative_caption,
                 )
             )
         case VaryPlan():
@@ -50,6 +51,20 @@ def recipe(plan: Plan, index: int) -> gateway_pb2.StreamRequest:
                     after=plan.after,
                     thetas=[plan.thetas[index]],
                     seed=plan.seed,
+                    decoder=settings_to_proto(plan.decoder),
+                    upsampler=settings_to_proto(plan.output.upsampler),
+                    format=FORMATS[plan.output.format],
+                )
+            )
+        case InterpolatePlan():
+            captioned = plan.to_image is None
+            return gateway_pb2.StreamRequest(
+                interpolate=gateway_pb2.InterpolateRequest(
+                    to_caption=plan.to_caption if captioned else None,
+                    ts=[plan.ts[index]],
+                    start=gateway_pb2.START_RANDOM if plan.start == "random" else gateway_pb2.START_INVERTED,
+                    seed=plan.seed,
+                    prior=settings_to_proto(plan.prior) if captioned else None,
                     decoder=settings_to_proto(plan.decoder),
                     upsampler=settings_to_proto(plan.output.upsampler),
                     format=FORMATS[plan.output.format],

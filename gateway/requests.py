@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import replace
 
-from gateway.plan import GeneratePlan, Output, Plan, SourceImage, TextDiffPlan, VaryPlan, seed_of_image
+from gateway.plan import GeneratePlan, InterpolatePlan, Output, Plan, SourceImage, TextDiffPlan, VaryPlan, seed_of_image
 from gateway.reading import Reader
 from gateway.stack import StackInfo
 from unclip.api.gateway.v1 import gateway_pb2
@@ -21,6 +21,7 @@ MAX_CAPTIONS = 64
 MAX_PREVIEW_INTERVAL = 1000
 DEFAULT_CANDIDATES = 2  # section 2.2 of the paper
 DEFAULT_THETA = 0.5
+DEFAULT_T = 0.5
 CHOSEN_SEEDS = 1 << 32  # a seed the gateway chooses stays short enough to copy by hand
 
 
@@ -41,8 +42,10 @@ def plan_of(request: gateway_pb2.StreamRequest, info: StackInfo, nested: bool) -
             plan = read_vary(request.vary, info, reader.under(prefix), request.preview_interval)
         case "text_diff":
             plan = read_text_diff(request.text_diff, info, reader.under(prefix), request.preview_interval)
+        case "interpolate":
+            plan = read_interpolate(request.interpolate, info, reader.under(prefix), request.preview_interval)
         case None:
-            reader.refuse("request", "must be one of generate, vary, text_diff; got none")
+            reader.refuse("request", "must be one of generate, vary, text_diff, interpolate; got none")
     reader.done()
     return plan
 
@@ -52,13 +55,22 @@ def read_generate(request: gateway_pb2.GenerateRequest, info: StackInfo, reader:
     reader.caption("caption", request.caption)
     candidates = request.prior_candidates if request.HasField("prior_candidates") else DEFAULT_CANDIDATES
     reader.between("prior_candidates", candidates, 1, MAX_CANDIDATES)
+    prior = reader.sampling("prior", request.prior, info.prior)
+    decoder = reader.sampling("decoder", request.decoder, info.decoder)
+    reader.caption("negative_caption", request.negative_caption, allow_empty=True)
+    if request.negative_caption and prior.guidance_scale == decoder.guidance_scale == 1:
+        reader.refuse(
+            "negative_caption",
+            "must be empty where neither prior nor decoder is guided; both guidance scales are 1",
+        )
     return GeneratePlan(
         caption=request.caption,
         seeds=read_seeds(request, reader),
         candidates=candidates,
-        prior=reader.sampling("prior", request.prior, info.prior),
-        decoder=reader.sampling("decoder", request.decoder, info.decoder),
+        prior=prior,
+        decoder=decoder,
         output=read_output(request, info, reader, every),
+        negative_caption=request.negative_caption,
     )
 
 
@@ -97,6 +109,35 @@ def read_text_diff(request: gateway_pb2.TextDiffRequest, info: StackInfo, reader
     )
 
 
+def read_interpolate(
+    request: gateway_pb2.InterpolateRequest, info: StackInfo, reader: Reader, every: int
+) -> InterpolatePlan:
+    """The plan of an Interpolate, as ``read_generate``."""
+    ts = tuple(request.ts) or (DEFAULT_T,)
+    reader.at_most("ts", len(ts), MAX_THETAS)
+    for index, t in enumerate(ts[:MAX_THETAS]):
+        reader.between(f"ts[{index}]", t, 0, 1)
+    to = request.WhichOneof("to")
+    if to is None:
+        reader.refuse("to", "must be to_image or to_caption; got none")
+    if to == "to_caption":
+        reader.caption("to_caption", request.to_caption)
+    elif request.HasField("prior"):
+        reader.refuse("prior", "must be unset without to_caption: only a caption goes through the prior")
+    return InterpolatePlan(
+        image=reader.image("image", request.image),
+        to_image=reader.image("to_image", request.to_image) if to == "to_image" else None,
+        to_caption=request.to_caption,
+        ts=ts,
+        start=reader.start("start", request.start),
+        seed=request.seed if request.HasField("seed") else secrets.randbelow(CHOSEN_SEEDS),
+        candidates=DEFAULT_CANDIDATES,
+        prior=reader.sampling("prior", request.prior, info.prior),
+        decoder=reader.sampling("decoder", request.decoder, walking_ddim(info.decoder), ddim_only=True),
+        output=read_output(request, info, reader, every),
+    )
+
+
 def read_embed(request: gateway_pb2.EmbedRequest) -> tuple[list[str], list[SourceImage]]:
     """The captions and pictures of an Embed; the empty caption is allowed.
 
@@ -122,7 +163,10 @@ def read_seeds(request: gateway_pb2.GenerateRequest | gateway_pb2.VaryRequest, r
 
 
 def read_output(
-    request: gateway_pb2.GenerateRequest | gateway_pb2.VaryRequest | gateway_pb2.TextDiffRequest,
+    request: gateway_pb2.GenerateRequest
+    | gateway_pb2.VaryRequest
+    | gateway_pb2.TextDiffRequest
+    | gateway_pb2.InterpolateRequest,
     info: StackInfo,
     reader: Reader,
     every: int,

@@ -16,8 +16,9 @@ import grpc
 from gateway.calls import Call
 from gateway.feed import Event, Feed, Finished, Preview, Progress, StageName, events_of
 from gateway.generate import generate
+from gateway.interpolate import interpolate
 from gateway.pictures import to_message
-from gateway.plan import GeneratePlan, Plan, TextDiffPlan, VaryPlan
+from gateway.plan import GeneratePlan, InterpolatePlan, Plan, TextDiffPlan, VaryPlan
 from gateway.recipes import recipe
 from gateway.requests import plan_of, read_embed
 from gateway.stack import Stack, StackInfo
@@ -30,7 +31,12 @@ from unclip.errors import PreconditionFailed, Unavailable
 from unclip.serving.request_id import call_metadata
 from unclip.wire.embeddings import TextEncoding
 
-CAPABILITIES: dict[type[Plan], str] = {GeneratePlan: "generate", VaryPlan: "vary", TextDiffPlan: "text_diff"}
+CAPABILITIES: dict[type[Plan], str] = {
+    GeneratePlan: "generate",
+    VaryPlan: "vary",
+    TextDiffPlan: "text_diff",
+    InterpolatePlan: "interpolate",
+}
 STAGE_NUMBERS: dict[StageName, sampling_pb2.Stage.ValueType] = {
     "encoder": sampling_pb2.STAGE_ENCODER,
     "prior": sampling_pb2.STAGE_PRIOR,
@@ -70,6 +76,13 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         pictures = await self._drain(gateway_pb2.StreamRequest(text_diff=request), context)
         return gateway_pb2.TextDiffResponse(images=pictures)
 
+    async def Interpolate(
+        self, request: gateway_pb2.InterpolateRequest, context: Context
+    ) -> gateway_pb2.InterpolateResponse:
+        """Makes pictures between a picture and another one, or a caption."""
+        pictures = await self._drain(gateway_pb2.StreamRequest(interpolate=request), context)
+        return gateway_pb2.InterpolateResponse(images=pictures)
+
     async def Stream(
         self, request: gateway_pb2.StreamRequest, context: Context
     ) -> AsyncIterator[gateway_pb2.StreamResponse]:
@@ -98,6 +111,8 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
             # Checking a source picture decodes it, which other calls must not wait for.
             plan = await asyncio.to_thread(plan_of, request, info, nested)
             info.require(CAPABILITIES[type(plan)])
+            if isinstance(plan, InterpolatePlan) and plan.to_image is None:
+                info.require("generate")  # the caption goes through the prior
             stages = CallStages(self._clients, call, watched=nested)
             unconditional = await self._stack.unconditional(info, stages)
 
@@ -140,6 +155,8 @@ async def compose(plan: Plan, info: StackInfo, stages: CallStages, unconditional
             await vary(plan, stages, unconditional, feed)
         case TextDiffPlan():
             await text_diff(plan, info.model.caption_template, stages, unconditional, feed)
+        case InterpolatePlan():
+            await interpolate(plan, stages, unconditional, feed)
 
 
 def response(event: Event, plan: Plan, info: StackInfo) -> gateway_pb2.StreamResponse:
@@ -166,6 +183,6 @@ def response(event: Event, plan: Plan, info: StackInfo) -> gateway_pb2.StreamRes
                     seed=plan.seeds[event.image_index],
                     model_version=info.model.version,
                     recipe=recipe(plan, event.image_index),
-                    source_digests=[] if isinstance(plan, GeneratePlan) else [plan.image.digest],
+                    source_digests=[source.digest for source in plan.sources],
                 )
             )

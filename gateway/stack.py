@@ -32,6 +32,7 @@ NEEDS: dict[str, frozenset[str]] = {
     "generate": frozenset({"encode_text", "sample", "decode", "upsample"}),
     "vary": frozenset({"encode_text", "encode_image", "invert", "decode", "upsample"}),
     "text_diff": frozenset({"encode_text", "encode_image", "invert", "decode", "upsample"}),
+    "interpolate": frozenset({"encode_text", "encode_image", "invert", "decode", "upsample"}),
     "embed": frozenset({"encode_text", "encode_image"}),
 }
 

@@ -6,14 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from gateway.compose import Gist, Stages, paint
+from gateway.compose import FRAMES_AT_ONCE, Gist, Stages, paint
 from gateway.feed import Feed, Watch, together
 from gateway.plan import TextDiffPlan
 from gateway.slerp import Float64Array, normalise, slerp
 from unclip.wire.embeddings import Embedding, TextEncoding
-
-# Frames of one request at work at a time: a long trajectory must not fill a stage's queue by itself.
-FRAMES_AT_ONCE = 16
 
 # A difference this much shorter than the captions' embeddings is their rounding, not their meaning.
 NO_CHANGE = 1e-6

@@ -100,7 +100,7 @@ def test_a_replica_serves_only_the_stages_it_is_told_to(tiny_checkpoint: Path, t
     with service("decoder_svc", tmp_path, *options) as (_, channel):
         upsampler = upsampler_pb2_grpc.UpsamplerServiceStub(channel)
         info = upsampler.GetModelInfo(upsampler_pb2.UpsamplerServiceGetModelInfoRequest(), timeout=5)
-        assert list(info.model.capabilities) == ["upsample"]
+        assert list(info.model.capabilities) == ["upsample", "edit"]
         with pytest.raises(grpc.RpcError) as failed:
             decoder_pb2_grpc.DecoderServiceStub(channel).GetModelInfo(decoder_pb2.GetModelInfoRequest(), timeout=5)
         assert failed.value.code() == grpc.StatusCode.UNIMPLEMENTED

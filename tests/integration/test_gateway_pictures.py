@@ -189,7 +189,7 @@ async def test_embed_answers_in_order_and_nothing_for_nothing(front: Front) -> N
 async def test_model_info_shows_the_stack_as_one_model(front: Front) -> None:
     model = (await front.stub.GetModelInfo(gateway_pb2.GetModelInfoRequest())).model
     assert (model.name, model.version, model.clip_space) == (MODEL.name, MODEL.version, MODEL.clip_space)
-    assert set(model.capabilities) == {"generate", "vary", "text_diff", "embed"}
+    assert set(model.capabilities) == {"generate", "vary", "text_diff", "interpolate", "embed"}
     assert [stage.stage for stage in model.stages] == [1, 2, 4, 5]
 
 
@@ -199,3 +199,54 @@ async def test_only_a_streamed_request_asks_the_stages_for_progress(front: Front
     await told(front, gateway_pb2.StreamRequest(generate=asked))
     assert [request.omit_progress for request in stages.prior.requests(prior_pb2.SampleRequest)] == [True, False]
     assert [request.omit_progress for request in stages.decoder.requests(decoder_pb2.DecodeRequest)] == [True, False]
+
+
+async def test_a_negative_caption_makes_another_picture_and_reaches_prior_and_decoder(
+    front: Front, stages: StubStages
+) -> None:
+    guided = sampling_pb2.SamplingOptions(guidance_scale=3)
+    asked = gateway_pb2.GenerateRequest(caption="a red apple", seed=1, prior=guided, decoder=guided)
+    plain = await front.stub.Generate(asked)
+    asked.negative_caption = "a worm"
+    away = await front.stub.Generate(asked)
+    again = await front.stub.Generate(away.images[0].recipe.generate)
+    assert plain.images[0].image.data != away.images[0].image.data == again.images[0].image.data
+    for before, after, _ in (
+        stages.prior.requests(prior_pb2.SampleRequest),
+        stages.decoder.requests(decoder_pb2.DecodeRequest),
+    ):
+        assert before.unconditional_text != after.unconditional_text
+
+
+async def test_interpolate_goes_from_one_picture_to_the_other(front: Front, stages: StubStages) -> None:
+    asked = gateway_pb2.InterpolateRequest(image=picture("red"), to_image=picture("blue"), ts=[0, 0.5, 1], seed=2)
+    frames = (await front.stub.Interpolate(asked)).images
+    assert len({frame.image.data for frame in frames}) == 3
+    digests = [hashlib.sha256(source.data).hexdigest() for source in (asked.image, asked.to_image)]
+    assert all(list(frame.source_digests) == digests for frame in frames)
+    back = gateway_pb2.InterpolateRequest(image=picture("blue"), to_image=picture("red"), ts=[1], seed=2)
+    [end] = (await front.stub.Interpolate(back)).images
+    assert end.image.data == frames[0].image.data
+    assert stages.prior.requests(prior_pb2.SampleRequest) == []
+
+
+async def test_interpolate_to_a_caption_is_watched_and_made_again_from_its_recipe(front: Front) -> None:
+    asked = gateway_pb2.InterpolateRequest(image=picture(), to_caption="a cat", ts=[0.4, 0.8], seed=2)
+    answers = await told(front, gateway_pb2.StreamRequest(interpolate=asked, preview_interval=1))
+    frames = pictures_in(answers)
+    assert {answer.progress.stage for answer in answers if answer.HasField("progress")} == {
+        sampling_pb2.STAGE_ENCODER,
+        sampling_pb2.STAGE_PRIOR,
+        sampling_pb2.STAGE_INVERT,
+        sampling_pb2.STAGE_DECODER,
+        sampling_pb2.STAGE_UPSAMPLER,
+    }
+    recipe = frames[1].recipe
+    recipe.interpolate.image.CopyFrom(asked.image)
+    [again] = pictures_in(await told(front, recipe))
+    assert again.image.data == frames[1].image.data != frames[0].image.data
+
+
+async def test_interpolate_between_identical_pictures_stays_there(front: Front) -> None:
+    asked = gateway_pb2.InterpolateRequest(image=picture(), to_image=picture(), ts=[0, 0.3, 1], seed=2)
+    assert len({frame.image.data for frame in (await front.stub.Interpolate(asked)).images}) == 1

@@ -103,6 +103,10 @@ class GatewayPeer(gateway_pb2_grpc.GatewayServiceServicer):
         self._note(request, context)
         return gateway_pb2.TextDiffResponse(images=self._images(gateway_pb2.StreamRequest(text_diff=request)))
 
+    def Interpolate(self, request: gateway_pb2.InterpolateRequest, context: Any) -> gateway_pb2.InterpolateResponse:
+        self._note(request, context)
+        return gateway_pb2.InterpolateResponse(images=self._images(gateway_pb2.StreamRequest(interpolate=request)))
+
     def Stream(self, request: gateway_pb2.StreamRequest, context: Any) -> Iterator[gateway_pb2.StreamResponse]:
         self._note(request, context)
         context.add_callback(self.left.set)
@@ -163,7 +167,13 @@ class GatewayPeer(gateway_pb2_grpc.GatewayServiceServicer):
         """The pictures of ``request``, each with the recipe that makes it alone."""
         asked = inner(request)
         first = asked.seed if asked.HasField("seed") else CHOSEN_SEED
-        count = len(asked.thetas) or 1 if isinstance(asked, gateway_pb2.TextDiffRequest) else asked.image_count or 1
+        match asked:
+            case gateway_pb2.TextDiffRequest():
+                count = len(asked.thetas) or 1
+            case gateway_pb2.InterpolateRequest():
+                count = len(asked.ts) or 1
+            case _:
+                count = asked.image_count or 1
         images = []
         for index in range(count):
             recipe = gateway_pb2.StreamRequest()
@@ -173,7 +183,9 @@ class GatewayPeer(gateway_pb2_grpc.GatewayServiceServicer):
             alone.seed = first + index
             if not isinstance(alone, gateway_pb2.GenerateRequest):
                 alone.ClearField("image")
-            if not isinstance(alone, gateway_pb2.TextDiffRequest):
+            if isinstance(alone, gateway_pb2.InterpolateRequest):
+                alone.ClearField("to_image")
+            elif not isinstance(alone, gateway_pb2.TextDiffRequest):
                 alone.image_count = 1
             file = image_pb2.Image(data=picture(first + index), media_type="image/png", width=SIDE, height=SIDE)
             images.append(
@@ -186,13 +198,17 @@ class GatewayPeer(gateway_pb2_grpc.GatewayServiceServicer):
 
 def inner(
     request: gateway_pb2.StreamRequest,
-) -> gateway_pb2.GenerateRequest | gateway_pb2.VaryRequest | gateway_pb2.TextDiffRequest:
+) -> (
+    gateway_pb2.GenerateRequest | gateway_pb2.VaryRequest | gateway_pb2.TextDiffRequest | gateway_pb2.InterpolateRequest
+):
     """The request inside ``request``."""
     match request.WhichOneof("request"):
         case "vary":
             return request.vary
         case "text_diff":
             return request.text_diff
+        case "interpolate":
+            return request.interpolate
     return request.generate
 
 

@@ -77,6 +77,7 @@ def test_json_tells_what_makes_each_picture_again(peer: GatewayPeer, capsys: pyt
         "image_count": 1,
         "decoder": {"steps": 9},
         "format": "png",
+        "negative_caption": "",
     }
     assert Path(image["path"]).exists()
 
@@ -88,6 +89,26 @@ def test_vary_sends_the_picture(peer: GatewayPeer, house: Path, capsys: pytest.C
     assert sent.image.data == picture(7)
     assert (sent.eta, sent.start) == (0.25, gateway_pb2.START_RANDOM)
     assert Path("out/vary-house-3.png").exists()
+
+
+@pytest.mark.parametrize("end", ["picture", "caption"])
+def test_interpolate_writes_frames_an_animation_and_a_sheet(
+    peer: GatewayPeer, capsys: pytest.CaptureFixture[str], tmp_path: Path, end: str
+) -> None:
+    for name in ("cat.png", "dog.png"):
+        (tmp_path / name).write_bytes(picture(3))
+    last = [str(tmp_path / "dog.png")] if end == "picture" else ["--caption", "a dog"]
+
+    assert main(["interpolate", str(tmp_path / "cat.png"), *last, "--frames", "3", "--json"]) == 0
+
+    asked = inner(peer).interpolate
+    assert list(asked.ts) == [0, 0.5, 1]
+    assert asked.WhichOneof("to") == ("to_image" if end == "picture" else "to_caption")
+    told = printed_json(capsys)
+    assert Path(told["contact_sheet"]).exists()
+    with Image.open(told["animation"]) as film:
+        assert getattr(film, "n_frames", 1) == 4  # there and back
+    assert [Path(image["path"]).exists() for image in told["images"]] == [True] * 3
 
 
 def test_text_diff_writes_frames_an_animation_and_a_sheet(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import aclosing, closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -89,6 +90,25 @@ def test_the_recipe_of_a_variation_wants_its_source_back(client: Client) -> None
     events = list(client.stream(replace(made.recipe, image=picture(7))))
     assert isinstance(events[-1], GeneratedImage)
     assert events[-1].data == made.data
+
+
+def test_an_interpolation_ends_with_a_picture_or_a_caption(peer: GatewayPeer, client: Client) -> None:
+    client.interpolate(picture(7), picture(8), ts=[0, 1], start="random")
+    client.interpolate(picture(7), to_caption="a cat", prior=Sampling(steps=3))
+    pictures, captioned = (asked for asked in peer.asked if isinstance(asked, gateway_pb2.InterpolateRequest))
+    assert (pictures.to_image.data, list(pictures.ts)) == (picture(8), [0, 1])
+    assert pictures.start == gateway_pb2.START_RANDOM
+    assert not pictures.HasField("prior")
+    assert (captioned.WhichOneof("to"), captioned.to_caption, captioned.prior.steps) == ("to_caption", "a cat", 3)
+
+
+@pytest.mark.parametrize("ends", [{}, {"to": b"a file", "to_caption": "a cat"}])
+def test_an_interpolation_with_no_end_or_two_is_refused_unsent(
+    peer: GatewayPeer, client: Client, ends: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidRequest):
+        client.interpolate(picture(7), **ends)
+    assert peer.asked == []
 
 
 def test_a_text_diff_keeps_the_order_of_its_thetas(peer: GatewayPeer, client: Client) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -12,7 +12,8 @@ import pytest
 from gateway.compose import Float32Array, Gist
 from gateway.feed import Event, Feed, Finished, Progress, Watch, events_of
 from gateway.generate import generate
-from gateway.plan import GeneratePlan, Output, SourceImage, TextDiffPlan, VaryPlan
+from gateway.interpolate import between, interpolate
+from gateway.plan import GeneratePlan, InterpolatePlan, Output, SourceImage, TextDiffPlan, VaryPlan
 from gateway.slerp import normalise
 from gateway.text_diff import in_template, text_diff
 from gateway.vary import vary
@@ -46,10 +47,13 @@ class RecordingStages:
 
     captions: list[Sequence[str]] = field(default_factory=list)
     sampled: list[tuple[int, int]] = field(default_factory=list)
+    away_from: list[list[float]] = field(default_factory=list)
     decoded: list[tuple[Gist, int, SamplingSettings]] = field(default_factory=list)
     inverted: list[int] = field(default_factory=list)
     upsampled: list[int] = field(default_factory=list)
     most_decoding: int = 0
+    embeddings: dict[bytes, Float32Array] = field(default_factory=dict)
+    noises: dict[bytes, Float32Array] = field(default_factory=dict)
     fail_seed: int | None = None
     _decoding: int = 0
 
@@ -58,7 +62,7 @@ class RecordingStages:
         return [encoding(caption) for caption in captions]
 
     async def encode_images(self, images: Sequence[bytes]) -> list[Embedding]:
-        return [Embedding(values=Z_I, clip_space="clip") for _ in images]
+        return [Embedding(values=self.embeddings.get(image, Z_I), clip_space="clip") for image in images]
 
     async def sample_prior(
         self,
@@ -70,6 +74,7 @@ class RecordingStages:
         watch: Watch,
     ) -> Embedding:
         self.sampled.append((seed, candidates))
+        self.away_from.append(unconditional.embedding.values.tolist())
         return Embedding(values=np.full(3, seed, np.float32), clip_space="clip")
 
     async def decode(self, gist: Gist, seed: int, settings: SamplingSettings, every: int, watch: Watch) -> Float32Array:
@@ -87,7 +92,7 @@ class RecordingStages:
         self, image: bytes, embedding: Embedding, unconditional: TextEncoding, steps: int, watch: Watch
     ) -> Float32Array:
         self.inverted.append(steps)
-        return X_T
+        return self.noises.get(image, X_T)
 
     async def upsample(self, sample: Float32Array, seed: int, settings: SamplingSettings, watch: Watch) -> Float32Array:
         self.upsampled.append(seed)
@@ -121,6 +126,16 @@ async def test_generate_encodes_the_caption_once_as_it_is_and_gives_every_stage_
         assert gist.text is not None
         assert gist.start_noise is None
     assert sorted(e.image_index for e in events if isinstance(e, Finished)) == [0, 1]
+
+
+async def test_a_negative_caption_takes_the_place_of_the_empty_one() -> None:
+    stages = RecordingStages()
+    plan = replace(generate_plan((7,)), negative_caption="before")
+    await run(lambda feed: generate(plan, stages, NOTHING, feed))
+    assert stages.captions == [["a cat", "before"]]
+    [(gist, _, _)] = stages.decoded
+    assert stages.away_from == [WORDS["before"]]
+    assert gist.unconditional.embedding.values.tolist() == WORDS["before"]
 
 
 async def test_images_of_one_request_are_at_work_at_the_same_time() -> None:
@@ -171,6 +186,66 @@ async def test_text_diff_rotates_the_gist_towards_the_difference_and_changes_not
     # f_t(after) - f_t(before) points along the third axis, at a right angle to z_i; |z_i| = 2 is kept.
     np.testing.assert_allclose(half, 2 * normalise([1.0, 0.0, 1.0]), atol=1e-6)
     np.testing.assert_allclose(full, [0.0, 0.0, 2.0], atol=1e-6)
+
+
+def interpolate_plan(ts: tuple[float, ...], *, captioned: bool = False, random: bool = False) -> InterpolatePlan:
+    return InterpolatePlan(
+        SOURCE,
+        None if captioned else SourceImage(b"other", "e"),
+        "after" if captioned else "",
+        ts,
+        start="random" if random else "inverted",
+        seed=9,
+        candidates=2,
+        prior=DDIM,
+        decoder=DDIM,
+        output=OUTPUT,
+    )
+
+
+async def test_interpolate_inverts_both_pictures_and_mixes_their_pairs() -> None:
+    stages = RecordingStages(embeddings={b"other": np.array([0.0, 4.0, 0.0], np.float32)}, noises={b"other": -X_T})
+    await run(lambda feed: interpolate(interpolate_plan((0.0, 0.5, 1.0)), stages, NOTHING, feed))
+    gists = {t: gist for (gist, _, _), t in zip(stages.decoded, (0.0, 0.5, 1.0), strict=True)}
+    assert stages.inverted == [5, 5]
+    assert gists[0.0].embedding.values.tolist() == Z_I.tolist()
+    assert gists[1.0].embedding.values.tolist() == [0.0, 4.0, 0.0]
+    assert gists[0.5].embedding.values == pytest.approx(3 / np.sqrt(2) * np.array([1.0, 1.0, 0.0]), abs=1e-6)
+    assert gists[0.0].start_noise is not None
+    assert gists[1.0].start_noise is not None
+    assert (gists[0.0].start_noise == X_T).all()
+    assert (gists[1.0].start_noise == -X_T).all()
+    assert {seed for _, seed, _ in stages.decoded} == {9}
+
+
+async def test_interpolate_to_a_caption_samples_the_prior_once_and_keeps_the_pictures_noise() -> None:
+    stages = RecordingStages()
+    await run(lambda feed: interpolate(interpolate_plan((0.0, 1.0), captioned=True), stages, NOTHING, feed))
+    assert stages.captions == [["after"]]
+    assert stages.sampled == [(9, 2)]
+    assert stages.inverted == [5]
+    assert [gist.embedding.values.tolist() for gist, _, _ in stages.decoded] == [Z_I.tolist(), [9.0, 9.0, 9.0]]
+    assert all(gist.start_noise is X_T for gist, _, _ in stages.decoded)
+
+
+async def test_interpolate_from_random_noise_inverts_nothing() -> None:
+    stages = RecordingStages()
+    await run(lambda feed: interpolate(interpolate_plan((0.5,), random=True), stages, NOTHING, feed))
+    assert stages.inverted == []
+    assert [gist.start_noise for gist, _, _ in stages.decoded] == [None]
+
+
+@pytest.mark.parametrize("t", [0.0, 0.3, 1.0])
+def test_between_equal_arrays_lies_that_array(t: float) -> None:
+    assert between(X_T, X_T.copy(), t).tobytes() == X_T.tobytes()
+
+
+def test_between_noises_keeps_their_shape_and_their_length() -> None:
+    one, other = np.random.default_rng(0).standard_normal((2, 3, 16, 16)).astype(np.float32)
+    half = between(one, other, 0.5)
+    assert half.shape == one.shape
+    assert np.linalg.norm(half) == pytest.approx((np.linalg.norm(one) + np.linalg.norm(other)) / 2, rel=1e-5)
+    assert np.linalg.norm(half) > 1.3 * np.linalg.norm((one + other) / 2)  # a straight mixture would be too short
 
 
 async def test_text_diff_of_a_caption_with_itself_reconstructs_at_any_theta() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from gateway.plan import GeneratePlan, TextDiffPlan, VaryPlan, seed_of_image
+from gateway.plan import GeneratePlan, InterpolatePlan, TextDiffPlan, VaryPlan, seed_of_image
 from gateway.recipes import recipe
 from gateway.requests import plan_of, read_embed
 from gateway.stack import StackInfo
@@ -256,3 +256,60 @@ def test_a_recipe_is_complete_whatever_the_defaults_become() -> None:
     other = StackInfo(INFO.model, *(SamplingSettings("dpm++2m", 3, 2.0, 0.5) for _ in range(3)))
     again = plan_of(recipe(plan, 0), other, nested=True)
     assert again == plan
+
+
+def test_a_negative_caption_travels_into_the_plan_and_its_recipe() -> None:
+    plan = generate_plan(caption="a cat", negative_caption="a dog")
+    assert plan.negative_caption == "a dog"
+    assert recipe(plan, 0).generate.negative_caption == "a dog"
+
+
+def test_a_negative_caption_without_guidance_is_refused() -> None:
+    unguided = sampling_pb2.SamplingOptions(guidance_scale=1)
+    asked = gateway_pb2.GenerateRequest(caption="a cat", negative_caption="a dog", prior=unguided, decoder=unguided)
+    assert set(broken(gateway_pb2.StreamRequest(generate=asked))) == {"negative_caption"}
+    asked.prior.guidance_scale = 4
+    assert plan_of(gateway_pb2.StreamRequest(generate=asked), INFO, nested=False)
+
+
+@pytest.mark.parametrize("caption", ["a\0b", "x" * 4097])
+def test_a_negative_caption_obeys_the_limits_of_captions(caption: str) -> None:
+    asked = gateway_pb2.GenerateRequest(caption="a cat", negative_caption=caption)
+    assert set(broken(gateway_pb2.StreamRequest(generate=asked))) == {"negative_caption"}
+
+
+def interpolate_plan(**fields: object) -> InterpolatePlan:
+    request = gateway_pb2.StreamRequest(interpolate=gateway_pb2.InterpolateRequest(**fields))  # type: ignore[arg-type]
+    plan = plan_of(request, INFO, nested=False)
+    assert isinstance(plan, InterpolatePlan)
+    return plan
+
+
+def test_an_interpolation_goes_half_way_unless_told_otherwise() -> None:
+    plan = interpolate_plan(image=png(), to_image=png(size=(9, 9)), seed=4)
+    assert (plan.ts, plan.seeds, plan.start) == ((0.5,), (4,), "inverted")
+    assert plan.decoder == SamplingSettings("ddim", 20, 1.0)
+    assert len(plan.sources) == 2
+
+
+@pytest.mark.parametrize("end", ["to_image", "to_caption"])
+def test_the_recipe_of_a_frame_makes_its_plan_again(end: str) -> None:
+    to: dict[str, object] = {"to_image": png(size=(9, 9))} if end == "to_image" else {"to_caption": "a cat"}
+    plan = interpolate_plan(image=png(), ts=[0.25, 0.75], seed=4, start=gateway_pb2.START_RANDOM, **to)
+    again = recipe(plan, 1)
+    again.interpolate.image.CopyFrom(png())
+    if end == "to_image":
+        again.interpolate.to_image.CopyFrom(png(size=(9, 9)))
+    replayed = plan_of(again, INFO, nested=True)
+    assert isinstance(replayed, InterpolatePlan)
+    assert replayed.ts == (0.75,)
+    assert (replayed.start, replayed.seed, replayed.to_caption) == ("random", 4, plan.to_caption)
+    assert replayed.sources == plan.sources
+
+
+def test_what_is_wrong_with_an_interpolation_is_told_at_once() -> None:
+    asked = gateway_pb2.InterpolateRequest(image=png(), ts=[-0.1, math.nan, 1.5])
+    asked.prior.steps = 3
+    assert set(broken(gateway_pb2.StreamRequest(interpolate=asked))) == {"to", "ts[0]", "ts[1]", "ts[2]", "prior"}
+    asked = gateway_pb2.InterpolateRequest(to_caption="", ts=[0.5] * 65)
+    assert set(broken(gateway_pb2.StreamRequest(interpolate=asked))) == {"to_caption", "ts", "image.data"}

@@ -70,7 +70,7 @@ def test_equal_stages_are_one_model_with_every_capability() -> None:
     assert (info.model.name, info.model.version, info.model.license, info.model.clip_space) == (
         "emoji", "v1", "MIT", "clip",
     )  # fmt: skip
-    assert set(info.model.capabilities) == {"generate", "vary", "text_diff", "embed"}
+    assert set(info.model.capabilities) == {"generate", "vary", "text_diff", "interpolate", "embed"}
     assert info.model.caption_template == "an emoji of {}"
     assert [stage.stage for stage in info.model.stages] == sorted(STAGES.values())
     assert info.decoder == SamplingSettings("ddim", 14, 2.0, 0.0)

@@ -24,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
     add_generate(commands)
     add_vary(commands)
     add_text_diff(commands)
+    add_interpolate(commands)
     add_embed(commands)
     info = commands.add_parser("info", help="what the stack has loaded and can do")
     add_connection(info)
@@ -57,6 +58,7 @@ def add_generate(commands: Commands) -> None:
     command = commands.add_parser("generate", help="make pictures from a caption")
     command.add_argument("caption")
     add_count(command)
+    command.add_argument("--negative", default="", metavar="CAPTION", help="what to steer away from (nothing)")
     command.add_argument("--candidates", type=int, help="prior samples per picture, the best is kept: 1 to 16 (2)")
     for stage in ("prior", "decoder", "upsampler"):
         add_sampling(command, stage)
@@ -89,6 +91,22 @@ def add_text_diff(commands: Commands) -> None:
     add_sampling(command, "upsampler")
     add_making(command)
     command.set_defaults(run=making.text_diff)
+
+
+def add_interpolate(commands: Commands) -> None:
+    """``unclip interpolate``."""
+    command = commands.add_parser("interpolate", help="go from a picture to another one, or to a caption")
+    command.add_argument("image", type=Path)
+    end = command.add_mutually_exclusive_group(required=True)
+    end.add_argument("to", type=Path, nargs="?", help="the picture to end with")
+    end.add_argument("--caption", default="", help="the caption to end with")
+    command.add_argument("--frames", type=positive, default=6, help="pictures on the way there (%(default)s)")
+    command.add_argument("--start", choices=["inverted", "random"], default="inverted", help="noise to start from")
+    add_sampling(command, "prior")
+    add_sampling(command, "decoder")
+    add_sampling(command, "upsampler")
+    add_making(command)
+    command.set_defaults(run=making.interpolate)
 
 
 def add_embed(commands: Commands) -> None:

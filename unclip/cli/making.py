@@ -6,7 +6,7 @@ import argparse
 
 from unclip.cli import report
 from unclip.cli.progress import Bar
-from unclip.client import Client, Generate, GeneratedImage, Request, Sampling, TextDiff, Vary
+from unclip.client import Client, Generate, GeneratedImage, Interpolate, Request, Sampling, TextDiff, Vary
 from unclip.pictures import animate, contact_sheet
 
 
@@ -21,6 +21,7 @@ def generate(options: argparse.Namespace) -> None:
         decoder=sampling(options, "decoder"),
         upsampler=sampling(options, "upsampler"),
         format=options.format,
+        negative_caption=options.negative,
     )
     images = run(options, request, "generate")
     tell(options, images, [f"generate-{image.seed}" for image in images])
@@ -56,13 +57,26 @@ def text_diff(options: argparse.Namespace) -> None:
         format=options.format,
     )
     images = run(options, request, "text-diff")
-    stem = f"text-diff-{options.image.stem}"
-    frames = [image.to_pil() for image in images]
-    film = animate(frames, options.out / f"{stem}-trajectory.webp")
-    sheet = options.out / f"{stem}-sheet.png"
-    contact_sheet(frames, [f"theta = {theta:.2f}" for theta in thetas], columns=min(len(frames), 8)).save(sheet)
-    names = [f"{stem}-{index:02}" for index in range(len(images))]
-    tell(options, images, names, animation=str(film), contact_sheet=str(sheet))
+    tell_trajectory(options, images, f"text-diff-{options.image.stem}", [f"theta = {theta:.2f}" for theta in thetas])
+
+
+def interpolate(options: argparse.Namespace) -> None:
+    """From a picture to another one, or to a caption: frames, an animation and a sheet, as of a text diff."""
+    ts = thetas_to(1.0, options.frames)
+    request = Interpolate(
+        image=options.image,
+        to=options.to,
+        to_caption=options.caption,
+        ts=ts,
+        seed=options.seed,
+        start=options.start,
+        prior=sampling(options, "prior"),
+        decoder=sampling(options, "decoder"),
+        upsampler=sampling(options, "upsampler"),
+        format=options.format,
+    )
+    images = run(options, request, "interpolate")
+    tell_trajectory(options, images, f"interpolate-{options.image.stem}", [f"t = {t:.2f}" for t in ts])
 
 
 def sampling(options: argparse.Namespace, stage: str) -> Sampling:
@@ -87,6 +101,16 @@ def run(options: argparse.Namespace, request: Request, label: str) -> list[Gener
         options.out.mkdir(parents=True, exist_ok=True)
         with Bar(request, label) as bar:
             return bar.watch(client.stream(request))
+
+
+def tell_trajectory(options: argparse.Namespace, images: list[GeneratedImage], stem: str, captions: list[str]) -> None:
+    """Writes ``images`` as frames, as an animation, and on one sheet with ``captions``; says where."""
+    frames = [image.to_pil() for image in images]
+    film = animate(frames, options.out / f"{stem}-trajectory.webp")
+    sheet = options.out / f"{stem}-sheet.png"
+    contact_sheet(frames, captions, columns=min(len(frames), 8)).save(sheet)
+    names = [f"{stem}-{index:02}" for index in range(len(images))]
+    tell(options, images, names, animation=str(film), contact_sheet=str(sheet))
 
 
 def tell(options: argparse.Namespace, images: list[GeneratedImage], names: list[str], **more: str) -> None:

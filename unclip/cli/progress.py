@@ -9,7 +9,7 @@ from typing import Self
 
 from tqdm import tqdm
 
-from unclip.client import Event, Generate, GeneratedImage, Progress, Request, StageName, TextDiff
+from unclip.client import Event, Generate, GeneratedImage, Interpolate, Progress, Request, StageName, TextDiff
 
 # Rough shares of the time: what a picture's own stages take, and what is done once for all pictures of a request.
 OWN: dict[StageName, float] = {"prior": 15, "decoder": 45, "upsampler": 40}
@@ -78,4 +78,9 @@ class Bar:
 
 def pictures_of(request: Request) -> int:
     """How many pictures ``request`` asks for."""
-    return (len(request.thetas) or 1) if isinstance(request, TextDiff) else (request.image_count or 1)
+    match request:
+        case TextDiff():
+            return len(request.thetas) or 1
+        case Interpolate():
+            return len(request.ts) or 1
+    return request.image_count or 1

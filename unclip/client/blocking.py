@@ -19,6 +19,7 @@ from unclip.client.values import (
     FileFormat,
     Generate,
     GeneratedImage,
+    Interpolate,
     ModelInfo,
     Picture,
     Request,
@@ -78,9 +79,12 @@ class Client:
         decoder: Sampling = DEFAULTS,
         upsampler: Sampling = DEFAULTS,
         format: FileFormat = "png",
+        negative_caption: str = "",
     ) -> list[GeneratedImage]:
         """Pictures of ``caption``; the options are those of ``Generate``."""
-        request = Generate(caption, seed, image_count, prior_candidates, prior, decoder, upsampler, format)
+        request = Generate(
+            caption, seed, image_count, prior_candidates, prior, decoder, upsampler, format, negative_caption
+        )
         return generated_images(self._call(self._stub.Generate, stream_message(request).generate).images)
 
     def vary(
@@ -114,6 +118,24 @@ class Client:
         """``image`` changed from ``before`` to ``after``, one picture per theta; the options are ``TextDiff``'s."""
         request = TextDiff(image, before, after, thetas, seed, decoder, upsampler, format)
         return generated_images(self._call(self._stub.TextDiff, stream_message(request).text_diff).images)
+
+    def interpolate(
+        self,
+        image: Picture,
+        to: Picture | None = None,
+        *,
+        to_caption: str = "",
+        ts: Sequence[float] = (),
+        seed: int | None = None,
+        start: Literal["inverted", "random"] = "inverted",
+        prior: Sampling = DEFAULTS,
+        decoder: Sampling = DEFAULTS,
+        upsampler: Sampling = DEFAULTS,
+        format: FileFormat = "png",
+    ) -> list[GeneratedImage]:
+        """Frames from ``image`` to another picture or a caption, one per t; the options are ``Interpolate``'s."""
+        request = Interpolate(image, to, to_caption, ts, seed, start, prior, decoder, upsampler, format)
+        return generated_images(self._call(self._stub.Interpolate, stream_message(request).interpolate).images)
 
     def embed(self, captions: Sequence[str] = (), images: Sequence[Picture] = ()) -> Embeddings:
         """CLIP embeddings of at most 64 captions and 16 pictures."""

@@ -15,6 +15,7 @@ from unclip.client.values import (
     Generate,
     GeneratedImage,
     ImageFile,
+    Interpolate,
     ModelInfo,
     Preview,
     Progress,
@@ -109,6 +110,19 @@ def recipe_of(message: gateway_pb2.StreamRequest) -> Request:
                 upsampler=sampling_of(diff.upsampler),
                 format=FORMAT_NAMES.get(diff.format, "png"),
             )
+        case "interpolate":
+            between = message.interpolate
+            return Interpolate(
+                image=None,
+                to_caption=between.to_caption,
+                ts=tuple(between.ts),
+                seed=between.seed if between.HasField("seed") else None,
+                start="random" if between.start == gateway_pb2.START_RANDOM else "inverted",
+                prior=sampling_of(between.prior),
+                decoder=sampling_of(between.decoder),
+                upsampler=sampling_of(between.upsampler),
+                format=FORMAT_NAMES.get(between.format, "png"),
+            )
     generate = message.generate
     return Generate(
         caption=generate.caption,
@@ -119,6 +133,7 @@ def recipe_of(message: gateway_pb2.StreamRequest) -> Request:
         decoder=sampling_of(generate.decoder),
         upsampler=sampling_of(generate.upsampler),
         format=FORMAT_NAMES.get(generate.format, "png"),
+        negative_caption=generate.negative_caption,
     )
 
 

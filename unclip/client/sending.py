@@ -11,7 +11,7 @@ from PIL import Image
 
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import image_pb2, sampling_pb2
-from unclip.client.values import FileFormat, Generate, Picture, Request, Sampling, TextDiff, Vary
+from unclip.client.values import DEFAULTS, FileFormat, Generate, Interpolate, Picture, Request, Sampling, TextDiff, Vary
 from unclip.errors import InvalidRequest
 from unclip.options import SamplerName
 
@@ -42,6 +42,10 @@ def stream_message(request: Request, preview_interval: int = 0) -> gateway_pb2.S
                 return gateway_pb2.StreamRequest(
                     text_diff=text_diff_message(request), preview_interval=preview_interval
                 )
+            case Interpolate():
+                return gateway_pb2.StreamRequest(
+                    interpolate=interpolate_message(request), preview_interval=preview_interval
+                )
     except ValueError as error:  # protobuf: a number beyond its type, a caption that is not Unicode
         raise InvalidRequest.of("request", str(error)) from error
 
@@ -57,6 +61,7 @@ def generate_message(request: Generate) -> gateway_pb2.GenerateRequest:
         decoder=sampling_message("decoder", request.decoder),
         upsampler=sampling_message("upsampler", request.upsampler),
         format=format_number(request.format),
+        negative_caption=request.negative_caption,
     )
 
 
@@ -84,6 +89,26 @@ def text_diff_message(request: TextDiff) -> gateway_pb2.TextDiffRequest:
         after=request.after,
         thetas=request.thetas,
         seed=request.seed,
+        decoder=sampling_message("decoder", request.decoder),
+        upsampler=sampling_message("upsampler", request.upsampler),
+        format=format_number(request.format),
+    )
+
+
+def interpolate_message(request: Interpolate) -> gateway_pb2.InterpolateRequest:
+    """``request`` as a message."""
+    if request.start not in STARTS:
+        raise InvalidRequest.of("start", f"must be one of {', '.join(STARTS)}; got {request.start!r}")
+    if request.to is not None and request.to_caption:
+        raise InvalidRequest.of("to_caption", f"must be empty where to is a picture; got {request.to_caption!r}")
+    return gateway_pb2.InterpolateRequest(
+        image=source_message("image", request.image),
+        to_image=None if request.to_caption else source_message("to", request.to),
+        to_caption=request.to_caption or None,
+        ts=request.ts,
+        start=STARTS[request.start],
+        seed=request.seed,
+        prior=None if request.prior == DEFAULTS else sampling_message("prior", request.prior),
         decoder=sampling_message("decoder", request.decoder),
         upsampler=sampling_message("upsampler", request.upsampler),
         format=format_number(request.format),

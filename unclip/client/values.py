@@ -43,6 +43,7 @@ class Generate:
     """Pictures of ``caption``: image i of ``image_count`` (1 to 16, default 1) is made from ``seed`` + i.
 
     prior_candidates: embeddings sampled per picture, of which the best is kept; 1 to 16, default 2.
+    negative_caption: what guidance steers away from; empty for nothing in particular.
     """
 
     caption: str
@@ -53,6 +54,7 @@ class Generate:
     decoder: Sampling = DEFAULTS
     upsampler: Sampling = DEFAULTS
     format: FileFormat = "png"
+    negative_caption: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,28 @@ class TextDiff:
     format: FileFormat = "png"
 
 
-Request = Generate | Vary | TextDiff
+@dataclass(frozen=True)
+class Interpolate:
+    """Frames between ``image`` and ``to``, another picture, or ``to_caption``: give one of the two.
+
+    ts: how far each frame has come, 0 to 1, at most 64; 0 is the picture, 1 the other end, empty means one frame at
+    0.5. start: "inverted" interpolates the pictures' own noise, "random" uses the seed's for all. prior: for a caption
+    only. ``image`` and ``to`` are None in a recipe only: put the sources back before sending it.
+    """
+
+    image: Picture | None
+    to: Picture | None = None
+    to_caption: str = ""
+    ts: Sequence[float] = ()
+    seed: int | None = None
+    start: Literal["inverted", "random"] = "inverted"
+    prior: Sampling = DEFAULTS
+    decoder: Sampling = DEFAULTS
+    upsampler: Sampling = DEFAULTS
+    format: FileFormat = "png"
+
+
+Request = Generate | Vary | TextDiff | Interpolate
 
 
 @dataclass(frozen=True)

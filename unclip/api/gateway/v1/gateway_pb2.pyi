@@ -89,6 +89,7 @@ class GenerateRequest(_message.Message):
     DECODER_FIELD_NUMBER: _builtins.int
     UPSAMPLER_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
+    NEGATIVE_CAPTION_FIELD_NUMBER: _builtins.int
     caption: _builtins.str
     """What to show: 1 byte to 4 KiB of UTF-8, no control characters."""
     seed: _builtins.int
@@ -99,6 +100,10 @@ class GenerateRequest(_message.Message):
     """Embeddings the prior samples per picture, of which the best is kept; 1 to 16, default 2."""
     format: Global___ImageFormat.ValueType
     """File format of the pictures."""
+    negative_caption: _builtins.str
+    """What to steer away from, in prior and decoder, in the place of the empty caption: at most 4 KiB. Empty, the
+    default, steers away from nothing in particular. Needs guidance: refused where both scales are 1.
+    """
     @_builtins.property
     def prior(self) -> _sampling_pb2.SamplingOptions:
         """How the prior samples."""
@@ -122,10 +127,11 @@ class GenerateRequest(_message.Message):
         decoder: _sampling_pb2.SamplingOptions | None = ...,
         upsampler: _sampling_pb2.SamplingOptions | None = ...,
         format: Global___ImageFormat.ValueType = ...,
+        negative_caption: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_image_count", b"_image_count", "_prior_candidates", b"_prior_candidates", "_seed", b"_seed", "decoder", b"decoder", "image_count", b"image_count", "prior", b"prior", "prior_candidates", b"prior_candidates", "seed", b"seed", "upsampler", b"upsampler"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_image_count", b"_image_count", "_prior_candidates", b"_prior_candidates", "_seed", b"_seed", "caption", b"caption", "decoder", b"decoder", "format", b"format", "image_count", b"image_count", "prior", b"prior", "prior_candidates", b"prior_candidates", "seed", b"seed", "upsampler", b"upsampler"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_image_count", b"_image_count", "_prior_candidates", b"_prior_candidates", "_seed", b"_seed", "caption", b"caption", "decoder", b"decoder", "format", b"format", "image_count", b"image_count", "negative_caption", b"negative_caption", "prior", b"prior", "prior_candidates", b"prior_candidates", "seed", b"seed", "upsampler", b"upsampler"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__image_count: _TypeAlias = _typing.Literal["image_count"]  # noqa: Y015
     _WhichOneofArgType__image_count: _TypeAlias = _typing.Literal["_image_count", b"_image_count"]  # noqa: Y015
@@ -344,6 +350,109 @@ class TextDiffResponse(_message.Message):
 Global___TextDiffResponse: _TypeAlias = TextDiffResponse  # noqa: Y015
 
 @_typing.final
+class InterpolateRequest(_message.Message):
+    """Asks for pictures between a picture and another one, or a caption (section 3.2 of the paper)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGE_FIELD_NUMBER: _builtins.int
+    TO_IMAGE_FIELD_NUMBER: _builtins.int
+    TO_CAPTION_FIELD_NUMBER: _builtins.int
+    TS_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    PRIOR_FIELD_NUMBER: _builtins.int
+    DECODER_FIELD_NUMBER: _builtins.int
+    UPSAMPLER_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    to_caption: _builtins.str
+    """A caption, 1 byte to 4 KiB: the prior samples its embedding; every frame starts from the first picture's noise."""
+    start: Global___Start.ValueType
+    """Whether frames start from inverted noise, the default, or all from the noise of the seed."""
+    seed: _builtins.int
+    """All frames use this seed, so that nothing else changes. Unset, the gateway chooses one."""
+    format: Global___ImageFormat.ValueType
+    """File format of the pictures."""
+    @_builtins.property
+    def image(self) -> _image_pb2.Image:
+        """The picture to begin with."""
+
+    @_builtins.property
+    def to_image(self) -> _image_pb2.Image:
+        """Another picture: embeddings are interpolated, and so is the noise that START_INVERTED finds of both."""
+
+    @_builtins.property
+    def ts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """How far each frame has come: 0 is the picture, 1 the other end. At most 64 values, each 0 to 1; empty means one
+        frame at 0.5. Both are interpolated on the sphere (slerp), their lengths linearly.
+        """
+
+    @_builtins.property
+    def prior(self) -> _sampling_pb2.SamplingOptions:
+        """How the prior samples the caption's embedding; must be unset without a caption."""
+
+    @_builtins.property
+    def decoder(self) -> _sampling_pb2.SamplingOptions:
+        """How the decoder samples: DDIM whatever the checkpoint's default. Guidance defaults to 1, so that t 0 reconstructs."""
+
+    @_builtins.property
+    def upsampler(self) -> _sampling_pb2.SamplingOptions:
+        """How the upsampler samples."""
+
+    def __init__(
+        self,
+        *,
+        image: _image_pb2.Image | None = ...,
+        to_image: _image_pb2.Image | None = ...,
+        to_caption: _builtins.str = ...,
+        ts: _abc.Iterable[_builtins.float] | None = ...,
+        start: Global___Start.ValueType = ...,
+        seed: _builtins.int | None = ...,
+        prior: _sampling_pb2.SamplingOptions | None = ...,
+        decoder: _sampling_pb2.SamplingOptions | None = ...,
+        upsampler: _sampling_pb2.SamplingOptions | None = ...,
+        format: Global___ImageFormat.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "decoder", b"decoder", "image", b"image", "prior", b"prior", "seed", b"seed", "to", b"to", "to_caption", b"to_caption", "to_image", b"to_image", "upsampler", b"upsampler"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "decoder", b"decoder", "format", b"format", "image", b"image", "prior", b"prior", "seed", b"seed", "start", b"start", "to", b"to", "to_caption", b"to_caption", "to_image", b"to_image", "ts", b"ts", "upsampler", b"upsampler"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType_to: _TypeAlias = _typing.Literal["to_image", "to_caption"]  # noqa: Y015
+    _WhichOneofArgType_to: _TypeAlias = _typing.Literal["to", b"to"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_to) -> _WhichOneofReturnType_to | None: ...
+
+Global___InterpolateRequest: _TypeAlias = InterpolateRequest  # noqa: Y015
+
+@_typing.final
+class InterpolateResponse(_message.Message):
+    """The frames of an interpolation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___GeneratedImage]:
+        """One per t, in the request's order."""
+
+    def __init__(
+        self,
+        *,
+        images: _abc.Iterable[Global___GeneratedImage] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["images", b"images"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InterpolateResponse: _TypeAlias = InterpolateResponse  # noqa: Y015
+
+@_typing.final
 class GeneratedImage(_message.Message):
     """One finished picture."""
 
@@ -501,6 +610,7 @@ class StreamRequest(_message.Message):
     GENERATE_FIELD_NUMBER: _builtins.int
     VARY_FIELD_NUMBER: _builtins.int
     TEXT_DIFF_FIELD_NUMBER: _builtins.int
+    INTERPOLATE_FIELD_NUMBER: _builtins.int
     PREVIEW_INTERVAL_FIELD_NUMBER: _builtins.int
     preview_interval: _builtins.int
     """Send a preview of each picture about every so many decoder steps; 0, the default, sends none. 0 to 1000."""
@@ -516,19 +626,24 @@ class StreamRequest(_message.Message):
     def text_diff(self) -> Global___TextDiffRequest:
         """As TextDiff."""
 
+    @_builtins.property
+    def interpolate(self) -> Global___InterpolateRequest:
+        """As Interpolate."""
+
     def __init__(
         self,
         *,
         generate: Global___GenerateRequest | None = ...,
         vary: Global___VaryRequest | None = ...,
         text_diff: Global___TextDiffRequest | None = ...,
+        interpolate: Global___InterpolateRequest | None = ...,
         preview_interval: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["generate", b"generate", "request", b"request", "text_diff", b"text_diff", "vary", b"vary"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["generate", b"generate", "interpolate", b"interpolate", "request", b"request", "text_diff", b"text_diff", "vary", b"vary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generate", b"generate", "preview_interval", b"preview_interval", "request", b"request", "text_diff", b"text_diff", "vary", b"vary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generate", b"generate", "interpolate", b"interpolate", "preview_interval", b"preview_interval", "request", b"request", "text_diff", b"text_diff", "vary", b"vary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["generate", "vary", "text_diff"]  # noqa: Y015
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["generate", "vary", "text_diff", "interpolate"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 

@@ -52,6 +52,11 @@ class GatewayServiceStub:
                 request_serializer=unclip_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.TextDiffRequest.SerializeToString,
                 response_deserializer=unclip_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.TextDiffResponse.FromString,
                 _registered_method=True)
+        self.Interpolate = channel.unary_unary(
+                '/unclip.api.gateway.v1.GatewayService/Interpolate',
+                request_serializer=unclip_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.InterpolateRequest.SerializeToString,
+                response_deserializer=unclip_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.InterpolateResponse.FromString,
+                _registered_method=True)
         self.Embed = channel.unary_unary(
                 '/unclip.api.gateway.v1.GatewayService/Embed',
                 request_serializer=unclip_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.EmbedRequest.SerializeToString,
@@ -96,6 +101,13 @@ class GatewayServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Interpolate(self, request, context):
+        """Makes pictures between a picture and another one, or a caption.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Embed(self, request, context):
         """Gives the CLIP embeddings of captions and pictures.
         """
@@ -134,6 +146,11 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.TextDiff,
                     request_deserializer=unclip_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.TextDiffRequest.FromString,
                     response_serializer=unclip_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.TextDiffResponse.SerializeToString,
+            ),
+            'Interpolate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Interpolate,
+                    request_deserializer=unclip_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.InterpolateRequest.FromString,
+                    response_serializer=unclip_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.InterpolateResponse.SerializeToString,
             ),
             'Embed': grpc.unary_unary_rpc_method_handler(
                     servicer.Embed,
@@ -235,6 +252,33 @@ class GatewayService:
             '/unclip.api.gateway.v1.GatewayService/TextDiff',
             unclip_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.TextDiffRequest.SerializeToString,
             unclip_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.TextDiffResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Interpolate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/unclip.api.gateway.v1.GatewayService/Interpolate',
+            unclip_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.InterpolateRequest.SerializeToString,
+            unclip_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.InterpolateResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -42,6 +42,8 @@ class GatewayServiceStub:
     """Makes variations of a picture: the same gist, other details."""
     TextDiff: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.TextDiffRequest, _gateway_pb2.TextDiffResponse]
     """Changes a picture in the direction from one caption to another."""
+    Interpolate: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.InterpolateRequest, _gateway_pb2.InterpolateResponse]
+    """Makes pictures between a picture and another one, or a caption."""
     Embed: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.EmbedRequest, _gateway_pb2.EmbedResponse]
     """Gives the CLIP embeddings of captions and pictures."""
     GetModelInfo: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.GetModelInfoRequest, _gateway_pb2.GetModelInfoResponse]
@@ -63,6 +65,8 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """Makes variations of a picture: the same gist, other details."""
     TextDiff: _aio.UnaryUnaryMultiCallable[_gateway_pb2.TextDiffRequest, _gateway_pb2.TextDiffResponse]  # type: ignore[assignment]
     """Changes a picture in the direction from one caption to another."""
+    Interpolate: _aio.UnaryUnaryMultiCallable[_gateway_pb2.InterpolateRequest, _gateway_pb2.InterpolateResponse]  # type: ignore[assignment]
+    """Makes pictures between a picture and another one, or a caption."""
     Embed: _aio.UnaryUnaryMultiCallable[_gateway_pb2.EmbedRequest, _gateway_pb2.EmbedResponse]  # type: ignore[assignment]
     """Gives the CLIP embeddings of captions and pictures."""
     GetModelInfo: _aio.UnaryUnaryMultiCallable[_gateway_pb2.GetModelInfoRequest, _gateway_pb2.GetModelInfoResponse]  # type: ignore[assignment]
@@ -99,6 +103,14 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_gateway_pb2.TextDiffResponse, _abc.Awaitable[_gateway_pb2.TextDiffResponse]]:
         """Changes a picture in the direction from one caption to another."""
+
+    @_abc_1.abstractmethod
+    def Interpolate(
+        self,
+        request: _gateway_pb2.InterpolateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.InterpolateResponse, _abc.Awaitable[_gateway_pb2.InterpolateResponse]]:
+        """Makes pictures between a picture and another one, or a caption."""
 
     @_abc_1.abstractmethod
     def Embed(

@@ -1,0 +1,67 @@
+"""Interpolate: pictures between two pictures, or between a picture and a caption (section 3.2 of the paper).
+
+A picture is the pair (z_i, x_T). Both halves are interpolated on the sphere: CLIP embeddings lie on one as good as, and
+so does Gaussian noise of many dimensions, whose straight mixtures would be too short to be noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from gateway.compose import FRAMES_AT_ONCE, Float32Array, Gist, Stages, paint
+from gateway.feed import Feed, Watch, together
+from gateway.plan import InterpolatePlan
+from gateway.slerp import slerp
+from unclip.wire.embeddings import TextEncoding
+
+
+async def interpolate(plan: InterpolatePlan, stages: Stages, unconditional: TextEncoding, feed: Feed) -> None:
+    """Paints one frame per t. What the frames share is told as work on image 0."""
+    watch = Watch(feed)
+    ends = await stages.encode_images([source.data for source in plan.sources])
+    noises: list[Float32Array | None] = [None] * len(ends)
+
+    async def find_noise(index: int) -> None:
+        source, steps = plan.sources[index].data, plan.decoder.steps
+        noises[index] = await stages.invert(source, ends[index], unconditional, steps, watch)
+
+    async def imagine() -> None:
+        [text] = await stages.encode_text([plan.to_caption])
+        ends.append(await stages.sample_prior(text, unconditional, plan.seed, plan.prior, plan.candidates, watch))
+
+    watch.progress("encoder", 1, 1)
+    work = [find_noise(index) for index in range(len(ends))] if plan.start == "inverted" else []
+    if plan.to_image is None:
+        work.append(imagine())
+    if work:
+        await together(work)
+
+    def frame(t: float) -> Gist:
+        start = noises[0]
+        if start is not None and noises[-1] is not None:
+            start = between(start, noises[-1], t)
+        values = between(ends[0].values, ends[-1].values, t)
+        return Gist(replace(ends[0], values=values), unconditional, start_noise=start)
+
+    await together(
+        [paint(frame(t), plan.seed, plan.decoder, plan.output, stages, feed, index) for index, t in enumerate(plan.ts)],
+        limit=FRAMES_AT_ONCE,
+    )
+
+
+def between(start: Float32Array, end: Float32Array, t: float) -> Float32Array:
+    """``t`` (0 to 1) of the way from ``start`` to ``end``, arrays of one shape: directions by slerp, lengths linearly.
+
+    The ends, and all between equal ones, come back bit for bit.
+    """
+    if t == 0.0 or np.array_equal(start, end):
+        return start
+    if t == 1.0:
+        return end
+    turned = slerp(start.ravel(), end.ravel(), t)
+    first, last = (float(np.linalg.norm(array.astype(np.float64))) for array in (start, end))
+    length = (1 - t) * first + t * last
+    scaled: Float32Array = (turned * (length / first if first else 0.0)).reshape(start.shape).astype(np.float32)
+    return scaled
