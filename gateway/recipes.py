@@ -57,16 +57,15 @@ def recipe(plan: Plan, index: int) -> gateway_pb2.StreamRequest:
                 )
             )
         case InterpolatePlan():
-            captioned = plan.to_image is None
-            return gateway_pb2.StreamRequest(
-                interpolate=gateway_pb2.InterpolateRequest(
-                    to_caption=plan.to_caption if captioned else None,
-                    ts=[plan.ts[index]],
-                    start=gateway_pb2.START_RANDOM if plan.start == "random" else gateway_pb2.START_INVERTED,
-                    seed=plan.seed,
-                    prior=settings_to_proto(plan.prior) if captioned else None,
-                    decoder=settings_to_proto(plan.decoder),
-                    upsampler=settings_to_proto(plan.output.upsampler),
-                    format=FORMATS[plan.output.format],
-                )
+            between = gateway_pb2.InterpolateRequest(
+                ts=[plan.ts[index]],
+                start=gateway_pb2.START_RANDOM if plan.start == "random" else gateway_pb2.START_INVERTED,
+                seed=plan.seed,
+                decoder=settings_to_proto(plan.decoder),
+                upsampler=settings_to_proto(plan.output.upsampler),
+                format=FORMATS[plan.output.format],
             )
+            if plan.to_image is None:
+                between.to_caption = plan.to_caption
+                between.prior.CopyFrom(settings_to_proto(plan.prior))
+            return gateway_pb2.StreamRequest(interpolate=between)

@@ -101,10 +101,8 @@ def interpolate_message(request: Interpolate) -> gateway_pb2.InterpolateRequest:
         raise InvalidRequest.of("start", f"must be one of {', '.join(STARTS)}; got {request.start!r}")
     if request.to is not None and request.to_caption:
         raise InvalidRequest.of("to_caption", f"must be empty where to is a picture; got {request.to_caption!r}")
-    return gateway_pb2.InterpolateRequest(
+    message = gateway_pb2.InterpolateRequest(
         image=source_message("image", request.image),
-        to_image=None if request.to_caption else source_message("to", request.to),
-        to_caption=request.to_caption or None,
         ts=request.ts,
         start=STARTS[request.start],
         seed=request.seed,
@@ -113,6 +111,11 @@ def interpolate_message(request: Interpolate) -> gateway_pb2.InterpolateRequest:
         upsampler=sampling_message("upsampler", request.upsampler),
         format=format_number(request.format),
     )
+    if request.to_caption:
+        message.to_caption = request.to_caption
+    else:
+        message.to_image.CopyFrom(source_message("to", request.to))
+    return message
 
 
 def embed_message(captions: Sequence[str], images: Sequence[Picture]) -> gateway_pb2.EmbedRequest:
