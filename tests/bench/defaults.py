@@ -25,6 +25,7 @@ import torch
 from tests.bench.asking import Settings, told
 from tests.bench.options import Options
 from tests.bench.pairs import in_turns
+from tests.bench.peer import call
 from tests.bench.report import Report
 from tests.unit.parity_reference import Reference
 from training import judge as judging
@@ -101,13 +102,4 @@ def served(client: Client, caption: str, seed: int) -> npt.NDArray[np.uint8]:
 
 def piped(pipeline: Any, settings: Settings, caption: str, seed: int) -> npt.NDArray[np.uint8]:
     """The same from diffusers' pipeline."""
-    [image] = pipeline(
-        caption,
-        generator=torch.Generator().manual_seed(seed),
-        prior_num_inference_steps=settings["prior"].steps,
-        prior_guidance_scale=settings["prior"].guidance_scale,
-        decoder_num_inference_steps=settings["decoder"].steps,
-        decoder_guidance_scale=settings["decoder"].guidance_scale,
-        super_res_num_inference_steps=settings["upsampler"].steps,
-    ).images
-    return np.asarray(image)
+    return np.asarray(call(pipeline, settings, caption, seed))

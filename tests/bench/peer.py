@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from PIL import Image
 
 from tests.bench.asking import CAPTION, KARLO, Settings, ask, told
 from tests.bench.options import Options
@@ -35,7 +36,9 @@ def run(options: Options) -> Report:
     with LocalStack(options.checkpoint, threads=options.threads) as stack, Client(stack.address) as client:
         for name, settings, pairs in (("defaults", defaults, 40), ("as Karlo", KARLO, 20)):
             found = in_turns(
-                partial(serve, client, settings), partial(call, pipeline, settings), 3 if options.quick else pairs
+                partial(serve, client, settings),
+                lambda seed, settings=settings: call(pipeline, settings, CAPTION, seed),
+                3 if options.quick else pairs,
             )
             report.rows.append({"settings": name, "stages": told(settings), **found.row("served", "diffusers")})
             if settings is defaults:
@@ -55,14 +58,16 @@ def serve(client: Client, settings: Settings, seed: int) -> None:
     ask(client, seed, settings, candidates=1)
 
 
-def call(pipeline: Any, settings: Settings, seed: int) -> None:
+def call(pipeline: Any, settings: Settings, caption: str, seed: int) -> Image.Image:
     """One picture from the pipeline."""
-    pipeline(
-        CAPTION,
+    [image] = pipeline(
+        caption,
         generator=torch.Generator().manual_seed(seed),
         prior_num_inference_steps=settings["prior"].steps,
         prior_guidance_scale=settings["prior"].guidance_scale,
         decoder_num_inference_steps=settings["decoder"].steps,
         decoder_guidance_scale=settings["decoder"].guidance_scale,
         super_res_num_inference_steps=settings["upsampler"].steps,
-    )
+    ).images
+    made: Image.Image = image
+    return made
