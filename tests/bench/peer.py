@@ -37,7 +37,7 @@ def run(options: Options) -> Report:
         for name, settings, pairs in (("defaults", defaults, 40), ("as Karlo", KARLO, 20)):
             found = in_turns(
                 partial(serve, client, settings),
-                lambda seed, settings=settings: call(pipeline, settings, CAPTION, seed),
+                partial(call, pipeline, settings, CAPTION),
                 3 if options.quick else pairs,
             )
             report.rows.append({"settings": name, "stages": told(settings), **found.row("served", "diffusers")})

@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from tests.tiny import BASE
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, upsampler_pb2_grpc
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
+from unclip.wire import tensors
 
 ENCODER, PRIOR = "unclip.api.encoder.v1.EncoderService", "unclip.api.prior.v1.PriorService"
 PATIENCE_S = 90.0
@@ -104,6 +107,40 @@ def test_a_replica_serves_only_the_stages_it_is_told_to(tiny_checkpoint: Path, t
         with pytest.raises(grpc.RpcError) as failed:
             decoder_pb2_grpc.DecoderServiceStub(channel).GetModelInfo(decoder_pb2.GetModelInfoRequest(), timeout=5)
         assert failed.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_a_replica_killed_midway_is_made_up_for_by_another_with_the_same_picture(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    def asked(seed: int) -> upsampler_pb2.UpsampleRequest:
+        base = np.random.default_rng(seed).uniform(-1, 1, (3, BASE, BASE)).astype(np.float32)
+        request = upsampler_pb2.UpsampleRequest(sample=tensors.to_proto(base), seed=seed)
+        request.sampling.steps = 200 + seed
+        return request
+
+    def last(stream: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
+        *_, answer = stream
+        return tensors.from_proto(answer.sample, "sample", dtype=np.float32, shape=[3, None, None])
+
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    options = ("--checkpoint", str(tiny_checkpoint), "--stages", "upsample")
+    with (
+        service("decoder_svc", tmp_path / "one", *options) as (process, one),
+        service("decoder_svc", tmp_path / "other", *options) as (_, other),
+    ):
+        first, second = (upsampler_pb2_grpc.UpsamplerServiceStub(channel) for channel in (one, other))
+        alone = last(first.Upsample(asked(1), timeout=60))
+        broken = first.Upsample(asked(1), timeout=60)
+        next(broken)
+        process.kill()
+        with pytest.raises(grpc.RpcError) as lost:
+            last(broken)
+        assert lost.value.code() == grpc.StatusCode.UNAVAILABLE
+        beside = [second.Upsample(asked(seed), timeout=60) for seed in (2, 3, 4)]
+        again = last(second.Upsample(asked(1), timeout=60))
+        assert np.abs(again - alone).max() <= 2 / 255  # pictures lie in [-1, 1]
+        assert np.abs(last(beside[0]) - alone).max() > 2 / 255
 
 
 def test_a_port_that_is_taken_is_a_clear_refusal(tiny_checkpoint: Path, tmp_path: Path) -> None:
