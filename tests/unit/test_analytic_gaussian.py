@@ -38,13 +38,15 @@ def best(timestep: int) -> tuple[float, float]:
 def flowed(points: Float64Array, timestep: int | None) -> Float64Array:
     """Where the probability flow has the points; None is the picture itself."""
     alpha, sigma = (1.0, 0.0) if timestep is None else level(timestep)
-    return alpha * MEAN + np.sqrt(alpha**2 * DEVIATION**2 + sigma**2) * points
+    where: Float64Array = alpha * MEAN + np.sqrt(alpha**2 * DEVIATION**2 + sigma**2) * points
+    return where
 
 
 def noise_predicted(x: Float64Array, timestep: int) -> Float64Array:
     """What a perfect network says of x."""
     (alpha, sigma), (offset, slope) = level(timestep), best(timestep)
-    return (x - alpha * (offset + slope * x)) / sigma
+    noise: Float64Array = (x - alpha * (offset + slope * x)) / sigma
+    return noise
 
 
 def walked(table: SamplerTable, x: Float64Array) -> Float64Array:

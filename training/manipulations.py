@@ -1,0 +1,284 @@
+"""Measures what one can do with a picture's pair (z_i, x_T), through a running gateway, on pictures never taught.
+
+Vary: how near a variation stays in pixels and in CLIP's space as eta grows; eta 0 reconstructs. TextDiff: whether CLIP
+finds the caption before at theta 0, and the caption after at the end. Both as the model's own CLIP sees it, which led
+the decoder there, and as the judge does, which had no part in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import matplotlib
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from training import judge as judging
+from training.evaluate import Question, commit, machine, questions
+from training.pictures import BACKGROUNDS, Pair, before, plain_caption
+from training.presets import PRESETS
+from training.scaling import reduce
+from unclip import Client, GeneratedImage, Sampling, Vary
+from unclip.pictures import contact_sheet
+from unclip.stack import LocalStack
+
+matplotlib.use("Agg")
+
+ETAS = (0.0, 0.25, 0.5, 0.75, 1.0)
+STEPS = (25, 50)  # of reconstructions, besides the checkpoint's own number
+THETAS = (0.0, 0.25, 0.5, 0.75, 1.0)
+COUNT = 100
+AT_ONCE = 8  # calls: enough to fill the decoder's batches
+CLIP_BATCH = 16
+SHOWN = 8
+
+Pictures = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+Row = dict[str, Any]
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Change:
+    """A picture and the two captions it shall go between. kind: what of it changes."""
+
+    kind: str
+    picture: Question
+    after: str
+
+
+@dataclass(frozen=True)
+class Eyes:
+    """Two views of captions and pictures, each a cosine in [-1, 1]: the served CLIP's, and the judge's."""
+
+    client: Client
+    judge: judging.Judge
+
+    def see(self, pictures: Pictures) -> tuple[Floats, Floats]:
+        """(CLIP's, the judge's) unit vectors ``[N, D]`` of pictures ``[N, H, W, 3]``."""
+        parts = [pictures[i : i + CLIP_BATCH] for i in range(0, len(pictures), CLIP_BATCH)]
+        found = [e.values for part in parts for e in self.client.embed(images=[png(p) for p in part]).images]
+        return units(np.stack(found)), units(self.judge.see_all(pictures))
+
+    def read(self, captions: Sequence[str]) -> tuple[Floats, Floats]:
+        """The same of captions."""
+        parts = [captions[i : i + CLIP_BATCH] for i in range(0, len(captions), CLIP_BATCH)]
+        found = [e.values for part in parts for e in self.client.embed(captions=part).captions]
+        return units(np.stack(found)), units(self.judge.read_all(captions))
+
+
+def asked(held_out: list[Pair], count: int) -> list[Question]:
+    """``count`` held-out pictures: each on white and on a colour, then on more colours."""
+    found = questions(held_out)
+    for turn in range(1, len(BACKGROUNDS)):
+        found += [Question(pair, *BACKGROUNDS[(i + turn) % len(BACKGROUNDS)]) for i, pair in enumerate(held_out)]
+    return found[:count]
+
+
+def changes(held_out: list[Pair], taught: list[Pair], styles: Sequence[str], count: int) -> list[Change]:
+    """``count`` changes of held-out pictures on white: half of the style, a quarter each of background and concept.
+
+    A concept changes into the next one of its kind (an animal into an animal), so that little else has to.
+    """
+    order = sorted(held_out, key=lambda pair: pair.label)  # or one style would take all of one kind of change
+    pictures = questions(order)[: len(order)]
+    made: list[Change] = []
+    for picture in islice(cycle(pictures), count // 2):
+        style = styles[(styles.index(picture.pair.style) + 1 + len(made) // len(pictures)) % len(styles)]
+        made.append(Change("style", picture, plain_caption(picture.pair.label, style)))
+    for i, picture in enumerate(islice(cycle(pictures), 0, count // 2, 2)):
+        colour, _ = BACKGROUNDS[i % len(BACKGROUNDS)]
+        made.append(Change("background", picture, before(picture.caption, colour)))
+    for picture in islice(cycle(pictures), 1, count, 2):
+        if len(made) == count:
+            break
+        labels = sorted({pair.label for pair in taught if pair.group == picture.pair.group} | {picture.pair.label})
+        label = labels[(labels.index(picture.pair.label) + 1) % len(labels)]
+        made.append(Change("concept", picture, plain_caption(label, picture.pair.style)))
+    return made
+
+
+def measure_vary(client: Client, eyes: Eyes, pictures: Sequence[Question], base: int) -> tuple[list[Row], Pictures]:
+    """(a row per eta and for fresh noise, the variations ``[len(rows), N, H, W, 3]``)."""
+    files = [png(picture.real) for picture in pictures]
+    originals = np.stack([picture.real for picture in pictures])
+    own, judged = eyes.see(originals)
+    rows: list[Row] = []
+    every: list[Pictures] = []
+    for name, request in ways().items():
+        made = np.stack(at_once(partial(varied, client, request), files))
+        seen, seen_by_judge = eyes.see(made)
+        row: Row = {"way": name, "eta": request.eta, "steps": request.decoder.steps}
+        row["psnr_base"] = likeness(small(made, base), small(originals, base))
+        row["psnr"] = likeness(made / 255, originals / 255)
+        row["clip"] = float((own * seen).sum(axis=1).mean())
+        row["judge"] = float((judged * seen_by_judge).sum(axis=1).mean())
+        print(row, flush=True)
+        rows.append(row)
+        every.append(made)
+    others = own @ own.T
+    rows.append({"way": "another picture", "clip": float(others[~np.eye(len(own), dtype=np.bool_)].mean())})
+    return rows, np.stack(every[: len(ETAS) + 1])
+
+
+def ways() -> dict[str, Vary]:
+    """How pictures are varied, by name: every eta, then fresh noise, then reconstruction in more steps."""
+    found = {f"eta {eta:g}": Vary(None, seed=0, eta=eta) for eta in ETAS}
+    found["fresh noise"] = Vary(None, seed=0, start="random")
+    return found | {f"eta 0, {n} steps": Vary(None, seed=0, eta=0.0, decoder=Sampling(steps=n)) for n in STEPS}
+
+
+def varied(client: Client, way: Vary, file: bytes) -> Pictures:
+    """The variation ``[H, W, 3]`` of a picture."""
+    events = client.stream(replace(way, image=file))
+    picture: Pictures = pixels([event for event in events if isinstance(event, GeneratedImage)])[0]
+    return picture
+
+
+def measure_text_diff(client: Client, eyes: Eyes, wanted: Sequence[Change]) -> tuple[list[Row], Pictures]:
+    """(a row per kind of change, the frames ``[N, len(THETAS), H, W, 3]``).
+
+    before: share of pictures nearer to the caption before at theta 0. after_T: nearer to the caption after at theta T.
+    """
+
+    def change(one: Change) -> Pictures:
+        return pixels(client.text_diff(png(one.picture.real), one.picture.caption, one.after, thetas=THETAS, seed=0))
+
+    frames = np.stack(at_once(change, wanted))
+    seen = eyes.see(frames.reshape(-1, *frames.shape[2:]))
+    was, becomes = eyes.read([one.picture.caption for one in wanted]), eyes.read([one.after for one in wanted])
+    rows: list[Row] = []
+    for kind in [*dict.fromkeys(one.kind for one in wanted), "all"]:
+        inside = np.array([kind in (one.kind, "all") for one in wanted])
+        row: Row = {"change": kind, "pairs": int(inside.sum())}
+        for whose, vectors, old, new in zip(("clip", "judge"), seen, was, becomes, strict=True):
+            lean = np.einsum("ntd,nd->nt", vectors.reshape(len(wanted), len(THETAS), -1), new - old)[inside]
+            row[f"{whose}.before"] = float((lean[:, 0] < 0).mean())
+            row |= {f"{whose}.after_{t:g}": float((lean[:, i] > 0).mean()) for i, t in enumerate(THETAS) if t > 0}
+        rows.append(row)
+        print(row, flush=True)
+    return rows, frames
+
+
+def at_once(work: Callable[[Item], Made], items: Sequence[Item]) -> list[Made]:
+    """``work`` of every item, several calls at a time."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(work, items))
+
+
+def png(picture: Pictures) -> bytes:
+    """A picture ``[H, W, 3]`` as a file."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    return file.getvalue()
+
+
+def pixels(images: Sequence[GeneratedImage]) -> Pictures:
+    """Finished pictures as ``[N, H, W, 3]``."""
+    return np.stack([np.asarray(image.to_pil().convert("RGB")) for image in images])
+
+
+def units(rows: npt.NDArray[Any]) -> Floats:
+    """Rows at length 1."""
+    scaled: Floats = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return scaled
+
+
+def small(pictures: Pictures, side: int) -> npt.NDArray[np.float64]:
+    """Pictures ``[N, H, W, 3]`` at the decoder's size, values in [0, 1]."""
+    values = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return (reduce(values, side).double().numpy() + 1) / 2
+
+
+def likeness(some: npt.NDArray[np.float64], others: npt.NDArray[np.float64]) -> float:
+    """Mean over pictures of the peak signal-to-noise ratio in dB, at most 100 each; values in [0, 1]."""
+    errors = ((some - others) ** 2).reshape(len(some), -1).mean(axis=1)
+    return float(np.mean(-10 * np.log10(np.maximum(errors, 1e-10))))
+
+
+def plot(rows: Sequence[Row], path: Path) -> None:
+    """PSNR and likeness over eta."""
+    from matplotlib import pyplot as plt
+
+    drawn, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6))
+    along = rows[: len(ETAS)]
+    etas = [row["eta"] for row in along]
+    left.plot(etas, [row["psnr_base"] for row in along], marker="o", label="base size")
+    left.plot(etas, [row["psnr"] for row in along], marker="o", label="final size")
+    left.set(xlabel="eta", ylabel="PSNR to the picture, dB")
+    for key, label in (("clip", "the model's CLIP"), ("judge", "the judge")):
+        right.plot(etas, [row[key] for row in along], marker="o", label=label)
+    right.axhline(rows[-1]["clip"], linestyle=":", color="grey", label="two different pictures (CLIP)")
+    right.set(xlabel="eta", ylabel="cosine to the picture", ylim=(0, 1.02))
+    for axes in (left, right):
+        axes.legend()
+    drawn.tight_layout()
+    drawn.savefig(path, dpi=110)
+    plt.close(drawn)
+
+
+def sheets(
+    out: Path, pictures: Sequence[Question], variations: Pictures, wanted: Sequence[Change], diffs: Pictures
+) -> None:
+    """What was measured, to look at."""
+    cells: list[Image.Image] = []
+    names: list[str] = []
+    for i, picture in list(enumerate(pictures))[:: max(1, len(pictures) // SHOWN)][:SHOWN]:
+        cells += [Image.fromarray(picture.real), *(Image.fromarray(made[i]) for made in variations)]
+        names += ["the picture", *(f"eta {eta:g}" for eta in ETAS), "fresh noise"]
+    contact_sheet(cells, names, 2 + len(ETAS)).save(out / "vary_sheet.png")
+    cells, names = [], []
+    for i, change in list(enumerate(wanted))[:: max(1, len(wanted) // SHOWN // 2)][: 2 * SHOWN]:
+        cells += [Image.fromarray(change.picture.real), *(Image.fromarray(frame) for frame in diffs[i])]
+        names += [f"to: {change.after}", *(f"theta {theta:g}" for theta in THETAS)]
+    contact_sheet(cells, names, 1 + len(THETAS)).save(out / "text_diff_sheet.png")
+
+
+def measure(folder: Path, judge_folder: Path, out: Path, count: int) -> dict[str, list[Row]]:
+    """Runs the stack, measures, and writes manipulations.json, a plot and two sheets into ``out``."""
+    manifest = json.loads((folder / "unclip.json").read_text())
+    preset = PRESETS[str(manifest["preset"])]
+    taught, held_out = preset.pairs()
+    out.mkdir(parents=True, exist_ok=True)
+    pictures, wanted = asked(held_out, count), changes(held_out, taught, preset.styles, count)
+    with LocalStack(folder) as stack, Client(stack.address) as client:
+        eyes = Eyes(client, judging.load(judge_folder, torch.device("cpu")))
+        base = next(stage.image_size for stage in client.model_info().stages if stage.stage == "decoder")
+        vary_rows, variations = measure_vary(client, eyes, pictures, base)
+        diff_rows, diffs = measure_text_diff(client, eyes, wanted)
+    rows = {"vary": vary_rows, "text_diff": diff_rows}
+    report = {"machine": machine(), "commit": commit(), "checkpoint": folder.as_posix(), "pictures": count, **rows}
+    (out / "manipulations.json").write_text(json.dumps(report, indent=1) + "\n")
+    plot(vary_rows, out / "vary.png")
+    sheets(out, pictures, variations, wanted, diffs)
+    return rows
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description="Measures Vary and TextDiff on held-out pictures.")
+    parser.add_argument("--checkpoint", type=Path, default=Path("checkpoints/emoji"))
+    parser.add_argument("--judge", type=Path, default=judging.FOLDER)
+    parser.add_argument("--out", type=Path, default=Path("out/evaluate"))
+    parser.add_argument("--pictures", type=int, default=COUNT, help="how many (%(default)s)")
+    options = parser.parse_args()
+    if options.pictures < 4:
+        parser.error(f"--pictures must be at least 4; got {options.pictures}")
+    measure(options.checkpoint, options.judge, options.out, options.pictures)
+    print(f"{options.out}: manipulations.json, vary.png, vary_sheet.png, text_diff_sheet.png")
+
+
+if __name__ == "__main__":
+    main()
