@@ -10,9 +10,10 @@ import grpc
 
 from unclip.errors import ConfigurationError
 
-TARGET = re.compile(r"(?:dns:///)?(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}")
+TARGET = re.compile(r"(?:dns://(?:\d+\.\d+\.\d+\.\d+:\d{1,5})?/)?(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}")
 LIST = re.compile(r"ipv4:\d+\.\d+\.\d+\.\d+:\d{1,5}(?:,\d+\.\d+\.\d+\.\d+:\d{1,5})*")
 MAX_MESSAGE = 32 * 1024 * 1024
+KEEPALIVE_S = 5
 RETRIED = ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED"]  # a server that stops drops some calls as CANCELLED
 
 
@@ -47,8 +48,10 @@ def options(service: str) -> Sequence[tuple[str, str | int]]:
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.min_reconnect_backoff_ms", 2_000),
         ("grpc.max_reconnect_backoff_ms", 5_000),
-        ("grpc.keepalive_time_ms", 30_000),
-        ("grpc.keepalive_timeout_ms", 10_000),
+        # A replica that neither answers nor hangs up is left within 9 s, whatever runs on it.
+        ("grpc.keepalive_time_ms", KEEPALIVE_S * 1000),
+        ("grpc.keepalive_timeout_ms", 4_000),
+        ("grpc.http2.max_pings_without_data", 0),  # a long step sends nothing, and is asked all the same
         # Beyond the default 256 KiB a request with a picture would not be retried.
         ("grpc.per_rpc_retry_buffer_size", 16 * 1024 * 1024),
         ("grpc.max_receive_message_length", MAX_MESSAGE),
@@ -57,7 +60,8 @@ def options(service: str) -> Sequence[tuple[str, str | int]]:
 
 
 def resolved(target: str) -> str:
-    """``host:port`` as a target that gRPC resolves by DNS; ``ipv4:a:port,b:port``, replicas one by one, stays as it is.
+    """``host:port`` as a target that gRPC resolves by DNS; ``ipv4:a:port,b:port``, replicas one by one, stays as it is,
+    and so does ``dns://a:port/host:port``, which names the server to ask.
 
     Raises:
         ConfigurationError: it is neither.

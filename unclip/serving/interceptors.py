@@ -17,7 +17,7 @@ from grpc_status import rpc_status
 from unclip.errors import InvalidRequest
 from unclip.serving import request_id
 from unclip.serving.error_table import to_status
-from unclip.serving.metrics import CALL_SECONDS
+from unclip.serving.metrics import CALL_SECONDS, CALLS_RUNNING
 
 OURS = "/unclip.api."
 log = logging.getLogger(__name__)
@@ -100,6 +100,7 @@ def _stream(
 def _counted(method: str) -> Iterator[None]:
     """Counts a call, its time and the status it will end with."""
     began, code = time.monotonic(), "OK"
+    CALLS_RUNNING.labels(method).inc()
     try:
         yield
     except (asyncio.CancelledError, GeneratorExit):
@@ -109,6 +110,7 @@ def _counted(method: str) -> Iterator[None]:
         code = code_pb2.Code.Name(to_status(error).code)
         raise
     finally:
+        CALLS_RUNNING.labels(method).dec()
         CALL_SECONDS.labels(method, code).observe(time.monotonic() - began)
 
 

@@ -31,6 +31,7 @@ CALL_SECONDS = Histogram(
     ["rpc_method", "rpc_response_status_code"],
     buckets=SECONDS,
 )
+CALLS_RUNNING = Gauge("rpc_server_active_requests", "Calls under way.", ["rpc_method"])
 
 
 class EngineMetrics(Observer):

@@ -60,7 +60,8 @@ class ModelSettings(ServerSettings):
     capacity: int = setting(16, "samples under way at once", 1, 4096)
     max_batch: int = setting(8, "samples that share one pass through a network", 1, 1024)
     queue_limit: int = setting(256, "samples that may wait", 0, 65536)
-    max_connection_age: float = setting(60.0, "seconds after which clients reconnect, and find new replicas", 1, 86400)
+    # A channel asks its names again when a connection ends: so new replicas are found within 10 s.
+    max_connection_age: float = setting(6.0, "seconds after which clients reconnect, and find new replicas", 1, 86400)
 
 
 def parse(cls: type[S], arguments: Sequence[str], prog: str, environment: Mapping[str, str] | None = None) -> S:

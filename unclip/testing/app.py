@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
+from unclip.serving.metrics import EngineMetrics
 from unclip.serving.server import Service
 from unclip.testing.settings import Settings
 from unclip.testing.stack import StubStages, open_gateway
@@ -37,6 +38,8 @@ async def build(settings: Settings) -> StubApp:
         remember=False,
     )
     services = [stages.stubs[stage].service for stage in settings.chosen]
+    for stage in settings.chosen:  # so that dashboards and autoscalers can be tried on stubs
+        EngineMetrics(stage).watch(stages.stubs[stage].load, settings.capacity)
     async with AsyncExitStack() as exits:
         if settings.with_gateway:
             await exits.enter_async_context(stages)

@@ -18,6 +18,7 @@ class Settings(ServerSettings):
 
     stages: str = setting(",".join((*STAGES, GATEWAY)), "which to serve, with commas; the gateway needs all four")
     max_request_bytes: int = setting(16 * 1024 * 1024, "largest request accepted", 1024, 256 * 1024 * 1024)
+    max_connection_age: float = setting(6.0, "seconds after which clients reconnect, and find new replicas", 1, 86400)
     step_seconds: float = setting(0.05, "seconds a step takes", 0, 3600)
     capacity: int = setting(16, "samples under way at once, of each stage", 1, 4096)
     queue_limit: int = setting(512, "samples that may wait, of each stage", 0, 65536)

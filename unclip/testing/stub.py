@@ -119,6 +119,11 @@ class Stub:
             self._admitted.remove(work)
             self.running -= 1
 
+    def load(self) -> tuple[int, int]:
+        """Samples that run and that wait."""
+        running = sum(work.samples for work in self._admitted if work.runs)
+        return running, sum(work.samples for work in self._admitted) - running
+
     def place_of(self, work: Work) -> int:
         """How many samples ahead of ``work`` have to start before it may; 0 when it may run."""
         before = self._admitted[: self._admitted.index(work)]

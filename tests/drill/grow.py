@@ -1,0 +1,45 @@
+"""grow: decoders go from 1 to 8 and down to 2 under load. New ones get calls within 10 s, and no call fails."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from tests.drill.cluster import STAGES, Replica, cluster
+from tests.drill.load import calling
+from tests.drill.report import Finding, Setting
+
+RATE = 12.0
+USED_S = 10.0
+MOST, MOST_SHORT, LEFT = 8, 3, 2
+STUBS = {role: ("--base-size", "16", "--final-size", "32") for role in STAGES}
+STUBS["decoder"] += ("--step-seconds", "0.05", "--capacity", "8")
+
+
+async def run(setting: Setting) -> Finding:
+    """Short: up to 3."""
+    most = MOST_SHORT if setting.short else MOST
+    finding = Finding(f"decoders 1 -> {most} -> {LEFT} under load")
+    with cluster(setting.folder, stubs=STUBS, encoder=1, prior=1, decoder=1, upsampler=1, gateway=1) as running:
+        async with calling(running.target("gateway")) as load, load.flowing(RATE):
+            await asyncio.sleep(2)
+            new = [running.launch("decoder") for _ in range(most - 1)]
+            await asyncio.gather(*(asyncio.to_thread(one.wait_ready) for one in new))
+            running.admit(*new)
+            waits = await asyncio.gather(*(seconds_to_first_call(one) for one in new))
+            await asyncio.sleep(2)
+            going = running.of("decoder")[: most - LEFT]
+            statuses = await asyncio.to_thread(running.retire, *going)
+            await asyncio.sleep(3)
+    finding.claim(f"the last new one was used after {max(waits):.1f} s", max(waits) <= USED_S)
+    finding.claim(f"{len(load.failures)} of {len(load.ended)} calls failed ({load.told()})", not load.failures)
+    finding.claim(f"{len(statuses)} left with status 0", set(statuses) == {0})
+    return finding
+
+
+async def seconds_to_first_call(replica: Replica) -> float:
+    """How long until it has decoded something."""
+    began = time.monotonic()
+    while not await asyncio.to_thread(replica.calls, "Decode", "OK") and time.monotonic() - began < 4 * USED_S:
+        await asyncio.sleep(0.1)
+    return time.monotonic() - began
