@@ -13,6 +13,7 @@ from gateway.servicer import GatewayServicer
 from gateway.settings import Settings
 from gateway.stack import Stack
 from gateway.stages import Clients
+from gateway.texts import TextCache
 from unclip.api.decoder.v1 import decoder_pb2, upsampler_pb2
 from unclip.api.encoder.v1 import encoder_pb2
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
@@ -52,11 +53,11 @@ async def build(settings: Settings) -> Gateway:
         PreconditionFailed: the stages are there but speak different CLIP spaces.
     """
     targets: dict[ServiceName, str] = {service: getattr(settings, service) for service in SERVICES}
-    channels = {service: open_channel(target, WATCHED[service]) for service, target in targets.items()}
+    channels = {service: open_channel(target, WATCHED[service], to_stage=True) for service, target in targets.items()}
     clients = Clients(channels)
     stack = Stack(clients)
     await stack.wait(settings.patience)
-    servicer = GatewayServicer(stack, clients, settings.default_deadline)
+    servicer = GatewayServicer(stack, clients, TextCache(settings.text_cache * 2**20), settings.default_deadline)
     service = Service(
         gateway_pb2.DESCRIPTOR.services_by_name["GatewayService"].full_name,
         gateway_pb2_grpc.add_GatewayServiceServicer_to_server,

@@ -10,7 +10,8 @@ from typing import Literal, TypeVar, get_args
 
 import grpc
 
-from unclip.errors import DeadlineExceeded, InvalidRequest, Unavailable
+from gateway.guard import Guard
+from unclip.errors import DeadlineExceeded, InvalidRequest, Overloaded, Unavailable
 from unclip.serving.error_table import from_rpc_error
 from unclip.serving.metrics import timed
 
@@ -49,15 +50,19 @@ class Call:
         return left
 
 
-async def steadily(attempt: Callable[[float], Awaitable[Result]], stage: ServiceName, call: Call) -> Result:
+async def steadily(
+    attempt: Callable[[float], Awaitable[Result]], stage: ServiceName, call: Call, guard: Guard
+) -> Result:
     """The result of ``attempt``, which is given the seconds it may take, asked again while the stage breaks off.
 
-    gRPC's own retries end with the first message of a stream; these do not.
+    gRPC's own retries end with the first message of a stream; these do not. A replica without room is no reason to
+    wait: the next one is asked at once. ``guard`` has the last word on asking again.
 
     Raises:
         UnclipError: what the stage's status stands for; Unavailable when it broke off every time.
         RuntimeError: the stage's answer is malformed.
     """
+    guard.asked()
     for pause in (*PAUSES_S, None):
         try:
             with timed(stage):
@@ -77,7 +82,10 @@ async def steadily(attempt: Callable[[float], Awaitable[Result]], stage: Service
             if task is None or task.cancelling():
                 raise
             failure = Unavailable(stage, f"the {stage} dropped the call")
-        if not isinstance(failure, Unavailable) or pause is None:
+        if not isinstance(failure, Unavailable | Overloaded) or pause is None or not guard.may_retry():
+            if isinstance(failure, Overloaded):
+                guard.full(failure)
             raise failure
-        await asyncio.sleep(pause)
+        if isinstance(failure, Unavailable):
+            await asyncio.sleep(pause)
     raise AssertionError("unreachable")

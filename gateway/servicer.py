@@ -24,6 +24,7 @@ from gateway.requests import plan_of, read_embed
 from gateway.stack import Stack, StackInfo
 from gateway.stages import CallStages, Clients
 from gateway.text_diff import text_diff
+from gateway.texts import TextCache
 from gateway.vary import vary
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from unclip.api.type.v1 import sampling_pb2
@@ -55,10 +56,11 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     """Serves the public API from ``stack`` through ``clients``. Errors leave it as UnclipErrors."""
 
-    def __init__(self, stack: Stack, clients: Clients, default_deadline: float) -> None:
+    def __init__(self, stack: Stack, clients: Clients, texts: TextCache, default_deadline: float) -> None:
         """``default_deadline``: seconds for a call whose caller sets none."""
         self._stack = stack
         self._clients = clients
+        self._texts = texts
         self._default_deadline = default_deadline
 
     async def Generate(self, request: gateway_pb2.GenerateRequest, context: Context) -> gateway_pb2.GenerateResponse:
@@ -113,8 +115,10 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
             info.require(CAPABILITIES[type(plan)])
             if isinstance(plan, InterpolatePlan) and plan.to_image is None:
                 info.require("generate")  # the caption goes through the prior
-            stages = CallStages(self._clients, call, watched=nested)
-            unconditional = await self._stack.unconditional(info, stages)
+            for guard in self._clients.guards.values():
+                guard.check()
+            stages = CallStages(self._clients, call, watched=nested, texts=self._texts.of(info.model.clip_space))
+            [unconditional] = await stages.encode_text([""])
 
             async def work(feed: Feed) -> None:
                 await compose(plan, info, stages, unconditional, feed)

@@ -11,11 +11,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from gateway.calls import SERVICES, Call, ServiceName
-from gateway.compose import Stages
 from unclip.api.type.v1 import model_info_pb2, sampling_pb2
 from unclip.errors import PreconditionFailed, Unavailable, UnclipError
 from unclip.options import SamplingSettings
-from unclip.wire.embeddings import TextEncoding
 from unclip.wire.sampling import settings_from_proto
 
 LOG = logging.getLogger(__name__)
@@ -113,7 +111,6 @@ class Stack:
     _infos: dict[ServiceName, model_info_pb2.ModelInfo] = field(default_factory=dict)
     _asked: float = float("-inf")
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _unconditional: tuple[str, TextEncoding] | None = None
 
     async def wait(self, patience: float) -> None:
         """Waits until every stage has told of its model, at most ``patience`` seconds, then goes on without.
@@ -147,13 +144,6 @@ class Stack:
             if time.monotonic() - self._asked > FRESH_S:
                 await self._ask(call)
         return merge(self._infos)
-
-    async def unconditional(self, info: StackInfo, stages: Stages) -> TextEncoding:
-        """The encoding of the empty caption, which guidance steers away from. Raises UnclipError."""
-        if self._unconditional is None or self._unconditional[0] != info.model.clip_space:
-            [encoding] = await stages.encode_text([""])
-            self._unconditional = (info.model.clip_space, encoding)
-        return self._unconditional[1]
 
     async def _ask(self, call: Call) -> None:
         """Asks every stage at once. One that does not answer keeps its last answer: the call may not need it."""

@@ -9,10 +9,12 @@ from typing import Any, TypeVar
 import grpc
 import numpy as np
 
-from gateway.calls import BrokenOff, Call, ServiceName, steadily
+from gateway.calls import SERVICES, BrokenOff, Call, ServiceName, steadily
 from gateway.compose import Float32Array, Gist
 from gateway.feed import StageName, Watch
+from gateway.guard import Guard
 from gateway.pictures import from_message
+from gateway.texts import TextCache
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, upsampler_pb2_grpc
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
@@ -36,13 +38,14 @@ ModelInfoResponse = (
 
 
 class Clients:
-    """One client per service, each over a channel of its own; all calls of the gateway share them."""
+    """One client per service, each over a channel of its own, and what is known of each; all calls share them."""
 
     def __init__(self, channels: Mapping[ServiceName, grpc.aio.Channel]) -> None:
         self.encoder = encoder_pb2_grpc.EncoderServiceStub(channels["encoder"])
         self.prior = prior_pb2_grpc.PriorServiceStub(channels["prior"])
         self.decoder = decoder_pb2_grpc.DecoderServiceStub(channels["decoder"])
         self.upsampler = upsampler_pb2_grpc.UpsamplerServiceStub(channels["upsampler"])
+        self.guards = {service: Guard(service) for service in SERVICES}
         self._questions: Mapping[ServiceName, Callable[..., Awaitable[ModelInfoResponse]]] = {
             "encoder": partial(self.encoder.GetModelInfo, encoder_pb2.GetModelInfoRequest()),
             "prior": partial(self.prior.GetModelInfo, prior_pb2.GetModelInfoRequest()),
@@ -62,14 +65,18 @@ class Clients:
 class CallStages:
     """The stages as one call sees them: see ``gateway.compose.Stages``, which this is."""
 
-    def __init__(self, clients: Clients, call: Call, watched: bool = True) -> None:
-        """``watched``: somebody wants to know of progress."""
+    def __init__(self, clients: Clients, call: Call, watched: bool = True, texts: TextCache | None = None) -> None:
+        """``watched``: somebody wants to know of progress. ``texts``: captions met before, if they may be used."""
         self._clients = clients
         self._call = call
         self._omit = not watched
+        self._texts = texts
 
     async def encode_text(self, captions: Sequence[str]) -> list[TextEncoding]:
         """f_t of 1 to 64 captions."""
+        return await (self._texts.encode(captions, self._ask_text) if self._texts else self._ask_text(captions))
+
+    async def _ask_text(self, captions: Sequence[str]) -> list[TextEncoding]:
         request = encoder_pb2.EncodeTextRequest(captions=captions)
 
         async def attempt(seconds: float) -> list[TextEncoding]:
@@ -77,7 +84,7 @@ class CallStages:
             encodings = [TextEncoding.from_proto(e, "encodings") for e in (await call).encodings]
             return counted(encodings, len(captions), "encoder")
 
-        return await steadily(attempt, "encoder", self._call)
+        return await self._steadily(attempt, "encoder")
 
     async def encode_images(self, images: Sequence[bytes]) -> list[Embedding]:
         """f_i of picture files, in as many requests as their size asks for."""
@@ -93,7 +100,7 @@ class CallStages:
                     [Embedding.from_proto(e, "embeddings") for e in (await call).embeddings], count, "encoder"
                 )
 
-            embeddings += await steadily(attempt, "encoder", self._call)
+            embeddings += await self._steadily(attempt, "encoder")
         return embeddings
 
     async def sample_prior(
@@ -126,7 +133,7 @@ class CallStages:
             call = self._clients.prior.Sample(request, timeout=seconds, metadata=self._call.metadata)
             return await final(call, take)
 
-        return await steadily(attempt, "prior", self._call)
+        return await self._steadily(attempt, "prior")
 
     async def decode(self, gist: Gist, seed: int, settings: SamplingSettings, every: int, watch: Watch) -> Float32Array:
         """x ~ P(x | z_i, caption) at base size, float32 ``[3, H, W]`` in [-1, 1]."""
@@ -156,7 +163,7 @@ class CallStages:
             call = self._clients.decoder.Decode(request, timeout=seconds, metadata=self._call.metadata)
             return await final(call, take)
 
-        return await steadily(attempt, "decoder", self._call)
+        return await self._steadily(attempt, "decoder")
 
     async def invert(
         self, image: bytes, embedding: Embedding, unconditional: TextEncoding, steps: int, watch: Watch
@@ -181,7 +188,7 @@ class CallStages:
             call = self._clients.decoder.Invert(request, timeout=seconds, metadata=self._call.metadata)
             return await final(call, take)
 
-        return await steadily(attempt, "decoder", self._call)
+        return await self._steadily(attempt, "decoder")
 
     async def upsample(self, sample: Float32Array, seed: int, settings: SamplingSettings, watch: Watch) -> Float32Array:
         """``sample`` at final size, float32 ``[3, H, W]`` in [-1, 1]."""
@@ -203,7 +210,10 @@ class CallStages:
             call = self._clients.upsampler.Upsample(request, timeout=seconds, metadata=self._call.metadata)
             return await final(call, take)
 
-        return await steadily(attempt, "upsampler", self._call)
+        return await self._steadily(attempt, "upsampler")
+
+    async def _steadily(self, attempt: Callable[[float], Awaitable[Final]], service: ServiceName) -> Final:
+        return await steadily(attempt, service, self._call, self._clients.guards[service])
 
 
 class Steps:

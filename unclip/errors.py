@@ -40,12 +40,17 @@ class InvalidRequest(UnclipError):
 
 
 class Overloaded(UnclipError):
-    """The engine's queue is full, or the wait would outlast the deadline. Retry after ``retry_after`` seconds."""
+    """There is no room. Retry after ``retry_after`` seconds.
+
+    reason: "OVERLOADED" when the queue is full, "CLIENT_SHARE" when one client has all that it may, "TOO_LATE" when
+    the wait would outlast the deadline.
+    """
 
     reason = "OVERLOADED"
 
-    def __init__(self, message: str, retry_after: float) -> None:
+    def __init__(self, message: str, retry_after: float, reason: str = "OVERLOADED") -> None:
         self.retry_after = retry_after
+        self.reason = reason
         super().__init__(message)
 
 

@@ -53,11 +53,18 @@ def main() -> int:
                 traceback.print_exc()
                 found = Finding(name)
                 found.claim("it could not be run", held=False)
-            row = {"drill": found.name, "ok": found.ok, "seconds": round(time.monotonic() - began), "figure": found.figure}
+            row = {
+                "drill": found.name,
+                "ok": found.ok,
+                "seconds": round(time.monotonic() - began),
+                "figure": found.figure,
+            }
             print(json.dumps(row, ensure_ascii=False), flush=True)
             rows.append(row)
     chosen.out.mkdir(parents=True, exist_ok=True)
-    drills = [{"name": row["drill"], "ok": row["ok"], "figure": row["figure"], "seconds": row["seconds"]} for row in rows]
+    drills = [
+        {"name": row["drill"], "ok": row["ok"], "figure": row["figure"], "seconds": row["seconds"]} for row in rows
+    ]
     report = {"machine": machine(), "commit": commit(), "short": chosen.short, "drills": drills}
     (chosen.out / "drill.json").write_text(json.dumps(report, indent=1) + "\n")
     print(f"\n{table(rows)}\n\n{chosen.out / 'drill.json'}")

@@ -79,6 +79,13 @@ class Replica:
         found = re.findall(r"^([a-z_:]+)(\{[^}]*\})? (\S+)$", page, re.MULTILINE)
         return [(name, labels, float(value)) for name, labels, value in found]
 
+    def seconds_until(self, method: str, more_than: float, patience: float) -> float:
+        """Seconds until more calls of a method than so many have ended well; ``patience`` when they do not."""
+        began = time.monotonic()
+        while self.calls(method, "OK") <= more_than and time.monotonic() - began < patience:
+            time.sleep(0.1)
+        return time.monotonic() - began
+
     def resident(self) -> int:
         """Bytes of memory in use."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()

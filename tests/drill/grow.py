@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
-from tests.drill.cluster import STAGES, Replica, cluster
+from tests.drill.cluster import STAGES, cluster
 from tests.drill.load import calling
 from tests.drill.report import Finding, Setting
 
 RATE = 12.0
 USED_S = 10.0
 MOST, MOST_SHORT, LEFT = 8, 3, 2
-STUBS = {role: ("--base-size", "16", "--final-size", "32") for role in STAGES}
+STUBS = dict.fromkeys(STAGES, ("--base-size", "16", "--final-size", "32"))
 STUBS["decoder"] += ("--step-seconds", "0.05", "--capacity", "8")
 
 
@@ -26,7 +25,9 @@ async def run(setting: Setting) -> Finding:
             new = [running.launch("decoder") for _ in range(most - 1)]
             await asyncio.gather(*(asyncio.to_thread(one.wait_ready) for one in new))
             running.admit(*new)
-            waits = await asyncio.gather(*(seconds_to_first_call(one) for one in new))
+            waits = await asyncio.gather(
+                *(asyncio.to_thread(one.seconds_until, "Decode", 0, 4 * USED_S) for one in new)
+            )
             await asyncio.sleep(2)
             going = running.of("decoder")[: most - LEFT]
             statuses = await asyncio.to_thread(running.retire, *going)
@@ -35,11 +36,3 @@ async def run(setting: Setting) -> Finding:
     finding.claim(f"{len(load.failures)} of {len(load.ended)} calls failed ({load.told()})", not load.failures)
     finding.claim(f"{len(statuses)} left with status 0", set(statuses) == {0})
     return finding
-
-
-async def seconds_to_first_call(replica: Replica) -> float:
-    """How long until it has decoded something."""
-    began = time.monotonic()
-    while not await asyncio.to_thread(replica.calls, "Decode", "OK") and time.monotonic() - began < 4 * USED_S:
-        await asyncio.sleep(0.1)
-    return time.monotonic() - began

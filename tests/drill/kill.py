@@ -29,7 +29,7 @@ async def run(setting: Setting) -> Finding:
     """Real services with the tiny checkpoint; a replica that was killed is replaced before the next kill."""
     finding = Finding("kill -9 of a decoder mid-picture")
     kills = KILLS_SHORT if setting.short else KILLS
-    counts = {"encoder": 1, "prior": 1, "decoder": 2, "upsampler": 1, "gateway": 1}
+    counts = {"encoder": 1, "prior": 1, "decoder": 3, "upsampler": 1, "gateway": 1}
     with cluster(setting.folder, checkpoint=setting.checkpoint, **counts) as running:
         channel = open_channel(running.target("gateway"), GATEWAY)
         stub = gateway_pb2_grpc.GatewayServiceStub(channel)
@@ -49,9 +49,7 @@ async def run(setting: Setting) -> Finding:
     return finding
 
 
-async def picture(
-    stub: gateway_pb2_grpc.GatewayServiceAsyncStub, seed: int, running: Cluster | None = None
-) -> Pixels:
+async def picture(stub: gateway_pb2_grpc.GatewayServiceAsyncStub, seed: int, running: Cluster | None = None) -> Pixels:
     """One picture; with ``running``, the decoder that makes it is killed when it has taken some steps."""
     request = gateway_pb2.StreamRequest(generate=gateway_pb2.GenerateRequest(caption="a red cat", seed=seed))
     request.generate.decoder.steps = STEPS

@@ -18,7 +18,7 @@ CAPACITY = DECODERS * PLACES / PICTURE_S  # pictures a second
 TIMES = 10
 SECONDS, SECONDS_SHORT, SETTLED_S = 60.0, 12.0, 3.0
 GOODPUT, REFUSAL_S, RECOVERY_S = 0.9, 0.05, 5.0
-STUBS = {role: ("--base-size", "16", "--final-size", "32", "--step-seconds", "0", "--capacity", "4096") for role in STAGES}
+STUBS = dict.fromkeys(STAGES, ("--base-size", "16", "--final-size", "32", "--step-seconds", "0", "--capacity", "4096"))
 STUBS["decoder"] = (
     *("--base-size", "16", "--final-size", "32", "--step-seconds", str(PICTURE_S / 8)),
     *("--capacity", str(PLACES), "--queue-limit", "16"),
@@ -48,9 +48,9 @@ async def run(setting: Setting) -> Finding:
             async with after.flowing(CAPACITY / 2):
                 await asyncio.sleep(RECOVERY_S + 5)
     finding.claim(f"goodput {good:.2f} of capacity over {seconds:.0f} s", good >= GOODPUT)
-    times = [o.seconds for o in refused]
-    told = f"{len(refused)} refusals, median {1000 * percentile(times, 0.5):.0f} ms, p99 {1000 * percentile(times, 0.99):.0f} ms"
-    finding.claim(told, bool(refused) and percentile(times, 0.99) <= REFUSAL_S)
+    middle, slow = (percentile([o.seconds for o in refused], share) for share in (0.5, 0.99))
+    told = f"{len(refused)} refusals, median {1000 * middle:.0f} ms, p99 {1000 * slow:.0f} ms"
+    finding.claim(told, bool(refused) and slow <= REFUSAL_S)
     finding.claim(f"{len(other)} other failures", not other)
     late = [o for o in after.ended if o.code != "OK" or o.seconds > 2 * PICTURE_S]
     last = max((o.sent - over for o in late), default=0.0)

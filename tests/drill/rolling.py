@@ -9,7 +9,7 @@ from tests.drill.load import calling, percentile
 from tests.drill.report import Finding, Setting
 
 RATE = 8.0
-STUBS = {role: ("--step-seconds", "0.02", "--base-size", "16", "--final-size", "32") for role in STAGES}
+STUBS = dict.fromkeys(STAGES, ("--step-seconds", "0.02", "--base-size", "16", "--final-size", "32"))
 
 
 async def run(setting: Setting) -> Finding:

@@ -20,7 +20,7 @@ REQUESTS, REQUESTS_SHORT, AT_ONCE = 10_000, 400, 64
 DEAD_CLIENTS = 4
 GROWTH_LIMIT = 100 * 2**20
 FATES = ("ok", "cancel", "leave", "deadline", "hang up")
-STUBS = {role: ("--base-size", "16", "--final-size", "32", "--step-seconds", "0.002") for role in STAGES}
+STUBS = dict.fromkeys(STAGES, ("--base-size", "16", "--final-size", "32", "--step-seconds", "0.002"))
 
 
 async def run(setting: Setting) -> Finding:

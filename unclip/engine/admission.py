@@ -73,7 +73,7 @@ class Admission:
         if client and mine and mine + rows > share:
             self._observer.refused("client_share")
             message = f"{self._stage}: {mine} jobs of this client are running or waiting, limit {share}"
-            raise Overloaded(message, self.wait(jobs))
+            raise Overloaded(message, self.wait(jobs), "CLIENT_SHARE")
         self._places[client] += rows
 
     def give_back(self, rows: int, client: str) -> None:
@@ -99,7 +99,7 @@ class Admission:
         if left < alone or left <= 0:
             raise DeadlineExceeded(f"{self._stage}: {steps} {alone:.2g} s, {max(left, 0.0):.2g} s are left")
         message = f"{self._stage}: beside what runs now {steps} {beside:.2g} s, {left:.2g} s are left"
-        raise Overloaded(message, self.wait([*active, *waiting]))
+        raise Overloaded(message, self.wait([*active, *waiting]), "TOO_LATE")
 
     def wait(self, jobs: Sequence[Job[Any]]) -> float:
         """Seconds until a new job could start: all steps still to do, at the measured pace."""

@@ -13,15 +13,34 @@ from unclip.errors import ConfigurationError
 TARGET = re.compile(r"(?:dns://(?:\d+\.\d+\.\d+\.\d+:\d{1,5})?/)?(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}")
 LIST = re.compile(r"ipv4:\d+\.\d+\.\d+\.\d+:\d{1,5}(?:,\d+\.\d+\.\d+\.\d+:\d{1,5})*")
 MAX_MESSAGE = 32 * 1024 * 1024
-KEEPALIVE_S = 5
-RETRIED = ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED"]  # a server that stops drops some calls as CANCELLED
+LOST = ["UNAVAILABLE", "CANCELLED"]  # a server that stops drops some calls as CANCELLED
+# gRFC A50. Every call must have failed: an overloaded replica serves some, and is no better off without the others.
+SICK = {
+    "interval": "5s",
+    "baseEjectionTime": "10s",
+    "maxEjectionTime": "60s",
+    "maxEjectionPercent": 50,
+    "failurePercentageEjection": {
+        "threshold": 99,
+        "enforcementPercentage": 100,
+        "minimumHosts": 2,
+        "requestVolume": 5,
+    },
+}
 
 
-def service_config(service: str) -> str:
-    """The gRPC service config: round robin over replicas whose health says that they serve ``service``."""
+def service_config(service: str, to_stage: bool = False) -> str:
+    """The gRPC service config: round robin over replicas whose health says that they serve ``service``.
+
+    to_stage: what the gateway wants. It asks another replica itself, at once, where one has no room; and a replica
+    that answers every call with an error gets none for a while.
+    """
+    balancing: dict[str, object] = {"round_robin": {}}
+    if to_stage:
+        balancing = {"outlier_detection_experimental": {**SICK, "childPolicy": [balancing]}}
     return json.dumps(
         {
-            "loadBalancingConfig": [{"round_robin": {}}],
+            "loadBalancingConfig": [balancing],
             "healthCheckConfig": {"serviceName": service},
             "methodConfig": [
                 {
@@ -31,7 +50,7 @@ def service_config(service: str) -> str:
                         "initialBackoff": "0.1s",
                         "maxBackoff": "2s",
                         "backoffMultiplier": 4,
-                        "retryableStatusCodes": RETRIED,
+                        "retryableStatusCodes": LOST if to_stage else [*LOST, "RESOURCE_EXHAUSTED"],
                     },
                 }
             ],
@@ -40,17 +59,17 @@ def service_config(service: str) -> str:
     )
 
 
-def options(service: str) -> Sequence[tuple[str, str | int]]:
+def options(service: str, to_stage: bool = False) -> Sequence[tuple[str, str | int]]:
     """Channel options: quick to find new replicas and to leave dead ones."""
     return (
-        ("grpc.service_config", service_config(service)),
+        ("grpc.service_config", service_config(service, to_stage)),
         ("grpc.dns_min_time_between_resolutions_ms", 5_000),
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.min_reconnect_backoff_ms", 2_000),
         ("grpc.max_reconnect_backoff_ms", 5_000),
-        # A replica that neither answers nor hangs up is left within 9 s, whatever runs on it.
-        ("grpc.keepalive_time_ms", KEEPALIVE_S * 1000),
-        ("grpc.keepalive_timeout_ms", 4_000),
+        # A replica that neither answers nor hangs up is left within 7 s, whatever runs on it.
+        ("grpc.keepalive_time_ms", 4_000),
+        ("grpc.keepalive_timeout_ms", 3_000),
         ("grpc.http2.max_pings_without_data", 0),  # a long step sends nothing, and is asked all the same
         # Beyond the default 256 KiB a request with a picture would not be retried.
         ("grpc.per_rpc_retry_buffer_size", 16 * 1024 * 1024),
@@ -76,13 +95,15 @@ def resolved(target: str) -> str:
     return target if several or target.startswith("dns:") else f"dns:///{target}"
 
 
-def open_channel(target: str, service: str = "") -> grpc.aio.Channel:
+def open_channel(target: str, service: str = "", to_stage: bool = False) -> grpc.aio.Channel:
     """An asyncio channel to a target of `resolved`; connects when first used. service: full name whose health counts.
+
+    to_stage: see `service_config`.
 
     Raises:
         ConfigurationError: the target is malformed.
     """
-    return grpc.aio.insecure_channel(resolved(target), options=options(service))
+    return grpc.aio.insecure_channel(resolved(target), options=options(service, to_stage))
 
 
 def open_sync_channel(target: str, service: str = "") -> grpc.Channel:

@@ -105,7 +105,7 @@ def from_rpc_error(error: grpc.RpcError, stage: str) -> UnclipError:
             return OutOfDeviceMemory(message)
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             seconds = retry.retry_delay.ToNanoseconds() / 1e9
-            return Overloaded(message, seconds or DEFAULT_RETRY_S)
+            return Overloaded(message, seconds or DEFAULT_RETRY_S, info.reason or Overloaded.reason)
         case grpc.StatusCode.FAILED_PRECONDITION:
             subject = failed.violations[0].subject if failed.violations else stage
             return PreconditionFailed(subject, message)

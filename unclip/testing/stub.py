@@ -109,7 +109,7 @@ class Stub:
         mine = sum(work.samples for work in self._admitted if work.client == client)
         if faults.fair_shares and mine and mine + samples > share:
             message = f"{self.stage}: {mine} jobs of this client are running or waiting, limit {share}"
-            raise Overloaded(message, faults.retry_after)
+            raise Overloaded(message, faults.retry_after, "CLIENT_SHARE")
         work = Work(self, samples, client, self._deadlines.of(context))
         self._admitted.append(work)
         self.running += 1
