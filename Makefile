@@ -50,7 +50,10 @@ evaluate: $(STAMP) ## measures the embedded checkpoint into out/evaluate
 bench: $(STAMP) ## every benchmark that runs on this machine; tables, and JSON in out/bench
 	$(BIN)/python -m tests.bench
 
+drill: $(STAMP) ## what can happen to a cluster: restarts, kills, overload ...; a table, and JSON in out/drill
+	$(BIN)/python -m tests.drill
+
 clean: ## removes .venv and everything made
 	rm -rf $(VENV) out build *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help install demo serve test check format protos evaluate bench clean
+.PHONY: help install demo serve test check format protos evaluate bench drill clean

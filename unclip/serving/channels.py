@@ -17,8 +17,8 @@ LOST = ["UNAVAILABLE", "CANCELLED"]  # a server that stops drops some calls as C
 # gRFC A50. Every call must have failed: an overloaded replica serves some, and is no better off without the others.
 SICK = {
     "interval": "5s",
-    "baseEjectionTime": "10s",
-    "maxEjectionTime": "60s",
+    "baseEjectionTime": "30s",
+    "maxEjectionTime": "120s",
     "maxEjectionPercent": 50,
     "failurePercentageEjection": {
         "threshold": 99,
