@@ -146,11 +146,9 @@ class Cluster:
             self.replicas.append(replica)
         self._publish()
 
-    def start(self, **counts: int) -> None:
+    def start(self, counts: Mapping[Role, int]) -> None:
         """Starts so many replicas of each role and waits for them; the stages first, the gateways find them then."""
-        roles: list[tuple[Role, int]] = [(role, counts.get(role, 0)) for role in (*STAGES, "gateway")]
-        stages = [self.launch(role) for role, number in roles if role != "gateway" for _ in range(number)]
-        self.admit(*stages)
+        self.admit(*[self.launch(role) for role in STAGES for _ in range(counts.get(role, 0))])
         self.admit(*[self.launch("gateway") for _ in range(counts.get("gateway", 0))])
 
     def retire(self, *replicas: Replica) -> list[int]:
@@ -183,17 +181,17 @@ class Cluster:
 @contextmanager
 def cluster(
     folder: Path,
+    counts: Mapping[Role, int],
     *,
     stubs: Mapping[Role, Sequence[str]] | None = None,
     checkpoint: Path | None = None,
     options: Mapping[Role, Sequence[str]] | None = None,
-    **counts: int,
 ) -> Iterator[Cluster]:
-    """A cluster with so many replicas of each role, ``decoder=2``, ended at the exit."""
+    """A cluster with so many replicas of each role, ended at the exit."""
     with NameServer() as names:
         made = Cluster(folder, names, stubs or {}, checkpoint, options or {})
         try:
-            made.start(**counts)
+            made.start(counts)
             yield made
         finally:
             made.close()

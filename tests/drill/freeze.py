@@ -7,22 +7,22 @@ import asyncio
 import signal
 import time
 
-from tests.drill.cluster import STAGES, Replica, cluster
+from tests.drill.cluster import STAGES, Replica, Role, cluster
 from tests.drill.load import calling
 from tests.drill.report import Finding, Setting
 
 RATE = 6.0
 FROZEN_S, FROZEN_SHORT_S = 30.0, 12.0
 MOVED_S, REJOINED_S = 10.0, 30.0
-STUBS = dict.fromkeys(STAGES, ("--base-size", "16", "--final-size", "32"))
+STUBS: dict[Role, tuple[str, ...]] = dict.fromkeys(STAGES, ("--base-size", "16", "--final-size", "32"))
 STUBS["decoder"] += ("--step-seconds", "0.05")  # 0.4 s a picture
 
 
 async def run(setting: Setting) -> Finding:
     """Three decoders, one of which is frozen."""
     finding = Finding("SIGSTOP of a decoder")
-    counts = {"encoder": 1, "prior": 1, "decoder": 3, "upsampler": 1, "gateway": 1}
-    with cluster(setting.folder, stubs=STUBS, **counts) as running:
+    counts: dict[Role, int] = {"encoder": 1, "prior": 1, "decoder": 3, "upsampler": 1, "gateway": 1}
+    with cluster(setting.folder, counts, stubs=STUBS) as running:
         victim = running.of("decoder")[0]
         async with calling(running.target("gateway")) as load, load.flowing(RATE):
             await asyncio.sleep(3)

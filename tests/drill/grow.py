@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.drill.cluster import STAGES, cluster
+from tests.drill.cluster import STAGES, Role, cluster
 from tests.drill.load import calling
 from tests.drill.report import Finding, Setting
 
 RATE = 12.0
 USED_S = 10.0
 MOST, MOST_SHORT, LEFT = 8, 3, 2
-STUBS = dict.fromkeys(STAGES, ("--base-size", "16", "--final-size", "32"))
+STUBS: dict[Role, tuple[str, ...]] = dict.fromkeys(STAGES, ("--base-size", "16", "--final-size", "32"))
 STUBS["decoder"] += ("--step-seconds", "0.05", "--capacity", "8")
 
 
@@ -19,7 +19,7 @@ async def run(setting: Setting) -> Finding:
     """Short: up to 3."""
     most = MOST_SHORT if setting.short else MOST
     finding = Finding(f"decoders 1 -> {most} -> {LEFT} under load")
-    with cluster(setting.folder, stubs=STUBS, encoder=1, prior=1, decoder=1, upsampler=1, gateway=1) as running:
+    with cluster(setting.folder, dict.fromkeys((*STAGES, "gateway"), 1), stubs=STUBS) as running:
         async with calling(running.target("gateway")) as load, load.flowing(RATE):
             await asyncio.sleep(2)
             new = [running.launch("decoder") for _ in range(most - 1)]

@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 from google.protobuf.message import Message
@@ -62,8 +63,8 @@ async def run(setting: Setting) -> Finding:
     """Real services with the tiny checkpoint."""
     messages = MESSAGES_SHORT if setting.short else MESSAGES
     finding = Finding(f"{messages} malformed or hostile messages to every method")
-    counts = {"encoder": 1, "prior": 1, "decoder": 1, "upsampler": 1, "gateway": 1}
-    with cluster(setting.folder, checkpoint=setting.checkpoint, **counts) as running:
+    counts: dict[Role, int] = {"encoder": 1, "prior": 1, "decoder": 1, "upsampler": 1, "gateway": 1}
+    with cluster(setting.folder, counts, checkpoint=setting.checkpoint) as running:
         methods = await methods_of(running)
         codes: Counter[tuple[str, str]] = Counter()
         told: list[str] = []
@@ -129,7 +130,7 @@ def shots(methods: Sequence[Method], count: int) -> Iterator[Shot]:
 
 async def call(channel: grpc.aio.Channel, shot: Shot) -> tuple[str, str]:
     """(code, message) that a call ended with. On the wire a unary answer is a stream of one."""
-    ask = channel.unary_stream(shot.method.path, request_serializer=None, response_deserializer=None)
+    ask: Any = channel.unary_stream(shot.method.path, request_serializer=None, response_deserializer=None)
     zipped = grpc.Compression.Gzip if shot.zipped else None
     stream = ask(shot.data, timeout=TIMEOUT_S, metadata=shot.metadata, compression=zipped)
     try:
@@ -142,7 +143,8 @@ async def call(channel: grpc.aio.Channel, shot: Shot) -> tuple[str, str]:
 
 async def health(channel: grpc.aio.Channel) -> int:
     """What a service says of itself."""
-    answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
+    probes: Any = health_pb2_grpc.HealthStub(channel)
+    answer = await probes.Check(health_pb2.HealthCheckRequest(), timeout=10)
     return int(answer.status)
 
 

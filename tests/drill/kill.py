@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from tests.drill.cluster import Cluster, Replica, cluster
+from tests.drill.cluster import Cluster, Replica, Role, cluster
 from tests.drill.load import GATEWAY
 from tests.drill.report import Finding, Setting
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
@@ -29,8 +29,8 @@ async def run(setting: Setting) -> Finding:
     """Real services with the tiny checkpoint; a replica that was killed is replaced before the next kill."""
     finding = Finding("kill -9 of a decoder mid-picture")
     kills = KILLS_SHORT if setting.short else KILLS
-    counts = {"encoder": 1, "prior": 1, "decoder": 3, "upsampler": 1, "gateway": 1}
-    with cluster(setting.folder, checkpoint=setting.checkpoint, **counts) as running:
+    counts: dict[Role, int] = {"encoder": 1, "prior": 1, "decoder": 3, "upsampler": 1, "gateway": 1}
+    with cluster(setting.folder, counts, checkpoint=setting.checkpoint) as running:
         channel = open_channel(running.target("gateway"), GATEWAY)
         stub = gateway_pb2_grpc.GatewayServiceStub(channel)
         undisturbed = [await picture(stub, seed) for seed in range(kills)]

@@ -96,7 +96,7 @@ def parsed(kind: type[Message], data: bytes) -> Message:
 
 def spoil(message: Message, chance: random.Random) -> None:
     """Gives one field, at any depth, a value that it must not have. A message without fields stays as it is."""
-    fields = list(message.DESCRIPTOR.fields)
+    fields: list[Any] = list(message.DESCRIPTOR.fields)
     if not fields:
         return
     field = chance.choice(fields)
@@ -118,7 +118,7 @@ def spoil(message: Message, chance: random.Random) -> None:
         setattr(message, field.name, value)
 
 
-def worst(field: FieldDescriptor, chance: random.Random) -> Any:
+def worst(field: Any, chance: random.Random) -> Any:
     """A value of the field's type that hardly any field allows."""
     match field.type:
         case TYPE.TYPE_STRING:

@@ -8,7 +8,7 @@ import time
 
 import grpc
 
-from tests.drill.cluster import STAGES, cluster
+from tests.drill.cluster import STAGES, Role, cluster
 from tests.drill.load import Load, percentile
 from tests.drill.report import Finding, Setting
 from unclip.api.gateway.v1 import gateway_pb2_grpc
@@ -18,7 +18,9 @@ CAPACITY = DECODERS * PLACES / PICTURE_S  # pictures a second
 TIMES = 10
 SECONDS, SECONDS_SHORT, SETTLED_S = 60.0, 12.0, 3.0
 GOODPUT, REFUSAL_S, RECOVERY_S = 0.9, 0.05, 5.0
-STUBS = dict.fromkeys(STAGES, ("--base-size", "16", "--final-size", "32", "--step-seconds", "0", "--capacity", "4096"))
+STUBS: dict[Role, tuple[str, ...]] = dict.fromkeys(
+    STAGES, ("--base-size", "16", "--final-size", "32", "--step-seconds", "0", "--capacity", "4096")
+)
 STUBS["decoder"] = (
     *("--base-size", "16", "--final-size", "32", "--step-seconds", str(PICTURE_S / 8)),
     *("--capacity", str(PLACES), "--queue-limit", "16"),
@@ -29,8 +31,8 @@ async def run(setting: Setting) -> Finding:
     """Two decoders with four places each; callers retry nothing."""
     finding = Finding("ten times overload")
     seconds = SECONDS_SHORT if setting.short else SECONDS
-    counts = {"encoder": 1, "prior": 1, "decoder": DECODERS, "upsampler": 1, "gateway": 1}
-    with cluster(setting.folder, stubs=STUBS, **counts) as running:
+    counts: dict[Role, int] = {"encoder": 1, "prior": 1, "decoder": DECODERS, "upsampler": 1, "gateway": 1}
+    with cluster(setting.folder, counts, stubs=STUBS) as running:
         [gateway] = running.of("gateway")
         address = f"{gateway.address}:{running.ports['gateway']}"
         async with grpc.aio.insecure_channel(address, options=(("grpc.enable_retries", 0),)) as channel:

@@ -9,14 +9,16 @@ from tests.drill.load import calling, percentile
 from tests.drill.report import Finding, Setting
 
 RATE = 8.0
-STUBS = dict.fromkeys(STAGES, ("--step-seconds", "0.02", "--base-size", "16", "--final-size", "32"))
+STUBS: dict[Role, tuple[str, ...]] = dict.fromkeys(
+    STAGES, ("--step-seconds", "0.02", "--base-size", "16", "--final-size", "32")
+)
 
 
 async def run(setting: Setting) -> Finding:
     """Short: a round in which all services are replaced at the same time; otherwise service by service."""
     finding = Finding("rolling restart of every service under open load")
     roles: tuple[Role, ...] = (*STAGES, "gateway")
-    with cluster(setting.folder, stubs=STUBS, encoder=2, prior=2, decoder=2, upsampler=2, gateway=2) as running:
+    with cluster(setting.folder, dict.fromkeys(roles, 2), stubs=STUBS) as running:
         statuses: list[int] = []
         async with calling(running.target("gateway")) as load, load.flowing(RATE):
             await asyncio.sleep(2)

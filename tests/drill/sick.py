@@ -5,21 +5,23 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.drill.cluster import STAGES, cluster
+from tests.drill.cluster import STAGES, Role, cluster
 from tests.drill.load import calling
 from tests.drill.report import Finding, Setting
 
 RATE, SECONDS, SECONDS_SHORT = 10.0, 30.0, 10.0
 NOTICED_S = 6.0  # gRFC A50's interval is 5 s
 SHARE = 0.1  # of all calls, where a third would be its due
-STUBS = dict.fromkeys(STAGES, ("--base-size", "16", "--final-size", "32", "--step-seconds", "0.01"))
+STUBS: dict[Role, tuple[str, ...]] = dict.fromkeys(
+    STAGES, ("--base-size", "16", "--final-size", "32", "--step-seconds", "0.01")
+)
 
 
 async def run(setting: Setting) -> Finding:
     """Three decoders; one of them fails."""
     finding = Finding("a decoder that fails every call")
-    counts = {"encoder": 1, "prior": 1, "decoder": 2, "upsampler": 1, "gateway": 1}
-    with cluster(setting.folder, stubs=STUBS, **counts) as running:
+    counts: dict[Role, int] = {"encoder": 1, "prior": 1, "decoder": 2, "upsampler": 1, "gateway": 1}
+    with cluster(setting.folder, counts, stubs=STUBS) as running:
         running.stubs = {**STUBS, "decoder": (*STUBS["decoder"], "--fail", "1000000")}
         sick = running.launch("decoder")
         running.admit(sick)

@@ -12,7 +12,7 @@ import time
 
 import grpc
 
-from tests.drill.cluster import STAGES, Cluster, cluster
+from tests.drill.cluster import STAGES, Cluster, Role, cluster
 from tests.drill.report import Finding, Setting
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 
@@ -20,15 +20,17 @@ REQUESTS, REQUESTS_SHORT, AT_ONCE = 10_000, 400, 64
 DEAD_CLIENTS = 4
 GROWTH_LIMIT = 100 * 2**20
 FATES = ("ok", "cancel", "leave", "deadline", "hang up")
-STUBS = dict.fromkeys(STAGES, ("--base-size", "16", "--final-size", "32", "--step-seconds", "0.002"))
+STUBS: dict[Role, tuple[str, ...]] = dict.fromkeys(
+    STAGES, ("--base-size", "16", "--final-size", "32", "--step-seconds", "0.002")
+)
 
 
 async def run(setting: Setting) -> Finding:
     """Stubbed stages, one replica each."""
     requests = REQUESTS_SHORT if setting.short else REQUESTS
     finding = Finding(f"{requests} requests with random cancels, deadlines and dead clients")
-    counts = {"encoder": 1, "prior": 1, "decoder": 1, "upsampler": 1, "gateway": 1}
-    with cluster(setting.folder, stubs=STUBS, **counts) as running:
+    counts: dict[Role, int] = {"encoder": 1, "prior": 1, "decoder": 1, "upsampler": 1, "gateway": 1}
+    with cluster(setting.folder, counts, stubs=STUBS) as running:
         [gateway] = running.of("gateway")
         address = f"{gateway.address}:{running.ports['gateway']}"
         await storm(address, requests // 5, 1)  # pools and caches fill
