@@ -1,8 +1,7 @@
-"""What the compositions need from the stages, and the tail they share: from a gist to a picture file."""
+"""What the compositions need from the stages, and the tail they share: from a gist to a picture."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.feed import Feed, Finished, Watch
-from gateway.pictures import picture_file
 from gateway.plan import Output
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding, TextEncoding
@@ -81,10 +79,8 @@ class Gist:
 async def paint(
     gist: Gist, seed: int, decoder: SamplingSettings, output: Output, stages: Stages, feed: Feed, index: int
 ) -> None:
-    """Decodes and upsamples ``gist`` with ``seed``, and delivers the file as picture ``index`` of the request."""
+    """Decodes and upsamples ``gist`` with ``seed``, and delivers the result as picture ``index`` of the request."""
     watch = Watch(feed, index)
     sample = await stages.decode(gist, seed, decoder, output.preview_interval, watch)
     pixels = await stages.upsample(sample, seed, output.upsampler, watch)
-    # Compressing a large picture takes tens of milliseconds, which other calls must not wait for.
-    file = await asyncio.to_thread(picture_file, pixels, output.format)
-    await feed.deliver(Finished(file, index))
+    await feed.deliver(Finished(pixels, index))

@@ -8,6 +8,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequ
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from unclip.errors import UnclipError
 
 StageName = Literal["encoder", "prior", "invert", "decoder", "upsampler"]
@@ -46,11 +49,11 @@ class Preview:
     image_index: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Finished:
-    """A picture in its final form."""
+    """A picture in its final form, not a file yet. pixels: float32 ``[3, H, W]`` in [-1, 1]."""
 
-    file: PictureFile
+    pixels: npt.NDArray[np.float32]
     image_index: int
 
 

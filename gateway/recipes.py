@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway.plan import FileFormat, GeneratePlan, InterpolatePlan, Plan, TextDiffPlan, VaryPlan
 from unclip.api.gateway.v1 import gateway_pb2
+from unclip.wire.recipe_text import RecipeText
 from unclip.wire.sampling import settings_to_proto
 
 FORMATS: dict[FileFormat, gateway_pb2.ImageFormat.ValueType] = {
@@ -11,6 +12,11 @@ FORMATS: dict[FileFormat, gateway_pb2.ImageFormat.ValueType] = {
     "jpeg": gateway_pb2.IMAGE_FORMAT_JPEG,
     "webp": gateway_pb2.IMAGE_FORMAT_WEBP,
 }
+
+
+def inscription(plan: Plan, index: int, model_version: str) -> RecipeText:
+    """What the file of picture ``index`` of ``plan`` says: nothing that differs when it is made again."""
+    return RecipeText(recipe(plan, index), model_version, tuple(source.digest for source in plan.sources))
 
 
 def recipe(plan: Plan, index: int) -> gateway_pb2.StreamRequest:

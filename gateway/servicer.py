@@ -14,12 +14,12 @@ from typing import Any
 import grpc
 
 from gateway.calls import Call
-from gateway.feed import Event, Feed, Finished, Preview, Progress, StageName, events_of
+from gateway.feed import Feed, Finished, Preview, Progress, StageName, events_of
 from gateway.generate import generate
 from gateway.interpolate import interpolate
-from gateway.pictures import to_message
+from gateway.pictures import picture_file, to_message
 from gateway.plan import GeneratePlan, InterpolatePlan, Plan, TextDiffPlan, VaryPlan
-from gateway.recipes import recipe
+from gateway.recipes import inscription
 from gateway.requests import plan_of, read_embed
 from gateway.stack import Stack, StackInfo
 from gateway.stages import CallStages, Clients
@@ -30,6 +30,7 @@ from unclip.api.type.v1 import sampling_pb2
 from unclip.errors import PreconditionFailed, Unavailable
 from unclip.serving.request_id import call_metadata
 from unclip.wire.embeddings import TextEncoding
+from unclip.wire.recipe_text import write_text
 
 CAPABILITIES: dict[type[Plan], str] = {
     GeneratePlan: "generate",
@@ -121,7 +122,12 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
 
             async with aclosing(events_of(work)) as events:
                 async for event in events:
-                    yield response(event, plan, info)
+                    if isinstance(event, Finished):
+                        # Compressing a large picture takes tens of milliseconds, which other calls must not wait for.
+                        picture = await asyncio.to_thread(generated_image, event, plan, info)
+                        yield gateway_pb2.StreamResponse(image=picture)
+                    else:
+                        yield response(event)
         except (Unavailable, PreconditionFailed):
             self._stack.forget()
             raise
@@ -159,8 +165,8 @@ async def compose(plan: Plan, info: StackInfo, stages: CallStages, unconditional
             await interpolate(plan, stages, unconditional, feed)
 
 
-def response(event: Event, plan: Plan, info: StackInfo) -> gateway_pb2.StreamResponse:
-    """``event`` of ``plan`` as a message."""
+def response(event: Progress | Preview) -> gateway_pb2.StreamResponse:
+    """``event`` as a message."""
     match event:
         case Progress():
             return gateway_pb2.StreamResponse(
@@ -175,14 +181,17 @@ def response(event: Event, plan: Plan, info: StackInfo) -> gateway_pb2.StreamRes
         case Preview():
             preview = gateway_pb2.Preview(image=to_message(event.file), image_index=event.image_index)
             return gateway_pb2.StreamResponse(preview=preview)
-        case Finished():
-            return gateway_pb2.StreamResponse(
-                image=gateway_pb2.GeneratedImage(
-                    image=to_message(event.file),
-                    image_index=event.image_index,
-                    seed=plan.seeds[event.image_index],
-                    model_version=info.model.version,
-                    recipe=recipe(plan, event.image_index),
-                    source_digests=[source.digest for source in plan.sources],
-                )
-            )
+
+
+def generated_image(event: Finished, plan: Plan, info: StackInfo) -> gateway_pb2.GeneratedImage:
+    """The picture of ``event`` as a file with its recipe inside, and beside it."""
+    written = inscription(plan, event.image_index, info.model.version)
+    file = picture_file(event.pixels, plan.output.format, write_text(written))
+    return gateway_pb2.GeneratedImage(
+        image=to_message(file),
+        image_index=event.image_index,
+        seed=plan.seeds[event.image_index],
+        model_version=written.model_version,
+        recipe=written.request,
+        source_digests=written.source_digests,
+    )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Sampling,
         TextDiff,
         Vary,
+        read_recipe,
     )
     from unclip.errors import UnclipError
     from unclip.stack import LocalStack
@@ -37,6 +38,7 @@ __all__ = [
     "TextDiff",
     "UnclipError",
     "Vary",
+    "read_recipe",
 ]
 
 _ELSEWHERE = {"LocalStack": "unclip.stack", "UnclipError": "unclip.errors"}

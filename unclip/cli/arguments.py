@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unclip.cli import asking, demo, making, serve
+from unclip.cli import asking, demo, making, replaying, serve
 from unclip.client.blocking import DEFAULT_TARGET, DEFAULT_TIMEOUT_S
 from unclip.options import SAMPLERS
 
@@ -25,6 +25,7 @@ def parser() -> argparse.ArgumentParser:
     add_vary(commands)
     add_text_diff(commands)
     add_interpolate(commands)
+    add_replay(commands)
     add_embed(commands)
     info = commands.add_parser("info", help="what the stack has loaded and can do")
     add_connection(info)
@@ -107,6 +108,24 @@ def add_interpolate(commands: Commands) -> None:
     add_sampling(command, "upsampler")
     add_making(command)
     command.set_defaults(run=making.interpolate)
+
+
+def add_replay(commands: Commands) -> None:
+    """``unclip replay``."""
+    command = commands.add_parser("replay", help="make a picture again from the recipe inside its file")
+    command.add_argument("picture", type=Path)
+    command.add_argument(
+        "--source",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="a picture it began with, or a folder to look in; may be given many times (the picture's own folder)",
+    )
+    command.add_argument("--any-model", action="store_true", help="also where the server has another model")
+    command.add_argument("--out", type=Path, default=Path("out"), help="folder for the picture (%(default)s)")
+    add_connection(command)
+    command.set_defaults(run=replaying.replay)
 
 
 def add_embed(commands: Commands) -> None:

@@ -2,6 +2,7 @@
 
 from unclip.client.aio import AsyncClient
 from unclip.client.blocking import Client
+from unclip.client.recipes import read_recipe
 from unclip.client.values import (
     Embeddings,
     Event,
@@ -14,6 +15,7 @@ from unclip.client.values import (
     Picture,
     Preview,
     Progress,
+    Recipe,
     Request,
     Sampling,
     StageInfo,
@@ -38,10 +40,12 @@ __all__ = [
     "Picture",
     "Preview",
     "Progress",
+    "Recipe",
     "Request",
     "Sampling",
     "StageInfo",
     "StageName",
     "TextDiff",
     "Vary",
+    "read_recipe",
 ]

@@ -12,6 +12,7 @@ import grpc
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from unclip.client.blocking import DEFAULT_TARGET, DEFAULT_TIMEOUT_S, Metadata, call_metadata
 from unclip.client.receiving import embeddings_of, event_of, generated_images, model_info_of
+from unclip.client.recipes import complete, require_model
 from unclip.client.sending import embed_message, stream_message
 from unclip.client.values import (
     DEFAULTS,
@@ -23,6 +24,7 @@ from unclip.client.values import (
     Interpolate,
     ModelInfo,
     Picture,
+    Recipe,
     Request,
     Sampling,
     TextDiff,
@@ -130,6 +132,16 @@ class AsyncClient:
         request = Interpolate(image, to, to_caption, ts, seed, start, prior, decoder, upsampler, format)
         message = (await asyncio.to_thread(stream_message, request)).interpolate
         return generated_images((await self._call(self._stub.Interpolate, message)).images)
+
+    async def replay(
+        self, recipe: Recipe, sources: Sequence[Picture] = (), *, any_model: bool = False
+    ) -> GeneratedImage:
+        """The picture of ``recipe`` made again; see ``Client.replay``."""
+        request = await asyncio.to_thread(complete, recipe, sources)
+        if not any_model:
+            require_model(recipe, await self.model_info())
+        [picture] = [event async for event in self.stream(request) if isinstance(event, GeneratedImage)]
+        return picture
 
     async def embed(self, captions: Sequence[str] = (), images: Sequence[Picture] = ()) -> Embeddings:
         """CLIP embeddings of at most 64 captions and 16 pictures."""

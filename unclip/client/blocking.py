@@ -11,6 +11,7 @@ import grpc
 
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from unclip.client.receiving import embeddings_of, event_of, generated_images, model_info_of
+from unclip.client.recipes import complete, require_model
 from unclip.client.sending import embed_message, stream_message
 from unclip.client.values import (
     DEFAULTS,
@@ -22,6 +23,7 @@ from unclip.client.values import (
     Interpolate,
     ModelInfo,
     Picture,
+    Recipe,
     Request,
     Sampling,
     TextDiff,
@@ -136,6 +138,22 @@ class Client:
         """Frames from ``image`` to another picture or a caption, one per t; the options are ``Interpolate``'s."""
         request = Interpolate(image, to, to_caption, ts, seed, start, prior, decoder, upsampler, format)
         return generated_images(self._call(self._stub.Interpolate, stream_message(request).interpolate).images)
+
+    def replay(self, recipe: Recipe, sources: Sequence[Picture] = (), *, any_model: bool = False) -> GeneratedImage:
+        """The picture of ``recipe`` made again; see ``read_recipe``.
+
+        sources: the pictures it began with, in any order, found by their sha256. any_model: also where the server has
+        another model than the one that made it, which then makes another picture.
+
+        Raises:
+            InvalidRequest: a source is missing.
+            PreconditionFailed: the server has another model.
+        """
+        request = complete(recipe, sources)
+        if not any_model:
+            require_model(recipe, self.model_info())
+        [picture] = [event for event in self.stream(request) if isinstance(event, GeneratedImage)]
+        return picture
 
     def embed(self, captions: Sequence[str] = (), images: Sequence[Picture] = ()) -> Embeddings:
         """CLIP embeddings of at most 64 captions and 16 pictures."""

@@ -118,6 +118,19 @@ Request = Generate | Vary | TextDiff | Interpolate
 
 
 @dataclass(frozen=True)
+class Recipe:
+    """How a picture was made: the request that makes it again, alone, its source pictures left out.
+
+    model_version: ``ModelInfo.version`` of the stack that made it. source_digests: sha256 of each source picture's
+    bytes, in hex, in the request's order.
+    """
+
+    request: Request
+    model_version: str
+    source_digests: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Progress:
     """``step`` of ``of`` steps of one stage are done for one image; ``queue_position`` jobs wait before it."""
 
@@ -144,7 +157,7 @@ class ImageFile:
             return picture
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Writes the file as it came, or converted when the name's ending asks for another format."""
+        """Writes the file as it came, or converted, its recipe lost, when the name's ending asks for another format."""
         place = Path(path)
         place.parent.mkdir(parents=True, exist_ok=True)
         wanted = Image.registered_extensions().get(place.suffix.lower())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -72,16 +73,16 @@ def flatten(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def encode_image(image: Image.Image, media_type: str = "image/png") -> image_pb2.Image:
-    """The message for a picture: PNG and WebP lossless, JPEG at quality 95."""
+def encode_image(image: Image.Image, media_type: str = "image/png", **more: Any) -> image_pb2.Image:
+    """The message for a picture: PNG and WebP lossless, JPEG at quality 95. ``more``: what else Pillow shall write."""
     file = io.BytesIO()
     name = FORMAT_NAMES[media_type]
     if name == "JPEG":
-        image.save(file, name, quality=95)
+        image.save(file, name, quality=95, **more)
     elif name == "WEBP":
-        image.save(file, name, lossless=True)
+        image.save(file, name, lossless=True, **more)
     else:
-        image.save(file, name)
+        image.save(file, name, **more)
     return image_pb2.Image(data=file.getvalue(), media_type=media_type, width=image.width, height=image.height)
 
 

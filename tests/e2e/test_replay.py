@@ -1,0 +1,143 @@
+"""A picture file is enough to make the picture again, byte for byte: by both clients and the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from unclip import AsyncClient, Client, Generate, LocalStack, Preview, read_recipe
+from unclip.cli import main
+from unclip.client import FileFormat, GeneratedImage
+from unclip.errors import InvalidRequest, PreconditionFailed
+from unclip.testing import BlockingStubStack, StubModel
+
+Make = Callable[[Client, FileFormat], list[GeneratedImage]]
+
+
+def source(colour: str) -> bytes:
+    file = io.BytesIO()
+    Image.linear_gradient("L").resize((24, 20)).convert("RGB").save(file, "PNG")
+    half = Image.open(io.BytesIO(file.getvalue()))
+    half.paste(Image.new("RGB", (12, 10), colour))
+    file = io.BytesIO()
+    half.save(file, "PNG")
+    return file.getvalue()
+
+
+RED, BLUE = source("red"), source("blue")
+CAPTION = 'a "quoted" café 猫 \U0001f408'
+
+MADE: dict[str, tuple[Make, list[bytes]]] = {
+    "generate": (lambda client, format: client.generate(CAPTION, seed=-3, format=format, negative_caption="a dog"), []),
+    "vary": (lambda client, format: client.vary(RED, seed=4, eta=0.3, format=format), [RED]),
+    "vary from random noise": (lambda client, format: client.vary(RED, start="random", format=format), [RED]),
+    "text diff": (lambda client, format: client.text_diff(RED, "", CAPTION, thetas=[0.3], format=format), [RED]),
+    "interpolate": (lambda client, format: client.interpolate(RED, BLUE, ts=[0.3], format=format), [BLUE, RED]),
+    "interpolate to a caption": (
+        lambda client, format: client.interpolate(RED, to_caption=CAPTION, ts=[0.3], format=format),
+        [BLUE, RED],
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=["stub", "real"])
+def address(request: pytest.FixtureRequest) -> Iterator[str]:
+    if request.param == "stub":
+        with BlockingStubStack(StubModel(dim=8, base_size=16, final_size=32)) as stubs:
+            yield stubs.address
+    else:
+        with LocalStack(request.getfixturevalue("tiny_checkpoint"), threads=1) as stack:
+            yield stack.address
+
+
+@pytest.fixture
+def client(address: str) -> Iterator[Client]:
+    with Client(address) as client:
+        yield client
+
+
+@pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
+@pytest.mark.parametrize("capability", MADE)
+def test_a_file_holds_what_makes_it_again(client: Client, capability: str, format: FileFormat) -> None:
+    make, sources = MADE[capability]
+    [made] = make(client, format)
+    recipe = read_recipe(made.data)
+    assert (recipe.request, recipe.model_version, recipe.source_digests) == (
+        made.recipe,
+        client.model_info().version,
+        made.source_digests,
+    )
+    assert client.replay(recipe, sources).data == made.data
+
+
+def test_one_of_many_pictures_is_made_again_alone(client: Client) -> None:
+    made = client.text_diff(RED, "a dog", "a cat", thetas=[0, 0.2, 0.4], seed=1)[2]
+    again = client.replay(read_recipe(made.data), [RED])
+    assert (again.recipe, again.image_index) == (made.recipe, 0)
+
+
+def test_the_async_client_replays_too(client: Client, address: str) -> None:
+    [made] = client.vary(RED, seed=4)
+
+    async def again() -> GeneratedImage:
+        async with AsyncClient(address) as waiting:
+            return await waiting.replay(read_recipe(made.data), [BLUE, RED])
+
+    assert asyncio.run(again()).data == made.data
+
+
+def test_previews_say_nothing_of_their_making(client: Client) -> None:
+    previews = [event for event in client.stream(Generate("a cat"), preview_interval=1) if isinstance(event, Preview)]
+    assert previews
+    for preview in previews:
+        with pytest.raises(InvalidRequest, match="holds no recipe"):
+            read_recipe(preview.data)
+
+
+def test_a_missing_source_is_named_by_its_digest(client: Client) -> None:
+    [made] = client.vary(RED, seed=4)
+    with pytest.raises(InvalidRequest, match=made.source_digests[0]):
+        client.replay(read_recipe(made.data), [BLUE])
+
+
+def test_the_command_line_finds_the_source_beside_the_picture(
+    client: Client, address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [made] = client.interpolate(RED, BLUE, ts=[0.5], format="jpeg")
+    picture = made.save(tmp_path / "made" / "between.jpg")
+    (picture.parent / "red.png").write_bytes(RED)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "blue.png").write_bytes(BLUE)
+    asked = ["replay", str(picture), "--server", address, "--out", str(tmp_path / "out"), "--json"]
+
+    assert main(asked) == 2
+    assert made.source_digests[1] in capsys.readouterr().err
+    assert main([*asked, "--source", str(tmp_path / "elsewhere")]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["identical"], told["largest_difference"]) == (True, 0)
+    assert (tmp_path / "out" / "replay-between.jpg").read_bytes() == made.data
+
+
+def test_a_picture_of_another_model_is_replayed_only_when_that_is_wanted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with BlockingStubStack() as stubs, Client(stubs.address) as client:
+        [made] = client.generate("a cat", seed=1)
+    picture = made.save(tmp_path / "cat.png")
+    with BlockingStubStack(StubModel(version="stub-2", base_size=32)) as stubs, Client(stubs.address) as client:
+        with pytest.raises(PreconditionFailed, match=r"stub-1.*stub-2"):
+            client.replay(read_recipe(picture))
+        assert client.replay(read_recipe(picture), any_model=True).model_version == "stub-2"
+        asked = ["replay", str(picture), "--server", stubs.address, "--out", str(tmp_path / "out")]
+        assert main(asked) == 4
+        assert "stub-2" in capsys.readouterr().err
+        assert main([*asked, "--any-model"]) == 0
+        told = capsys.readouterr().out
+        assert "differs" in told
+        assert "stub-2, not stub-1" in told
