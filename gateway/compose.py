@@ -32,7 +32,7 @@ class Stages(Protocol):
         ...
 
     async def encode_images(self, images: Sequence[bytes]) -> list[Embedding]:
-        """f_i: the embedding of each of 1 to 16 picture files."""
+        """f_i: the embedding of each picture file."""
         ...
 
     async def sample_prior(
@@ -76,11 +76,17 @@ class Gist:
     start_noise: Float32Array | None = None
 
 
+async def pixels_of(
+    gist: Gist, seed: int, decoder: SamplingSettings, output: Output, stages: Stages, watch: Watch
+) -> Float32Array:
+    """Decodes and upsamples ``gist`` with ``seed``: float32 ``[3, H, W]`` in [-1, 1]."""
+    sample = await stages.decode(gist, seed, decoder, output.preview_interval, watch)
+    return await stages.upsample(sample, seed, output.upsampler, watch)
+
+
 async def paint(
     gist: Gist, seed: int, decoder: SamplingSettings, output: Output, stages: Stages, feed: Feed, index: int
 ) -> None:
     """Decodes and upsamples ``gist`` with ``seed``, and delivers the result as picture ``index`` of the request."""
-    watch = Watch(feed, index)
-    sample = await stages.decode(gist, seed, decoder, output.preview_interval, watch)
-    pixels = await stages.upsample(sample, seed, output.upsampler, watch)
+    pixels = await pixels_of(gist, seed, decoder, output, stages, Watch(feed, index))
     await feed.deliver(Finished(pixels, index))

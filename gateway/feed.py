@@ -51,10 +51,16 @@ class Preview:
 
 @dataclass(frozen=True, eq=False)
 class Finished:
-    """A picture in its final form, not a file yet. pixels: float32 ``[3, H, W]`` in [-1, 1]."""
+    """A picture in its final form, not a file yet. pixels: float32 ``[3, H, W]`` in [-1, 1].
+
+    row: which picture of the plan it is, where it was ranked and ``image_index`` is its rank. score: what it was
+    ranked by, -1 to 1.
+    """
 
     pixels: npt.NDArray[np.float32]
     image_index: int
+    row: int | None = None
+    score: float | None = None
 
 
 Event = Progress | Preview | Finished

@@ -41,7 +41,8 @@ class Output:
 class GeneratePlan:
     """Pictures of ``caption``, one per seed, each from the best of ``candidates`` (1 to 16) prior samples.
 
-    negative_caption: what guidance steers away from; empty for nothing in particular.
+    negative_caption: what guidance steers away from; empty for nothing in particular. keep: how many pictures to
+    deliver, those that CLIP finds closest to the caption; None delivers all, unranked.
     """
 
     caption: str
@@ -51,6 +52,7 @@ class GeneratePlan:
     decoder: SamplingSettings
     output: Output
     negative_caption: str = ""
+    keep: int | None = None
 
     @property
     def sources(self) -> tuple[SourceImage, ...]:

@@ -15,7 +15,8 @@ from unclip.api.gateway.v1 import gateway_pb2
 from unclip.options import SamplingSettings
 
 MAX_IMAGES = 16
-MAX_CANDIDATES = 16
+MAX_CANDIDATES = 16  # of the prior, for each picture
+MAX_RANKED = 64  # pictures made so that the best can be kept
 MAX_THETAS = 64
 MAX_CAPTIONS = 64
 MAX_PREVIEW_INTERVAL = 1000
@@ -65,12 +66,13 @@ def read_generate(request: gateway_pb2.GenerateRequest, info: StackInfo, reader:
         )
     return GeneratePlan(
         caption=request.caption,
-        seeds=read_seeds(request, reader),
+        seeds=read_candidate_seeds(request, reader) if request.HasField("candidates") else read_seeds(request, reader),
         candidates=candidates,
         prior=prior,
         decoder=decoder,
         output=read_output(request, info, reader, every),
         negative_caption=request.negative_caption,
+        keep=image_count(request) if request.HasField("candidates") else None,
     )
 
 
@@ -154,9 +156,21 @@ def read_embed(request: gateway_pb2.EmbedRequest) -> tuple[list[str], list[Sourc
     return list(request.captions), images
 
 
+def read_candidate_seeds(request: gateway_pb2.GenerateRequest, reader: Reader) -> tuple[int, ...]:
+    """The seed of each picture that is made so that the best can be kept."""
+    first = read_seeds(request, reader)[:1]
+    reader.between("candidates", request.candidates, max(1, image_count(request)), MAX_RANKED)
+    return tuple(seed_of_image(first[0], row) for row in range(min(request.candidates, MAX_RANKED))) if first else ()
+
+
+def image_count(request: gateway_pb2.GenerateRequest | gateway_pb2.VaryRequest) -> int:
+    """How many pictures are asked for."""
+    return request.image_count if request.HasField("image_count") else 1
+
+
 def read_seeds(request: gateway_pb2.GenerateRequest | gateway_pb2.VaryRequest, reader: Reader) -> tuple[int, ...]:
     """The seed of each picture asked for."""
-    count = request.image_count if request.HasField("image_count") else 1
+    count = image_count(request)
     reader.between("image_count", count, 1, MAX_IMAGES)
     seed = request.seed if request.HasField("seed") else secrets.randbelow(CHOSEN_SEEDS)
     return tuple(seed_of_image(seed, index) for index in range(min(count, MAX_IMAGES)))

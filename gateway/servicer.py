@@ -114,6 +114,8 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
             info.require(CAPABILITIES[type(plan)])
             if isinstance(plan, InterpolatePlan) and plan.to_image is None:
                 info.require("generate")  # the caption goes through the prior
+            if isinstance(plan, GeneratePlan) and plan.keep is not None:
+                info.require("embed")  # pictures are ranked by their embeddings
             stages = CallStages(self._clients, call, watched=nested)
             unconditional = await self._stack.unconditional(info, stages)
 
@@ -185,13 +187,15 @@ def response(event: Progress | Preview) -> gateway_pb2.StreamResponse:
 
 def generated_image(event: Finished, plan: Plan, info: StackInfo) -> gateway_pb2.GeneratedImage:
     """The picture of ``event`` as a file with its recipe inside, and beside it."""
-    written = inscription(plan, event.image_index, info.model.version)
+    row = event.image_index if event.row is None else event.row
+    written = inscription(plan, row, info.model.version)
     file = picture_file(event.pixels, plan.output.format, write_text(written))
     return gateway_pb2.GeneratedImage(
         image=to_message(file),
         image_index=event.image_index,
-        seed=plan.seeds[event.image_index],
+        seed=plan.seeds[row],
         model_version=written.model_version,
         recipe=written.request,
         source_digests=written.source_digests,
+        score=event.score,
     )

@@ -24,6 +24,7 @@ from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.sampling import settings_to_proto
 
 MAX_ENCODED_BYTES = 10 * 1024 * 1024  # of the pictures in one EncodeImage together
+MAX_ENCODED = 16  # pictures in one EncodeImage
 
 Answer = TypeVar("Answer")
 Final = TypeVar("Final")
@@ -80,9 +81,9 @@ class CallStages:
         return await steadily(attempt, "encoder", self._call)
 
     async def encode_images(self, images: Sequence[bytes]) -> list[Embedding]:
-        """f_i of picture files, in as many requests as their size asks for."""
+        """f_i of picture files, in as many requests as their number and size ask for."""
         embeddings: list[Embedding] = []
-        for batch in batches(images, MAX_ENCODED_BYTES):
+        for batch in batches(images, MAX_ENCODED_BYTES, MAX_ENCODED):
             request = encoder_pb2.EncodeImageRequest(images=[image_pb2.Image(data=data) for data in batch])
 
             async def attempt(
@@ -254,12 +255,12 @@ def counted(answers: list[Final], expected: int, stage: ServiceName) -> list[Fin
     return answers
 
 
-def batches(files: Sequence[bytes], most: int) -> list[list[bytes]]:
-    """``files`` in order, cut into lists of at most ``most`` bytes together."""
+def batches(files: Sequence[bytes], most: int, count: int) -> list[list[bytes]]:
+    """``files`` in order, cut into lists of at most ``count`` files and ``most`` bytes together."""
     cut: list[list[bytes]] = []
     size = 0
     for data in files:
-        if not cut or size + len(data) > most:
+        if not cut or size + len(data) > most or len(cut[-1]) == count:
             cut.append([])
             size = 0
         cut[-1].append(data)

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -32,6 +33,13 @@ def source(colour: str) -> bytes:
 
 RED, BLUE = source("red"), source("blue")
 CAPTION = 'a "quoted" café 猫 \U0001f408'
+
+
+def gap(one: GeneratedImage, other: GeneratedImage) -> int:
+    """How far pixels are apart: pictures that shared a batch may come out 1 of 255 apart."""
+    pixels = [np.asarray(image.to_pil()).astype(np.int16) for image in (one, other)]
+    return int(np.abs(pixels[0] - pixels[1]).max())
+
 
 MADE: dict[str, tuple[Make, list[bytes]]] = {
     "generate": (lambda client, format: client.generate(CAPTION, seed=-3, format=format, negative_caption="a dog"), []),
@@ -80,6 +88,17 @@ def test_one_of_many_pictures_is_made_again_alone(client: Client) -> None:
     made = client.text_diff(RED, "a dog", "a cat", thetas=[0, 0.2, 0.4], seed=1)[2]
     again = client.replay(read_recipe(made.data), [RED])
     assert (again.recipe, again.image_index) == (made.recipe, 0)
+    assert gap(again, made) <= 1
+
+
+def test_the_best_candidate_is_made_again_without_the_others(client: Client) -> None:
+    best, second = client.generate("a cat", seed=7, image_count=2, candidates=5)
+    assert best.score is not None
+    assert second.score is not None
+    assert 1 >= best.score >= second.score >= -1
+    again = client.replay(read_recipe(second.data))
+    assert (again.recipe, again.score, again.seed) == (second.recipe, None, second.seed)
+    assert gap(again, second) <= 1
 
 
 def test_the_async_client_replays_too(client: Client, address: str) -> None:

@@ -224,6 +224,40 @@ async def test_a_negative_caption_makes_another_picture_and_reaches_prior_and_de
         assert before.unconditional_text != after.unconditional_text
 
 
+async def test_the_best_candidates_come_first_with_their_scores_and_recipes(front: Front, stages: StubStages) -> None:
+    asked = gateway_pb2.GenerateRequest(caption="a cat", seed=7, image_count=3, candidates=20)
+    answers = await told(front, gateway_pb2.StreamRequest(generate=asked))
+    [kept, counts] = (
+        pictures_in(answers),
+        [len(r.images) for r in stages.encoder.requests(encoder_pb2.EncodeImageRequest)],
+    )
+    assert counts == [16, 4]
+    assert {answer.progress.image_index for answer in answers if answer.HasField("progress")} == set(range(20))
+    everything = await front.stub.Generate(gateway_pb2.GenerateRequest(caption="a cat", seed=7, image_count=16))
+    rest = await front.stub.Generate(gateway_pb2.GenerateRequest(caption="a cat", seed=23, image_count=4))
+    files = [image.image for image in (*everything.images, *rest.images)]
+    half, other = [
+        await front.stub.Embed(gateway_pb2.EmbedRequest(captions=["a cat"], images=part))
+        for part in (files[:16], files[16:])
+    ]
+    caption = normalise(values(half.captions[0]))
+    scores = [float(normalise(values(embedding)) @ caption) for embedding in (*half.images, *other.images)]
+    order = sorted(range(20), key=lambda row: -scores[row])[:3]
+    assert [image.seed for image in kept] == [7 + row for row in order]
+    assert [image.score for image in kept] == pytest.approx([scores[row] for row in order], abs=1e-6)
+    assert [image.image.data for image in kept] == [files[row].data for row in order]
+    [again] = pictures_in(await told(front, kept[1].recipe))
+    assert again.image.data == kept[1].image.data
+    assert not again.HasField("score")
+
+
+async def test_pictures_are_ranked_even_if_all_are_kept(front: Front) -> None:
+    asked = gateway_pb2.GenerateRequest(caption="a cat", seed=7, image_count=4, candidates=4)
+    scores = [image.score for image in (await front.stub.Generate(asked)).images]
+    assert scores == sorted(scores, reverse=True)
+    assert len(set(scores)) == 4
+
+
 async def test_interpolate_goes_from_one_picture_to_the_other(front: Front, stages: StubStages) -> None:
     asked = gateway_pb2.InterpolateRequest(image=picture("red"), to_image=picture("blue"), ts=[0, 0.5, 1], seed=2)
     frames = (await front.stub.Interpolate(asked)).images

@@ -55,14 +55,15 @@ def test_generate_writes_each_picture_and_says_where(peer: GatewayPeer, capsys: 
 
 
 def test_generate_sends_what_was_said_and_no_more(peer: GatewayPeer) -> None:
-    options = "--seed 5 --candidates 3 --prior-steps 9 --decoder-sampler ddim --decoder-eta 0.5 --upsampler-steps 2"
+    options = "--seed 5 --candidates 8 --prior-candidates 3 --prior-steps 9 --upsampler-steps 2"
+    ddim = "--decoder-sampler ddim --decoder-eta 0.5 --decoder-guidance 4"
 
-    assert main(["generate", "a cat", *options.split(), "--decoder-guidance", "4", "--format", "webp"]) == 0
+    assert main(["generate", "a cat", *options.split(), *ddim.split(), "--format", "webp"]) == 0
 
     sent = inner(peer).generate
     assert (sent.seed, sent.prior_candidates, sent.prior.steps, sent.upsampler.steps) == (5, 3, 9, 2)
     assert sent.decoder == sampling_pb2.SamplingOptions(sampler=sampling_pb2.SAMPLER_DDIM, guidance_scale=4, eta=0.5)
-    assert sent.format == gateway_pb2.IMAGE_FORMAT_WEBP
+    assert (sent.candidates, sent.format) == (8, gateway_pb2.IMAGE_FORMAT_WEBP)
     assert not sent.HasField("image_count")
 
 

@@ -60,7 +60,12 @@ def add_generate(commands: Commands) -> None:
     command.add_argument("caption")
     add_count(command)
     command.add_argument("--negative", default="", metavar="CAPTION", help="what to steer away from (nothing)")
-    command.add_argument("--candidates", type=int, help="prior samples per picture, the best is kept: 1 to 16 (2)")
+    command.add_argument(
+        "--candidates", type=int, help="pictures to make, of which CLIP keeps the best --count: up to 64 (no ranking)"
+    )
+    command.add_argument(
+        "--prior-candidates", type=int, help="prior samples per picture, the best is kept: 1 to 16 (2)"
+    )
     for stage in ("prior", "decoder", "upsampler"):
         add_sampling(command, stage)
     add_making(command)

@@ -16,12 +16,13 @@ def generate(options: argparse.Namespace) -> None:
         caption=options.caption,
         seed=options.seed,
         image_count=options.count,
-        prior_candidates=options.candidates,
+        prior_candidates=options.prior_candidates,
         prior=sampling(options, "prior"),
         decoder=sampling(options, "decoder"),
         upsampler=sampling(options, "upsampler"),
         format=options.format,
         negative_caption=options.negative,
+        candidates=options.candidates,
     )
     images = run(options, request, "generate")
     tell(options, images, [f"generate-{image.seed}" for image in images])
@@ -120,6 +121,6 @@ def tell(options: argparse.Namespace, images: list[GeneratedImage], names: list[
         report.print_json({"images": [report.picture(*pair) for pair in zip(images, paths, strict=True)], **more})
         return
     for image, path in zip(images, paths, strict=True):
-        print(f"{path}  seed {image.seed}")
+        print(f"{path}  seed {image.seed}{report.figures(image)}")
     for kind, path_text in more.items():
         print(f"{path_text}  {kind.replace('_', ' ')}")

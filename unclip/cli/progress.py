@@ -83,4 +83,4 @@ def pictures_of(request: Request) -> int:
             return len(request.thetas) or 1
         case Interpolate():
             return len(request.ts) or 1
-    return request.image_count or 1
+    return getattr(request, "candidates", None) or request.image_count or 1

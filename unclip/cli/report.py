@@ -34,7 +34,7 @@ def recipe(request: Request) -> dict[str, Any]:
 
 def picture(image: GeneratedImage, path: Path) -> dict[str, Any]:
     """One picture, written to ``path``, as JSON."""
-    return {
+    told = {
         "path": str(path),
         "image_index": image.image_index,
         "seed": image.seed,
@@ -44,6 +44,12 @@ def picture(image: GeneratedImage, path: Path) -> dict[str, Any]:
         "source_digests": list(image.source_digests),
         "recipe": recipe(image.recipe),
     }
+    return told if image.score is None else {**told, "score": image.score}
+
+
+def figures(image: GeneratedImage) -> str:
+    """What was measured of a picture, as the end of a line."""
+    return "" if image.score is None else f"  score {image.score:.3f}"
 
 
 def save(images: Sequence[GeneratedImage], folder: Path, names: Sequence[str]) -> list[Path]:

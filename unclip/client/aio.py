@@ -73,10 +73,20 @@ class AsyncClient:
         upsampler: Sampling = DEFAULTS,
         format: FileFormat = "png",
         negative_caption: str = "",
+        candidates: int | None = None,
     ) -> list[GeneratedImage]:
         """Pictures of ``caption``; the options are those of ``Generate``."""
         request = Generate(
-            caption, seed, image_count, prior_candidates, prior, decoder, upsampler, format, negative_caption
+            caption,
+            seed,
+            image_count,
+            prior_candidates,
+            prior,
+            decoder,
+            upsampler,
+            format,
+            negative_caption,
+            candidates,
         )
         return generated_images((await self._call(self._stub.Generate, stream_message(request).generate)).images)
 

@@ -74,6 +74,7 @@ def generated_image(message: gateway_pb2.GeneratedImage) -> GeneratedImage:
         model_version=message.model_version,
         recipe=recipe_of(message.recipe),
         source_digests=tuple(message.source_digests),
+        score=message.score if message.HasField("score") else None,
     )
 
 
@@ -134,6 +135,7 @@ def recipe_of(message: gateway_pb2.StreamRequest) -> Request:
         upsampler=sampling_of(generate.upsampler),
         format=FORMAT_NAMES.get(generate.format, "png"),
         negative_caption=generate.negative_caption,
+        candidates=generate.candidates if generate.HasField("candidates") else None,
     )
 
 

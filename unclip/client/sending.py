@@ -62,6 +62,7 @@ def generate_message(request: Generate) -> gateway_pb2.GenerateRequest:
         upsampler=sampling_message("upsampler", request.upsampler),
         format=format_number(request.format),
         negative_caption=request.negative_caption,
+        candidates=request.candidates,
     )
 
 

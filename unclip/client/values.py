@@ -43,7 +43,8 @@ class Generate:
     """Pictures of ``caption``: image i of ``image_count`` (1 to 16, default 1) is made from ``seed`` + i.
 
     prior_candidates: embeddings sampled per picture, of which the best is kept; 1 to 16, default 2.
-    negative_caption: what guidance steers away from; empty for nothing in particular.
+    negative_caption: what guidance steers away from; empty for nothing in particular. candidates: pictures to make,
+    ``image_count`` to 64, of which the ``image_count`` that CLIP finds closest to the caption are kept, best first.
     """
 
     caption: str
@@ -55,6 +56,7 @@ class Generate:
     upsampler: Sampling = DEFAULTS
     format: FileFormat = "png"
     negative_caption: str = ""
+    candidates: int | None = None
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,9 @@ class Preview(ImageFile):
 class GeneratedImage(ImageFile):
     """A finished picture, with all that made it.
 
-    recipe: the request that makes it again, alone. source_digests: sha256 of each source picture's bytes, in hex.
+    image_index: which picture of the request; its rank where candidates were ranked, 0 the best. recipe: the request
+    that makes it again, alone. source_digests: sha256 of each source picture's bytes, in hex. score: cosine of its CLIP
+    embedding and the caption's, -1 to 1, where candidates were ranked.
     """
 
     image_index: int
@@ -187,6 +191,7 @@ class GeneratedImage(ImageFile):
     model_version: str
     recipe: Request
     source_digests: tuple[str, ...] = ()
+    score: float | None = None
 
 
 Event = Progress | Preview | GeneratedImage

@@ -90,6 +90,7 @@ class GenerateRequest(_message.Message):
     UPSAMPLER_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
     NEGATIVE_CAPTION_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
     caption: _builtins.str
     """What to show: 1 byte to 4 KiB of UTF-8, no control characters."""
     seed: _builtins.int
@@ -103,6 +104,11 @@ class GenerateRequest(_message.Message):
     negative_caption: _builtins.str
     """What to steer away from, in prior and decoder, in the place of the empty caption: at most 4 KiB. Empty, the
     default, steers away from nothing in particular. Needs guidance: refused where both scales are 1.
+    """
+    candidates: _builtins.int
+    """Pictures to make, of which the image_count that CLIP finds closest to the caption are kept: image_count to 64. Set,
+    even to image_count itself, pictures come ranked, best first, with a score. Candidate i is made from seed + i;
+    progress and previews name candidates, pictures their rank. Unset, the default, every picture made is delivered.
     """
     @_builtins.property
     def prior(self) -> _sampling_pb2.SamplingOptions:
@@ -128,17 +134,22 @@ class GenerateRequest(_message.Message):
         upsampler: _sampling_pb2.SamplingOptions | None = ...,
         format: Global___ImageFormat.ValueType = ...,
         negative_caption: _builtins.str = ...,
+        candidates: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_image_count", b"_image_count", "_prior_candidates", b"_prior_candidates", "_seed", b"_seed", "decoder", b"decoder", "image_count", b"image_count", "prior", b"prior", "prior_candidates", b"prior_candidates", "seed", b"seed", "upsampler", b"upsampler"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_image_count", b"_image_count", "_prior_candidates", b"_prior_candidates", "_seed", b"_seed", "candidates", b"candidates", "decoder", b"decoder", "image_count", b"image_count", "prior", b"prior", "prior_candidates", b"prior_candidates", "seed", b"seed", "upsampler", b"upsampler"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_image_count", b"_image_count", "_prior_candidates", b"_prior_candidates", "_seed", b"_seed", "caption", b"caption", "decoder", b"decoder", "format", b"format", "image_count", b"image_count", "negative_caption", b"negative_caption", "prior", b"prior", "prior_candidates", b"prior_candidates", "seed", b"seed", "upsampler", b"upsampler"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_image_count", b"_image_count", "_prior_candidates", b"_prior_candidates", "_seed", b"_seed", "candidates", b"candidates", "caption", b"caption", "decoder", b"decoder", "format", b"format", "image_count", b"image_count", "negative_caption", b"negative_caption", "prior", b"prior", "prior_candidates", b"prior_candidates", "seed", b"seed", "upsampler", b"upsampler"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__candidates: _TypeAlias = _typing.Literal["candidates"]  # noqa: Y015
+    _WhichOneofArgType__candidates: _TypeAlias = _typing.Literal["_candidates", b"_candidates"]  # noqa: Y015
     _WhichOneofReturnType__image_count: _TypeAlias = _typing.Literal["image_count"]  # noqa: Y015
     _WhichOneofArgType__image_count: _TypeAlias = _typing.Literal["_image_count", b"_image_count"]  # noqa: Y015
     _WhichOneofReturnType__prior_candidates: _TypeAlias = _typing.Literal["prior_candidates"]  # noqa: Y015
     _WhichOneofArgType__prior_candidates: _TypeAlias = _typing.Literal["_prior_candidates", b"_prior_candidates"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__candidates) -> _WhichOneofReturnType__candidates | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__image_count) -> _WhichOneofReturnType__image_count | None: ...
     @_typing.overload
@@ -464,12 +475,15 @@ class GeneratedImage(_message.Message):
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
     RECIPE_FIELD_NUMBER: _builtins.int
     SOURCE_DIGESTS_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
     image_index: _builtins.int
-    """Which picture of the request, from 0."""
+    """Which picture of the request, from 0; its rank where candidates were ranked, 0 the best."""
     seed: _builtins.int
     """The seed that made it."""
     model_version: _builtins.str
     """ModelInfo.version of the stack that made it."""
+    score: _builtins.float
+    """Cosine, -1 to 1, of the picture's CLIP embedding and its caption's. Set where candidates were ranked."""
     @_builtins.property
     def image(self) -> _image_pb2.Image:
         """The picture. Its file says recipe, model_version and source_digests too, as JSON: a PNG in the tEXt chunk
@@ -493,12 +507,15 @@ class GeneratedImage(_message.Message):
         model_version: _builtins.str = ...,
         recipe: Global___StreamRequest | None = ...,
         source_digests: _abc.Iterable[_builtins.str] | None = ...,
+        score: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "recipe", b"recipe"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "image", b"image", "recipe", b"recipe", "score", b"score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "image_index", b"image_index", "model_version", b"model_version", "recipe", b"recipe", "seed", b"seed", "source_digests", b"source_digests"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "image", b"image", "image_index", b"image_index", "model_version", b"model_version", "recipe", b"recipe", "score", b"score", "seed", b"seed", "source_digests", b"source_digests"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
+    _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
 
 Global___GeneratedImage: _TypeAlias = GeneratedImage  # noqa: Y015
 
