@@ -52,14 +52,28 @@ class Stages(Protocol):
         ...
 
     async def invert(
-        self, image: bytes, embedding: Embedding, unconditional: TextEncoding, steps: int, watch: Watch
-    ) -> Float32Array:
-        """x_T from which DDIM in ``steps`` steps decodes ``image``."""
+        self,
+        image: bytes,
+        embedding: Embedding,
+        unconditional: TextEncoding,
+        steps: int,
+        watch: Watch,
+        report_psnr: bool = False,
+    ) -> Inversion:
+        """x_T from which DDIM in ``steps`` steps decodes ``image``, and if asked for, how well it does."""
         ...
 
     async def upsample(self, sample: Float32Array, seed: int, settings: SamplingSettings, watch: Watch) -> Float32Array:
         """The base-size ``sample`` at final size."""
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class Inversion:
+    """The noise behind a picture. start_noise: x_T, float32 ``[3, H, W]``; psnr: of its reconstruction, in dB."""
+
+    start_noise: Float32Array
+    psnr: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +99,15 @@ async def pixels_of(
 
 
 async def paint(
-    gist: Gist, seed: int, decoder: SamplingSettings, output: Output, stages: Stages, feed: Feed, index: int
+    gist: Gist,
+    seed: int,
+    decoder: SamplingSettings,
+    output: Output,
+    stages: Stages,
+    feed: Feed,
+    index: int,
+    inversion_psnr: float | None = None,
 ) -> None:
     """Decodes and upsamples ``gist`` with ``seed``, and delivers the result as picture ``index`` of the request."""
     pixels = await pixels_of(gist, seed, decoder, output, stages, Watch(feed, index))
-    await feed.deliver(Finished(pixels, index))
+    await feed.deliver(Finished(pixels, index, inversion_psnr=inversion_psnr))

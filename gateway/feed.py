@@ -54,13 +54,14 @@ class Finished:
     """A picture in its final form, not a file yet. pixels: float32 ``[3, H, W]`` in [-1, 1].
 
     row: which picture of the plan it is, where it was ranked and ``image_index`` is its rank. score: what it was
-    ranked by, -1 to 1.
+    ranked by, -1 to 1. inversion_psnr: of the inversion it began with, in dB, where that was measured.
     """
 
     pixels: npt.NDArray[np.float32]
     image_index: int
     row: int | None = None
     score: float | None = None
+    inversion_psnr: float | None = None
 
 
 Event = Progress | Preview | Finished

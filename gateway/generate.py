@@ -12,18 +12,20 @@ from unclip.wire.embeddings import TextEncoding
 async def generate(plan: GeneratePlan, stages: Stages, unconditional: TextEncoding, feed: Feed) -> None:
     """Paints every picture of ``plan``, each with a prior sample of its own; where the plan says so, keeps the best.
 
-    A negative caption's encoding takes the place of ``unconditional``, which guidance extrapolates away from.
+    An embedding that the plan has is painted as it is. A negative caption's encoding takes the place of
+    ``unconditional``, which guidance extrapolates away from.
     """
-    if plan.negative_caption:
-        text, unconditional = await stages.encode_text([plan.caption, plan.negative_caption])
-    else:
-        [text] = await stages.encode_text([plan.caption])
+    captions = [caption for caption in dict.fromkeys((plan.caption, plan.negative_caption)) if caption]
+    encodings = dict(zip(captions, await stages.encode_text(captions), strict=True)) if captions else {}
+    text, away_from = encodings.get(plan.caption, unconditional), encodings.get(plan.negative_caption, unconditional)
     Watch(feed).progress("encoder", 1, 1)
 
     async def make(row: int) -> Float32Array:
         seed, watch = plan.seeds[row], Watch(feed, row)
-        embedding = await stages.sample_prior(text, unconditional, seed, plan.prior, plan.candidates, watch)
-        gist = Gist(embedding, unconditional, text)
+        embedding = plan.embedding or await stages.sample_prior(
+            text, away_from, seed, plan.prior, plan.candidates, watch
+        )
+        gist = Gist(embedding, away_from, text)
         return await pixels_of(gist, seed, plan.decoder, plan.output, stages, watch)
 
     async def picture(row: int) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from unclip.options import SamplingSettings
+from unclip.wire.embeddings import Embedding
 
 FileFormat = Literal["png", "jpeg", "webp"]
 
@@ -41,6 +42,7 @@ class Output:
 class GeneratePlan:
     """Pictures of ``caption``, one per seed, each from the best of ``candidates`` (1 to 16) prior samples.
 
+    embedding: the gist of every picture, where the prior is not asked for one; the caption may then be empty.
     negative_caption: what guidance steers away from; empty for nothing in particular. keep: how many pictures to
     deliver, those that CLIP finds closest to the caption; None delivers all, unranked.
     """
@@ -53,6 +55,7 @@ class GeneratePlan:
     output: Output
     negative_caption: str = ""
     keep: int | None = None
+    embedding: Embedding | None = None
 
     @property
     def sources(self) -> tuple[SourceImage, ...]:
@@ -62,13 +65,17 @@ class GeneratePlan:
 
 @dataclass(frozen=True)
 class VaryPlan:
-    """Variations of ``image``, one per seed. ``decoder.eta`` says how far each strays; the sampler is DDIM."""
+    """Variations of ``image``, one per seed. ``decoder.eta`` says how far each strays; the sampler is DDIM.
+
+    report_psnr, here and below: measure the inversion, which changes no picture.
+    """
 
     image: SourceImage
     seeds: tuple[int, ...]
     start: Literal["inverted", "random"]
     decoder: SamplingSettings
     output: Output
+    report_psnr: bool = False
 
     @property
     def sources(self) -> tuple[SourceImage, ...]:
@@ -87,6 +94,7 @@ class TextDiffPlan:
     seed: int
     decoder: SamplingSettings
     output: Output
+    report_psnr: bool = False
 
     @property
     def sources(self) -> tuple[SourceImage, ...]:
@@ -116,6 +124,7 @@ class InterpolatePlan:
     prior: SamplingSettings
     decoder: SamplingSettings
     output: Output
+    report_psnr: bool = False
 
     @property
     def sources(self) -> tuple[SourceImage, ...]:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 from typing import Literal
 
+import numpy as np
+
 from gateway.plan import FileFormat, SourceImage
 from unclip.api.gateway.v1 import gateway_pb2
-from unclip.api.type.v1 import image_pb2, sampling_pb2
+from unclip.api.type.v1 import embedding_pb2, image_pb2, sampling_pb2
 from unclip.errors import InvalidRequest
 from unclip.options import SamplingSettings
+from unclip.wire.embeddings import Embedding
 from unclip.wire.images import decode_image
+from unclip.wire.requests import MAX_SIZE
 from unclip.wire.sampling import settings_from_proto
 from unclip.wire.violations import Violations
 
@@ -84,6 +88,23 @@ class Reader:
         if number not in STARTS:
             self.refuse(field, f"must be one of {', '.join(gateway_pb2.Start.keys())}; got {number}")
         return STARTS.get(number, "inverted")
+
+    def embedding(self, field: str, message: embedding_pb2.Embedding, clip_space: str, dim: int) -> Embedding | None:
+        """A CLIP embedding: ``dim`` finite values (0 takes any number), none larger than a decoder takes; else None.
+
+        One of another CLIP than ``clip_space`` may have another length: that it cannot be used is not a broken rule.
+        """
+        expected = dim if dim and message.clip_space == clip_space else None
+        try:
+            found = Embedding.from_proto(message, self._prefix + field, dim=expected)
+        except InvalidRequest as error:
+            self._violations.include(error)
+            return None
+        largest = float(np.abs(found.values).max())
+        if largest > MAX_SIZE:
+            limit = f"{MAX_SIZE:g}"
+            self.refuse(f"{field}.values", f"must be -{limit} to {limit}; got a value of size {largest:g}")
+        return found
 
     def image(self, field: str, image: image_pb2.Image) -> SourceImage:
         """A picture file that opens: its bytes travel on as they came."""

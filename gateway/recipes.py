@@ -1,4 +1,7 @@
-"""The recipe of a picture: the request that makes it again, alone, with every default filled in."""
+"""The recipe of a picture: the request that makes it again, alone, with every default filled in.
+
+What only measures a picture, or chose it among others, is no part of it.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +26,15 @@ def recipe(plan: Plan, index: int) -> gateway_pb2.StreamRequest:
     """The request for picture ``index`` of ``plan``. Source pictures are left out: put them back before sending it."""
     match plan:
         case GeneratePlan():
+            sampled = plan.embedding is None
             return gateway_pb2.StreamRequest(
                 generate=gateway_pb2.GenerateRequest(
                     caption=plan.caption,
                     seed=plan.seeds[index],
                     image_count=1,
-                    prior_candidates=plan.candidates,
-                    prior=settings_to_proto(plan.prior),
+                    prior_candidates=plan.candidates if sampled else None,
+                    prior=settings_to_proto(plan.prior) if sampled else None,
+                    embedding=plan.embedding.to_proto() if plan.embedding is not None else None,
                     decoder=settings_to_proto(plan.decoder),
                     upsampler=settings_to_proto(plan.output.upsampler),
                     format=FORMATS[plan.output.format],

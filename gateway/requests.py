@@ -12,7 +12,9 @@ from gateway.plan import GeneratePlan, InterpolatePlan, Output, Plan, SourceImag
 from gateway.reading import Reader
 from gateway.stack import StackInfo
 from unclip.api.gateway.v1 import gateway_pb2
+from unclip.errors import PreconditionFailed
 from unclip.options import SamplingSettings
+from unclip.wire.embeddings import Embedding
 
 MAX_IMAGES = 16
 MAX_CANDIDATES = 16  # of the prior, for each picture
@@ -31,6 +33,7 @@ def plan_of(request: gateway_pb2.StreamRequest, info: StackInfo, nested: bool) -
 
     Raises:
         InvalidRequest: with every violation.
+        PreconditionFailed: an embedding is of another CLIP.
     """
     kind = request.WhichOneof("request")
     reader = Reader()
@@ -48,21 +51,40 @@ def plan_of(request: gateway_pb2.StreamRequest, info: StackInfo, nested: bool) -
         case None:
             reader.refuse("request", "must be one of generate, vary, text_diff, interpolate; got none")
     reader.done()
+    if isinstance(plan, GeneratePlan) and plan.embedding is not None:
+        require_clip(plan.embedding, f"{prefix}embedding", info)
     return plan
+
+
+def require_clip(embedding: Embedding, field: str, info: StackInfo) -> None:
+    """Raises PreconditionFailed when ``embedding`` is of another CLIP than the stack's."""
+    if embedding.clip_space != info.model.clip_space:
+        raise PreconditionFailed(
+            f"{field}.clip_space",
+            f"the embedding is of CLIP {embedding.clip_space[:12] or 'unnamed'}, "
+            f"this stack speaks {info.model.clip_space[:12]}",
+        )
 
 
 def read_generate(request: gateway_pb2.GenerateRequest, info: StackInfo, reader: Reader, every: int) -> GeneratePlan:
     """The plan of a Generate; what breaks a rule goes to ``reader``. ``every``: decoder steps between previews."""
-    reader.caption("caption", request.caption)
+    given = request.HasField("embedding")
+    reader.caption("caption", request.caption, allow_empty=given)
+    if given:
+        for field in ("prior", "prior_candidates"):
+            if request.HasField(field):
+                reader.refuse(field, "must be unset where an embedding is given: the prior is not asked for one")
+        if request.HasField("candidates") and not request.caption:
+            reader.refuse("candidates", f"must be unset without a caption to rank by; got {request.candidates}")
     candidates = request.prior_candidates if request.HasField("prior_candidates") else DEFAULT_CANDIDATES
     reader.between("prior_candidates", candidates, 1, MAX_CANDIDATES)
     prior = reader.sampling("prior", request.prior, info.prior)
     decoder = reader.sampling("decoder", request.decoder, info.decoder)
     reader.caption("negative_caption", request.negative_caption, allow_empty=True)
-    if request.negative_caption and prior.guidance_scale == decoder.guidance_scale == 1:
+    if request.negative_caption and decoder.guidance_scale == 1 and (given or prior.guidance_scale == 1):
         reader.refuse(
             "negative_caption",
-            "must be empty where neither prior nor decoder is guided; both guidance scales are 1",
+            "must be empty where neither prior nor decoder is guided; their guidance scales are 1",
         )
     return GeneratePlan(
         caption=request.caption,
@@ -73,6 +95,9 @@ def read_generate(request: gateway_pb2.GenerateRequest, info: StackInfo, reader:
         output=read_output(request, info, reader, every),
         negative_caption=request.negative_caption,
         keep=image_count(request) if request.HasField("candidates") else None,
+        embedding=reader.embedding("embedding", request.embedding, info.model.clip_space, info.model.embedding_dim)
+        if given
+        else None,
     )
 
 
@@ -83,12 +108,14 @@ def read_vary(request: gateway_pb2.VaryRequest, info: StackInfo, reader: Reader,
     if request.decoder.HasField("eta"):
         reader.refuse("decoder.eta", f"must be unset, the request's own eta stands for it; got {request.decoder.eta:g}")
     decoder = reader.sampling("decoder", request.decoder, walking_ddim(info.decoder), ddim_only=True)
+    read_report_psnr(request, reader)
     return VaryPlan(
         image=reader.image("image", request.image),
         seeds=read_seeds(request, reader),
         start=reader.start("start", request.start),
         decoder=replace(decoder, eta=eta),
         output=read_output(request, info, reader, every),
+        report_psnr=request.report_psnr,
     )
 
 
@@ -108,6 +135,7 @@ def read_text_diff(request: gateway_pb2.TextDiffRequest, info: StackInfo, reader
         seed=request.seed if request.HasField("seed") else secrets.randbelow(CHOSEN_SEEDS),
         decoder=reader.sampling("decoder", request.decoder, walking_ddim(info.decoder), ddim_only=True),
         output=read_output(request, info, reader, every),
+        report_psnr=request.report_psnr,
     )
 
 
@@ -126,6 +154,7 @@ def read_interpolate(
         reader.caption("to_caption", request.to_caption)
     elif request.HasField("prior"):
         reader.refuse("prior", "must be unset without to_caption: only a caption goes through the prior")
+    read_report_psnr(request, reader)
     return InterpolatePlan(
         image=reader.image("image", request.image),
         to_image=reader.image("to_image", request.to_image) if to == "to_image" else None,
@@ -137,7 +166,14 @@ def read_interpolate(
         prior=reader.sampling("prior", request.prior, info.prior),
         decoder=reader.sampling("decoder", request.decoder, walking_ddim(info.decoder), ddim_only=True),
         output=read_output(request, info, reader, every),
+        report_psnr=request.report_psnr,
     )
+
+
+def read_report_psnr(request: gateway_pb2.VaryRequest | gateway_pb2.InterpolateRequest, reader: Reader) -> None:
+    """Only an inversion can be measured."""
+    if request.report_psnr and request.start == gateway_pb2.START_RANDOM:
+        reader.refuse("report_psnr", "must be unset with START_RANDOM, which inverts nothing; got true")
 
 
 def read_embed(request: gateway_pb2.EmbedRequest) -> tuple[list[str], list[SourceImage]]:

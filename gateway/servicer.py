@@ -198,4 +198,5 @@ def generated_image(event: Finished, plan: Plan, info: StackInfo) -> gateway_pb2
         recipe=written.request,
         source_digests=written.source_digests,
         score=event.score,
+        inversion_psnr=event.inversion_psnr,
     )

@@ -82,6 +82,7 @@ def merge(infos: Mapping[ServiceName, model_info_pb2.ModelInfo]) -> StackInfo:
         capabilities=[capability for capability, needs in NEEDS.items() if needs <= able],
         stages=[stages[number] for number in sorted(stages)],
         caption_template=next((info.caption_template for info in infos.values() if info.caption_template), "{}"),
+        embedding_dim=next((info.embedding_dim for info in infos.values() if info.embedding_dim), 0),
     )
 
     def defaults(number: sampling_pb2.Stage.ValueType) -> SamplingSettings:

@@ -10,7 +10,7 @@ import grpc
 import numpy as np
 
 from gateway.calls import BrokenOff, Call, ServiceName, steadily
-from gateway.compose import Float32Array, Gist
+from gateway.compose import Float32Array, Gist, Inversion
 from gateway.feed import StageName, Watch
 from gateway.pictures import from_message
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, upsampler_pb2_grpc
@@ -160,25 +160,33 @@ class CallStages:
         return await steadily(attempt, "decoder", self._call)
 
     async def invert(
-        self, image: bytes, embedding: Embedding, unconditional: TextEncoding, steps: int, watch: Watch
-    ) -> Float32Array:
-        """x_T, float32 ``[3, H, W]``, from which DDIM in ``steps`` steps decodes ``image``."""
+        self,
+        image: bytes,
+        embedding: Embedding,
+        unconditional: TextEncoding,
+        steps: int,
+        watch: Watch,
+        report_psnr: bool = False,
+    ) -> Inversion:
+        """x_T, float32 ``[3, H, W]``, from which DDIM in ``steps`` steps decodes ``image``, and how well it does."""
         request = decoder_pb2.InvertRequest(
             image=image_pb2.Image(data=image),
             embedding=embedding.to_proto(),
             unconditional_text=unconditional.to_proto(),
             steps=steps,
             omit_progress=self._omit,
+            report_psnr=report_psnr,
         )
         told = Steps(watch, "invert")
 
-        def take(answer: decoder_pb2.InvertResponse) -> Float32Array | None:
+        def take(answer: decoder_pb2.InvertResponse) -> Inversion | None:
             if answer.HasField("start_noise"):
-                return picture_from(answer.start_noise, "start_noise")
+                noise = picture_from(answer.start_noise, "start_noise")
+                return Inversion(noise, answer.psnr if answer.HasField("psnr") else None)
             told.tell(answer.progress)
             return None
 
-        async def attempt(seconds: float) -> Float32Array:
+        async def attempt(seconds: float) -> Inversion:
             call = self._clients.decoder.Invert(request, timeout=seconds, metadata=self._call.metadata)
             return await final(call, take)
 

@@ -16,6 +16,7 @@ from tests.unit.client_peer import CHOSEN_SEED, GatewayPeer, invalid, overloaded
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import sampling_pb2
 from unclip.cli import main
+from unclip.client import Embedding, load_embeddings, save_embeddings
 
 
 @pytest.fixture
@@ -84,11 +85,12 @@ def test_json_tells_what_makes_each_picture_again(peer: GatewayPeer, capsys: pyt
 
 
 def test_vary_sends_the_picture(peer: GatewayPeer, house: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["vary", str(house), "--eta", "0.25", "--start", "random", "--seed", "3"]) == 0
+    assert main(["vary", str(house), "--eta", "0.25", "--start", "random", "--seed", "3", "--psnr"]) == 0
 
     sent = inner(peer).vary
     assert sent.image.data == picture(7)
-    assert (sent.eta, sent.start) == (0.25, gateway_pb2.START_RANDOM)
+    assert (sent.eta, sent.start, sent.report_psnr) == (0.25, gateway_pb2.START_RANDOM, True)
+    assert "inversion 31.5 dB" in capsys.readouterr().out
     assert Path("out/vary-house-3.png").exists()
 
 
@@ -130,16 +132,39 @@ def test_text_diff_writes_frames_an_animation_and_a_sheet(
 def test_embed_tells_how_alike_things_are(peer: GatewayPeer, house: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["embed", "--caption", "a cat", "--caption", "a cat", "--image", str(house)]
 
-    assert main([*arguments, "--json", "--out", "vectors.npy"]) == 0
+    assert main([*arguments, "--json", "--out", "vectors.npz"]) == 0
 
     told = printed_json(capsys)
     assert [row["name"] for row in told["embeddings"]] == ["a cat", "a cat", str(house)]
     assert told["cosines"][0][1] == pytest.approx(1)
     assert told["cosines"][0][2] < 0.999
-    assert np.allclose(np.load("vectors.npy"), [row["values"] for row in told["embeddings"]])
+    written = load_embeddings("vectors.npz")
+    assert [len(written[name]) for name in ("a cat", str(house))] == [2, 1]
+    assert written["a cat"][1].clip_space == told["clip_space"]
+    assert written["a cat"][1].values.tolist() == told["embeddings"][1]["values"]
 
     assert main(arguments) == 0
     assert "1.000" in capsys.readouterr().out
+
+
+def test_generate_paints_a_sum_of_embeddings(peer: GatewayPeer, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [Embedding(np.array(row, np.float32), "clip") for row in ([3, 4], [1, 0], [0, 9])]
+    save_embeddings("vectors.npz", rows, ["a", "b", "c"])
+
+    assert main(["generate", "--embedding", "vectors.npz", "--index", "0+1", "--json"]) == 0
+
+    sent = inner(peer).generate
+    assert not sent.HasField("prior")
+    assert (sent.caption, sent.embedding.clip_space) == ("", "clip")
+    values = np.frombuffer(sent.embedding.values.data, "<f4")
+    assert values == pytest.approx([5 / 2**0.5] * 2)
+    [image] = printed_json(capsys)["images"]
+    assert image["recipe"]["generate"]["embedding"] == {"values": values.tolist(), "clip_space": "clip"}
+
+
+def test_an_embedding_that_is_not_there_is_one_line(peer: GatewayPeer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "--embedding", "nowhere.npz"]) == 2
+    assert capsys.readouterr().err == "unclip: embedding: cannot read nowhere.npz: No such file or directory\n"
 
 
 def test_info_says_what_the_stack_can_do(peer: GatewayPeer, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
-from gateway.compose import Float32Array, Gist
+from gateway.compose import Float32Array, Gist, Inversion
 from gateway.feed import Event, Feed, Finished, Progress, Watch, events_of
 from gateway.generate import generate
 from gateway.interpolate import between, interpolate
@@ -54,6 +54,7 @@ class RecordingStages:
     most_decoding: int = 0
     embeddings: dict[bytes, Float32Array] = field(default_factory=dict)
     noises: dict[bytes, Float32Array] = field(default_factory=dict)
+    psnrs: dict[bytes, float] = field(default_factory=dict)
     fail_seed: int | None = None
     _decoding: int = 0
 
@@ -89,10 +90,16 @@ class RecordingStages:
         return np.zeros((3, 4, 4), np.float32)
 
     async def invert(
-        self, image: bytes, embedding: Embedding, unconditional: TextEncoding, steps: int, watch: Watch
-    ) -> Float32Array:
+        self,
+        image: bytes,
+        embedding: Embedding,
+        unconditional: TextEncoding,
+        steps: int,
+        watch: Watch,
+        report_psnr: bool = False,
+    ) -> Inversion:
         self.inverted.append(steps)
-        return self.noises.get(image, X_T)
+        return Inversion(self.noises.get(image, X_T), self.psnrs.get(image, 30.0) if report_psnr else None)
 
     async def upsample(self, sample: Float32Array, seed: int, settings: SamplingSettings, watch: Watch) -> Float32Array:
         self.upsampled.append(seed)
@@ -233,6 +240,26 @@ async def test_interpolate_from_random_noise_inverts_nothing() -> None:
     await run(lambda feed: interpolate(interpolate_plan((0.5,), random=True), stages, NOTHING, feed))
     assert stages.inverted == []
     assert [gist.start_noise for gist, _, _ in stages.decoded] == [None]
+
+
+def psnrs(events: list[Event]) -> list[float | None]:
+    return [event.inversion_psnr for event in events if isinstance(event, Finished)]
+
+
+async def test_the_inversion_is_measured_only_when_asked_for() -> None:
+    stages = RecordingStages(psnrs={SOURCE.data: 31.5})
+    for wanted, expected in ((True, [31.5, 31.5]), (False, [None, None])):
+        varied, diffed = replace(vary_plan(), report_psnr=wanted), replace(diff_plan((0.1, 0.2)), report_psnr=wanted)
+        assert psnrs(await run(lambda feed, plan=varied: vary(plan, stages, NOTHING, feed))) == expected
+        assert psnrs(await run(lambda feed, plan=diffed: text_diff(plan, "{}", stages, NOTHING, feed))) == expected
+
+
+async def test_of_two_inversions_the_worse_is_told() -> None:
+    stages = RecordingStages(psnrs={SOURCE.data: 31.5, b"other": 28.0})
+    plan = replace(interpolate_plan((0.1, 0.9)), report_psnr=True)
+    assert psnrs(await run(lambda feed: interpolate(plan, stages, NOTHING, feed))) == [28.0, 28.0]
+    captioned = replace(interpolate_plan((0.1,), captioned=True), report_psnr=True)
+    assert psnrs(await run(lambda feed: interpolate(captioned, stages, NOTHING, feed))) == [31.5]
 
 
 @pytest.mark.parametrize("t", [0.0, 0.3, 1.0])

@@ -294,6 +294,21 @@ def test_the_recipe_of_the_best_candidate_makes_it_alone_and_unranked() -> None:
     assert plan_of(again, INFO, nested=True) == replace(plan, seeds=(44,), keep=None)
 
 
+def test_measuring_is_no_part_of_the_recipe() -> None:
+    plan = vary_plan(image=png(), report_psnr=True)
+    assert plan.report_psnr
+    assert not recipe(plan, 0).vary.report_psnr
+
+
+def test_without_an_inversion_there_is_nothing_to_measure() -> None:
+    asked = gateway_pb2.VaryRequest(image=png(), start=gateway_pb2.START_RANDOM, report_psnr=True)
+    assert set(broken(gateway_pb2.StreamRequest(vary=asked))) == {"report_psnr"}
+    between = gateway_pb2.InterpolateRequest(
+        image=png(), to_caption="x", start=gateway_pb2.START_RANDOM, report_psnr=True
+    )
+    assert set(broken(gateway_pb2.StreamRequest(interpolate=between))) == {"report_psnr"}
+
+
 @pytest.mark.parametrize(("count", "candidates", "limits"), [(4, 3, "4 to 64"), (1, 65, "1 to 64"), (1, -1, "1 to 64")])
 def test_fewer_candidates_than_pictures_or_too_many_are_refused(count: int, candidates: int, limits: str) -> None:
     asked = gateway_pb2.GenerateRequest(caption="x", image_count=count, candidates=candidates)

@@ -40,6 +40,7 @@ def told_by(service: ServiceName, version: str = "v1", clip_space: str = "clip")
         capabilities=ABILITIES[service],
         stages=[model_info_pb2.StageInfo(stage=STAGES[service], defaults=defaults)],
         caption_template="an emoji of {}" if service == "encoder" else "",
+        embedding_dim=0 if service == "upsampler" else 64,
     )
 
 
@@ -67,6 +68,7 @@ def soon() -> Call:
 
 def test_equal_stages_are_one_model_with_every_capability() -> None:
     info = merge(everyone())
+    assert info.model.embedding_dim == 64
     assert (info.model.name, info.model.version, info.model.license, info.model.clip_space) == (
         "emoji", "v1", "MIT", "clip",
     )  # fmt: skip

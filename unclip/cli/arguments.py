@@ -57,7 +57,11 @@ def add_demo(commands: Commands) -> None:
 def add_generate(commands: Commands) -> None:
     """``unclip generate``."""
     command = commands.add_parser("generate", help="make pictures from a caption")
-    command.add_argument("caption")
+    command.add_argument("caption", nargs="?", default="", help="may be left out where an embedding is given")
+    command.add_argument("--embedding", type=Path, metavar="FILE", help=".npz of unclip embed --out: what to paint")
+    command.add_argument(
+        "--index", default="0", metavar="SUM", help='its row, or a sum of rows as "2-0+1" (%(default)s)'
+    )
     add_count(command)
     command.add_argument("--negative", default="", metavar="CAPTION", help="what to steer away from (nothing)")
     command.add_argument(
@@ -81,6 +85,7 @@ def add_vary(commands: Commands) -> None:
     command.add_argument("--start", choices=["inverted", "random"], default="inverted", help="noise to start from")
     add_sampling(command, "decoder", eta=False)
     add_sampling(command, "upsampler")
+    add_psnr(command)
     add_making(command)
     command.set_defaults(run=making.vary)
 
@@ -95,6 +100,7 @@ def add_text_diff(commands: Commands) -> None:
     command.add_argument("--frames", type=positive, default=6, help="pictures on the way there (%(default)s)")
     add_sampling(command, "decoder")
     add_sampling(command, "upsampler")
+    add_psnr(command)
     add_making(command)
     command.set_defaults(run=making.text_diff)
 
@@ -111,6 +117,7 @@ def add_interpolate(commands: Commands) -> None:
     add_sampling(command, "prior")
     add_sampling(command, "decoder")
     add_sampling(command, "upsampler")
+    add_psnr(command)
     add_making(command)
     command.set_defaults(run=making.interpolate)
 
@@ -138,7 +145,7 @@ def add_embed(commands: Commands) -> None:
     command = commands.add_parser("embed", help="CLIP embeddings of captions and pictures, and how alike they are")
     command.add_argument("--caption", action="append", default=[], dest="captions", help="may be given many times")
     command.add_argument("--image", action="append", default=[], dest="images", type=Path, help="likewise")
-    command.add_argument("--out", type=Path, help="also write the vectors, one row each, into this .npy file")
+    command.add_argument("--out", type=Path, help="also write the vectors, one row each, into this .npz file")
     add_connection(command)
     command.set_defaults(run=asking.embed)
 
@@ -163,6 +170,11 @@ def add_stack(command: argparse.ArgumentParser) -> None:
 def add_count(command: argparse.ArgumentParser) -> None:
     """How many pictures."""
     command.add_argument("--count", type=int, help="pictures to make, 1 to 16 (1)")
+
+
+def add_psnr(command: argparse.ArgumentParser) -> None:
+    """Whether the inversion is measured."""
+    command.add_argument("--psnr", action="store_true", help="measure how well the inversion reconstructs the picture")
 
 
 def add_making(command: argparse.ArgumentParser) -> None:

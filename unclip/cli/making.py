@@ -6,7 +6,8 @@ import argparse
 
 from unclip.cli import report
 from unclip.cli.progress import Bar
-from unclip.client import Client, Generate, GeneratedImage, Interpolate, Request, Sampling, TextDiff, Vary
+from unclip.client import Client, Embedding, Generate, GeneratedImage, Interpolate, Request, Sampling, TextDiff, Vary
+from unclip.client.vectors import combine, read_rows
 from unclip.pictures import animate, contact_sheet
 
 
@@ -23,6 +24,7 @@ def generate(options: argparse.Namespace) -> None:
         format=options.format,
         negative_caption=options.negative,
         candidates=options.candidates,
+        embedding=embedding(options),
     )
     images = run(options, request, "generate")
     tell(options, images, [f"generate-{image.seed}" for image in images])
@@ -39,6 +41,7 @@ def vary(options: argparse.Namespace) -> None:
         decoder=sampling(options, "decoder"),
         upsampler=sampling(options, "upsampler"),
         format=options.format,
+        report_psnr=options.psnr,
     )
     images = run(options, request, "vary")
     tell(options, images, [f"vary-{options.image.stem}-{image.seed}" for image in images])
@@ -56,6 +59,7 @@ def text_diff(options: argparse.Namespace) -> None:
         decoder=sampling(options, "decoder"),
         upsampler=sampling(options, "upsampler"),
         format=options.format,
+        report_psnr=options.psnr,
     )
     images = run(options, request, "text-diff")
     tell_trajectory(options, images, f"text-diff-{options.image.stem}", [f"theta = {theta:.2f}" for theta in thetas])
@@ -75,9 +79,17 @@ def interpolate(options: argparse.Namespace) -> None:
         decoder=sampling(options, "decoder"),
         upsampler=sampling(options, "upsampler"),
         format=options.format,
+        report_psnr=options.psnr,
     )
     images = run(options, request, "interpolate")
     tell_trajectory(options, images, f"interpolate-{options.image.stem}", [f"t = {t:.2f}" for t in ts])
+
+
+def embedding(options: argparse.Namespace) -> Embedding | None:
+    """What ``options`` say to paint, None where the prior shall say."""
+    if options.embedding is None:
+        return None
+    return combine([row for _, row in read_rows(options.embedding)], options.index)
 
 
 def sampling(options: argparse.Namespace, stage: str) -> Sampling:

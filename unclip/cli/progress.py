@@ -20,7 +20,8 @@ class Bar:
     """Shows the events of one request. Without a terminal on standard error it shows nothing."""
 
     def __init__(self, request: Request, label: str) -> None:
-        self._own = {stage: share for stage, share in OWN.items() if stage != "prior" or isinstance(request, Generate)}
+        sampled = isinstance(request, Generate) and request.embedding is None
+        self._own = {stage: share for stage, share in OWN.items() if stage != "prior" or sampled}
         self._done: dict[tuple[StageName, int], float] = {}
         shared = sum(share for stage, share in SHARED.items() if stage != "invert" or not isinstance(request, Generate))
         self._total = shared + sum(self._own.values()) * pictures_of(request)

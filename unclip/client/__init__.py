@@ -23,6 +23,7 @@ from unclip.client.values import (
     TextDiff,
     Vary,
 )
+from unclip.client.vectors import load_embeddings, save_embeddings
 from unclip.wire.embeddings import Embedding
 
 __all__ = [
@@ -47,5 +48,7 @@ __all__ = [
     "StageName",
     "TextDiff",
     "Vary",
+    "load_embeddings",
     "read_recipe",
+    "save_embeddings",
 ]

@@ -33,6 +33,7 @@ from unclip.client.values import (
 from unclip.errors import Cancelled
 from unclip.serving.channels import open_channel
 from unclip.serving.error_table import from_rpc_error
+from unclip.wire.embeddings import Embedding
 
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
@@ -63,7 +64,7 @@ class AsyncClient:
 
     async def generate(
         self,
-        caption: str,
+        caption: str = "",
         *,
         seed: int | None = None,
         image_count: int | None = None,
@@ -74,8 +75,9 @@ class AsyncClient:
         format: FileFormat = "png",
         negative_caption: str = "",
         candidates: int | None = None,
+        embedding: Embedding | None = None,
     ) -> list[GeneratedImage]:
-        """Pictures of ``caption``; the options are those of ``Generate``."""
+        """Pictures of ``caption``, of ``embedding``, or of both; the options are those of ``Generate``."""
         request = Generate(
             caption,
             seed,
@@ -87,6 +89,7 @@ class AsyncClient:
             format,
             negative_caption,
             candidates,
+            embedding,
         )
         return generated_images((await self._call(self._stub.Generate, stream_message(request).generate)).images)
 
@@ -101,9 +104,10 @@ class AsyncClient:
         decoder: Sampling = DEFAULTS,
         upsampler: Sampling = DEFAULTS,
         format: FileFormat = "png",
+        report_psnr: bool = False,
     ) -> list[GeneratedImage]:
         """Variations of ``image``; the options are those of ``Vary``."""
-        request = Vary(image, seed, image_count, eta, start, decoder, upsampler, format)
+        request = Vary(image, seed, image_count, eta, start, decoder, upsampler, format, report_psnr)
         message = (await asyncio.to_thread(stream_message, request)).vary
         return generated_images((await self._call(self._stub.Vary, message)).images)
 
@@ -118,9 +122,10 @@ class AsyncClient:
         decoder: Sampling = DEFAULTS,
         upsampler: Sampling = DEFAULTS,
         format: FileFormat = "png",
+        report_psnr: bool = False,
     ) -> list[GeneratedImage]:
         """``image`` changed from ``before`` to ``after``, one picture per theta; the options are ``TextDiff``'s."""
-        request = TextDiff(image, before, after, thetas, seed, decoder, upsampler, format)
+        request = TextDiff(image, before, after, thetas, seed, decoder, upsampler, format, report_psnr)
         message = (await asyncio.to_thread(stream_message, request)).text_diff
         return generated_images((await self._call(self._stub.TextDiff, message)).images)
 
@@ -137,9 +142,10 @@ class AsyncClient:
         decoder: Sampling = DEFAULTS,
         upsampler: Sampling = DEFAULTS,
         format: FileFormat = "png",
+        report_psnr: bool = False,
     ) -> list[GeneratedImage]:
         """Frames from ``image`` to another picture or a caption, one per t; the options are ``Interpolate``'s."""
-        request = Interpolate(image, to, to_caption, ts, seed, start, prior, decoder, upsampler, format)
+        request = Interpolate(image, to, to_caption, ts, seed, start, prior, decoder, upsampler, format, report_psnr)
         message = (await asyncio.to_thread(stream_message, request)).interpolate
         return generated_images((await self._call(self._stub.Interpolate, message)).images)
 

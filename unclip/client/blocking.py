@@ -31,6 +31,7 @@ from unclip.client.values import (
 )
 from unclip.serving.channels import open_sync_channel
 from unclip.serving.error_table import from_rpc_error
+from unclip.wire.embeddings import Embedding
 
 DEFAULT_TARGET = "127.0.0.1:50050"
 DEFAULT_TIMEOUT_S = 300.0  # the longest the gateway grants
@@ -72,7 +73,7 @@ class Client:
 
     def generate(
         self,
-        caption: str,
+        caption: str = "",
         *,
         seed: int | None = None,
         image_count: int | None = None,
@@ -83,8 +84,9 @@ class Client:
         format: FileFormat = "png",
         negative_caption: str = "",
         candidates: int | None = None,
+        embedding: Embedding | None = None,
     ) -> list[GeneratedImage]:
-        """Pictures of ``caption``; the options are those of ``Generate``."""
+        """Pictures of ``caption``, of ``embedding``, or of both; the options are those of ``Generate``."""
         request = Generate(
             caption,
             seed,
@@ -96,6 +98,7 @@ class Client:
             format,
             negative_caption,
             candidates,
+            embedding,
         )
         return generated_images(self._call(self._stub.Generate, stream_message(request).generate).images)
 
@@ -110,9 +113,10 @@ class Client:
         decoder: Sampling = DEFAULTS,
         upsampler: Sampling = DEFAULTS,
         format: FileFormat = "png",
+        report_psnr: bool = False,
     ) -> list[GeneratedImage]:
         """Variations of ``image``; the options are those of ``Vary``."""
-        request = Vary(image, seed, image_count, eta, start, decoder, upsampler, format)
+        request = Vary(image, seed, image_count, eta, start, decoder, upsampler, format, report_psnr)
         return generated_images(self._call(self._stub.Vary, stream_message(request).vary).images)
 
     def text_diff(
@@ -126,9 +130,10 @@ class Client:
         decoder: Sampling = DEFAULTS,
         upsampler: Sampling = DEFAULTS,
         format: FileFormat = "png",
+        report_psnr: bool = False,
     ) -> list[GeneratedImage]:
         """``image`` changed from ``before`` to ``after``, one picture per theta; the options are ``TextDiff``'s."""
-        request = TextDiff(image, before, after, thetas, seed, decoder, upsampler, format)
+        request = TextDiff(image, before, after, thetas, seed, decoder, upsampler, format, report_psnr)
         return generated_images(self._call(self._stub.TextDiff, stream_message(request).text_diff).images)
 
     def interpolate(
@@ -144,9 +149,10 @@ class Client:
         decoder: Sampling = DEFAULTS,
         upsampler: Sampling = DEFAULTS,
         format: FileFormat = "png",
+        report_psnr: bool = False,
     ) -> list[GeneratedImage]:
         """Frames from ``image`` to another picture or a caption, one per t; the options are ``Interpolate``'s."""
-        request = Interpolate(image, to, to_caption, ts, seed, start, prior, decoder, upsampler, format)
+        request = Interpolate(image, to, to_caption, ts, seed, start, prior, decoder, upsampler, format, report_psnr)
         return generated_images(self._call(self._stub.Interpolate, stream_message(request).interpolate).images)
 
     def replay(self, recipe: Recipe, sources: Sequence[Picture] = (), *, any_model: bool = False) -> GeneratedImage:

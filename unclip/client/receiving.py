@@ -75,6 +75,7 @@ def generated_image(message: gateway_pb2.GeneratedImage) -> GeneratedImage:
         recipe=recipe_of(message.recipe),
         source_digests=tuple(message.source_digests),
         score=message.score if message.HasField("score") else None,
+        inversion_psnr=message.inversion_psnr if message.HasField("inversion_psnr") else None,
     )
 
 
@@ -98,6 +99,7 @@ def recipe_of(message: gateway_pb2.StreamRequest) -> Request:
                 decoder=sampling_of(vary.decoder),
                 upsampler=sampling_of(vary.upsampler),
                 format=FORMAT_NAMES.get(vary.format, "png"),
+                report_psnr=vary.report_psnr,
             )
         case "text_diff":
             diff = message.text_diff
@@ -110,6 +112,7 @@ def recipe_of(message: gateway_pb2.StreamRequest) -> Request:
                 decoder=sampling_of(diff.decoder),
                 upsampler=sampling_of(diff.upsampler),
                 format=FORMAT_NAMES.get(diff.format, "png"),
+                report_psnr=diff.report_psnr,
             )
         case "interpolate":
             between = message.interpolate
@@ -123,6 +126,7 @@ def recipe_of(message: gateway_pb2.StreamRequest) -> Request:
                 decoder=sampling_of(between.decoder),
                 upsampler=sampling_of(between.upsampler),
                 format=FORMAT_NAMES.get(between.format, "png"),
+                report_psnr=between.report_psnr,
             )
     generate = message.generate
     return Generate(
@@ -136,6 +140,7 @@ def recipe_of(message: gateway_pb2.StreamRequest) -> Request:
         format=FORMAT_NAMES.get(generate.format, "png"),
         negative_caption=generate.negative_caption,
         candidates=generate.candidates if generate.HasField("candidates") else None,
+        embedding=Embedding.from_proto(generate.embedding, "embedding") if generate.HasField("embedding") else None,
     )
 
 
@@ -172,4 +177,5 @@ def model_info_of(message: model_info_pb2.ModelInfo) -> ModelInfo:
             if stage.stage in STAGES
         ),
         caption_template=message.caption_template,
+        embedding_dim=message.embedding_dim,
     )

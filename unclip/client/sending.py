@@ -46,7 +46,8 @@ def stream_message(request: Request, preview_interval: int = 0) -> gateway_pb2.S
                 return gateway_pb2.StreamRequest(
                     interpolate=interpolate_message(request), preview_interval=preview_interval
                 )
-    except ValueError as error:  # protobuf: a number beyond its type, a caption that is not Unicode
+    # protobuf: a number beyond its type, a caption that is not Unicode; an embedding of other numbers than float32
+    except (ValueError, TypeError) as error:
         raise InvalidRequest.of("request", str(error)) from error
 
 
@@ -57,12 +58,13 @@ def generate_message(request: Generate) -> gateway_pb2.GenerateRequest:
         seed=request.seed,
         image_count=request.image_count,
         prior_candidates=request.prior_candidates,
-        prior=sampling_message("prior", request.prior),
+        prior=None if request.prior == DEFAULTS else sampling_message("prior", request.prior),
         decoder=sampling_message("decoder", request.decoder),
         upsampler=sampling_message("upsampler", request.upsampler),
         format=format_number(request.format),
         negative_caption=request.negative_caption,
         candidates=request.candidates,
+        embedding=None if request.embedding is None else request.embedding.to_proto(),
     )
 
 
@@ -79,6 +81,7 @@ def vary_message(request: Vary) -> gateway_pb2.VaryRequest:
         decoder=sampling_message("decoder", request.decoder),
         upsampler=sampling_message("upsampler", request.upsampler),
         format=format_number(request.format),
+        report_psnr=request.report_psnr,
     )
 
 
@@ -93,6 +96,7 @@ def text_diff_message(request: TextDiff) -> gateway_pb2.TextDiffRequest:
         decoder=sampling_message("decoder", request.decoder),
         upsampler=sampling_message("upsampler", request.upsampler),
         format=format_number(request.format),
+        report_psnr=request.report_psnr,
     )
 
 
@@ -111,6 +115,7 @@ def interpolate_message(request: Interpolate) -> gateway_pb2.InterpolateRequest:
         decoder=sampling_message("decoder", request.decoder),
         upsampler=sampling_message("upsampler", request.upsampler),
         format=format_number(request.format),
+        report_psnr=request.report_psnr,
     )
     if request.to_caption:
         message.to_caption = request.to_caption

@@ -42,12 +42,13 @@ DEFAULTS = Sampling()  # the checkpoint's own
 class Generate:
     """Pictures of ``caption``: image i of ``image_count`` (1 to 16, default 1) is made from ``seed`` + i.
 
+    embedding: the gist to paint in the place of one that the prior samples; the caption may then be empty.
     prior_candidates: embeddings sampled per picture, of which the best is kept; 1 to 16, default 2.
     negative_caption: what guidance steers away from; empty for nothing in particular. candidates: pictures to make,
     ``image_count`` to 64, of which the ``image_count`` that CLIP finds closest to the caption are kept, best first.
     """
 
-    caption: str
+    caption: str = ""
     seed: int | None = None
     image_count: int | None = None
     prior_candidates: int | None = None
@@ -57,6 +58,7 @@ class Generate:
     format: FileFormat = "png"
     negative_caption: str = ""
     candidates: int | None = None
+    embedding: Embedding | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,9 @@ class Vary:
     """Variations of ``image``, 1 to 16 of them.
 
     eta: 0 reconstructs the picture, 1 (the default) varies most. start: "inverted" begins with the picture's own
-    noise, "random" with fresh noise. ``image`` is None in a recipe only: put the source back before sending it.
+    noise, "random" with fresh noise. report_psnr, here and below: measure how well the inversion reconstructs the
+    picture, see ``GeneratedImage.inversion_psnr``. ``image`` is None in a recipe only: put the source back before
+    sending it.
     """
 
     image: Picture | None
@@ -75,6 +79,7 @@ class Vary:
     decoder: Sampling = DEFAULTS
     upsampler: Sampling = DEFAULTS
     format: FileFormat = "png"
+    report_psnr: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,7 @@ class TextDiff:
     decoder: Sampling = DEFAULTS
     upsampler: Sampling = DEFAULTS
     format: FileFormat = "png"
+    report_psnr: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,6 +120,7 @@ class Interpolate:
     decoder: Sampling = DEFAULTS
     upsampler: Sampling = DEFAULTS
     format: FileFormat = "png"
+    report_psnr: bool = False
 
 
 Request = Generate | Vary | TextDiff | Interpolate
@@ -183,7 +190,8 @@ class GeneratedImage(ImageFile):
 
     image_index: which picture of the request; its rank where candidates were ranked, 0 the best. recipe: the request
     that makes it again, alone. source_digests: sha256 of each source picture's bytes, in hex. score: cosine of its CLIP
-    embedding and the caption's, -1 to 1, where candidates were ranked.
+    embedding and the caption's, -1 to 1, where candidates were ranked. inversion_psnr: in dB, at most 100, between the
+    source and what is decoded from its own embedding and inverted noise at base size, where that was asked for.
     """
 
     image_index: int
@@ -192,6 +200,7 @@ class GeneratedImage(ImageFile):
     recipe: Request
     source_digests: tuple[str, ...] = ()
     score: float | None = None
+    inversion_psnr: float | None = None
 
 
 Event = Progress | Preview | GeneratedImage
@@ -217,7 +226,7 @@ class StageInfo:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What the stack has loaded. Equal versions make equal pictures."""
+    """What the stack has loaded. Equal versions make equal pictures. embedding_dim: length of its CLIP's embeddings."""
 
     name: str
     version: str
@@ -227,3 +236,4 @@ class ModelInfo:
     capabilities: tuple[str, ...]
     stages: tuple[StageInfo, ...]
     caption_template: str
+    embedding_dim: int = 0

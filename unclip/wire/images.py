@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from typing import Any
 
@@ -15,6 +16,7 @@ from unclip.errors import InvalidRequest
 
 MAX_BYTES = 10 * 1024 * 1024
 MAX_SIDE = 4096
+MAX_PSNR = 100.0  # in dB; equal pictures would have infinity
 MAX_PIXELS = 16_000_000
 FORMATS = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 FORMAT_NAMES = {media_type: name for name, media_type in FORMATS.items()}
@@ -95,6 +97,12 @@ def from_pixels(pixels: npt.NDArray[np.float32]) -> Image.Image:
     """float32 ``[3, H, W]`` in [-1, 1], clipped and rounded, as an RGB picture."""
     bytes_ = np.round((np.clip(pixels, -1, 1) + 1) * 127.5).astype(np.uint8)
     return Image.fromarray(np.ascontiguousarray(bytes_.transpose(1, 2, 0)))
+
+
+def psnr(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> float:
+    """Peak signal-to-noise ratio in dB of pixels in [-1, 1] of one shape; at most ``MAX_PSNR``, equal ones included."""
+    error = float(np.mean(np.square(one.astype(np.float64) - other)))
+    return MAX_PSNR if error <= 0 else min(MAX_PSNR, 10 * math.log10(4 / error))
 
 
 def fit(image: Image.Image, side: int) -> Image.Image:

@@ -91,8 +91,9 @@ class GenerateRequest(_message.Message):
     FORMAT_FIELD_NUMBER: _builtins.int
     NEGATIVE_CAPTION_FIELD_NUMBER: _builtins.int
     CANDIDATES_FIELD_NUMBER: _builtins.int
+    EMBEDDING_FIELD_NUMBER: _builtins.int
     caption: _builtins.str
-    """What to show: 1 byte to 4 KiB of UTF-8, no control characters."""
+    """What to show: 1 byte to 4 KiB of UTF-8, no control characters. May be empty where an embedding is given."""
     seed: _builtins.int
     """Image i is made from seed + i. Unset, the gateway chooses one and says so in the response."""
     image_count: _builtins.int
@@ -122,6 +123,13 @@ class GenerateRequest(_message.Message):
     def upsampler(self) -> _sampling_pb2.SamplingOptions:
         """How the upsampler samples."""
 
+    @_builtins.property
+    def embedding(self) -> _embedding_pb2.Embedding:
+        """The gist to paint, in the place of one that the prior samples: a CLIP image embedding of D values, or one made by
+        arithmetic on such. The caption, if any, still steers the decoder and ranks candidates, which need one; prior and
+        prior_candidates must be unset. One of another clip_space is refused with FAILED_PRECONDITION.
+        """
+
     def __init__(
         self,
         *,
@@ -135,10 +143,11 @@ class GenerateRequest(_message.Message):
         format: Global___ImageFormat.ValueType = ...,
         negative_caption: _builtins.str = ...,
         candidates: _builtins.int | None = ...,
+        embedding: _embedding_pb2.Embedding | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_image_count", b"_image_count", "_prior_candidates", b"_prior_candidates", "_seed", b"_seed", "candidates", b"candidates", "decoder", b"decoder", "image_count", b"image_count", "prior", b"prior", "prior_candidates", b"prior_candidates", "seed", b"seed", "upsampler", b"upsampler"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_image_count", b"_image_count", "_prior_candidates", b"_prior_candidates", "_seed", b"_seed", "candidates", b"candidates", "decoder", b"decoder", "embedding", b"embedding", "image_count", b"image_count", "prior", b"prior", "prior_candidates", b"prior_candidates", "seed", b"seed", "upsampler", b"upsampler"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_image_count", b"_image_count", "_prior_candidates", b"_prior_candidates", "_seed", b"_seed", "candidates", b"candidates", "caption", b"caption", "decoder", b"decoder", "format", b"format", "image_count", b"image_count", "negative_caption", b"negative_caption", "prior", b"prior", "prior_candidates", b"prior_candidates", "seed", b"seed", "upsampler", b"upsampler"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_image_count", b"_image_count", "_prior_candidates", b"_prior_candidates", "_seed", b"_seed", "candidates", b"candidates", "caption", b"caption", "decoder", b"decoder", "embedding", b"embedding", "format", b"format", "image_count", b"image_count", "negative_caption", b"negative_caption", "prior", b"prior", "prior_candidates", b"prior_candidates", "seed", b"seed", "upsampler", b"upsampler"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__candidates: _TypeAlias = _typing.Literal["candidates"]  # noqa: Y015
     _WhichOneofArgType__candidates: _TypeAlias = _typing.Literal["_candidates", b"_candidates"]  # noqa: Y015
@@ -197,6 +206,7 @@ class VaryRequest(_message.Message):
     DECODER_FIELD_NUMBER: _builtins.int
     UPSAMPLER_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
+    REPORT_PSNR_FIELD_NUMBER: _builtins.int
     seed: _builtins.int
     """Image i is made from seed + i. Unset, the gateway chooses one."""
     image_count: _builtins.int
@@ -207,6 +217,10 @@ class VaryRequest(_message.Message):
     """Where the decoder starts."""
     format: Global___ImageFormat.ValueType
     """File format of the pictures."""
+    report_psnr: _builtins.bool
+    """Measure how well the inversion reconstructs the picture; see GeneratedImage.inversion_psnr. Costs a walk of the
+    decoder. Must be unset with START_RANDOM, which inverts nothing. Not part of the recipe: pictures stay the same.
+    """
     @_builtins.property
     def image(self) -> _image_pb2.Image:
         """The picture."""
@@ -230,10 +244,11 @@ class VaryRequest(_message.Message):
         decoder: _sampling_pb2.SamplingOptions | None = ...,
         upsampler: _sampling_pb2.SamplingOptions | None = ...,
         format: Global___ImageFormat.ValueType = ...,
+        report_psnr: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_eta", b"_eta", "_image_count", b"_image_count", "_seed", b"_seed", "decoder", b"decoder", "eta", b"eta", "image", b"image", "image_count", b"image_count", "seed", b"seed", "upsampler", b"upsampler"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_eta", b"_eta", "_image_count", b"_image_count", "_seed", b"_seed", "decoder", b"decoder", "eta", b"eta", "format", b"format", "image", b"image", "image_count", b"image_count", "seed", b"seed", "start", b"start", "upsampler", b"upsampler"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_eta", b"_eta", "_image_count", b"_image_count", "_seed", b"_seed", "decoder", b"decoder", "eta", b"eta", "format", b"format", "image", b"image", "image_count", b"image_count", "report_psnr", b"report_psnr", "seed", b"seed", "start", b"start", "upsampler", b"upsampler"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__eta: _TypeAlias = _typing.Literal["eta"]  # noqa: Y015
     _WhichOneofArgType__eta: _TypeAlias = _typing.Literal["_eta", b"_eta"]  # noqa: Y015
@@ -288,6 +303,7 @@ class TextDiffRequest(_message.Message):
     DECODER_FIELD_NUMBER: _builtins.int
     UPSAMPLER_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
+    REPORT_PSNR_FIELD_NUMBER: _builtins.int
     before: _builtins.str
     """What it shows now, such as "a victorian house". May be empty."""
     after: _builtins.str
@@ -296,6 +312,8 @@ class TextDiffRequest(_message.Message):
     """All frames use this seed, so that nothing but the embedding changes. Unset, the gateway chooses one."""
     format: Global___ImageFormat.ValueType
     """File format of the pictures."""
+    report_psnr: _builtins.bool
+    """As in VaryRequest."""
     @_builtins.property
     def image(self) -> _image_pb2.Image:
         """The picture."""
@@ -325,10 +343,11 @@ class TextDiffRequest(_message.Message):
         decoder: _sampling_pb2.SamplingOptions | None = ...,
         upsampler: _sampling_pb2.SamplingOptions | None = ...,
         format: Global___ImageFormat.ValueType = ...,
+        report_psnr: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "decoder", b"decoder", "image", b"image", "seed", b"seed", "upsampler", b"upsampler"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "after", b"after", "before", b"before", "decoder", b"decoder", "format", b"format", "image", b"image", "seed", b"seed", "thetas", b"thetas", "upsampler", b"upsampler"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "after", b"after", "before", b"before", "decoder", b"decoder", "format", b"format", "image", b"image", "report_psnr", b"report_psnr", "seed", b"seed", "thetas", b"thetas", "upsampler", b"upsampler"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
@@ -376,6 +395,7 @@ class InterpolateRequest(_message.Message):
     DECODER_FIELD_NUMBER: _builtins.int
     UPSAMPLER_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
+    REPORT_PSNR_FIELD_NUMBER: _builtins.int
     to_caption: _builtins.str
     """A caption, 1 byte to 4 KiB: the prior samples its embedding; every frame starts from the first picture's noise."""
     start: Global___Start.ValueType
@@ -384,6 +404,8 @@ class InterpolateRequest(_message.Message):
     """All frames use this seed, so that nothing else changes. Unset, the gateway chooses one."""
     format: Global___ImageFormat.ValueType
     """File format of the pictures."""
+    report_psnr: _builtins.bool
+    """As in VaryRequest; of two pictures the lower figure is told."""
     @_builtins.property
     def image(self) -> _image_pb2.Image:
         """The picture to begin with."""
@@ -423,10 +445,11 @@ class InterpolateRequest(_message.Message):
         decoder: _sampling_pb2.SamplingOptions | None = ...,
         upsampler: _sampling_pb2.SamplingOptions | None = ...,
         format: Global___ImageFormat.ValueType = ...,
+        report_psnr: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "decoder", b"decoder", "image", b"image", "prior", b"prior", "seed", b"seed", "to", b"to", "to_caption", b"to_caption", "to_image", b"to_image", "upsampler", b"upsampler"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "decoder", b"decoder", "format", b"format", "image", b"image", "prior", b"prior", "seed", b"seed", "start", b"start", "to", b"to", "to_caption", b"to_caption", "to_image", b"to_image", "ts", b"ts", "upsampler", b"upsampler"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "decoder", b"decoder", "format", b"format", "image", b"image", "prior", b"prior", "report_psnr", b"report_psnr", "seed", b"seed", "start", b"start", "to", b"to", "to_caption", b"to_caption", "to_image", b"to_image", "ts", b"ts", "upsampler", b"upsampler"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
@@ -476,6 +499,7 @@ class GeneratedImage(_message.Message):
     RECIPE_FIELD_NUMBER: _builtins.int
     SOURCE_DIGESTS_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
+    INVERSION_PSNR_FIELD_NUMBER: _builtins.int
     image_index: _builtins.int
     """Which picture of the request, from 0; its rank where candidates were ranked, 0 the best."""
     seed: _builtins.int
@@ -484,6 +508,10 @@ class GeneratedImage(_message.Message):
     """ModelInfo.version of the stack that made it."""
     score: _builtins.float
     """Cosine, -1 to 1, of the picture's CLIP embedding and its caption's. Set where candidates were ranked."""
+    inversion_psnr: _builtins.float
+    """Where report_psnr asked for it: peak signal-to-noise ratio, in dB, between the source at base size and what DDIM
+    decodes, without fresh noise, from its own embedding and its inverted noise. At most 100, also for equal pictures.
+    """
     @_builtins.property
     def image(self) -> _image_pb2.Image:
         """The picture. Its file says recipe, model_version and source_digests too, as JSON: a PNG in the tEXt chunk
@@ -508,13 +536,19 @@ class GeneratedImage(_message.Message):
         recipe: Global___StreamRequest | None = ...,
         source_digests: _abc.Iterable[_builtins.str] | None = ...,
         score: _builtins.float | None = ...,
+        inversion_psnr: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "image", b"image", "recipe", b"recipe", "score", b"score"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_inversion_psnr", b"_inversion_psnr", "_score", b"_score", "image", b"image", "inversion_psnr", b"inversion_psnr", "recipe", b"recipe", "score", b"score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "image", b"image", "image_index", b"image_index", "model_version", b"model_version", "recipe", b"recipe", "score", b"score", "seed", b"seed", "source_digests", b"source_digests"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_inversion_psnr", b"_inversion_psnr", "_score", b"_score", "image", b"image", "image_index", b"image_index", "inversion_psnr", b"inversion_psnr", "model_version", b"model_version", "recipe", b"recipe", "score", b"score", "seed", b"seed", "source_digests", b"source_digests"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__inversion_psnr: _TypeAlias = _typing.Literal["inversion_psnr"]  # noqa: Y015
+    _WhichOneofArgType__inversion_psnr: _TypeAlias = _typing.Literal["_inversion_psnr", b"_inversion_psnr"]  # noqa: Y015
     _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
     _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__inversion_psnr) -> _WhichOneofReturnType__inversion_psnr | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
 
 Global___GeneratedImage: _TypeAlias = GeneratedImage  # noqa: Y015
