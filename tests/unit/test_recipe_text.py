@@ -82,6 +82,8 @@ def test_pixels_of_lossless_files_are_untouched_by_the_recipe(file_format: FileF
     [
         ("{", "damaged"),
         ("[]", "damaged"),
+        ('"unclip_recipe"' + "[" * 50_000, "damaged"),
+        ('{"unclip_recipe":' + "[" * 50_000, "damaged"),
         ('{"unclip_recipe":2}', "version 2; this client reads version 1"),
         ('{"unclip_recipe":1}', "damaged"),
         ('{"unclip_recipe":1,"recipe":{},"model_version":"v","source_digests":[]}', "missing"),

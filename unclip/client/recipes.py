@@ -82,7 +82,10 @@ def find_sources(digests: Iterable[str], places: Sequence[Path]) -> list[Path]:
     for path in candidates(places):
         if not wanted:
             break
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        try:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError:
+            continue  # a file we may not read is none of ours
         if digest in wanted:
             wanted.remove(digest)
             found.append(path)

@@ -59,7 +59,7 @@ def read_text(text: str, field: str) -> RecipeText:
     try:
         told = json.loads(text)
         version = told[VERSION_KEY]
-    except (ValueError, TypeError, LookupError):
+    except (ValueError, TypeError, LookupError, RecursionError):
         raise InvalidRequest.of(field, "holds a damaged recipe: it is not the JSON that was written") from None
     if version != VERSION:
         raise InvalidRequest.of(field, f"holds a recipe of version {version}; this client reads version {VERSION}")
