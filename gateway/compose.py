@@ -15,6 +15,7 @@ from gateway.pictures import picture_file
 from gateway.plan import Output
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding, TextEncoding
+from unclip.wire.known import KnownPixels
 
 # Frames of one request at work at a time: a long trajectory must not fill a stage's queue by itself.
 FRAMES_AT_ONCE = 16
@@ -59,9 +60,24 @@ class Stages(Protocol):
         """x_T from which DDIM in ``steps`` steps decodes ``image``."""
         ...
 
-    async def upsample(self, sample: Float32Array, seed: int, settings: SamplingSettings, watch: Watch) -> Float32Array:
-        """The base-size ``sample`` at final size."""
+    async def upsample(
+        self,
+        sample: Float32Array,
+        seed: int,
+        settings: SamplingSettings,
+        watch: Watch,
+        known: KnownPixels | None = None,
+    ) -> Float32Array:
+        """The base-size ``sample`` at final size, with the pixels that are ``known`` there."""
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """What is known of a picture at the size the decoder makes, ``base``, and at the upsampler's, ``final``."""
+
+    base: KnownPixels
+    final: KnownPixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,13 +85,15 @@ class Gist:
     """What the decoder paints from.
 
     text: the caption's encoding, None where no caption is known. unconditional: the encoding of the empty caption.
-    start_noise: x_T, float32 ``[3, H, W]``; None draws it from the seed.
+    start_noise: x_T, float32 ``[3, H, W]``; None draws it from the seed. kept: what stays of a picture that is painted
+    on, None for nothing.
     """
 
     embedding: Embedding
     unconditional: TextEncoding
     text: TextEncoding | None = None
     start_noise: Float32Array | None = None
+    kept: Kept | None = None
 
 
 async def paint(
@@ -84,7 +102,8 @@ async def paint(
     """Decodes and upsamples ``gist`` with ``seed``, and delivers the file as picture ``index`` of the request."""
     watch = Watch(feed, index)
     sample = await stages.decode(gist, seed, decoder, output.preview_interval, watch)
-    pixels = await stages.upsample(sample, seed, output.upsampler, watch)
+    known = None if gist.kept is None else gist.kept.final
+    pixels = await stages.upsample(sample, seed, output.upsampler, watch, known)
     # Compressing a large picture takes tens of milliseconds, which other calls must not wait for.
     file = await asyncio.to_thread(picture_file, pixels, output.format)
     await feed.deliver(Finished(file, index))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from gateway.compose import Gist, Stages, paint
+from gateway.compose import Gist, Kept, Stages, paint
 from gateway.feed import Feed, Watch, together
 from gateway.plan import GeneratePlan
 from unclip.wire.embeddings import TextEncoding
 
 
-async def generate(plan: GeneratePlan, stages: Stages, unconditional: TextEncoding, feed: Feed) -> None:
+async def generate(
+    plan: GeneratePlan, stages: Stages, unconditional: TextEncoding, feed: Feed, kept: Kept | None = None
+) -> None:
     """Paints every picture of ``plan``: each has a prior sample of its own and goes through the stages on its own.
 
+    kept: what stays of the picture that is painted on, None for an empty canvas.
     A negative caption's encoding takes the place of ``unconditional``, which guidance extrapolates away from.
     """
     if plan.negative_caption:
@@ -23,7 +26,7 @@ async def generate(plan: GeneratePlan, stages: Stages, unconditional: TextEncodi
         embedding = await stages.sample_prior(
             text, unconditional, seed, plan.prior, plan.candidates, Watch(feed, index)
         )
-        gist = Gist(embedding, unconditional, text)
+        gist = Gist(embedding, unconditional, text, kept=kept)
         await paint(gist, seed, plan.decoder, plan.output, stages, feed, index)
 
     await together([picture(index, seed) for index, seed in enumerate(plan.seeds)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from gateway.fitting import Fit, Subject
 from unclip.options import SamplingSettings
 
 FileFormat = Literal["png", "jpeg", "webp"]
@@ -19,7 +20,11 @@ def seed_of_image(seed: int, index: int) -> int:
 
 @dataclass(frozen=True)
 class SourceImage:
-    """A picture that came with a request, checked: the file's bytes, and their sha256 in hex."""
+    """A picture that came with a request, checked.
+
+    data: the file for the stages, the one that came unless it had to be letterboxed. digest: sha256, in hex, of the one
+    that came.
+    """
 
     data: bytes
     digest: str
@@ -67,6 +72,7 @@ class VaryPlan:
     start: Literal["inverted", "random"]
     decoder: SamplingSettings
     output: Output
+    fit: Fit = "crop"
 
     @property
     def sources(self) -> tuple[SourceImage, ...]:
@@ -85,6 +91,7 @@ class TextDiffPlan:
     seed: int
     decoder: SamplingSettings
     output: Output
+    fit: Fit = "crop"
 
     @property
     def sources(self) -> tuple[SourceImage, ...]:
@@ -114,6 +121,7 @@ class InterpolatePlan:
     prior: SamplingSettings
     decoder: SamplingSettings
     output: Output
+    fit: Fit = "crop"
 
     @property
     def sources(self) -> tuple[SourceImage, ...]:
@@ -126,4 +134,28 @@ class InterpolatePlan:
         return (self.seed,) * len(self.ts)
 
 
-Plan = GeneratePlan | VaryPlan | TextDiffPlan | InterpolatePlan
+@dataclass(frozen=True)
+class EditPlan:
+    """``wanted``, painted where ``subject`` is not kept; decoder and upsampler take each step ``resampling`` times.
+
+    sources: the picture, and its mask where one came.
+    """
+
+    wanted: GeneratePlan
+    subject: Subject
+    sources: tuple[SourceImage, ...]
+    resampling: int
+    fit: Fit = "crop"
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seed of each picture."""
+        return self.wanted.seeds
+
+    @property
+    def output(self) -> Output:
+        """What happens to every base-size sample."""
+        return self.wanted.output
+
+
+Plan = GeneratePlan | VaryPlan | TextDiffPlan | InterpolatePlan | EditPlan

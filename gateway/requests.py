@@ -8,11 +8,23 @@ from __future__ import annotations
 import secrets
 from dataclasses import replace
 
-from gateway.plan import GeneratePlan, InterpolatePlan, Output, Plan, SourceImage, TextDiffPlan, VaryPlan, seed_of_image
-from gateway.reading import Reader
+from gateway.masks import read_subject
+from gateway.plan import (
+    EditPlan,
+    GeneratePlan,
+    InterpolatePlan,
+    Output,
+    Plan,
+    SourceImage,
+    TextDiffPlan,
+    VaryPlan,
+    seed_of_image,
+)
+from gateway.reading import Reader, source_of
 from gateway.stack import StackInfo
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.options import SamplingSettings
+from unclip.wire.known import MAX_RESAMPLING
 
 MAX_IMAGES = 16
 MAX_CANDIDATES = 16
@@ -22,6 +34,7 @@ MAX_PREVIEW_INTERVAL = 1000
 DEFAULT_CANDIDATES = 2  # section 2.2 of the paper
 DEFAULT_THETA = 0.5
 DEFAULT_T = 0.5
+DEFAULT_RESAMPLING = 1
 CHOSEN_SEEDS = 1 << 32  # a seed the gateway chooses stays short enough to copy by hand
 
 
@@ -44,13 +57,17 @@ def plan_of(request: gateway_pb2.StreamRequest, info: StackInfo, nested: bool) -
             plan = read_text_diff(request.text_diff, info, reader.under(prefix), request.preview_interval)
         case "interpolate":
             plan = read_interpolate(request.interpolate, info, reader.under(prefix), request.preview_interval)
+        case "edit":
+            plan = read_edit(request.edit, info, reader.under(prefix), request.preview_interval)
         case None:
-            reader.refuse("request", "must be one of generate, vary, text_diff, interpolate; got none")
+            reader.refuse("request", "must be one of generate, vary, text_diff, interpolate, edit; got none")
     reader.done()
     return plan
 
 
-def read_generate(request: gateway_pb2.GenerateRequest, info: StackInfo, reader: Reader, every: int) -> GeneratePlan:
+def read_generate(
+    request: gateway_pb2.GenerateRequest | gateway_pb2.EditRequest, info: StackInfo, reader: Reader, every: int
+) -> GeneratePlan:
     """The plan of a Generate; what breaks a rule goes to ``reader``. ``every``: decoder steps between previews."""
     reader.caption("caption", request.caption)
     candidates = request.prior_candidates if request.HasField("prior_candidates") else DEFAULT_CANDIDATES
@@ -81,12 +98,14 @@ def read_vary(request: gateway_pb2.VaryRequest, info: StackInfo, reader: Reader,
     if request.decoder.HasField("eta"):
         reader.refuse("decoder.eta", f"must be unset, the request's own eta stands for it; got {request.decoder.eta:g}")
     decoder = reader.sampling("decoder", request.decoder, walking_ddim(info.decoder), ddim_only=True)
+    fit = reader.fit("fit", request.fit)
     return VaryPlan(
-        image=reader.image("image", request.image),
+        image=reader.image("image", request.image, fit),
         seeds=read_seeds(request, reader),
         start=reader.start("start", request.start),
         decoder=replace(decoder, eta=eta),
         output=read_output(request, info, reader, every),
+        fit=fit,
     )
 
 
@@ -98,14 +117,16 @@ def read_text_diff(request: gateway_pb2.TextDiffRequest, info: StackInfo, reader
     reader.at_most("thetas", len(thetas), MAX_THETAS)
     for index, theta in enumerate(thetas[:MAX_THETAS]):
         reader.between(f"thetas[{index}]", theta, 0, 1)
+    fit = reader.fit("fit", request.fit)
     return TextDiffPlan(
-        image=reader.image("image", request.image),
+        image=reader.image("image", request.image, fit),
         before=request.before,
         after=request.after,
         thetas=thetas,
         seed=request.seed if request.HasField("seed") else secrets.randbelow(CHOSEN_SEEDS),
         decoder=reader.sampling("decoder", request.decoder, walking_ddim(info.decoder), ddim_only=True),
         output=read_output(request, info, reader, every),
+        fit=fit,
     )
 
 
@@ -124,9 +145,10 @@ def read_interpolate(
         reader.caption("to_caption", request.to_caption)
     elif request.HasField("prior"):
         reader.refuse("prior", "must be unset without to_caption: only a caption goes through the prior")
+    fit = reader.fit("fit", request.fit)
     return InterpolatePlan(
-        image=reader.image("image", request.image),
-        to_image=reader.image("to_image", request.to_image) if to == "to_image" else None,
+        image=reader.image("image", request.image, fit),
+        to_image=reader.image("to_image", request.to_image, fit) if to == "to_image" else None,
         to_caption=request.to_caption,
         ts=ts,
         start=reader.start("start", request.start),
@@ -135,6 +157,22 @@ def read_interpolate(
         prior=reader.sampling("prior", request.prior, info.prior),
         decoder=reader.sampling("decoder", request.decoder, walking_ddim(info.decoder), ddim_only=True),
         output=read_output(request, info, reader, every),
+        fit=fit,
+    )
+
+
+def read_edit(request: gateway_pb2.EditRequest, info: StackInfo, reader: Reader, every: int) -> EditPlan:
+    """The plan of an Edit, as ``read_generate``."""
+    resampling = request.resampling if request.HasField("resampling") else DEFAULT_RESAMPLING
+    reader.between("resampling", resampling, 1, MAX_RESAMPLING)
+    fit = reader.fit("fit", request.fit)
+    mask = request.mask if request.HasField("mask") else None
+    return EditPlan(
+        wanted=read_generate(request, replace(info, decoder=inpainting(info.decoder)), reader, every),
+        subject=read_subject(request.image, mask, fit, reader),
+        sources=tuple(source_of(image) for image in (request.image, mask) if image is not None),
+        resampling=resampling,
+        fit=fit,
     )
 
 
@@ -149,12 +187,15 @@ def read_embed(request: gateway_pb2.EmbedRequest) -> tuple[list[str], list[Sourc
     reader.at_most("images", len(request.images), MAX_IMAGES)
     for index, caption in enumerate(request.captions[:MAX_CAPTIONS]):
         reader.caption(f"captions[{index}]", caption, allow_empty=True)
-    images = [reader.image(f"images[{index}]", image) for index, image in enumerate(request.images[:MAX_IMAGES])]
+    fit = reader.fit("fit", request.fit)
+    images = [reader.image(f"images[{index}]", image, fit) for index, image in enumerate(request.images[:MAX_IMAGES])]
     reader.done()
     return list(request.captions), images
 
 
-def read_seeds(request: gateway_pb2.GenerateRequest | gateway_pb2.VaryRequest, reader: Reader) -> tuple[int, ...]:
+def read_seeds(
+    request: gateway_pb2.GenerateRequest | gateway_pb2.VaryRequest | gateway_pb2.EditRequest, reader: Reader
+) -> tuple[int, ...]:
     """The seed of each picture asked for."""
     count = request.image_count if request.HasField("image_count") else 1
     reader.between("image_count", count, 1, MAX_IMAGES)
@@ -166,7 +207,8 @@ def read_output(
     request: gateway_pb2.GenerateRequest
     | gateway_pb2.VaryRequest
     | gateway_pb2.TextDiffRequest
-    | gateway_pb2.InterpolateRequest,
+    | gateway_pb2.InterpolateRequest
+    | gateway_pb2.EditRequest,
     info: StackInfo,
     reader: Reader,
     every: int,
@@ -183,3 +225,8 @@ def read_output(
 def walking_ddim(decoder: SamplingSettings) -> SamplingSettings:
     """The decoder's defaults where a picture is to be met again: DDIM without fresh noise, unguided as inversion is."""
     return replace(decoder, sampler="ddim", guidance_scale=1.0, eta=0.0)
+
+
+def inpainting(decoder: SamplingSettings) -> SamplingSettings:
+    """The decoder's defaults where a part of the picture is known."""
+    return decoder

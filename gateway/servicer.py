@@ -14,11 +14,12 @@ from typing import Any
 import grpc
 
 from gateway.calls import Call
+from gateway.edit import edit
 from gateway.feed import Event, Feed, Finished, Preview, Progress, StageName, events_of
 from gateway.generate import generate
 from gateway.interpolate import interpolate
 from gateway.pictures import to_message
-from gateway.plan import GeneratePlan, InterpolatePlan, Plan, TextDiffPlan, VaryPlan
+from gateway.plan import EditPlan, GeneratePlan, InterpolatePlan, Plan, TextDiffPlan, VaryPlan
 from gateway.recipes import recipe
 from gateway.requests import plan_of, read_embed
 from gateway.stack import Stack, StackInfo
@@ -36,6 +37,7 @@ CAPABILITIES: dict[type[Plan], str] = {
     VaryPlan: "vary",
     TextDiffPlan: "text_diff",
     InterpolatePlan: "interpolate",
+    EditPlan: "edit",
 }
 STAGE_NUMBERS: dict[StageName, sampling_pb2.Stage.ValueType] = {
     "encoder": sampling_pb2.STAGE_ENCODER,
@@ -82,6 +84,11 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         """Makes pictures between a picture and another one, or a caption."""
         pictures = await self._drain(gateway_pb2.StreamRequest(interpolate=request), context)
         return gateway_pb2.InterpolateResponse(images=pictures)
+
+    async def Edit(self, request: gateway_pb2.EditRequest, context: Context) -> gateway_pb2.EditResponse:
+        """Repaints a part of a picture from a caption."""
+        pictures = await self._drain(gateway_pb2.StreamRequest(edit=request), context)
+        return gateway_pb2.EditResponse(images=pictures)
 
     async def Stream(
         self, request: gateway_pb2.StreamRequest, context: Context
@@ -157,6 +164,9 @@ async def compose(plan: Plan, info: StackInfo, stages: CallStages, unconditional
             await text_diff(plan, info.model.caption_template, stages, unconditional, feed)
         case InterpolatePlan():
             await interpolate(plan, stages, unconditional, feed)
+        case EditPlan():
+            base, final = info.side(sampling_pb2.STAGE_DECODER), info.side(sampling_pb2.STAGE_UPSAMPLER)
+            await edit(plan, base, final, stages, unconditional, feed)
 
 
 def response(event: Event, plan: Plan, info: StackInfo) -> gateway_pb2.StreamResponse:

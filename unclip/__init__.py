@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from unclip.client import (
         AsyncClient,
         Client,
+        Edit,
         Generate,
         GeneratedImage,
         Interpolate,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncClient",
     "Client",
+    "Edit",
     "Generate",
     "GeneratedImage",
     "Interpolate",

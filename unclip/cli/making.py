@@ -1,13 +1,17 @@
-"""``unclip generate``, ``vary`` and ``text-diff``: pictures into files."""
+"""``unclip generate``, ``vary``, ``text-diff``, ``interpolate`` and ``edit``: pictures into files."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+
+from PIL import Image
 
 from unclip.cli import report
 from unclip.cli.progress import Bar
-from unclip.client import Client, Generate, GeneratedImage, Interpolate, Request, Sampling, TextDiff, Vary
-from unclip.pictures import animate, contact_sheet
+from unclip.client import Client, Edit, Generate, GeneratedImage, Interpolate, Request, Sampling, TextDiff, Vary
+from unclip.errors import InvalidRequest
+from unclip.pictures import animate, contact_sheet, pad
 
 
 def generate(options: argparse.Namespace) -> None:
@@ -38,6 +42,7 @@ def vary(options: argparse.Namespace) -> None:
         decoder=sampling(options, "decoder"),
         upsampler=sampling(options, "upsampler"),
         format=options.format,
+        fit=options.fit,
     )
     images = run(options, request, "vary")
     tell(options, images, [f"vary-{options.image.stem}-{image.seed}" for image in images])
@@ -55,6 +60,7 @@ def text_diff(options: argparse.Namespace) -> None:
         decoder=sampling(options, "decoder"),
         upsampler=sampling(options, "upsampler"),
         format=options.format,
+        fit=options.fit,
     )
     images = run(options, request, "text-diff")
     tell_trajectory(options, images, f"text-diff-{options.image.stem}", [f"theta = {theta:.2f}" for theta in thetas])
@@ -74,9 +80,50 @@ def interpolate(options: argparse.Namespace) -> None:
         decoder=sampling(options, "decoder"),
         upsampler=sampling(options, "upsampler"),
         format=options.format,
+        fit=options.fit,
     )
     images = run(options, request, "interpolate")
     tell_trajectory(options, images, f"interpolate-{options.image.stem}", [f"t = {t:.2f}" for t in ts])
+
+
+def edit(options: argparse.Namespace) -> None:
+    """A picture repainted in part, or continued beyond its edges; the canvas for the latter is written too."""
+    canvas = None if options.pad is None else padded(options)
+    request = Edit(
+        image=canvas or options.image,
+        caption=options.caption,
+        mask=options.mask,
+        negative_caption=options.negative,
+        seed=options.seed,
+        image_count=options.count,
+        prior_candidates=options.candidates,
+        prior=sampling(options, "prior"),
+        decoder=sampling(options, "decoder"),
+        upsampler=sampling(options, "upsampler"),
+        format=options.format,
+        resampling=options.resampling,
+        fit=options.fit,
+    )
+    images = run(options, request, "edit")
+    more = {} if canvas is None else {"canvas": str(canvas)}
+    tell(options, images, [f"edit-{options.image.stem}-{image.seed}" for image in images], **more)
+
+
+def padded(options: argparse.Namespace) -> Path:
+    """Writes the picture on its larger canvas; with that file, the source of its recipe, an edit can be made again.
+
+    Raises:
+        InvalidRequest: the picture cannot be read.
+    """
+    try:
+        with Image.open(options.image) as picture:
+            canvas = pad(picture, *options.pad)
+    except OSError as error:
+        raise InvalidRequest.of("image", f"cannot read {options.image}: {error.strerror or error}") from error
+    options.out.mkdir(parents=True, exist_ok=True)
+    path: Path = options.out / f"edit-{options.image.stem}-canvas.png"
+    canvas.save(path)
+    return path
 
 
 def sampling(options: argparse.Namespace, stage: str) -> Sampling:
