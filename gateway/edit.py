@@ -6,8 +6,6 @@ not kept, each at its own size, so that what is kept is seen by both and changed
 
 from __future__ import annotations
 
-import asyncio
-
 from gateway.compose import Kept, Stages
 from gateway.feed import Feed
 from gateway.generate import generate
@@ -15,16 +13,12 @@ from gateway.plan import EditPlan
 from unclip.wire.embeddings import TextEncoding
 
 
-async def edit(plan: EditPlan, base: int, final: int, stages: Stages, unconditional: TextEncoding, feed: Feed) -> None:
-    """Paints every picture of ``plan``. base, final: sides of the decoder's and the upsampler's pictures, in pixels."""
-    kept = await asyncio.to_thread(kept_of, plan, base, final)
-    await generate(plan.wanted, stages, unconditional, feed, kept)
+async def edit(plan: EditPlan, base: int, stages: Stages, unconditional: TextEncoding, feed: Feed) -> None:
+    """Paints every picture of ``plan``. base: side of the decoder's pictures, in pixels.
 
-
-def kept_of(plan: EditPlan, base: int, final: int) -> Kept:
-    """What is known at both sizes. The smaller picture is made of the larger one, so that they agree about the mask:
-
-    a base pixel is known only where all it stands for is, and the rest is free to be painted.
+    What the decoder knows is made of what the upsampler knows, so that they agree about the mask: a base pixel is known
+    only where all that it stands for is, and the rest is free to be painted.
     """
-    subject = plan.subject.fitted(final)
-    return Kept(subject.resized(base, base).known(plan.resampling), subject.known(plan.resampling))
+    final, small = plan.subject, plan.subject.resized(base, base)
+    kept = Kept(small.known(plan.resampling), final.known(plan.resampling))
+    await generate(plan.wanted, stages, unconditional, feed, kept)

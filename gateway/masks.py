@@ -14,10 +14,10 @@ HALF = 128  # where alpha is less, or a mask's grey is not, a picture is repaint
 OPAQUE = 255
 
 
-def read_subject(image: image_pb2.Image, mask: image_pb2.Image | None, fit: Fit, reader: Reader) -> Subject:
+def read_subject(image: image_pb2.Image, mask: image_pb2.Image | None, fit: Fit, side: int, reader: Reader) -> Subject:
     """The picture in ``image`` with what ``mask``, or where that is None its own alpha, keeps of it.
 
-    What breaks a rule goes to ``reader``; the subject is then not to be used.
+    side: of the square that it is fitted into. What breaks a rule goes to ``reader``; the subject is then of no use.
     """
     picture = reader.opened("image", image)
     given = None if mask is None else reader.opened("mask", mask)
@@ -33,7 +33,7 @@ def read_subject(image: image_pb2.Image, mask: image_pb2.Image | None, fit: Fit,
         reader.refuse(
             field, f"must have {sign} in the {width} x {height} px that the fit leaves; got nothing to repaint"
         )
-    return subject
+    return subject.fitted(side)
 
 
 def kept_by_alpha(picture: Image.Image, reader: Reader) -> BoolArray:

@@ -138,7 +138,8 @@ class InterpolatePlan:
 class EditPlan:
     """``wanted``, painted where ``subject`` is not kept; decoder and upsampler take each step ``resampling`` times.
 
-    sources: the picture, and its mask where one came.
+    subject: the picture after its fit, as large as the upsampler's pictures. sources: its file, and that of its mask
+    where one came.
     """
 
     wanted: GeneratePlan

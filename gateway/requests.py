@@ -23,6 +23,7 @@ from gateway.plan import (
 from gateway.reading import Reader, source_of
 from gateway.stack import StackInfo
 from unclip.api.gateway.v1 import gateway_pb2
+from unclip.api.type.v1 import sampling_pb2
 from unclip.options import SamplingSettings
 from unclip.wire.known import MAX_RESAMPLING
 
@@ -167,9 +168,10 @@ def read_edit(request: gateway_pb2.EditRequest, info: StackInfo, reader: Reader,
     reader.between("resampling", resampling, 1, MAX_RESAMPLING)
     fit = reader.fit("fit", request.fit)
     mask = request.mask if request.HasField("mask") else None
+    side = max(1, info.side(sampling_pb2.STAGE_UPSAMPLER))  # without an upsampler nobody gets as far as using it
     return EditPlan(
         wanted=read_generate(request, replace(info, decoder=inpainting(info.decoder)), reader, every),
-        subject=read_subject(request.image, mask, fit, reader),
+        subject=read_subject(request.image, mask, fit, side, reader),
         sources=tuple(source_of(image) for image in (request.image, mask) if image is not None),
         resampling=resampling,
         fit=fit,

@@ -165,8 +165,7 @@ async def compose(plan: Plan, info: StackInfo, stages: CallStages, unconditional
         case InterpolatePlan():
             await interpolate(plan, stages, unconditional, feed)
         case EditPlan():
-            base, final = info.side(sampling_pb2.STAGE_DECODER), info.side(sampling_pb2.STAGE_UPSAMPLER)
-            await edit(plan, base, final, stages, unconditional, feed)
+            await edit(plan, info.side(sampling_pb2.STAGE_DECODER), stages, unconditional, feed)
 
 
 def response(event: Event, plan: Plan, info: StackInfo) -> gateway_pb2.StreamResponse:

@@ -13,11 +13,14 @@ from PIL import Image
 from gateway.plan import EditPlan
 from gateway.recipes import recipe
 from gateway.requests import plan_of
-from tests.unit.test_gateway_requests import INFO, broken, png
+from tests.unit.test_gateway_requests import INFO as SILENT
+from tests.unit.test_gateway_requests import broken, png
 from unclip.api.gateway.v1 import gateway_pb2
-from unclip.api.type.v1 import image_pb2, sampling_pb2
+from unclip.api.type.v1 import image_pb2, model_info_pb2, sampling_pb2
 from unclip.options import SamplingSettings
 
+UPSAMPLER = model_info_pb2.StageInfo(stage=sampling_pb2.STAGE_UPSAMPLER, image_size=8)
+INFO = replace(SILENT, model=model_info_pb2.ModelInfo(name="tiny", stages=[UPSAMPLER]))
 LETTERBOX = gateway_pb2.FIT_LETTERBOX
 
 
@@ -74,7 +77,8 @@ def test_mask_and_picture_are_both_set_upright() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter
     turned = file(Image.new("RGB", (8, 4), "red"), "JPEG", exif=exif)
-    assert edit_plan(image=turned, mask=half(size=(4, 8)), fit=LETTERBOX).subject.kept.shape == (8, 4)
+    kept = edit_plan(image=turned, mask=half(size=(4, 8)), fit=LETTERBOX).subject.kept
+    assert (kept == ((np.arange(8) < 4) | (np.arange(8) >= 6))).all()  # two columns of bars on each side
     assert "4 x 8; got 8 x 4" in refused(image=turned, mask=half(size=(8, 4)))["mask"]
 
 
@@ -97,7 +101,8 @@ def test_what_the_fit_cuts_away_is_nothing_to_repaint() -> None:
     mask.paste(255, (0, 0, 4, 8))
     wide = png(size=(16, 8))
     assert set(refused(image=wide, mask=file(mask))) == {"mask"}
-    assert edit_plan(image=wide, mask=file(mask), fit=LETTERBOX).subject.kept.shape == (8, 16)
+    kept = edit_plan(image=wide, mask=file(mask), fit=LETTERBOX).subject.kept
+    assert np.argwhere(~kept).tolist() == [[row, column] for row in range(2, 6) for column in (0, 1)]
 
 
 def test_a_mask_that_repaints_everything_leaves_a_generate() -> None:
