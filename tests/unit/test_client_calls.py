@@ -23,6 +23,7 @@ from unclip.client import (
     AsyncClient,
     Client,
     Edit,
+    Fit,
     Generate,
     GeneratedImage,
     Preview,
@@ -161,7 +162,8 @@ def test_an_edit_without_a_mask_sends_none(peer: GatewayPeer, client: Client) ->
 
 
 def test_every_picture_is_sent_with_its_fit(peer: GatewayPeer, client: Client) -> None:
-    for fit, number in (("crop", gateway_pb2.FIT_CENTER_CROP), ("letterbox", gateway_pb2.FIT_LETTERBOX)):
+    fits: dict[Fit, int] = {"crop": gateway_pb2.FIT_CENTER_CROP, "letterbox": gateway_pb2.FIT_LETTERBOX}
+    for fit, number in fits.items():
         [varied] = client.vary(picture(7), fit=fit)
         [diffed] = client.text_diff(picture(7), "", "a cat", fit=fit)
         [between] = client.interpolate(picture(7), picture(8), fit=fit)

@@ -51,7 +51,11 @@ def refused(**fields: object) -> dict[str, str]:
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "1", "P", "I;16"])
 def test_a_masks_light_part_is_repainted_whatever_its_mode(mode: str) -> None:
-    mask = half(mode) if mode != "I;16" else file(Image.fromarray(np.tile(np.uint16([0] * 4 + [65535] * 4), (8, 1))))
+    mask = (
+        half(mode)
+        if mode != "I;16"
+        else file(Image.fromarray(np.tile(np.array([0] * 4 + [65535] * 4, np.uint16), (8, 1))))
+    )
     kept = edit_plan(image=png(), mask=mask).subject.kept
     assert (kept == (np.arange(8) < 4)).all()
 
