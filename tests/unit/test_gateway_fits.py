@@ -1,4 +1,4 @@
-"""Pictures that are not square become squares as the request says: cropped by the stages, or letterboxed before them."""
+"""Pictures that are not square become squares as the request says: cropped by the stages, or letterboxed before."""
 
 from __future__ import annotations
 
