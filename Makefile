@@ -46,6 +46,7 @@ protos: $(STAMP) ## generates unclip/api from protos/
 evaluate: $(STAMP) ## measures the embedded checkpoint into out/evaluate
 	$(BIN)/python -m training.evaluate
 	$(BIN)/python -m training.manipulations
+	$(BIN)/python -m training.edits
 
 bench: $(STAMP) ## every benchmark that runs on this machine; tables, and JSON in out/bench
 	$(BIN)/python -m tests.bench

@@ -13,6 +13,7 @@ from gateway.feed import Feed, Finished, Watch
 from gateway.plan import Output
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding, TextEncoding
+from unclip.wire.known import KnownPixels
 
 # Frames of one request at work at a time: a long trajectory must not fill a stage's queue by itself.
 FRAMES_AT_ONCE = 16
@@ -63,8 +64,15 @@ class Stages(Protocol):
         """x_T from which DDIM in ``steps`` steps decodes ``image``, and if asked for, how well it does."""
         ...
 
-    async def upsample(self, sample: Float32Array, seed: int, settings: SamplingSettings, watch: Watch) -> Float32Array:
-        """The base-size ``sample`` at final size."""
+    async def upsample(
+        self,
+        sample: Float32Array,
+        seed: int,
+        settings: SamplingSettings,
+        watch: Watch,
+        known: KnownPixels | None = None,
+    ) -> Float32Array:
+        """The base-size ``sample`` at final size, with the pixels that are ``known`` there."""
         ...
 
 
@@ -77,17 +85,27 @@ class Inversion:
 
 
 @dataclass(frozen=True, eq=False)
+class Kept:
+    """What is known of a picture at the size the decoder makes, ``base``, and at the upsampler's, ``final``."""
+
+    base: KnownPixels
+    final: KnownPixels
+
+
+@dataclass(frozen=True, eq=False)
 class Gist:
     """What the decoder paints from.
 
     text: the caption's encoding, None where no caption is known. unconditional: the encoding of the empty caption.
-    start_noise: x_T, float32 ``[3, H, W]``; None draws it from the seed.
+    start_noise: x_T, float32 ``[3, H, W]``; None draws it from the seed. kept: what stays of a picture that is painted
+    on, None for nothing.
     """
 
     embedding: Embedding
     unconditional: TextEncoding
     text: TextEncoding | None = None
     start_noise: Float32Array | None = None
+    kept: Kept | None = None
 
 
 async def pixels_of(
@@ -95,7 +113,8 @@ async def pixels_of(
 ) -> Float32Array:
     """Decodes and upsamples ``gist`` with ``seed``: float32 ``[3, H, W]`` in [-1, 1]."""
     sample = await stages.decode(gist, seed, decoder, output.preview_interval, watch)
-    return await stages.upsample(sample, seed, output.upsampler, watch)
+    known = None if gist.kept is None else gist.kept.final
+    return await stages.upsample(sample, seed, output.upsampler, watch, known)
 
 
 async def paint(

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from gateway.compose import Float32Array, Gist, Stages, pixels_of
+from gateway.compose import Float32Array, Gist, Kept, Stages, pixels_of
 from gateway.feed import Feed, Finished, Watch, together
 from gateway.plan import GeneratePlan
 from gateway.ranking import deliver_best
 from unclip.wire.embeddings import TextEncoding
 
 
-async def generate(plan: GeneratePlan, stages: Stages, unconditional: TextEncoding, feed: Feed) -> None:
+async def generate(
+    plan: GeneratePlan, stages: Stages, unconditional: TextEncoding, feed: Feed, kept: Kept | None = None
+) -> None:
     """Paints every picture of ``plan``, each with a prior sample of its own; where the plan says so, keeps the best.
 
-    An embedding that the plan has is painted as it is. A negative caption's encoding takes the place of
-    ``unconditional``, which guidance extrapolates away from.
+    kept: what stays of the picture that is painted on, None for an empty canvas. An embedding that the plan has is
+    painted as it is. A negative caption's encoding takes the place of ``unconditional``, which guidance extrapolates
+    away from.
     """
     captions = [caption for caption in dict.fromkeys((plan.caption, plan.negative_caption)) if caption]
     encodings = dict(zip(captions, await stages.encode_text(captions), strict=True)) if captions else {}
@@ -25,7 +28,7 @@ async def generate(plan: GeneratePlan, stages: Stages, unconditional: TextEncodi
         embedding = plan.embedding or await stages.sample_prior(
             text, away_from, seed, plan.prior, plan.candidates, watch
         )
-        gist = Gist(embedding, away_from, text)
+        gist = Gist(embedding, away_from, text, kept=kept)
         return await pixels_of(gist, seed, plan.decoder, plan.output, stages, watch)
 
     async def picture(row: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from gateway.fitting import Fit, Subject
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding
 
@@ -20,7 +21,11 @@ def seed_of_image(seed: int, index: int) -> int:
 
 @dataclass(frozen=True)
 class SourceImage:
-    """A picture that came with a request, checked: the file's bytes, and their sha256 in hex."""
+    """A picture that came with a request, checked.
+
+    data: the file for the stages, the one that came unless it had to be letterboxed. digest: sha256, in hex, of the one
+    that came.
+    """
 
     data: bytes
     digest: str
@@ -75,6 +80,7 @@ class VaryPlan:
     start: Literal["inverted", "random"]
     decoder: SamplingSettings
     output: Output
+    fit: Fit = "crop"
     report_psnr: bool = False
 
     @property
@@ -94,6 +100,7 @@ class TextDiffPlan:
     seed: int
     decoder: SamplingSettings
     output: Output
+    fit: Fit = "crop"
     report_psnr: bool = False
 
     @property
@@ -124,6 +131,7 @@ class InterpolatePlan:
     prior: SamplingSettings
     decoder: SamplingSettings
     output: Output
+    fit: Fit = "crop"
     report_psnr: bool = False
 
     @property
@@ -137,4 +145,29 @@ class InterpolatePlan:
         return (self.seed,) * len(self.ts)
 
 
-Plan = GeneratePlan | VaryPlan | TextDiffPlan | InterpolatePlan
+@dataclass(frozen=True)
+class EditPlan:
+    """``wanted``, painted where ``subject`` is not kept; decoder and upsampler take each step ``resampling`` times.
+
+    subject: the picture after its fit, as large as the upsampler's pictures. sources: its file, and that of its mask
+    where one came.
+    """
+
+    wanted: GeneratePlan
+    subject: Subject
+    sources: tuple[SourceImage, ...]
+    resampling: int
+    fit: Fit = "crop"
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seed of each picture."""
+        return self.wanted.seeds
+
+    @property
+    def output(self) -> Output:
+        """What happens to every base-size sample."""
+        return self.wanted.output
+
+
+Plan = GeneratePlan | VaryPlan | TextDiffPlan | InterpolatePlan | EditPlan

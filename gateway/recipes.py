@@ -5,7 +5,8 @@ What only measures a picture, or chose it among others, is no part of it.
 
 from __future__ import annotations
 
-from gateway.plan import FileFormat, GeneratePlan, InterpolatePlan, Plan, TextDiffPlan, VaryPlan
+from gateway.fitting import Fit
+from gateway.plan import EditPlan, FileFormat, GeneratePlan, InterpolatePlan, Plan, TextDiffPlan, VaryPlan
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.wire.recipe_text import RecipeText
 from unclip.wire.sampling import settings_to_proto
@@ -14,6 +15,10 @@ FORMATS: dict[FileFormat, gateway_pb2.ImageFormat.ValueType] = {
     "png": gateway_pb2.IMAGE_FORMAT_PNG,
     "jpeg": gateway_pb2.IMAGE_FORMAT_JPEG,
     "webp": gateway_pb2.IMAGE_FORMAT_WEBP,
+}
+FITS: dict[Fit, gateway_pb2.Fit.ValueType] = {
+    "crop": gateway_pb2.FIT_CENTER_CROP,
+    "letterbox": gateway_pb2.FIT_LETTERBOX,
 }
 
 
@@ -53,6 +58,7 @@ def recipe(plan: Plan, index: int) -> gateway_pb2.StreamRequest:
                     decoder=decoder,
                     upsampler=settings_to_proto(plan.output.upsampler),
                     format=FORMATS[plan.output.format],
+                    fit=FITS[plan.fit],
                 )
             )
         case TextDiffPlan():
@@ -65,6 +71,7 @@ def recipe(plan: Plan, index: int) -> gateway_pb2.StreamRequest:
                     decoder=settings_to_proto(plan.decoder),
                     upsampler=settings_to_proto(plan.output.upsampler),
                     format=FORMATS[plan.output.format],
+                    fit=FITS[plan.fit],
                 )
             )
         case InterpolatePlan():
@@ -75,8 +82,26 @@ def recipe(plan: Plan, index: int) -> gateway_pb2.StreamRequest:
                 decoder=settings_to_proto(plan.decoder),
                 upsampler=settings_to_proto(plan.output.upsampler),
                 format=FORMATS[plan.output.format],
+                fit=FITS[plan.fit],
             )
             if plan.to_image is None:
                 between.to_caption = plan.to_caption
                 between.prior.CopyFrom(settings_to_proto(plan.prior))
             return gateway_pb2.StreamRequest(interpolate=between)
+        case EditPlan():
+            wanted = plan.wanted
+            return gateway_pb2.StreamRequest(
+                edit=gateway_pb2.EditRequest(
+                    caption=wanted.caption,
+                    negative_caption=wanted.negative_caption,
+                    seed=wanted.seeds[index],
+                    image_count=1,
+                    prior_candidates=wanted.candidates,
+                    prior=settings_to_proto(wanted.prior),
+                    decoder=settings_to_proto(wanted.decoder),
+                    upsampler=settings_to_proto(plan.output.upsampler),
+                    format=FORMATS[plan.output.format],
+                    resampling=plan.resampling,
+                    fit=FITS[plan.fit],
+                )
+            )

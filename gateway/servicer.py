@@ -14,11 +14,12 @@ from typing import Any
 import grpc
 
 from gateway.calls import Call
+from gateway.edit import edit
 from gateway.feed import Feed, Finished, Preview, Progress, StageName, events_of
 from gateway.generate import generate
 from gateway.interpolate import interpolate
 from gateway.pictures import picture_file, to_message
-from gateway.plan import GeneratePlan, InterpolatePlan, Plan, TextDiffPlan, VaryPlan
+from gateway.plan import EditPlan, GeneratePlan, InterpolatePlan, Plan, TextDiffPlan, VaryPlan
 from gateway.recipes import inscription
 from gateway.requests import plan_of, read_embed
 from gateway.stack import Stack, StackInfo
@@ -37,6 +38,7 @@ CAPABILITIES: dict[type[Plan], str] = {
     VaryPlan: "vary",
     TextDiffPlan: "text_diff",
     InterpolatePlan: "interpolate",
+    EditPlan: "edit",
 }
 STAGE_NUMBERS: dict[StageName, sampling_pb2.Stage.ValueType] = {
     "encoder": sampling_pb2.STAGE_ENCODER,
@@ -84,6 +86,11 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         pictures = await self._drain(gateway_pb2.StreamRequest(interpolate=request), context)
         return gateway_pb2.InterpolateResponse(images=pictures)
 
+    async def Edit(self, request: gateway_pb2.EditRequest, context: Context) -> gateway_pb2.EditResponse:
+        """Repaints a part of a picture from a caption."""
+        pictures = await self._drain(gateway_pb2.StreamRequest(edit=request), context)
+        return gateway_pb2.EditResponse(images=pictures)
+
     async def Stream(
         self, request: gateway_pb2.StreamRequest, context: Context
     ) -> AsyncIterator[gateway_pb2.StreamResponse]:
@@ -114,7 +121,8 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
             info.require(CAPABILITIES[type(plan)])
             if isinstance(plan, InterpolatePlan) and plan.to_image is None:
                 info.require("generate")  # the caption goes through the prior
-            if isinstance(plan, GeneratePlan) and plan.keep is not None:
+            wanted = plan.wanted if isinstance(plan, EditPlan) else plan
+            if isinstance(wanted, GeneratePlan) and wanted.keep is not None:
                 info.require("embed")  # pictures are ranked by their embeddings
             stages = CallStages(self._clients, call, watched=nested)
             unconditional = await self._stack.unconditional(info, stages)
@@ -165,6 +173,8 @@ async def compose(plan: Plan, info: StackInfo, stages: CallStages, unconditional
             await text_diff(plan, info.model.caption_template, stages, unconditional, feed)
         case InterpolatePlan():
             await interpolate(plan, stages, unconditional, feed)
+        case EditPlan():
+            await edit(plan, info.side(sampling_pb2.STAGE_DECODER), stages, unconditional, feed)
 
 
 def response(event: Progress | Preview) -> gateway_pb2.StreamResponse:

@@ -21,6 +21,7 @@ from unclip.options import SamplingSettings
 from unclip.serving.error_table import from_rpc_error
 from unclip.wire import tensors
 from unclip.wire.embeddings import Embedding, TextEncoding
+from unclip.wire.known import KnownPixels
 from unclip.wire.sampling import settings_to_proto
 
 MAX_ENCODED_BYTES = 10 * 1024 * 1024  # of the pictures in one EncodeImage together
@@ -140,6 +141,7 @@ class CallStages:
             sampling=settings_to_proto(settings),
             preview_interval=every,
             omit_progress=self._omit,
+            known=None if gist.kept is None else gist.kept.base.to_proto(),
         )
         steps = Steps(watch, "decoder")
 
@@ -192,13 +194,21 @@ class CallStages:
 
         return await steadily(attempt, "decoder", self._call)
 
-    async def upsample(self, sample: Float32Array, seed: int, settings: SamplingSettings, watch: Watch) -> Float32Array:
+    async def upsample(
+        self,
+        sample: Float32Array,
+        seed: int,
+        settings: SamplingSettings,
+        watch: Watch,
+        known: KnownPixels | None = None,
+    ) -> Float32Array:
         """``sample`` at final size, float32 ``[3, H, W]`` in [-1, 1]."""
         request = upsampler_pb2.UpsampleRequest(
             sample=tensors.to_proto(sample),
             seed=seed,
             sampling=settings_to_proto(settings),
             omit_progress=self._omit,
+            known=None if known is None else known.to_proto(),
         )
         steps = Steps(watch, "upsampler")
 

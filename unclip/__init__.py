@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from unclip.client import (
         AsyncClient,
         Client,
+        Edit,
         Generate,
         GeneratedImage,
         Interpolate,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncClient",
     "Client",
+    "Edit",
     "Generate",
     "GeneratedImage",
     "Interpolate",

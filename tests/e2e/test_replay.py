@@ -33,7 +33,21 @@ def source(colour: str) -> bytes:
     return file.getvalue()
 
 
+def masked(png: bytes) -> tuple[bytes, bytes]:
+    """A mask of the left half of a picture, and the picture with that half cut out."""
+    picture = Image.open(io.BytesIO(png))
+    mask = Image.new("L", picture.size)
+    mask.paste(255, (0, 0, picture.width // 2, picture.height))
+    cut = picture.convert("RGBA")
+    cut.paste((0, 0, 0, 0), (0, 0, picture.width // 2, picture.height))
+    files = [io.BytesIO(), io.BytesIO()]
+    mask.save(files[0], "PNG")
+    cut.save(files[1], "PNG")
+    return files[0].getvalue(), files[1].getvalue()
+
+
 RED, BLUE = source("red"), source("blue")
+MASK, CUT = masked(RED)
 CAPTION = 'a "quoted" café 猫 \U0001f408'
 
 
@@ -52,6 +66,14 @@ MADE: dict[str, tuple[Make, list[bytes]]] = {
     "vary": (lambda client, format: client.vary(RED, seed=4, eta=0.3, format=format), [RED]),
     "vary from random noise": (lambda client, format: client.vary(RED, start="random", format=format), [RED]),
     "text diff": (lambda client, format: client.text_diff(RED, "", CAPTION, thetas=[0.3], format=format), [RED]),
+    "edit with a mask": (
+        lambda client, format: client.edit(RED, CAPTION, MASK, seed=5, resampling=2, format=format),
+        [MASK, RED],
+    ),
+    "edit what is transparent": (
+        lambda client, format: client.edit(CUT, CAPTION, seed=5, fit="letterbox", format=format),
+        [CUT],
+    ),
     "interpolate to a caption": (
         lambda client, format: client.interpolate(RED, to_caption=CAPTION, ts=[0.3], format=format),
         [BLUE, RED],

@@ -14,8 +14,9 @@ from PIL import Image
 
 from tests.tiny import BASE, FINAL
 from unclip import Client, Generate, LocalStack, Preview, Progress, Sampling, UnclipError
-from unclip.client import GeneratedImage, TextDiff, Vary
+from unclip.client import Edit, GeneratedImage, TextDiff, Vary
 from unclip.errors import InvalidRequest
+from unclip.pictures import pad
 
 
 @pytest.fixture(scope="module")
@@ -98,11 +99,22 @@ def test_a_recipe_with_its_picture_put_back_makes_the_same_variation(client: Cli
     assert abs(pixels(again) - pixels(first)).max() <= 1
 
 
+def test_a_picture_continued_beyond_its_edges_is_still_there(client: Client) -> None:
+    source = Image.effect_noise((FINAL - 12, FINAL - 20), 60).convert("RGB")
+    canvas = pad(source, left=4, top=8, right=8, bottom=12)
+    [made] = client.edit(canvas, "a red apple", seed=3, resampling=2)
+    assert (pixels(made)[8:-12, 4:-8] == np.asarray(source)).all()
+    assert isinstance(made.recipe, Edit)
+    recipe = dataclasses.replace(made.recipe, image=canvas)
+    [again] = [event for event in client.stream(recipe) if isinstance(event, GeneratedImage)]
+    assert abs(pixels(again) - pixels(made)).max() <= 1
+
+
 def test_embeddings_and_model_info(client: Client) -> None:
     found = client.embed(["a", ""], [Image.new("RGB", (8, 8))])
     assert (len(found.captions), len(found.images)) == (2, 1)
     info = client.model_info()
-    assert {"generate", "vary", "text_diff", "embed"} <= set(info.capabilities)
+    assert {"generate", "vary", "text_diff", "edit", "embed"} <= set(info.capabilities)
     assert found.captions[0].clip_space == info.clip_space
 
 

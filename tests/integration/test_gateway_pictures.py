@@ -194,7 +194,7 @@ async def test_embed_answers_in_order_and_nothing_for_nothing(front: Front) -> N
 async def test_model_info_shows_the_stack_as_one_model(front: Front) -> None:
     model = (await front.stub.GetModelInfo(gateway_pb2.GetModelInfoRequest())).model
     assert (model.name, model.version, model.clip_space) == (MODEL.name, MODEL.version, MODEL.clip_space)
-    assert set(model.capabilities) == {"generate", "vary", "text_diff", "interpolate", "embed"}
+    assert set(model.capabilities) == {"generate", "vary", "text_diff", "interpolate", "edit", "embed"}
     assert [stage.stage for stage in model.stages] == [1, 2, 4, 5]
 
 

@@ -129,6 +129,56 @@ def test_text_diff_writes_frames_an_animation_and_a_sheet(
     assert Path(told["contact_sheet"]).exists()
 
 
+def test_edit_sends_picture_and_mask(peer: GatewayPeer, house: Path, tmp_path: Path) -> None:
+    (tmp_path / "mask.png").write_bytes(picture(8))
+    options = "--mask mask.png --negative rain --resampling 4 --count 2 --seed 5 --fit letterbox --decoder-sampler ddpm"
+
+    choice = "--candidates 9 --prior-candidates 3"
+
+    assert main(["edit", str(house), "a house", *options.split(), *choice.split()]) == 0
+
+    sent = inner(peer).edit
+    assert (sent.image.data, sent.mask.data, sent.caption) == (picture(7), picture(8), "a house")
+    assert (sent.negative_caption, sent.resampling, sent.image_count, sent.seed) == ("rain", 4, 2, 5)
+    assert (sent.candidates, sent.prior_candidates) == (9, 3)
+    assert (sent.fit, sent.decoder.sampler) == (gateway_pb2.FIT_LETTERBOX, sampling_pb2.SAMPLER_DDPM)
+    assert Path("out/edit-house-5.png").exists()
+    assert Path("out/edit-house-6.png").exists()
+
+
+@pytest.mark.parametrize(("margins", "box"), [("4", (4, 4, 20, 20)), ("1,2,3,0", (1, 2, 17, 18))])
+def test_edit_continues_a_picture_beyond_its_edges(
+    peer: GatewayPeer, house: Path, capsys: pytest.CaptureFixture[str], margins: str, box: tuple[int, int, int, int]
+) -> None:
+    assert main(["edit", str(house), "a house", "--pad", margins, "--json"]) == 0
+
+    canvas = Path(printed_json(capsys)["canvas"])
+    assert inner(peer).edit.image.data == canvas.read_bytes()
+    assert not inner(peer).edit.HasField("mask")
+    with Image.open(canvas) as sent:
+        assert sent.getchannel("A").getbbox() == box
+
+
+@pytest.mark.parametrize("margins", ["x", "1,2", "-1", "0", "0,0,0,0", "1,2,3,4,5"])
+def test_margins_that_make_no_sense_are_a_mistake_in_the_arguments(
+    peer: GatewayPeer, house: Path, capsys: pytest.CaptureFixture[str], margins: str
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["edit", str(house), "a house", f"--pad={margins}"])
+    assert left.value.code == 2
+    assert "--pad" in capsys.readouterr().err
+
+
+def test_a_picture_that_cannot_be_padded_is_one_line(peer: GatewayPeer, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("words.png").write_text("no picture")
+    for name in ("nowhere.png", "words.png"):
+        assert main(["edit", name, "a house", "--pad", "4"]) == 2
+        told = capsys.readouterr().err
+        assert told.startswith(f"unclip: image: cannot read {name}")
+        assert told.count("\n") == 1
+    assert peer.asked == []
+
+
 def test_embed_tells_how_alike_things_are(peer: GatewayPeer, house: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["embed", "--caption", "a cat", "--caption", "a cat", "--image", str(house)]
 

@@ -16,7 +16,7 @@ def embed(options: argparse.Namespace) -> None:
     if not options.captions and not options.images:
         raise InvalidRequest.of("embed", "needs at least one --caption or --image")
     with Client(options.server, timeout=options.timeout) as client:
-        answer = client.embed(options.captions, options.images)
+        answer = client.embed(options.captions, options.images, fit=options.fit)
     names = [*options.captions, *(str(path) for path in options.images)]
     embeddings = [*answer.captions, *answer.images]
     vectors = np.stack([embedding.values for embedding in embeddings])

@@ -1,14 +1,29 @@
-"""``unclip generate``, ``vary`` and ``text-diff``: pictures into files."""
+"""``unclip generate``, ``vary``, ``text-diff``, ``interpolate`` and ``edit``: pictures into files."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+
+from PIL import Image
 
 from unclip.cli import report
 from unclip.cli.progress import Bar
-from unclip.client import Client, Embedding, Generate, GeneratedImage, Interpolate, Request, Sampling, TextDiff, Vary
+from unclip.client import (
+    Client,
+    Edit,
+    Embedding,
+    Generate,
+    GeneratedImage,
+    Interpolate,
+    Request,
+    Sampling,
+    TextDiff,
+    Vary,
+)
 from unclip.client.vectors import combine, read_rows
-from unclip.pictures import animate, contact_sheet
+from unclip.errors import InvalidRequest
+from unclip.pictures import animate, contact_sheet, pad
 
 
 def generate(options: argparse.Namespace) -> None:
@@ -41,6 +56,7 @@ def vary(options: argparse.Namespace) -> None:
         decoder=sampling(options, "decoder"),
         upsampler=sampling(options, "upsampler"),
         format=options.format,
+        fit=options.fit,
         report_psnr=options.psnr,
     )
     images = run(options, request, "vary")
@@ -59,6 +75,7 @@ def text_diff(options: argparse.Namespace) -> None:
         decoder=sampling(options, "decoder"),
         upsampler=sampling(options, "upsampler"),
         format=options.format,
+        fit=options.fit,
         report_psnr=options.psnr,
     )
     images = run(options, request, "text-diff")
@@ -79,6 +96,7 @@ def interpolate(options: argparse.Namespace) -> None:
         decoder=sampling(options, "decoder"),
         upsampler=sampling(options, "upsampler"),
         format=options.format,
+        fit=options.fit,
         report_psnr=options.psnr,
     )
     images = run(options, request, "interpolate")
@@ -90,6 +108,47 @@ def embedding(options: argparse.Namespace) -> Embedding | None:
     if options.embedding is None:
         return None
     return combine([row for _, row in read_rows(options.embedding)], options.index)
+
+
+def edit(options: argparse.Namespace) -> None:
+    """A picture repainted in part, or continued beyond its edges; the canvas for the latter is written too."""
+    canvas = None if options.pad is None else padded(options)
+    request = Edit(
+        image=canvas or options.image,
+        caption=options.caption,
+        mask=options.mask,
+        negative_caption=options.negative,
+        seed=options.seed,
+        image_count=options.count,
+        prior_candidates=options.prior_candidates,
+        candidates=options.candidates,
+        prior=sampling(options, "prior"),
+        decoder=sampling(options, "decoder"),
+        upsampler=sampling(options, "upsampler"),
+        format=options.format,
+        resampling=options.resampling,
+        fit=options.fit,
+    )
+    images = run(options, request, "edit")
+    more = {} if canvas is None else {"canvas": str(canvas)}
+    tell(options, images, [f"edit-{options.image.stem}-{image.seed}" for image in images], **more)
+
+
+def padded(options: argparse.Namespace) -> Path:
+    """Writes the picture on its larger canvas; with that file, the source of its recipe, an edit can be made again.
+
+    Raises:
+        InvalidRequest: the picture cannot be read.
+    """
+    try:
+        with Image.open(options.image) as picture:
+            canvas = pad(picture, *options.pad)
+    except OSError as error:
+        raise InvalidRequest.of("image", f"cannot read {options.image}: {error.strerror or error}") from error
+    options.out.mkdir(parents=True, exist_ok=True)
+    path: Path = options.out / f"edit-{options.image.stem}-canvas.png"
+    canvas.save(path)
+    return path
 
 
 def sampling(options: argparse.Namespace, stage: str) -> Sampling:

@@ -12,7 +12,7 @@ import numpy as np
 
 from unclip.client import GeneratedImage, Request
 
-KINDS = {"Generate": "generate", "Vary": "vary", "TextDiff": "text_diff", "Interpolate": "interpolate"}
+KINDS = {"Generate": "generate", "Vary": "vary", "TextDiff": "text_diff", "Interpolate": "interpolate", "Edit": "edit"}
 ENDINGS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 
 

@@ -4,9 +4,11 @@ from unclip.client.aio import AsyncClient
 from unclip.client.blocking import Client
 from unclip.client.recipes import read_recipe
 from unclip.client.values import (
+    Edit,
     Embeddings,
     Event,
     FileFormat,
+    Fit,
     Generate,
     GeneratedImage,
     ImageFile,
@@ -29,10 +31,12 @@ from unclip.wire.embeddings import Embedding
 __all__ = [
     "AsyncClient",
     "Client",
+    "Edit",
     "Embedding",
     "Embeddings",
     "Event",
     "FileFormat",
+    "Fit",
     "Generate",
     "GeneratedImage",
     "ImageFile",

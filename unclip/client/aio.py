@@ -16,9 +16,11 @@ from unclip.client.recipes import complete, require_model
 from unclip.client.sending import embed_message, stream_message
 from unclip.client.values import (
     DEFAULTS,
+    Edit,
     Embeddings,
     Event,
     FileFormat,
+    Fit,
     Generate,
     GeneratedImage,
     Interpolate,
@@ -104,10 +106,11 @@ class AsyncClient:
         decoder: Sampling = DEFAULTS,
         upsampler: Sampling = DEFAULTS,
         format: FileFormat = "png",
+        fit: Fit = "crop",
         report_psnr: bool = False,
     ) -> list[GeneratedImage]:
         """Variations of ``image``; the options are those of ``Vary``."""
-        request = Vary(image, seed, image_count, eta, start, decoder, upsampler, format, report_psnr)
+        request = Vary(image, seed, image_count, eta, start, decoder, upsampler, format, fit, report_psnr)
         message = (await asyncio.to_thread(stream_message, request)).vary
         return generated_images((await self._call(self._stub.Vary, message)).images)
 
@@ -122,10 +125,11 @@ class AsyncClient:
         decoder: Sampling = DEFAULTS,
         upsampler: Sampling = DEFAULTS,
         format: FileFormat = "png",
+        fit: Fit = "crop",
         report_psnr: bool = False,
     ) -> list[GeneratedImage]:
         """``image`` changed from ``before`` to ``after``, one picture per theta; the options are ``TextDiff``'s."""
-        request = TextDiff(image, before, after, thetas, seed, decoder, upsampler, format, report_psnr)
+        request = TextDiff(image, before, after, thetas, seed, decoder, upsampler, format, fit, report_psnr)
         message = (await asyncio.to_thread(stream_message, request)).text_diff
         return generated_images((await self._call(self._stub.TextDiff, message)).images)
 
@@ -142,12 +146,53 @@ class AsyncClient:
         decoder: Sampling = DEFAULTS,
         upsampler: Sampling = DEFAULTS,
         format: FileFormat = "png",
+        fit: Fit = "crop",
         report_psnr: bool = False,
     ) -> list[GeneratedImage]:
         """Frames from ``image`` to another picture or a caption, one per t; the options are ``Interpolate``'s."""
-        request = Interpolate(image, to, to_caption, ts, seed, start, prior, decoder, upsampler, format, report_psnr)
+        request = Interpolate(
+            image, to, to_caption, ts, seed, start, prior, decoder, upsampler, format, fit, report_psnr
+        )
         message = (await asyncio.to_thread(stream_message, request)).interpolate
         return generated_images((await self._call(self._stub.Interpolate, message)).images)
+
+    async def edit(
+        self,
+        image: Picture,
+        caption: str,
+        mask: Picture | None = None,
+        *,
+        negative_caption: str = "",
+        seed: int | None = None,
+        image_count: int | None = None,
+        prior_candidates: int | None = None,
+        prior: Sampling = DEFAULTS,
+        decoder: Sampling = DEFAULTS,
+        upsampler: Sampling = DEFAULTS,
+        format: FileFormat = "png",
+        resampling: int | None = None,
+        fit: Fit = "crop",
+        candidates: int | None = None,
+    ) -> list[GeneratedImage]:
+        """``image`` repainted where ``mask``, or else its alpha, says; the options are those of ``Edit``."""
+        request = Edit(
+            image,
+            caption,
+            mask,
+            negative_caption,
+            seed,
+            image_count,
+            prior_candidates,
+            prior,
+            decoder,
+            upsampler,
+            format,
+            resampling,
+            fit,
+            candidates,
+        )
+        message = (await asyncio.to_thread(stream_message, request)).edit
+        return generated_images((await self._call(self._stub.Edit, message)).images)
 
     async def replay(
         self, recipe: Recipe, sources: Sequence[Picture] = (), *, any_model: bool = False
@@ -159,9 +204,11 @@ class AsyncClient:
         [picture] = [event async for event in self.stream(request) if isinstance(event, GeneratedImage)]
         return picture
 
-    async def embed(self, captions: Sequence[str] = (), images: Sequence[Picture] = ()) -> Embeddings:
+    async def embed(
+        self, captions: Sequence[str] = (), images: Sequence[Picture] = (), *, fit: Fit = "crop"
+    ) -> Embeddings:
         """CLIP embeddings of at most 64 captions and 16 pictures."""
-        message = await asyncio.to_thread(embed_message, captions, images)
+        message = await asyncio.to_thread(embed_message, captions, images, fit)
         return embeddings_of(await self._call(self._stub.Embed, message))
 
     async def model_info(self) -> ModelInfo:

@@ -15,9 +15,11 @@ from unclip.client.recipes import complete, require_model
 from unclip.client.sending import embed_message, stream_message
 from unclip.client.values import (
     DEFAULTS,
+    Edit,
     Embeddings,
     Event,
     FileFormat,
+    Fit,
     Generate,
     GeneratedImage,
     Interpolate,
@@ -113,10 +115,11 @@ class Client:
         decoder: Sampling = DEFAULTS,
         upsampler: Sampling = DEFAULTS,
         format: FileFormat = "png",
+        fit: Fit = "crop",
         report_psnr: bool = False,
     ) -> list[GeneratedImage]:
         """Variations of ``image``; the options are those of ``Vary``."""
-        request = Vary(image, seed, image_count, eta, start, decoder, upsampler, format, report_psnr)
+        request = Vary(image, seed, image_count, eta, start, decoder, upsampler, format, fit, report_psnr)
         return generated_images(self._call(self._stub.Vary, stream_message(request).vary).images)
 
     def text_diff(
@@ -130,10 +133,11 @@ class Client:
         decoder: Sampling = DEFAULTS,
         upsampler: Sampling = DEFAULTS,
         format: FileFormat = "png",
+        fit: Fit = "crop",
         report_psnr: bool = False,
     ) -> list[GeneratedImage]:
         """``image`` changed from ``before`` to ``after``, one picture per theta; the options are ``TextDiff``'s."""
-        request = TextDiff(image, before, after, thetas, seed, decoder, upsampler, format, report_psnr)
+        request = TextDiff(image, before, after, thetas, seed, decoder, upsampler, format, fit, report_psnr)
         return generated_images(self._call(self._stub.TextDiff, stream_message(request).text_diff).images)
 
     def interpolate(
@@ -149,11 +153,51 @@ class Client:
         decoder: Sampling = DEFAULTS,
         upsampler: Sampling = DEFAULTS,
         format: FileFormat = "png",
+        fit: Fit = "crop",
         report_psnr: bool = False,
     ) -> list[GeneratedImage]:
         """Frames from ``image`` to another picture or a caption, one per t; the options are ``Interpolate``'s."""
-        request = Interpolate(image, to, to_caption, ts, seed, start, prior, decoder, upsampler, format, report_psnr)
+        request = Interpolate(
+            image, to, to_caption, ts, seed, start, prior, decoder, upsampler, format, fit, report_psnr
+        )
         return generated_images(self._call(self._stub.Interpolate, stream_message(request).interpolate).images)
+
+    def edit(
+        self,
+        image: Picture,
+        caption: str,
+        mask: Picture | None = None,
+        *,
+        negative_caption: str = "",
+        seed: int | None = None,
+        image_count: int | None = None,
+        prior_candidates: int | None = None,
+        prior: Sampling = DEFAULTS,
+        decoder: Sampling = DEFAULTS,
+        upsampler: Sampling = DEFAULTS,
+        format: FileFormat = "png",
+        resampling: int | None = None,
+        fit: Fit = "crop",
+        candidates: int | None = None,
+    ) -> list[GeneratedImage]:
+        """``image`` repainted where ``mask``, or else its alpha, says; the options are those of ``Edit``."""
+        request = Edit(
+            image,
+            caption,
+            mask,
+            negative_caption,
+            seed,
+            image_count,
+            prior_candidates,
+            prior,
+            decoder,
+            upsampler,
+            format,
+            resampling,
+            fit,
+            candidates,
+        )
+        return generated_images(self._call(self._stub.Edit, stream_message(request).edit).images)
 
     def replay(self, recipe: Recipe, sources: Sequence[Picture] = (), *, any_model: bool = False) -> GeneratedImage:
         """The picture of ``recipe`` made again; see ``read_recipe``.
@@ -171,9 +215,9 @@ class Client:
         [picture] = [event for event in self.stream(request) if isinstance(event, GeneratedImage)]
         return picture
 
-    def embed(self, captions: Sequence[str] = (), images: Sequence[Picture] = ()) -> Embeddings:
+    def embed(self, captions: Sequence[str] = (), images: Sequence[Picture] = (), *, fit: Fit = "crop") -> Embeddings:
         """CLIP embeddings of at most 64 captions and 16 pictures."""
-        return embeddings_of(self._call(self._stub.Embed, embed_message(captions, images)))
+        return embeddings_of(self._call(self._stub.Embed, embed_message(captions, images, fit)))
 
     def model_info(self) -> ModelInfo:
         """What the stack has loaded and can do."""

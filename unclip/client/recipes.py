@@ -9,7 +9,7 @@ from pathlib import Path
 
 from unclip.client.receiving import recipe_of
 from unclip.client.sending import MAX_FILE_BYTES, image_message, read_file
-from unclip.client.values import Generate, Interpolate, ModelInfo, Picture, Recipe, Request, TextDiff, Vary
+from unclip.client.values import Edit, Generate, Interpolate, ModelInfo, Picture, Recipe, Request, TextDiff, Vary
 from unclip.errors import InvalidRequest, PreconditionFailed
 from unclip.wire.recipe_text import find_text, read_text
 
@@ -53,6 +53,8 @@ def complete(recipe: Recipe, sources: Sequence[Picture]) -> Request:
             return replace(request, image=image, to=to)
         case (Interpolate() as request, [image]) if request.to_caption:
             return replace(request, image=image)
+        case (Edit() as request, [image, *mask]) if len(mask) <= 1:
+            return replace(request, image=image, mask=mask[0] if mask else None)
     kind = type(recipe.request).__name__
     raise InvalidRequest.of("recipe", f"is damaged: {kind} does not begin with {len(found)} pictures")
 

@@ -18,6 +18,7 @@ from unclip.wire.embeddings import Embedding
 Picture = str | os.PathLike[str] | bytes | Image.Image
 
 FileFormat = Literal["png", "jpeg", "webp"]
+Fit = Literal["crop", "letterbox"]
 StageName = Literal["encoder", "prior", "invert", "decoder", "upsampler"]
 
 
@@ -66,9 +67,9 @@ class Vary:
     """Variations of ``image``, 1 to 16 of them.
 
     eta: 0 reconstructs the picture, 1 (the default) varies most. start: "inverted" begins with the picture's own
-    noise, "random" with fresh noise. report_psnr, here and below: measure how well the inversion reconstructs the
-    picture, see ``GeneratedImage.inversion_psnr``. ``image`` is None in a recipe only: put the source back before
-    sending it.
+    noise, "random" with fresh noise. fit: whether a picture that is not square is cropped in the middle or letterboxed
+    with white. report_psnr, here and below: measure how well the inversion reconstructs the picture, see
+    ``GeneratedImage.inversion_psnr``. ``image`` is None in a recipe only: put the source back before sending it.
     """
 
     image: Picture | None
@@ -79,6 +80,7 @@ class Vary:
     decoder: Sampling = DEFAULTS
     upsampler: Sampling = DEFAULTS
     format: FileFormat = "png"
+    fit: Fit = "crop"
     report_psnr: bool = False
 
 
@@ -86,8 +88,8 @@ class Vary:
 class TextDiff:
     """Frames of ``image`` on its way from the caption ``before`` (may be empty) to ``after``.
 
-    thetas: how far each frame goes, 0 to 1, at most 64; 0 reconstructs, empty means one frame at 0.5. ``image`` is
-    None in a recipe only: put the source back before sending it.
+    thetas: how far each frame goes, 0 to 1, at most 64; 0 reconstructs, empty means one frame at 0.5. fit: as in Vary.
+    ``image`` is None in a recipe only: put the source back before sending it.
     """
 
     image: Picture | None
@@ -98,6 +100,7 @@ class TextDiff:
     decoder: Sampling = DEFAULTS
     upsampler: Sampling = DEFAULTS
     format: FileFormat = "png"
+    fit: Fit = "crop"
     report_psnr: bool = False
 
 
@@ -107,7 +110,7 @@ class Interpolate:
 
     ts: how far each frame has come, 0 to 1, at most 64; 0 is the picture, 1 the other end, empty means one frame at
     0.5. start: "inverted" interpolates the pictures' own noise, "random" uses the seed's for all. prior: for a caption
-    only. ``image`` and ``to`` are None in a recipe only: put the sources back before sending it.
+    only. fit: as in Vary. ``image`` and ``to`` are None in a recipe only: put the sources back before sending it.
     """
 
     image: Picture | None
@@ -120,10 +123,37 @@ class Interpolate:
     decoder: Sampling = DEFAULTS
     upsampler: Sampling = DEFAULTS
     format: FileFormat = "png"
+    fit: Fit = "crop"
     report_psnr: bool = False
 
 
-Request = Generate | Vary | TextDiff | Interpolate
+@dataclass(frozen=True)
+class Edit:
+    """``image`` repainted in part, so that all of it shows ``caption``; the rest stays exactly as it is.
+
+    mask: a picture as large as ``image``, light where to repaint; without one, where alpha is below 128: see
+    ``unclip.pictures.pad`` for painting beyond the edges. resampling: how often each step but the last is taken, 1 to
+    10; more smooth the seams and take longer. fit: as in Vary, of both. The others, candidates too, are Generate's.
+    ``image`` is None in a recipe only: put the sources, in the order of its source_digests, back before sending it.
+    """
+
+    image: Picture | None
+    caption: str
+    mask: Picture | None = None
+    negative_caption: str = ""
+    seed: int | None = None
+    image_count: int | None = None
+    prior_candidates: int | None = None
+    prior: Sampling = DEFAULTS
+    decoder: Sampling = DEFAULTS
+    upsampler: Sampling = DEFAULTS
+    format: FileFormat = "png"
+    resampling: int | None = None
+    fit: Fit = "crop"
+    candidates: int | None = None
+
+
+Request = Generate | Vary | TextDiff | Interpolate | Edit
 
 
 @dataclass(frozen=True)

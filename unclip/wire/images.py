@@ -23,7 +23,12 @@ FORMAT_NAMES = {media_type: name for name, media_type in FORMATS.items()}
 
 
 def decode_image(message: image_pb2.Image, field: str) -> Image.Image:
-    """The picture in a message, RGB, upright, over white where it was transparent.
+    """The picture in a message, RGB, upright, over white where it was transparent; the rest as ``open_image``."""
+    return flatten(open_image(message, field))
+
+
+def open_image(message: image_pb2.Image, field: str) -> Image.Image:
+    """The picture in a message, upright: RGBA where it can be transparent, RGB where it cannot.
 
     Accepts one-frame PNG, JPEG and WebP up to 10 MiB, 4096 px a side and 16 megapixels; size and frames are checked
     from the header, before pixels are allocated.
@@ -57,21 +62,24 @@ def decode_image(message: image_pb2.Image, field: str) -> Image.Image:
         raise InvalidRequest.of(f"{field}.data", "must be grey or RGB, with or without transparency; got CMYK")
     try:
         image.load()
-        upright = ImageOps.exif_transpose(image)
-        return flatten(upright)
+        return eight_bits(ImageOps.exif_transpose(image))
     except Exception:
         raise InvalidRequest.of(
             f"{field}.data", "must be a whole picture file; got one that is cut or damaged"
         ) from None
 
 
-def flatten(image: Image.Image) -> Image.Image:
-    """Any mode as RGB; transparency shows white, 16 bits a channel are scaled to 8."""
+def eight_bits(image: Image.Image) -> Image.Image:
+    """Any mode as RGBA where it can be transparent, else as RGB; 16 bits a channel are scaled to 8."""
     if image.mode.startswith("I"):
         image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+
+
+def flatten(image: Image.Image) -> Image.Image:
+    """An RGB or RGBA picture as RGB; transparency shows white."""
+    if image.mode == "RGBA":
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
 
 
