@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.client_peer import picture
-from unclip.client import Generate, Interpolate, Recipe, Request, TextDiff, Vary
+from unclip.client import Edit, Generate, Interpolate, Recipe, Request, TextDiff, Vary
 from unclip.client.recipes import complete, find_sources
 from unclip.client.sending import MAX_FILE_BYTES
 from unclip.errors import InvalidRequest
@@ -30,6 +30,8 @@ def test_sources_are_put_back_by_digest_whatever_their_order() -> None:
     assert complete(recipe(TextDiff(None, "a", "b"), ONE), [ONE]) == TextDiff(ONE, "a", "b")
     assert complete(recipe(Interpolate(None), ONE, OTHER), [OTHER, ONE]) == Interpolate(ONE, OTHER)
     assert complete(recipe(Interpolate(None), ONE, ONE), [ONE]) == Interpolate(ONE, ONE)
+    assert complete(recipe(Edit(None, "a cat"), ONE, OTHER), [OTHER, ONE]) == Edit(ONE, "a cat", OTHER)
+    assert complete(recipe(Edit(None, "a cat"), ONE), [ONE]) == Edit(ONE, "a cat")
     captioned = Interpolate(None, to_caption="a cat")
     assert complete(recipe(captioned, ONE), [ONE]) == Interpolate(ONE, to_caption="a cat")
 
@@ -46,6 +48,8 @@ def test_every_missing_source_is_named() -> None:
     [
         recipe(Generate("a cat"), ONE),
         recipe(Vary(None)),
+        recipe(Edit(None, "a cat")),
+        recipe(Edit(None, "a cat"), ONE, OTHER, ONE),
         recipe(Interpolate(None), ONE),
         recipe(Interpolate(None, to_caption="a cat"), ONE, OTHER),
     ],
