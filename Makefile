@@ -3,7 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-CHECKED := unclip encoder_svc prior_svc decoder_svc gateway training tests protos/generate.py
 
 .DEFAULT_GOAL := help
 
@@ -35,6 +34,7 @@ check: $(STAMP) ## ruff, mypy --strict, buf lint, freshness of generated code, i
 	$(BIN)/python -m pytest tests/unit/test_generated_code.py
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+	$(BIN)/mypy docs/examples
 
 format: $(STAMP) ## lets ruff rewrite what it can
 	$(BIN)/ruff check --fix .
@@ -46,6 +46,7 @@ protos: $(STAMP) ## generates unclip/api from protos/
 evaluate: $(STAMP) ## measures the embedded checkpoint into out/evaluate
 	$(BIN)/python -m training.evaluate
 	$(BIN)/python -m training.manipulations
+	$(BIN)/python -m training.edits
 
 bench: $(STAMP) ## every benchmark that runs on this machine; tables, and JSON in out/bench
 	$(BIN)/python -m tests.bench

@@ -57,7 +57,8 @@ async def build(settings: Settings) -> ModelApp:
 def decoder_info(checkpoint: Checkpoint, decoder: Decoder, spec: StageSpec) -> model_info_pb2.ModelInfo:
     """What the decoder says of itself."""
     stage = stage_info(sampling_pb2.STAGE_DECODER, decoder.parameters, spec.size, spec.defaults)
-    return model_info(checkpoint, DECODER_FOLDERS, str(decoder.device), ["decode", "invert", "edit"], [stage])
+    able = ["decode", "invert", "edit"]
+    return model_info(checkpoint, DECODER_FOLDERS, str(decoder.device), able, [stage], decoder.embedding_dim)
 
 
 def upsampler_info(checkpoint: Checkpoint, upsampler: Upsampler, spec: StageSpec) -> model_info_pb2.ModelInfo:

@@ -17,10 +17,11 @@ from unclip.api.type.v1 import image_pb2, model_info_pb2, sampling_pb2, tensor_p
 from unclip.engine.engine import Engine
 from unclip.engine.follow import Tick, follow
 from unclip.engine.walk import Walk
+from unclip.options import SamplingSettings
 from unclip.serving.clients import client_of
 from unclip.serving.deadlines import Deadlines
 from unclip.wire import tensors
-from unclip.wire.images import encode_image, fit, from_pixels, to_pixels
+from unclip.wire.images import encode_image, fit, from_pixels, psnr, to_pixels
 from unclip.wire.requests import (
     DecodeTask,
     Float32Array,
@@ -69,14 +70,24 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
     ) -> AsyncIterator[decoder_pb2.InvertResponse]:
         """Finds the noise x_T from which DDIM decodes a picture, with progress."""
         deadline = self._deadlines.of(context)
-        with self._engine.reserve(client=client_of(context)) as reservation:
+        walks = 2 if request.report_psnr else 1
+        with self._engine.reserve(walks, client=client_of(context)) as reservation:
             task = await asyncio.to_thread(read_invert, request, self._spec)
             pixels = await asyncio.to_thread(lambda: to_pixels(fit(task.image, self._spec.size)))
-            walk = await asyncio.wrap_future(self._engine.call(lambda: self._invert(task, pixels, deadline)))
-            async with aclosing(follow(reservation, [walk], not task.omit_progress)) as ticks:
+            there = await asyncio.wrap_future(self._engine.call(lambda: self._invert(task, pixels, deadline)))
+            async with aclosing(follow(reservation, [there], not task.omit_progress)) as ticks:
                 async for tick in ticks:
-                    yield decoder_pb2.InvertResponse(progress=progress(tick, sampling_pb2.STAGE_INVERT))
-        yield decoder_pb2.InvertResponse(start_noise=tensor(walk))
+                    yield decoder_pb2.InvertResponse(progress=progress(tick, sampling_pb2.STAGE_INVERT, walks))
+            back = None
+            if task.report_psnr:
+                noise = there.future.result()
+                back = await asyncio.wrap_future(self._engine.call(lambda: self._reconstruct(task, noise, deadline)))
+                async with aclosing(follow(reservation, [back], not task.omit_progress)) as ticks:
+                    async for tick in ticks:
+                        told = progress(tick, sampling_pb2.STAGE_INVERT, walks, done=task.steps)
+                        yield decoder_pb2.InvertResponse(progress=told)
+        near = None if back is None else psnr(back.future.result().float().cpu().numpy(), pixels)
+        yield decoder_pb2.InvertResponse(start_noise=tensor(there), psnr=near)
 
     def _decode(self, task: DecodeTask, deadline: float) -> Walk:
         return self._decoder.decode(
@@ -96,6 +107,17 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
             torch.from_numpy(task.embedding.values),
             task.unconditional_text,
             task.steps,
+            deadline=deadline,
+        )
+
+    def _reconstruct(self, task: InvertTask, noise: torch.Tensor, deadline: float) -> Walk:
+        return self._decoder.decode(
+            torch.from_numpy(task.embedding.values),
+            None,
+            task.unconditional_text,
+            0,
+            SamplingSettings("ddim", task.steps),
+            start=noise,
             deadline=deadline,
         )
 
@@ -145,9 +167,10 @@ class UpsamplerServicer(upsampler_pb2_grpc.UpsamplerServiceServicer):
         return upsampler_pb2.UpsamplerServiceGetModelInfoResponse(model=self._info)
 
 
-def progress(tick: Tick, stage: sampling_pb2.Stage.ValueType) -> sampling_pb2.Progress:
-    """A tick as a message."""
-    return sampling_pb2.Progress(stage=stage, step=tick.step, of=tick.of, queue_position=tick.queue_position)
+def progress(tick: Tick, stage: sampling_pb2.Stage.ValueType, walks: int = 1, done: int = 0) -> sampling_pb2.Progress:
+    """A tick as a message; ``walks`` of its length make up the stage, whose first ``done`` steps are done."""
+    step, of = done + tick.step, walks * tick.of
+    return sampling_pb2.Progress(stage=stage, step=step, of=of, queue_position=tick.queue_position)
 
 
 def preview(predicted: torch.Tensor) -> image_pb2.Image:

@@ -38,6 +38,7 @@ async def build(settings: Settings) -> ModelApp:
         str(device),
         ["encode_text", "encode_image"],
         [stage_info(sampling_pb2.STAGE_ENCODER, encoder.parameters)],
+        encoder.embedding_dim,
     )
     servicer = EncoderServicer(encoder, app.engine, info, Deadlines(settings.max_deadline))
     app.services.append(Service(NAME, encoder_pb2_grpc.add_EncoderServiceServicer_to_server, servicer))

@@ -1,8 +1,7 @@
-"""What the compositions need from the stages, and the tail they share: from a gist to a picture file."""
+"""What the compositions need from the stages, and the tail they share: from a gist to a picture."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.feed import Feed, Finished, Watch
-from gateway.pictures import picture_file
 from gateway.plan import Output
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding, TextEncoding
+from unclip.wire.known import KnownPixels
 
 # Frames of one request at work at a time: a long trajectory must not fill a stage's queue by itself.
 FRAMES_AT_ONCE = 16
@@ -34,7 +33,7 @@ class Stages(Protocol):
         ...
 
     async def encode_images(self, images: Sequence[bytes]) -> list[Embedding]:
-        """f_i: the embedding of each of 1 to 16 picture files."""
+        """f_i: the embedding of each picture file."""
         ...
 
     async def sample_prior(
@@ -54,14 +53,43 @@ class Stages(Protocol):
         ...
 
     async def invert(
-        self, image: bytes, embedding: Embedding, unconditional: TextEncoding, steps: int, watch: Watch
-    ) -> Float32Array:
-        """x_T from which DDIM in ``steps`` steps decodes ``image``."""
+        self,
+        image: bytes,
+        embedding: Embedding,
+        unconditional: TextEncoding,
+        steps: int,
+        watch: Watch,
+        report_psnr: bool = False,
+    ) -> Inversion:
+        """x_T from which DDIM in ``steps`` steps decodes ``image``, and if asked for, how well it does."""
         ...
 
-    async def upsample(self, sample: Float32Array, seed: int, settings: SamplingSettings, watch: Watch) -> Float32Array:
-        """The base-size ``sample`` at final size."""
+    async def upsample(
+        self,
+        sample: Float32Array,
+        seed: int,
+        settings: SamplingSettings,
+        watch: Watch,
+        known: KnownPixels | None = None,
+    ) -> Float32Array:
+        """The base-size ``sample`` at final size, with the pixels that are ``known`` there."""
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class Inversion:
+    """The noise behind a picture. start_noise: x_T, float32 ``[3, H, W]``; psnr: of its reconstruction, in dB."""
+
+    start_noise: Float32Array
+    psnr: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """What is known of a picture at the size the decoder makes, ``base``, and at the upsampler's, ``final``."""
+
+    base: KnownPixels
+    final: KnownPixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,22 +97,36 @@ class Gist:
     """What the decoder paints from.
 
     text: the caption's encoding, None where no caption is known. unconditional: the encoding of the empty caption.
-    start_noise: x_T, float32 ``[3, H, W]``; None draws it from the seed.
+    start_noise: x_T, float32 ``[3, H, W]``; None draws it from the seed. kept: what stays of a picture that is painted
+    on, None for nothing.
     """
 
     embedding: Embedding
     unconditional: TextEncoding
     text: TextEncoding | None = None
     start_noise: Float32Array | None = None
+    kept: Kept | None = None
+
+
+async def pixels_of(
+    gist: Gist, seed: int, decoder: SamplingSettings, output: Output, stages: Stages, watch: Watch
+) -> Float32Array:
+    """Decodes and upsamples ``gist`` with ``seed``: float32 ``[3, H, W]`` in [-1, 1]."""
+    sample = await stages.decode(gist, seed, decoder, output.preview_interval, watch)
+    known = None if gist.kept is None else gist.kept.final
+    return await stages.upsample(sample, seed, output.upsampler, watch, known)
 
 
 async def paint(
-    gist: Gist, seed: int, decoder: SamplingSettings, output: Output, stages: Stages, feed: Feed, index: int
+    gist: Gist,
+    seed: int,
+    decoder: SamplingSettings,
+    output: Output,
+    stages: Stages,
+    feed: Feed,
+    index: int,
+    inversion_psnr: float | None = None,
 ) -> None:
-    """Decodes and upsamples ``gist`` with ``seed``, and delivers the file as picture ``index`` of the request."""
-    watch = Watch(feed, index)
-    sample = await stages.decode(gist, seed, decoder, output.preview_interval, watch)
-    pixels = await stages.upsample(sample, seed, output.upsampler, watch)
-    # Compressing a large picture takes tens of milliseconds, which other calls must not wait for.
-    file = await asyncio.to_thread(picture_file, pixels, output.format)
-    await feed.deliver(Finished(file, index))
+    """Decodes and upsamples ``gist`` with ``seed``, and delivers the result as picture ``index`` of the request."""
+    pixels = await pixels_of(gist, seed, decoder, output, stages, Watch(feed, index))
+    await feed.deliver(Finished(pixels, index, inversion_psnr=inversion_psnr))

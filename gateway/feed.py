@@ -8,6 +8,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequ
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from unclip.errors import UnclipError
 
 StageName = Literal["encoder", "prior", "invert", "decoder", "upsampler"]
@@ -46,12 +49,19 @@ class Preview:
     image_index: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Finished:
-    """A picture in its final form."""
+    """A picture in its final form, not a file yet. pixels: float32 ``[3, H, W]`` in [-1, 1].
 
-    file: PictureFile
+    row: which picture of the plan it is, where it was ranked and ``image_index`` is its rank. score: what it was
+    ranked by, -1 to 1. inversion_psnr: of the inversion it began with, in dB, where that was measured.
+    """
+
+    pixels: npt.NDArray[np.float32]
     image_index: int
+    row: int | None = None
+    score: float | None = None
+    inversion_psnr: float | None = None
 
 
 Event = Progress | Preview | Finished

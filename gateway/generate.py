@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-from gateway.compose import Gist, Stages, paint
-from gateway.feed import Feed, Watch, together
+from gateway.compose import Float32Array, Gist, Kept, Stages, pixels_of
+from gateway.feed import Feed, Finished, Watch, together
 from gateway.plan import GeneratePlan
+from gateway.ranking import deliver_best
 from unclip.wire.embeddings import TextEncoding
 
 
-async def generate(plan: GeneratePlan, stages: Stages, unconditional: TextEncoding, feed: Feed) -> None:
-    """Paints every picture of ``plan``: each has a prior sample of its own and goes through the stages on its own.
+async def generate(
+    plan: GeneratePlan, stages: Stages, unconditional: TextEncoding, feed: Feed, kept: Kept | None = None
+) -> None:
+    """Paints every picture of ``plan``, each with a prior sample of its own; where the plan says so, keeps the best.
 
-    A negative caption's encoding takes the place of ``unconditional``, which guidance extrapolates away from.
+    kept: what stays of the picture that is painted on, None for an empty canvas. An embedding that the plan has is
+    painted as it is. A negative caption's encoding takes the place of ``unconditional``, which guidance extrapolates
+    away from.
     """
-    if plan.negative_caption:
-        text, unconditional = await stages.encode_text([plan.caption, plan.negative_caption])
-    else:
-        [text] = await stages.encode_text([plan.caption])
+    captions = [caption for caption in dict.fromkeys((plan.caption, plan.negative_caption)) if caption]
+    encodings = dict(zip(captions, await stages.encode_text(captions), strict=True)) if captions else {}
+    text, away_from = encodings.get(plan.caption, unconditional), encodings.get(plan.negative_caption, unconditional)
     Watch(feed).progress("encoder", 1, 1)
 
-    async def picture(index: int, seed: int) -> None:
-        embedding = await stages.sample_prior(
-            text, unconditional, seed, plan.prior, plan.candidates, Watch(feed, index)
+    async def make(row: int) -> Float32Array:
+        seed, watch = plan.seeds[row], Watch(feed, row)
+        embedding = plan.embedding or await stages.sample_prior(
+            text, away_from, seed, plan.prior, plan.candidates, watch
         )
-        gist = Gist(embedding, unconditional, text)
-        await paint(gist, seed, plan.decoder, plan.output, stages, feed, index)
+        gist = Gist(embedding, away_from, text, kept=kept)
+        return await pixels_of(gist, seed, plan.decoder, plan.output, stages, watch)
 
-    await together([picture(index, seed) for index, seed in enumerate(plan.seeds)])
+    async def picture(row: int) -> None:
+        await feed.deliver(Finished(await make(row), row))
+
+    if plan.keep is None:
+        await together([picture(row) for row in range(len(plan.seeds))])
+    else:
+        await deliver_best(make, len(plan.seeds), plan.keep, text.embedding, stages, feed)

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gateway.compose import FRAMES_AT_ONCE, Float32Array, Gist, Stages, paint
+from gateway.compose import FRAMES_AT_ONCE, Float32Array, Gist, Inversion, Stages, paint
 from gateway.feed import Feed, Watch, together
 from gateway.plan import InterpolatePlan
 from gateway.slerp import slerp
@@ -21,32 +21,35 @@ async def interpolate(plan: InterpolatePlan, stages: Stages, unconditional: Text
     """Paints one frame per t. What the frames share is told as work on image 0."""
     watch = Watch(feed)
     ends = await stages.encode_images([source.data for source in plan.sources])
-    noises: list[Float32Array | None] = [None] * len(ends)
+    inversions: list[Inversion | None] = [None] * len(ends)
 
-    async def find_noise(index: int) -> None:
+    async def invert(index: int) -> None:
         source, steps = plan.sources[index].data, plan.decoder.steps
-        noises[index] = await stages.invert(source, ends[index], unconditional, steps, watch)
+        inversions[index] = await stages.invert(source, ends[index], unconditional, steps, watch, plan.report_psnr)
 
     async def imagine() -> None:
         [text] = await stages.encode_text([plan.to_caption])
         ends.append(await stages.sample_prior(text, unconditional, plan.seed, plan.prior, plan.candidates, watch))
 
     watch.progress("encoder", 1, 1)
-    work = [find_noise(index) for index in range(len(ends))] if plan.start == "inverted" else []
+    work = [invert(index) for index in range(len(ends))] if plan.start == "inverted" else []
     if plan.to_image is None:
         work.append(imagine())
     if work:
         await together(work)
 
     def frame(t: float) -> Gist:
-        start = noises[0]
-        if start is not None and noises[-1] is not None:
-            start = between(start, noises[-1], t)
+        first, last = inversions[0], inversions[-1]
+        start = between(first.start_noise, last.start_noise, t) if first and last else None
         values = between(ends[0].values, ends[-1].values, t)
         return Gist(replace(ends[0], values=values), unconditional, start_noise=start)
 
+    psnr = min((found.psnr for found in inversions if found and found.psnr is not None), default=None)
     await together(
-        [paint(frame(t), plan.seed, plan.decoder, plan.output, stages, feed, index) for index, t in enumerate(plan.ts)],
+        [
+            paint(frame(t), plan.seed, plan.decoder, plan.output, stages, feed, index, psnr)
+            for index, t in enumerate(plan.ts)
+        ],
         limit=FRAMES_AT_ONCE,
     )
 

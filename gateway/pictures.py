@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import logging
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from gateway.feed import PictureFile
 from gateway.plan import FileFormat
 from unclip.api.type.v1 import image_pb2
+from unclip.wire import recipe_text
 from unclip.wire.images import encode_image, from_pixels
+
+LOG = logging.getLogger(__name__)
 
 MEDIA_TYPES: dict[FileFormat, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
 
-def picture_file(pixels: npt.NDArray[np.float32], file_format: FileFormat) -> PictureFile:
-    """``pixels``, float32 ``[3, H, W]`` in [-1, 1], as a file: JPEG at quality 95, the others lossless."""
-    return from_message(encode_image(from_pixels(pixels), MEDIA_TYPES[file_format]))
+def picture_file(pixels: npt.NDArray[np.float32], file_format: FileFormat, recipe: str) -> PictureFile:
+    """``pixels``, float32 ``[3, H, W]`` in [-1, 1], as a file: JPEG at quality 95, the others lossless.
+
+    recipe: text of the recipe inside the file, see ``unclip.wire.recipe_text``; one too large for a file is left out.
+    """
+    if len(recipe) > recipe_text.MAX_BYTES:
+        LOG.warning("a recipe of %d bytes is left out of its file: the limit is %d", len(recipe), recipe_text.MAX_BYTES)
+        recipe = ""
+    more: dict[str, Any] = {}
+    if recipe and file_format == "png":
+        more["pnginfo"] = recipe_text.png_info(recipe)
+    elif recipe:
+        more["exif"] = recipe_text.exif(recipe)
+    return from_message(encode_image(from_pixels(pixels), MEDIA_TYPES[file_format], **more))
 
 
 def from_message(image: image_pb2.Image) -> PictureFile:

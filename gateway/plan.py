@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from gateway.fitting import Fit, Subject
 from unclip.options import SamplingSettings
+from unclip.wire.embeddings import Embedding
 
 FileFormat = Literal["png", "jpeg", "webp"]
 
@@ -19,7 +21,11 @@ def seed_of_image(seed: int, index: int) -> int:
 
 @dataclass(frozen=True)
 class SourceImage:
-    """A picture that came with a request, checked: the file's bytes, and their sha256 in hex."""
+    """A picture that came with a request, checked.
+
+    data: the file for the stages, the one that came unless it had to be letterboxed. digest: sha256, in hex, of the one
+    that came.
+    """
 
     data: bytes
     digest: str
@@ -41,7 +47,9 @@ class Output:
 class GeneratePlan:
     """Pictures of ``caption``, one per seed, each from the best of ``candidates`` (1 to 16) prior samples.
 
-    negative_caption: what guidance steers away from; empty for nothing in particular.
+    embedding: the gist of every picture, where the prior is not asked for one; the caption may then be empty.
+    negative_caption: what guidance steers away from; empty for nothing in particular. keep: how many pictures to
+    deliver, those that CLIP finds closest to the caption; None delivers all, unranked.
     """
 
     caption: str
@@ -51,6 +59,8 @@ class GeneratePlan:
     decoder: SamplingSettings
     output: Output
     negative_caption: str = ""
+    keep: int | None = None
+    embedding: Embedding | None = None
 
     @property
     def sources(self) -> tuple[SourceImage, ...]:
@@ -60,13 +70,18 @@ class GeneratePlan:
 
 @dataclass(frozen=True)
 class VaryPlan:
-    """Variations of ``image``, one per seed. ``decoder.eta`` says how far each strays; the sampler is DDIM."""
+    """Variations of ``image``, one per seed. ``decoder.eta`` says how far each strays; the sampler is DDIM.
+
+    report_psnr, here and below: measure the inversion, which changes no picture.
+    """
 
     image: SourceImage
     seeds: tuple[int, ...]
     start: Literal["inverted", "random"]
     decoder: SamplingSettings
     output: Output
+    fit: Fit = "crop"
+    report_psnr: bool = False
 
     @property
     def sources(self) -> tuple[SourceImage, ...]:
@@ -85,6 +100,8 @@ class TextDiffPlan:
     seed: int
     decoder: SamplingSettings
     output: Output
+    fit: Fit = "crop"
+    report_psnr: bool = False
 
     @property
     def sources(self) -> tuple[SourceImage, ...]:
@@ -114,6 +131,8 @@ class InterpolatePlan:
     prior: SamplingSettings
     decoder: SamplingSettings
     output: Output
+    fit: Fit = "crop"
+    report_psnr: bool = False
 
     @property
     def sources(self) -> tuple[SourceImage, ...]:
@@ -126,4 +145,29 @@ class InterpolatePlan:
         return (self.seed,) * len(self.ts)
 
 
-Plan = GeneratePlan | VaryPlan | TextDiffPlan | InterpolatePlan
+@dataclass(frozen=True)
+class EditPlan:
+    """``wanted``, painted where ``subject`` is not kept; decoder and upsampler take each step ``resampling`` times.
+
+    subject: the picture after its fit, as large as the upsampler's pictures. sources: its file, and that of its mask
+    where one came.
+    """
+
+    wanted: GeneratePlan
+    subject: Subject
+    sources: tuple[SourceImage, ...]
+    resampling: int
+    fit: Fit = "crop"
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seed of each picture."""
+        return self.wanted.seeds
+
+    @property
+    def output(self) -> Output:
+        """What happens to every base-size sample."""
+        return self.wanted.output
+
+
+Plan = GeneratePlan | VaryPlan | TextDiffPlan | InterpolatePlan | EditPlan

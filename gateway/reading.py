@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Literal
 
+import numpy as np
+from PIL import Image
+
+from gateway.fitting import Fit, letterbox
 from gateway.plan import FileFormat, SourceImage
 from unclip.api.gateway.v1 import gateway_pb2
-from unclip.api.type.v1 import image_pb2, sampling_pb2
+from unclip.api.type.v1 import embedding_pb2, image_pb2, sampling_pb2
 from unclip.errors import InvalidRequest
 from unclip.options import SamplingSettings
-from unclip.wire.images import decode_image
+from unclip.wire.embeddings import Embedding
+from unclip.wire.images import encode_image, flatten, open_image
+from unclip.wire.requests import MAX_SIZE
 from unclip.wire.sampling import settings_from_proto
 from unclip.wire.violations import Violations
 
@@ -24,6 +31,11 @@ STARTS: dict[int, Literal["inverted", "random"]] = {
     gateway_pb2.START_UNSPECIFIED: "inverted",
     gateway_pb2.START_INVERTED: "inverted",
     gateway_pb2.START_RANDOM: "random",
+}
+FITS: dict[int, Fit] = {
+    gateway_pb2.FIT_UNSPECIFIED: "crop",
+    gateway_pb2.FIT_CENTER_CROP: "crop",
+    gateway_pb2.FIT_LETTERBOX: "letterbox",
 }
 
 
@@ -85,13 +97,48 @@ class Reader:
             self.refuse(field, f"must be one of {', '.join(gateway_pb2.Start.keys())}; got {number}")
         return STARTS.get(number, "inverted")
 
-    def image(self, field: str, image: image_pb2.Image) -> SourceImage:
-        """A picture file that opens: its bytes travel on as they came."""
+    def embedding(self, field: str, message: embedding_pb2.Embedding, clip_space: str, dim: int) -> Embedding | None:
+        """A CLIP embedding: ``dim`` finite values (0 takes any number), none larger than a decoder takes; else None.
+
+        One of another CLIP than ``clip_space`` may have another length: that it cannot be used is not a broken rule.
+        """
+        expected = dim if dim and message.clip_space == clip_space else None
         try:
-            decode_image(image, self._prefix + field)
+            found = Embedding.from_proto(message, self._prefix + field, dim=expected)
         except InvalidRequest as error:
             self._violations.include(error)
-        return SourceImage(image.data, hashlib.sha256(image.data).hexdigest())
+            return None
+        largest = float(np.abs(found.values).max())
+        if largest > MAX_SIZE:
+            limit = f"{MAX_SIZE:g}"
+            self.refuse(f"{field}.values", f"must be -{limit} to {limit}; got a value of size {largest:g}")
+        return found
+
+    def fit(self, field: str, number: int) -> Fit:
+        """How a picture that is not square becomes one."""
+        if number not in FITS:
+            self.refuse(field, f"must be one of {', '.join(gateway_pb2.Fit.keys())}; got {number}")
+        return FITS.get(number, "crop")
+
+    def image(self, field: str, image: image_pb2.Image, fit: Fit) -> SourceImage:
+        """A picture file that opens. Its bytes travel on as they came, unless it has to be letterboxed."""
+        source, picture = source_of(image), self.opened(field, image)
+        if picture is None or fit == "crop" or picture.width == picture.height:
+            return source
+        return replace(source, data=encode_image(letterbox(flatten(picture))).data)
+
+    def opened(self, field: str, image: image_pb2.Image) -> Image.Image | None:
+        """A picture file as RGB or RGBA, upright; None when it was refused."""
+        try:
+            return open_image(image, self._prefix + field)
+        except InvalidRequest as error:
+            self._violations.include(error)
+            return None
+
+
+def source_of(image: image_pb2.Image) -> SourceImage:
+    """The picture file in ``image`` as it came."""
+    return SourceImage(image.data, hashlib.sha256(image.data).hexdigest())
 
 
 def sampler_name(number: int) -> str:

@@ -1,9 +1,14 @@
-"""The recipe of a picture: the request that makes it again, alone, with every default filled in."""
+"""The recipe of a picture: the request that makes it again, alone, with every default filled in.
+
+What only measures a picture, or chose it among others, is no part of it.
+"""
 
 from __future__ import annotations
 
-from gateway.plan import FileFormat, GeneratePlan, InterpolatePlan, Plan, TextDiffPlan, VaryPlan
+from gateway.fitting import Fit
+from gateway.plan import EditPlan, FileFormat, GeneratePlan, InterpolatePlan, Plan, TextDiffPlan, VaryPlan
 from unclip.api.gateway.v1 import gateway_pb2
+from unclip.wire.recipe_text import RecipeText
 from unclip.wire.sampling import settings_to_proto
 
 FORMATS: dict[FileFormat, gateway_pb2.ImageFormat.ValueType] = {
@@ -11,19 +16,30 @@ FORMATS: dict[FileFormat, gateway_pb2.ImageFormat.ValueType] = {
     "jpeg": gateway_pb2.IMAGE_FORMAT_JPEG,
     "webp": gateway_pb2.IMAGE_FORMAT_WEBP,
 }
+FITS: dict[Fit, gateway_pb2.Fit.ValueType] = {
+    "crop": gateway_pb2.FIT_CENTER_CROP,
+    "letterbox": gateway_pb2.FIT_LETTERBOX,
+}
+
+
+def inscription(plan: Plan, index: int, model_version: str) -> RecipeText:
+    """What the file of picture ``index`` of ``plan`` says: nothing that differs when it is made again."""
+    return RecipeText(recipe(plan, index), model_version, tuple(source.digest for source in plan.sources))
 
 
 def recipe(plan: Plan, index: int) -> gateway_pb2.StreamRequest:
     """The request for picture ``index`` of ``plan``. Source pictures are left out: put them back before sending it."""
     match plan:
         case GeneratePlan():
+            sampled = plan.embedding is None
             return gateway_pb2.StreamRequest(
                 generate=gateway_pb2.GenerateRequest(
                     caption=plan.caption,
                     seed=plan.seeds[index],
                     image_count=1,
-                    prior_candidates=plan.candidates,
-                    prior=settings_to_proto(plan.prior),
+                    prior_candidates=plan.candidates if sampled else None,
+                    prior=settings_to_proto(plan.prior) if sampled else None,
+                    embedding=plan.embedding.to_proto() if plan.embedding is not None else None,
                     decoder=settings_to_proto(plan.decoder),
                     upsampler=settings_to_proto(plan.output.upsampler),
                     format=FORMATS[plan.output.format],
@@ -42,6 +58,7 @@ def recipe(plan: Plan, index: int) -> gateway_pb2.StreamRequest:
                     decoder=decoder,
                     upsampler=settings_to_proto(plan.output.upsampler),
                     format=FORMATS[plan.output.format],
+                    fit=FITS[plan.fit],
                 )
             )
         case TextDiffPlan():
@@ -54,6 +71,7 @@ def recipe(plan: Plan, index: int) -> gateway_pb2.StreamRequest:
                     decoder=settings_to_proto(plan.decoder),
                     upsampler=settings_to_proto(plan.output.upsampler),
                     format=FORMATS[plan.output.format],
+                    fit=FITS[plan.fit],
                 )
             )
         case InterpolatePlan():
@@ -64,8 +82,26 @@ def recipe(plan: Plan, index: int) -> gateway_pb2.StreamRequest:
                 decoder=settings_to_proto(plan.decoder),
                 upsampler=settings_to_proto(plan.output.upsampler),
                 format=FORMATS[plan.output.format],
+                fit=FITS[plan.fit],
             )
             if plan.to_image is None:
                 between.to_caption = plan.to_caption
                 between.prior.CopyFrom(settings_to_proto(plan.prior))
             return gateway_pb2.StreamRequest(interpolate=between)
+        case EditPlan():
+            wanted = plan.wanted
+            return gateway_pb2.StreamRequest(
+                edit=gateway_pb2.EditRequest(
+                    caption=wanted.caption,
+                    negative_caption=wanted.negative_caption,
+                    seed=wanted.seeds[index],
+                    image_count=1,
+                    prior_candidates=wanted.candidates,
+                    prior=settings_to_proto(wanted.prior),
+                    decoder=settings_to_proto(wanted.decoder),
+                    upsampler=settings_to_proto(plan.output.upsampler),
+                    format=FORMATS[plan.output.format],
+                    resampling=plan.resampling,
+                    fit=FITS[plan.fit],
+                )
+            )

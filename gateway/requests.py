@@ -8,20 +8,37 @@ from __future__ import annotations
 import secrets
 from dataclasses import replace
 
-from gateway.plan import GeneratePlan, InterpolatePlan, Output, Plan, SourceImage, TextDiffPlan, VaryPlan, seed_of_image
-from gateway.reading import Reader
+from gateway.masks import read_subject
+from gateway.plan import (
+    EditPlan,
+    GeneratePlan,
+    InterpolatePlan,
+    Output,
+    Plan,
+    SourceImage,
+    TextDiffPlan,
+    VaryPlan,
+    seed_of_image,
+)
+from gateway.reading import Reader, source_of
 from gateway.stack import StackInfo
 from unclip.api.gateway.v1 import gateway_pb2
+from unclip.api.type.v1 import sampling_pb2
+from unclip.errors import PreconditionFailed
 from unclip.options import SamplingSettings
+from unclip.wire.embeddings import Embedding
+from unclip.wire.known import MAX_RESAMPLING
 
 MAX_IMAGES = 16
-MAX_CANDIDATES = 16
+MAX_CANDIDATES = 16  # of the prior, for each picture
+MAX_RANKED = 64  # pictures made so that the best can be kept
 MAX_THETAS = 64
 MAX_CAPTIONS = 64
 MAX_PREVIEW_INTERVAL = 1000
 DEFAULT_CANDIDATES = 2  # section 2.2 of the paper
 DEFAULT_THETA = 0.5
 DEFAULT_T = 0.5
+DEFAULT_RESAMPLING = 1
 CHOSEN_SEEDS = 1 << 32  # a seed the gateway chooses stays short enough to copy by hand
 
 
@@ -30,6 +47,7 @@ def plan_of(request: gateway_pb2.StreamRequest, info: StackInfo, nested: bool) -
 
     Raises:
         InvalidRequest: with every violation.
+        PreconditionFailed: an embedding is of another CLIP.
     """
     kind = request.WhichOneof("request")
     reader = Reader()
@@ -44,34 +62,67 @@ def plan_of(request: gateway_pb2.StreamRequest, info: StackInfo, nested: bool) -
             plan = read_text_diff(request.text_diff, info, reader.under(prefix), request.preview_interval)
         case "interpolate":
             plan = read_interpolate(request.interpolate, info, reader.under(prefix), request.preview_interval)
+        case "edit":
+            plan = read_edit(request.edit, info, reader.under(prefix), request.preview_interval)
         case None:
-            reader.refuse("request", "must be one of generate, vary, text_diff, interpolate; got none")
+            reader.refuse("request", "must be one of generate, vary, text_diff, interpolate, edit; got none")
     reader.done()
+    if isinstance(plan, GeneratePlan) and plan.embedding is not None:
+        require_clip(plan.embedding, f"{prefix}embedding", info)
     return plan
 
 
-def read_generate(request: gateway_pb2.GenerateRequest, info: StackInfo, reader: Reader, every: int) -> GeneratePlan:
+def require_clip(embedding: Embedding, field: str, info: StackInfo) -> None:
+    """Raises PreconditionFailed when ``embedding`` is of another CLIP than the stack's."""
+    if embedding.clip_space != info.model.clip_space:
+        raise PreconditionFailed(
+            f"{field}.clip_space",
+            f"the embedding is of CLIP {embedding.clip_space[:12] or 'unnamed'}, "
+            f"this stack speaks {info.model.clip_space[:12]}",
+        )
+
+
+def read_generate(
+    request: gateway_pb2.GenerateRequest | gateway_pb2.EditRequest, info: StackInfo, reader: Reader, every: int
+) -> GeneratePlan:
     """The plan of a Generate; what breaks a rule goes to ``reader``. ``every``: decoder steps between previews."""
-    reader.caption("caption", request.caption)
+    given = isinstance(request, gateway_pb2.GenerateRequest) and request.HasField("embedding")
+    reader.caption("caption", request.caption, allow_empty=given)
+    if given:
+        for field in ("prior", "prior_candidates"):
+            if request.HasField(field):
+                reader.refuse(field, "must be unset where an embedding is given: the prior is not asked for one")
+        if request.HasField("candidates") and not request.caption:
+            reader.refuse("candidates", f"must be unset without a caption to rank by; got {request.candidates}")
     candidates = request.prior_candidates if request.HasField("prior_candidates") else DEFAULT_CANDIDATES
     reader.between("prior_candidates", candidates, 1, MAX_CANDIDATES)
     prior = reader.sampling("prior", request.prior, info.prior)
     decoder = reader.sampling("decoder", request.decoder, info.decoder)
     reader.caption("negative_caption", request.negative_caption, allow_empty=True)
-    if request.negative_caption and prior.guidance_scale == decoder.guidance_scale == 1:
+    if request.negative_caption and decoder.guidance_scale == 1 and (given or prior.guidance_scale == 1):
         reader.refuse(
             "negative_caption",
-            "must be empty where neither prior nor decoder is guided; both guidance scales are 1",
+            "must be empty where neither prior nor decoder is guided; their guidance scales are 1",
         )
     return GeneratePlan(
         caption=request.caption,
-        seeds=read_seeds(request, reader),
+        seeds=read_candidate_seeds(request, reader) if request.HasField("candidates") else read_seeds(request, reader),
         candidates=candidates,
         prior=prior,
         decoder=decoder,
         output=read_output(request, info, reader, every),
         negative_caption=request.negative_caption,
+        keep=image_count(request) if request.HasField("candidates") else None,
+        embedding=read_embedding(request, info, reader) if given else None,
     )
+
+
+def read_embedding(
+    request: gateway_pb2.GenerateRequest | gateway_pb2.EditRequest, info: StackInfo, reader: Reader
+) -> Embedding | None:
+    """The embedding of a request that has one."""
+    assert isinstance(request, gateway_pb2.GenerateRequest)
+    return reader.embedding("embedding", request.embedding, info.model.clip_space, info.model.embedding_dim)
 
 
 def read_vary(request: gateway_pb2.VaryRequest, info: StackInfo, reader: Reader, every: int) -> VaryPlan:
@@ -81,12 +132,16 @@ def read_vary(request: gateway_pb2.VaryRequest, info: StackInfo, reader: Reader,
     if request.decoder.HasField("eta"):
         reader.refuse("decoder.eta", f"must be unset, the request's own eta stands for it; got {request.decoder.eta:g}")
     decoder = reader.sampling("decoder", request.decoder, walking_ddim(info.decoder), ddim_only=True)
+    read_report_psnr(request, reader)
+    fit = reader.fit("fit", request.fit)
     return VaryPlan(
-        image=reader.image("image", request.image),
+        image=reader.image("image", request.image, fit),
         seeds=read_seeds(request, reader),
         start=reader.start("start", request.start),
         decoder=replace(decoder, eta=eta),
         output=read_output(request, info, reader, every),
+        fit=fit,
+        report_psnr=request.report_psnr,
     )
 
 
@@ -98,14 +153,17 @@ def read_text_diff(request: gateway_pb2.TextDiffRequest, info: StackInfo, reader
     reader.at_most("thetas", len(thetas), MAX_THETAS)
     for index, theta in enumerate(thetas[:MAX_THETAS]):
         reader.between(f"thetas[{index}]", theta, 0, 1)
+    fit = reader.fit("fit", request.fit)
     return TextDiffPlan(
-        image=reader.image("image", request.image),
+        image=reader.image("image", request.image, fit),
         before=request.before,
         after=request.after,
         thetas=thetas,
         seed=request.seed if request.HasField("seed") else secrets.randbelow(CHOSEN_SEEDS),
         decoder=reader.sampling("decoder", request.decoder, walking_ddim(info.decoder), ddim_only=True),
         output=read_output(request, info, reader, every),
+        fit=fit,
+        report_psnr=request.report_psnr,
     )
 
 
@@ -124,9 +182,11 @@ def read_interpolate(
         reader.caption("to_caption", request.to_caption)
     elif request.HasField("prior"):
         reader.refuse("prior", "must be unset without to_caption: only a caption goes through the prior")
+    read_report_psnr(request, reader)
+    fit = reader.fit("fit", request.fit)
     return InterpolatePlan(
-        image=reader.image("image", request.image),
-        to_image=reader.image("to_image", request.to_image) if to == "to_image" else None,
+        image=reader.image("image", request.image, fit),
+        to_image=reader.image("to_image", request.to_image, fit) if to == "to_image" else None,
         to_caption=request.to_caption,
         ts=ts,
         start=reader.start("start", request.start),
@@ -135,7 +195,31 @@ def read_interpolate(
         prior=reader.sampling("prior", request.prior, info.prior),
         decoder=reader.sampling("decoder", request.decoder, walking_ddim(info.decoder), ddim_only=True),
         output=read_output(request, info, reader, every),
+        fit=fit,
+        report_psnr=request.report_psnr,
     )
+
+
+def read_edit(request: gateway_pb2.EditRequest, info: StackInfo, reader: Reader, every: int) -> EditPlan:
+    """The plan of an Edit, as ``read_generate``."""
+    resampling = request.resampling if request.HasField("resampling") else DEFAULT_RESAMPLING
+    reader.between("resampling", resampling, 1, MAX_RESAMPLING)
+    fit = reader.fit("fit", request.fit)
+    mask = request.mask if request.HasField("mask") else None
+    side = max(1, info.side(sampling_pb2.STAGE_UPSAMPLER))  # without an upsampler nobody gets as far as using it
+    return EditPlan(
+        wanted=read_generate(request, replace(info, decoder=inpainting(info.decoder)), reader, every),
+        subject=read_subject(request.image, mask, fit, side, reader),
+        sources=tuple(source_of(image) for image in (request.image, mask) if image is not None),
+        resampling=resampling,
+        fit=fit,
+    )
+
+
+def read_report_psnr(request: gateway_pb2.VaryRequest | gateway_pb2.InterpolateRequest, reader: Reader) -> None:
+    """Only an inversion can be measured."""
+    if request.report_psnr and request.start == gateway_pb2.START_RANDOM:
+        reader.refuse("report_psnr", "must be unset with START_RANDOM, which inverts nothing; got true")
 
 
 def read_embed(request: gateway_pb2.EmbedRequest) -> tuple[list[str], list[SourceImage]]:
@@ -149,14 +233,31 @@ def read_embed(request: gateway_pb2.EmbedRequest) -> tuple[list[str], list[Sourc
     reader.at_most("images", len(request.images), MAX_IMAGES)
     for index, caption in enumerate(request.captions[:MAX_CAPTIONS]):
         reader.caption(f"captions[{index}]", caption, allow_empty=True)
-    images = [reader.image(f"images[{index}]", image) for index, image in enumerate(request.images[:MAX_IMAGES])]
+    fit = reader.fit("fit", request.fit)
+    images = [reader.image(f"images[{index}]", image, fit) for index, image in enumerate(request.images[:MAX_IMAGES])]
     reader.done()
     return list(request.captions), images
 
 
-def read_seeds(request: gateway_pb2.GenerateRequest | gateway_pb2.VaryRequest, reader: Reader) -> tuple[int, ...]:
+def read_candidate_seeds(
+    request: gateway_pb2.GenerateRequest | gateway_pb2.EditRequest, reader: Reader
+) -> tuple[int, ...]:
+    """The seed of each picture that is made so that the best can be kept."""
+    first = read_seeds(request, reader)[:1]
+    reader.between("candidates", request.candidates, max(1, image_count(request)), MAX_RANKED)
+    return tuple(seed_of_image(first[0], row) for row in range(min(request.candidates, MAX_RANKED))) if first else ()
+
+
+def image_count(request: gateway_pb2.GenerateRequest | gateway_pb2.VaryRequest | gateway_pb2.EditRequest) -> int:
+    """How many pictures are asked for."""
+    return request.image_count if request.HasField("image_count") else 1
+
+
+def read_seeds(
+    request: gateway_pb2.GenerateRequest | gateway_pb2.VaryRequest | gateway_pb2.EditRequest, reader: Reader
+) -> tuple[int, ...]:
     """The seed of each picture asked for."""
-    count = request.image_count if request.HasField("image_count") else 1
+    count = image_count(request)
     reader.between("image_count", count, 1, MAX_IMAGES)
     seed = request.seed if request.HasField("seed") else secrets.randbelow(CHOSEN_SEEDS)
     return tuple(seed_of_image(seed, index) for index in range(min(count, MAX_IMAGES)))
@@ -166,7 +267,8 @@ def read_output(
     request: gateway_pb2.GenerateRequest
     | gateway_pb2.VaryRequest
     | gateway_pb2.TextDiffRequest
-    | gateway_pb2.InterpolateRequest,
+    | gateway_pb2.InterpolateRequest
+    | gateway_pb2.EditRequest,
     info: StackInfo,
     reader: Reader,
     every: int,
@@ -183,3 +285,8 @@ def read_output(
 def walking_ddim(decoder: SamplingSettings) -> SamplingSettings:
     """The decoder's defaults where a picture is to be met again: DDIM without fresh noise, unguided as inversion is."""
     return replace(decoder, sampler="ddim", guidance_scale=1.0, eta=0.0)
+
+
+def inpainting(decoder: SamplingSettings) -> SamplingSettings:
+    """The decoder's defaults where a part of the picture is known."""
+    return decoder

@@ -14,12 +14,13 @@ from typing import Any
 import grpc
 
 from gateway.calls import Call
-from gateway.feed import Event, Feed, Finished, Preview, Progress, StageName, events_of
+from gateway.edit import edit
+from gateway.feed import Feed, Finished, Preview, Progress, StageName, events_of
 from gateway.generate import generate
 from gateway.interpolate import interpolate
-from gateway.pictures import to_message
-from gateway.plan import GeneratePlan, InterpolatePlan, Plan, TextDiffPlan, VaryPlan
-from gateway.recipes import recipe
+from gateway.pictures import picture_file, to_message
+from gateway.plan import EditPlan, GeneratePlan, InterpolatePlan, Plan, TextDiffPlan, VaryPlan
+from gateway.recipes import inscription
 from gateway.requests import plan_of, read_embed
 from gateway.stack import Stack, StackInfo
 from gateway.stages import CallStages, Clients
@@ -31,12 +32,14 @@ from unclip.api.type.v1 import sampling_pb2
 from unclip.errors import PreconditionFailed, Unavailable
 from unclip.serving.request_id import call_metadata
 from unclip.wire.embeddings import TextEncoding
+from unclip.wire.recipe_text import write_text
 
 CAPABILITIES: dict[type[Plan], str] = {
     GeneratePlan: "generate",
     VaryPlan: "vary",
     TextDiffPlan: "text_diff",
     InterpolatePlan: "interpolate",
+    EditPlan: "edit",
 }
 STAGE_NUMBERS: dict[StageName, sampling_pb2.Stage.ValueType] = {
     "encoder": sampling_pb2.STAGE_ENCODER,
@@ -85,6 +88,11 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         pictures = await self._drain(gateway_pb2.StreamRequest(interpolate=request), context)
         return gateway_pb2.InterpolateResponse(images=pictures)
 
+    async def Edit(self, request: gateway_pb2.EditRequest, context: Context) -> gateway_pb2.EditResponse:
+        """Repaints a part of a picture from a caption."""
+        pictures = await self._drain(gateway_pb2.StreamRequest(edit=request), context)
+        return gateway_pb2.EditResponse(images=pictures)
+
     async def Stream(
         self, request: gateway_pb2.StreamRequest, context: Context
     ) -> AsyncIterator[gateway_pb2.StreamResponse]:
@@ -112,11 +120,11 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
             info = await self._stack.info(call)
             # Checking a source picture decodes it, which other calls must not wait for.
             plan = await asyncio.to_thread(plan_of, request, info, nested)
-            info.require(CAPABILITIES[type(plan)])
-            if isinstance(plan, InterpolatePlan) and plan.to_image is None:
-                info.require("generate")  # the caption goes through the prior
-            for guard in self._clients.guards.values():
-                guard.check()
+            for capability in capabilities_of(plan):
+                info.require(capability)
+            for service, guard in self._clients.guards.items():
+                if service != "prior" or "generate" in capabilities_of(plan):
+                    guard.check()
             stages = CallStages(self._clients, call, watched=nested, texts=self._texts.of(info.model.clip_space))
             [unconditional] = await stages.encode_text([""])
 
@@ -125,7 +133,12 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
 
             async with aclosing(events_of(work)) as events:
                 async for event in events:
-                    yield response(event, plan, info)
+                    if isinstance(event, Finished):
+                        # Compressing a large picture takes tens of milliseconds, which other calls must not wait for.
+                        picture = await asyncio.to_thread(generated_image, event, plan, info)
+                        yield gateway_pb2.StreamResponse(image=picture)
+                    else:
+                        yield response(event)
         except (Unavailable, PreconditionFailed):
             self._stack.forget()
             raise
@@ -150,6 +163,17 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         return gateway_pb2.GetModelInfoResponse(model=info.model)
 
 
+def capabilities_of(plan: Plan) -> set[str]:
+    """What the stack must be able to do for ``plan``."""
+    needed = {CAPABILITIES[type(plan)]}
+    wanted = plan.wanted if isinstance(plan, EditPlan) else plan
+    if isinstance(plan, EditPlan) or (isinstance(plan, InterpolatePlan) and plan.to_image is None):
+        needed.add("generate")  # the caption goes through the prior
+    if isinstance(wanted, GeneratePlan) and wanted.keep is not None:
+        needed.add("embed")  # pictures are ranked by their embeddings
+    return needed
+
+
 async def compose(plan: Plan, info: StackInfo, stages: CallStages, unconditional: TextEncoding, feed: Feed) -> None:
     """Runs the composition that ``plan`` is for."""
     match plan:
@@ -161,10 +185,12 @@ async def compose(plan: Plan, info: StackInfo, stages: CallStages, unconditional
             await text_diff(plan, info.model.caption_template, stages, unconditional, feed)
         case InterpolatePlan():
             await interpolate(plan, stages, unconditional, feed)
+        case EditPlan():
+            await edit(plan, info.side(sampling_pb2.STAGE_DECODER), stages, unconditional, feed)
 
 
-def response(event: Event, plan: Plan, info: StackInfo) -> gateway_pb2.StreamResponse:
-    """``event`` of ``plan`` as a message."""
+def response(event: Progress | Preview) -> gateway_pb2.StreamResponse:
+    """``event`` as a message."""
     match event:
         case Progress():
             return gateway_pb2.StreamResponse(
@@ -179,14 +205,20 @@ def response(event: Event, plan: Plan, info: StackInfo) -> gateway_pb2.StreamRes
         case Preview():
             preview = gateway_pb2.Preview(image=to_message(event.file), image_index=event.image_index)
             return gateway_pb2.StreamResponse(preview=preview)
-        case Finished():
-            return gateway_pb2.StreamResponse(
-                image=gateway_pb2.GeneratedImage(
-                    image=to_message(event.file),
-                    image_index=event.image_index,
-                    seed=plan.seeds[event.image_index],
-                    model_version=info.model.version,
-                    recipe=recipe(plan, event.image_index),
-                    source_digests=[source.digest for source in plan.sources],
-                )
-            )
+
+
+def generated_image(event: Finished, plan: Plan, info: StackInfo) -> gateway_pb2.GeneratedImage:
+    """The picture of ``event`` as a file with its recipe inside, and beside it."""
+    row = event.image_index if event.row is None else event.row
+    written = inscription(plan, row, info.model.version)
+    file = picture_file(event.pixels, plan.output.format, write_text(written))
+    return gateway_pb2.GeneratedImage(
+        image=to_message(file),
+        image_index=event.image_index,
+        seed=plan.seeds[row],
+        model_version=written.model_version,
+        recipe=written.request,
+        source_digests=written.source_digests,
+        score=event.score,
+        inversion_psnr=event.inversion_psnr,
+    )

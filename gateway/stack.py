@@ -25,12 +25,13 @@ ASK_S = 3.0
 # How often a stage that is not there yet is asked again at start.
 POLL_S = 0.25
 
-# What the stages must be able to do for each capability of the gateway.
+# What the stages must be able to do for each capability of the gateway. "decoder:edit": that service, not any.
 NEEDS: dict[str, frozenset[str]] = {
     "generate": frozenset({"encode_text", "sample", "decode", "upsample"}),
     "vary": frozenset({"encode_text", "encode_image", "invert", "decode", "upsample"}),
     "text_diff": frozenset({"encode_text", "encode_image", "invert", "decode", "upsample"}),
     "interpolate": frozenset({"encode_text", "encode_image", "invert", "decode", "upsample"}),
+    "edit": frozenset({"encode_text", "sample", "decode", "upsample", "decoder:edit", "upsampler:edit"}),
     "embed": frozenset({"encode_text", "encode_image"}),
 }
 
@@ -52,6 +53,10 @@ class StackInfo:
     decoder: SamplingSettings
     upsampler: SamplingSettings
 
+    def side(self, stage: sampling_pb2.Stage.ValueType) -> int:
+        """Side in pixels of the pictures that ``stage`` makes; 0 where it makes none or has not told of itself."""
+        return next((told.image_size for told in self.model.stages if told.stage == stage), 0)
+
     def require(self, capability: str) -> None:
         """Raises PreconditionFailed when the loaded checkpoint lacks ``capability``, such as "vary"."""
         if capability not in self.model.capabilities:
@@ -69,7 +74,7 @@ def merge(infos: Mapping[ServiceName, model_info_pb2.ModelInfo]) -> StackInfo:
     if len(set(spaces.values())) > 1:
         told = ", ".join(f"{service} {space[:12]}" for service, space in spaces.items())
         raise PreconditionFailed("clip_space", f"the stages speak different CLIP spaces: {told}")
-    able = {capability for info in infos.values() for capability in info.capabilities}
+    able = {name for s, info in infos.items() for c in info.capabilities for name in (c, f"{s}:{c}")}
     stages = {stage.stage: stage for info in infos.values() for stage in info.stages}
     model = model_info_pb2.ModelInfo(
         name=" + ".join(distinct(info.name for info in infos.values())),
@@ -80,6 +85,7 @@ def merge(infos: Mapping[ServiceName, model_info_pb2.ModelInfo]) -> StackInfo:
         capabilities=[capability for capability, needs in NEEDS.items() if needs <= able],
         stages=[stages[number] for number in sorted(stages)],
         caption_template=next((info.caption_template for info in infos.values() if info.caption_template), "{}"),
+        embedding_dim=next((info.embedding_dim for info in infos.values() if info.embedding_dim), 0),
     )
 
     def defaults(number: sampling_pb2.Stage.ValueType) -> SamplingSettings:

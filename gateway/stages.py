@@ -10,7 +10,7 @@ import grpc
 import numpy as np
 
 from gateway.calls import SERVICES, BrokenOff, Call, ServiceName, steadily
-from gateway.compose import Float32Array, Gist
+from gateway.compose import Float32Array, Gist, Inversion
 from gateway.feed import StageName, Watch
 from gateway.guard import Guard
 from gateway.pictures import from_message
@@ -23,9 +23,11 @@ from unclip.options import SamplingSettings
 from unclip.serving.error_table import from_rpc_error
 from unclip.wire import tensors
 from unclip.wire.embeddings import Embedding, TextEncoding
+from unclip.wire.known import KnownPixels
 from unclip.wire.sampling import settings_to_proto
 
 MAX_ENCODED_BYTES = 10 * 1024 * 1024  # of the pictures in one EncodeImage together
+MAX_ENCODED = 16  # pictures in one EncodeImage
 
 Answer = TypeVar("Answer")
 Final = TypeVar("Final")
@@ -87,9 +89,9 @@ class CallStages:
         return await self._steadily(attempt, "encoder")
 
     async def encode_images(self, images: Sequence[bytes]) -> list[Embedding]:
-        """f_i of picture files, in as many requests as their size asks for."""
+        """f_i of picture files, in as many requests as their number and size ask for."""
         embeddings: list[Embedding] = []
-        for batch in batches(images, MAX_ENCODED_BYTES):
+        for batch in batches(images, MAX_ENCODED_BYTES, MAX_ENCODED):
             request = encoder_pb2.EncodeImageRequest(images=[image_pb2.Image(data=data) for data in batch])
 
             async def attempt(
@@ -146,6 +148,7 @@ class CallStages:
             sampling=settings_to_proto(settings),
             preview_interval=every,
             omit_progress=self._omit,
+            known=None if gist.kept is None else gist.kept.base.to_proto(),
         )
         steps = Steps(watch, "decoder")
 
@@ -166,37 +169,53 @@ class CallStages:
         return await self._steadily(attempt, "decoder")
 
     async def invert(
-        self, image: bytes, embedding: Embedding, unconditional: TextEncoding, steps: int, watch: Watch
-    ) -> Float32Array:
-        """x_T, float32 ``[3, H, W]``, from which DDIM in ``steps`` steps decodes ``image``."""
+        self,
+        image: bytes,
+        embedding: Embedding,
+        unconditional: TextEncoding,
+        steps: int,
+        watch: Watch,
+        report_psnr: bool = False,
+    ) -> Inversion:
+        """x_T, float32 ``[3, H, W]``, from which DDIM in ``steps`` steps decodes ``image``, and how well it does."""
         request = decoder_pb2.InvertRequest(
             image=image_pb2.Image(data=image),
             embedding=embedding.to_proto(),
             unconditional_text=unconditional.to_proto(),
             steps=steps,
             omit_progress=self._omit,
+            report_psnr=report_psnr,
         )
         told = Steps(watch, "invert")
 
-        def take(answer: decoder_pb2.InvertResponse) -> Float32Array | None:
+        def take(answer: decoder_pb2.InvertResponse) -> Inversion | None:
             if answer.HasField("start_noise"):
-                return picture_from(answer.start_noise, "start_noise")
+                noise = picture_from(answer.start_noise, "start_noise")
+                return Inversion(noise, answer.psnr if answer.HasField("psnr") else None)
             told.tell(answer.progress)
             return None
 
-        async def attempt(seconds: float) -> Float32Array:
+        async def attempt(seconds: float) -> Inversion:
             call = self._clients.decoder.Invert(request, timeout=seconds, metadata=self._call.metadata)
             return await final(call, take)
 
         return await self._steadily(attempt, "decoder")
 
-    async def upsample(self, sample: Float32Array, seed: int, settings: SamplingSettings, watch: Watch) -> Float32Array:
+    async def upsample(
+        self,
+        sample: Float32Array,
+        seed: int,
+        settings: SamplingSettings,
+        watch: Watch,
+        known: KnownPixels | None = None,
+    ) -> Float32Array:
         """``sample`` at final size, float32 ``[3, H, W]`` in [-1, 1]."""
         request = upsampler_pb2.UpsampleRequest(
             sample=tensors.to_proto(sample),
             seed=seed,
             sampling=settings_to_proto(settings),
             omit_progress=self._omit,
+            known=None if known is None else known.to_proto(),
         )
         steps = Steps(watch, "upsampler")
 
@@ -264,12 +283,12 @@ def counted(answers: list[Final], expected: int, stage: ServiceName) -> list[Fin
     return answers
 
 
-def batches(files: Sequence[bytes], most: int) -> list[list[bytes]]:
-    """``files`` in order, cut into lists of at most ``most`` bytes together."""
+def batches(files: Sequence[bytes], most: int, count: int) -> list[list[bytes]]:
+    """``files`` in order, cut into lists of at most ``count`` files and ``most`` bytes together."""
     cut: list[list[bytes]] = []
     size = 0
     for data in files:
-        if not cut or size + len(data) > most:
+        if not cut or size + len(data) > most or len(cut[-1]) == count:
             cut.append([])
             size = 0
         cut[-1].append(data)

@@ -29,16 +29,19 @@ async def text_diff(plan: TextDiffPlan, template: str, stages: Stages, unconditi
     [embedding] = await stages.encode_images([plan.image.data])
     watch = Watch(feed)
     watch.progress("encoder", 1, 1)
-    start_noise = await stages.invert(plan.image.data, embedding, unconditional, plan.decoder.steps, watch)
+    inversion = await stages.invert(
+        plan.image.data, embedding, unconditional, plan.decoder.steps, watch, plan.report_psnr
+    )
     frames = [
         paint(
-            Gist(rotate(embedding, direction, theta), unconditional, start_noise=start_noise),
+            Gist(rotate(embedding, direction, theta), unconditional, start_noise=inversion.start_noise),
             plan.seed,
             plan.decoder,
             plan.output,
             stages,
             feed,
             index,
+            inversion.psnr,
         )
         for index, theta in enumerate(plan.thetas)
     ]

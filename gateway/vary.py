@@ -17,10 +17,16 @@ async def vary(plan: VaryPlan, stages: Stages, unconditional: TextEncoding, feed
     [embedding] = await stages.encode_images([plan.image.data])
     watch = Watch(feed)
     watch.progress("encoder", 1, 1)
-    start_noise = None
+    start_noise = psnr = None
     if plan.start == "inverted":
-        start_noise = await stages.invert(plan.image.data, embedding, unconditional, plan.decoder.steps, watch)
+        inversion = await stages.invert(
+            plan.image.data, embedding, unconditional, plan.decoder.steps, watch, plan.report_psnr
+        )
+        start_noise, psnr = inversion.start_noise, inversion.psnr
     gist = Gist(embedding, unconditional, start_noise=start_noise)
     await together(
-        [paint(gist, seed, plan.decoder, plan.output, stages, feed, index) for index, seed in enumerate(plan.seeds)]
+        [
+            paint(gist, seed, plan.decoder, plan.output, stages, feed, index, psnr)
+            for index, seed in enumerate(plan.seeds)
+        ]
     )

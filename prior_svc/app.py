@@ -41,6 +41,7 @@ async def build(settings: Settings) -> ModelApp:
         str(device),
         ["sample"],
         [stage_info(sampling_pb2.STAGE_PRIOR, prior.parameters, defaults=defaults)],
+        prior.embedding_dim,
     )
     servicer = PriorServicer(prior, app.engine, spec, info, Deadlines(settings.max_deadline))
     app.services.append(Service(NAME, prior_pb2_grpc.add_PriorServiceServicer_to_server, servicer))

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from unclip.client import (
         AsyncClient,
         Client,
+        Edit,
         Generate,
         GeneratedImage,
         Interpolate,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
         Sampling,
         TextDiff,
         Vary,
+        read_recipe,
     )
     from unclip.errors import UnclipError
     from unclip.stack import LocalStack
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncClient",
     "Client",
+    "Edit",
     "Generate",
     "GeneratedImage",
     "Interpolate",
@@ -37,6 +40,7 @@ __all__ = [
     "TextDiff",
     "UnclipError",
     "Vary",
+    "read_recipe",
 ]
 
 _ELSEWHERE = {"LocalStack": "unclip.stack", "UnclipError": "unclip.errors"}

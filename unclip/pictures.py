@@ -1,4 +1,4 @@
-"""Pictures of pictures: contact sheets with captions, and trajectories as animated WebP."""
+"""Pictures of pictures: contact sheets with captions, trajectories as animated WebP, and canvases to paint on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 MARGIN = 12
 FONT_SIZE = 14
@@ -71,6 +71,22 @@ def on_paper(picture: Image.Image) -> Image.Image:
         return picture.convert("RGB")
     layer = picture.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", layer.size, (*PAPER, 255)), layer).convert("RGB")
+
+
+def pad(picture: Image.Image, left: int = 0, top: int = 0, right: int = 0, bottom: int = 0) -> Image.Image:
+    """``picture``, upright, on a transparent canvas that is so many pixels larger on each side; RGBA.
+
+    Edit paints what is transparent: sent without a mask, the canvas has the picture continued beyond its edges.
+
+    Raises:
+        ValueError: a margin is negative.
+    """
+    if min(left, top, right, bottom) < 0:
+        raise ValueError(f"margins must not be negative; got {left}, {top}, {right}, {bottom}")
+    upright = ImageOps.exif_transpose(picture).convert("RGBA")
+    canvas = Image.new("RGBA", (left + upright.width + right, top + upright.height + bottom))
+    canvas.paste(upright, (left, top))
+    return canvas
 
 
 def animate(frames: Sequence[Image.Image], path: Path, seconds: float = 2.0) -> Path:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.contract.gateways import gateway_of
 from tests.contract.services import Bounds, Host, Services
+from unclip import Client
 from unclip.testing.blocking import LoopThread
 
 # One sample at a time, none waiting: what is not let go blocks the next caller.
@@ -40,6 +42,13 @@ def services(checkpoint: Path | None) -> Iterator[Services]:
     """All stages, with room for anything."""
     with serving(Bounds(), checkpoint) as services:
         yield services
+
+
+@pytest.fixture(scope="module")
+def client(services: Services) -> Iterator[Client]:
+    """A client of a gateway in front of them."""
+    with gateway_of(services) as client:
+        yield client
 
 
 @pytest.fixture

@@ -147,6 +147,7 @@ class Services:
     """The stages of a `Host`, called from a thread."""
 
     def __init__(self, address: str) -> None:
+        self.address = address
         self.channel = grpc.insecure_channel(address, options=[("grpc.max_send_message_length", 32 << 20)])
         self.encoder = encoder_pb2_grpc.EncoderServiceStub(self.channel)
         self.prior = prior_pb2_grpc.PriorServiceStub(self.channel)

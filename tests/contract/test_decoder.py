@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import io
 
+import grpc
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.contract.bad_edits import mask_of
 from tests.contract.requests import image, noise, picture, sound, tensor
-from tests.contract.services import OTHER, SAME, Services, defaults, gap
+from tests.contract.services import OTHER, SAME, Services, array, defaults, gap
 from tests.tiny import BASE, WIDTH
 from unclip.api.decoder.v1 import decoder_pb2
 from unclip.api.type.v1 import sampling_pb2, tensor_pb2
+from unclip.wire.images import decode_image, fit, psnr, to_pixels
 
 
 def previews(services: Services, interval: int, steps: int = 5) -> list[decoder_pb2.DecodeResponse]:
@@ -135,6 +137,43 @@ def test_an_inversion_follows_from_the_picture_at_any_size(services: Services) -
     other = services.result("invert", request)
     assert np.isfinite(other).all()
     assert gap(one, other) > OTHER
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_the_accuracy_reported_is_that_of_decoding_the_noise_found(services: Services, steps: int) -> None:
+    asked = sound(services, "invert")
+    asked.steps, asked.report_psnr = steps, True
+    answers: list[decoder_pb2.InvertResponse] = services.ask("invert", asked)
+    told = [(a.progress.step, a.progress.of) for a in answers if a.HasField("progress")]
+    assert told[-1] == (2 * steps, 2 * steps)
+    assert [step for step, _ in told] == sorted(step for step, _ in told)
+    decode = decoder_pb2.DecodeRequest(
+        embedding=asked.embedding, unconditional_text=asked.unconditional_text, start_noise=answers[-1].start_noise
+    )
+    decode.sampling.CopyFrom(
+        sampling_pb2.SamplingOptions(sampler=sampling_pb2.SAMPLER_DDIM, steps=steps, guidance_scale=1, eta=0)
+    )
+    source = to_pixels(fit(decode_image(asked.image, "image"), BASE))
+    assert answers[-1].psnr == pytest.approx(psnr(services.result("decode", decode), source), abs=0.01)
+    assert 0 < answers[-1].psnr <= 100
+
+
+def test_measuring_changes_no_noise_and_is_left_out_when_not_asked_for(services: Services) -> None:
+    request = sound(services, "invert")
+    plain = services.ask("invert", request)[-1]
+    request.report_psnr = True
+    measured = services.ask("invert", request)[-1]
+    assert not plain.HasField("psnr")
+    assert gap(array(plain.start_noise), array(measured.start_noise)) < SAME
+
+
+def test_measuring_takes_two_places(narrow: Services) -> None:
+    request = sound(narrow, "invert")
+    request.report_psnr = True
+    with pytest.raises(grpc.RpcError) as refused:
+        narrow.ask("invert", request)
+    assert isinstance(refused.value, grpc.Call)
+    assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 def test_what_was_inverted_can_be_decoded(services: Services) -> None:

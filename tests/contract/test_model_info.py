@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.contract.services import Services, defaults
-from tests.tiny import BASE, FINAL
+from tests.tiny import BASE, FINAL, WIDTH
 from unclip.api.type.v1 import sampling_pb2
 from unclip.wire.sampling import settings_from_proto
 
@@ -35,6 +35,11 @@ def test_every_stage_tells_size_parameters_and_defaults(services: Services) -> N
         if stage in SAMPLING:
             assert settings_from_proto(told.defaults) == defaults(SAMPLING[stage])
             assert all(told.defaults.HasField(name) for name in ("steps", "guidance_scale", "eta"))
+
+
+def test_every_stage_that_takes_embeddings_tells_how_long_they_are(services: Services) -> None:
+    told = {stage: model.embedding_dim for stage, model in services.infos()}
+    assert told == {stage: 0 if stage == sampling_pb2.STAGE_UPSAMPLER else WIDTH for stage in CAPABILITIES}
 
 
 def test_every_stage_names_its_model(services: Services) -> None:

@@ -14,8 +14,9 @@ from PIL import Image
 
 from tests.tiny import BASE, FINAL
 from unclip import Client, Generate, LocalStack, Preview, Progress, Sampling, UnclipError
-from unclip.client import GeneratedImage, TextDiff, Vary
+from unclip.client import Edit, GeneratedImage, TextDiff, Vary
 from unclip.errors import InvalidRequest
+from unclip.pictures import pad
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def test_a_caption_becomes_pictures_at_final_size(client: Client) -> None:
     images = client.generate("a red apple", seed=7, image_count=3)
     assert [(image.image_index, image.seed) for image in images] == [(0, 7), (1, 8), (2, 9)]
     assert {image.to_pil().size for image in images} == {(FINAL, FINAL)}
-    assert len({image.data for image in images}) == 3
+    assert len({image.to_pil().tobytes() for image in images}) == 3
 
 
 def test_a_recipe_makes_the_same_picture_alone(client: Client) -> None:
@@ -77,7 +78,7 @@ def test_variations_differ_by_their_seeds(client: Client) -> None:
     source = Image.effect_noise((40, 30), 60).convert("RGB")
     images = client.vary(source, seed=1, image_count=2, eta=1.0) + client.vary(source, seed=1, start="random")
     assert {image.to_pil().size for image in images} == {(FINAL, FINAL)}
-    assert len({image.data for image in images}) == 3
+    assert len({image.to_pil().tobytes() for image in images}) == 3
 
 
 def test_a_text_diff_has_one_frame_per_theta_and_starts_at_the_reconstruction(client: Client) -> None:
@@ -98,11 +99,22 @@ def test_a_recipe_with_its_picture_put_back_makes_the_same_variation(client: Cli
     assert abs(pixels(again) - pixels(first)).max() <= 1
 
 
+def test_a_picture_continued_beyond_its_edges_is_still_there(client: Client) -> None:
+    source = Image.effect_noise((FINAL - 12, FINAL - 20), 60).convert("RGB")
+    canvas = pad(source, left=4, top=8, right=8, bottom=12)
+    [made] = client.edit(canvas, "a red apple", seed=3, resampling=2)
+    assert (pixels(made)[8:-12, 4:-8] == np.asarray(source)).all()
+    assert isinstance(made.recipe, Edit)
+    recipe = dataclasses.replace(made.recipe, image=canvas)
+    [again] = [event for event in client.stream(recipe) if isinstance(event, GeneratedImage)]
+    assert abs(pixels(again) - pixels(made)).max() <= 1
+
+
 def test_embeddings_and_model_info(client: Client) -> None:
     found = client.embed(["a", ""], [Image.new("RGB", (8, 8))])
     assert (len(found.captions), len(found.images)) == (2, 1)
     info = client.model_info()
-    assert {"generate", "vary", "text_diff", "embed"} <= set(info.capabilities)
+    assert {"generate", "vary", "text_diff", "edit", "embed"} <= set(info.capabilities)
     assert found.captions[0].clip_space == info.clip_space
 
 

@@ -167,11 +167,11 @@ async def test_a_stage_that_calls_our_request_invalid_is_our_fault_not_the_calle
     assert "as ordered" not in (error.details() or "")
 
 
-async def test_cancelling_a_stream_frees_every_stage(front: Front, stages: StubStages) -> None:
+@pytest.mark.parametrize("asked", [{"image_count": 4}, {"candidates": 4}], ids=["pictures", "candidates"])
+async def test_cancelling_a_stream_frees_every_stage(front: Front, stages: StubStages, asked: dict[str, int]) -> None:
     stages.decoder.faults.step_seconds = 0.2
-    call = front.stub.Stream(
-        gateway_pb2.StreamRequest(generate=gateway_pb2.GenerateRequest(caption="x", image_count=4))
-    )
+    request = gateway_pb2.GenerateRequest(caption="x", **asked)  # type: ignore[arg-type]
+    call = front.stub.Stream(gateway_pb2.StreamRequest(generate=request))
     async for response in call:
         if response.progress.stage == sampling_pb2.STAGE_DECODER:
             break
@@ -222,6 +222,16 @@ async def test_what_the_checkpoint_cannot_do_is_a_failed_precondition(stages: St
         assert error.code() == grpc.StatusCode.FAILED_PRECONDITION
         assert any(isinstance(d, error_details_pb2.PreconditionFailure) for d in details(error))
         assert (await front.stub.Generate(REQUEST)).images
+
+
+async def test_without_an_image_encoder_pictures_are_made_but_not_ranked(stages: StubStages) -> None:
+    stages.encoder.faults.lacks = ["encode_image"]
+    async with Front(stages.addresses) as front:
+        with pytest.raises(grpc.aio.AioRpcError) as failure:
+            await front.stub.Generate(gateway_pb2.GenerateRequest(caption="x", candidates=2))
+        assert failure.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+        assert not any(stub.asked for stub in stages.stubs.values())
+        assert (await front.stub.Generate(gateway_pb2.GenerateRequest(caption="x"))).images
 
 
 def test_the_gateway_imports_no_torch() -> None:

@@ -38,10 +38,15 @@ def pictures_in(responses: list[gateway_pb2.StreamResponse]) -> list[gateway_pb2
     return sorted(pictures, key=lambda image: image.image_index)
 
 
+def pixels_of(image: gateway_pb2.GeneratedImage) -> bytes:
+    """What it looks like, whatever its file says of its making."""
+    return Image.open(io.BytesIO(image.image.data)).tobytes()
+
+
 async def test_generate_makes_one_png_per_seed_at_final_size(front: Front) -> None:
     response = await front.stub.Generate(gateway_pb2.GenerateRequest(caption="a red apple", seed=41, image_count=3))
     assert [(image.image_index, image.seed) for image in response.images] == [(0, 41), (1, 42), (2, 43)]
-    assert len({image.image.data for image in response.images}) == 3
+    assert len({pixels_of(image) for image in response.images}) == 3
     side = MODEL.final_size
     for image in response.images:
         opened = Image.open(io.BytesIO(image.image.data))
@@ -173,7 +178,7 @@ async def test_text_diff_rotates_the_pictures_gist_and_keeps_the_rest(front: Fro
 async def test_text_diff_of_a_caption_with_itself_is_the_reconstruction(front: Front) -> None:
     request = gateway_pb2.TextDiffRequest(image=picture(), before="a cat", after="a cat", thetas=[0.0, 0.9])
     still, far = (await front.stub.TextDiff(request)).images
-    assert still.image.data == far.image.data
+    assert pixels_of(still) == pixels_of(far)
 
 
 async def test_embed_answers_in_order_and_nothing_for_nothing(front: Front) -> None:
@@ -189,7 +194,7 @@ async def test_embed_answers_in_order_and_nothing_for_nothing(front: Front) -> N
 async def test_model_info_shows_the_stack_as_one_model(front: Front) -> None:
     model = (await front.stub.GetModelInfo(gateway_pb2.GetModelInfoRequest())).model
     assert (model.name, model.version, model.clip_space) == (MODEL.name, MODEL.version, MODEL.clip_space)
-    assert set(model.capabilities) == {"generate", "vary", "text_diff", "interpolate", "embed"}
+    assert set(model.capabilities) == {"generate", "vary", "text_diff", "interpolate", "edit", "embed"}
     assert [stage.stage for stage in model.stages] == [1, 2, 4, 5]
 
 
@@ -210,7 +215,8 @@ async def test_a_negative_caption_makes_another_picture_and_reaches_prior_and_de
     asked.negative_caption = "a worm"
     away = await front.stub.Generate(asked)
     again = await front.stub.Generate(away.images[0].recipe.generate)
-    assert plain.images[0].image.data != away.images[0].image.data == again.images[0].image.data
+    assert pixels_of(plain.images[0]) != pixels_of(away.images[0])
+    assert again.images[0].image.data == away.images[0].image.data
     for before, after, _ in (
         stages.prior.requests(prior_pb2.SampleRequest),
         stages.decoder.requests(decoder_pb2.DecodeRequest),
@@ -218,15 +224,49 @@ async def test_a_negative_caption_makes_another_picture_and_reaches_prior_and_de
         assert before.unconditional_text != after.unconditional_text
 
 
+async def test_the_best_candidates_come_first_with_their_scores_and_recipes(front: Front, stages: StubStages) -> None:
+    asked = gateway_pb2.GenerateRequest(caption="a cat", seed=7, image_count=3, candidates=20)
+    answers = await told(front, gateway_pb2.StreamRequest(generate=asked))
+    [kept, counts] = (
+        pictures_in(answers),
+        [len(r.images) for r in stages.encoder.requests(encoder_pb2.EncodeImageRequest)],
+    )
+    assert counts == [16, 4]
+    assert {answer.progress.image_index for answer in answers if answer.HasField("progress")} == set(range(20))
+    everything = await front.stub.Generate(gateway_pb2.GenerateRequest(caption="a cat", seed=7, image_count=16))
+    rest = await front.stub.Generate(gateway_pb2.GenerateRequest(caption="a cat", seed=23, image_count=4))
+    files = [image.image for image in (*everything.images, *rest.images)]
+    half, other = [
+        await front.stub.Embed(gateway_pb2.EmbedRequest(captions=["a cat"], images=part))
+        for part in (files[:16], files[16:])
+    ]
+    caption = normalise(values(half.captions[0]))
+    scores = [float(normalise(values(embedding)) @ caption) for embedding in (*half.images, *other.images)]
+    order = sorted(range(20), key=lambda row: -scores[row])[:3]
+    assert [image.seed for image in kept] == [7 + row for row in order]
+    assert [image.score for image in kept] == pytest.approx([scores[row] for row in order], abs=1e-6)
+    assert [image.image.data for image in kept] == [files[row].data for row in order]
+    [again] = pictures_in(await told(front, kept[1].recipe))
+    assert again.image.data == kept[1].image.data
+    assert not again.HasField("score")
+
+
+async def test_pictures_are_ranked_even_if_all_are_kept(front: Front) -> None:
+    asked = gateway_pb2.GenerateRequest(caption="a cat", seed=7, image_count=4, candidates=4)
+    scores = [image.score for image in (await front.stub.Generate(asked)).images]
+    assert scores == sorted(scores, reverse=True)
+    assert len(set(scores)) == 4
+
+
 async def test_interpolate_goes_from_one_picture_to_the_other(front: Front, stages: StubStages) -> None:
     asked = gateway_pb2.InterpolateRequest(image=picture("red"), to_image=picture("blue"), ts=[0, 0.5, 1], seed=2)
     frames = (await front.stub.Interpolate(asked)).images
-    assert len({frame.image.data for frame in frames}) == 3
+    assert len({pixels_of(frame) for frame in frames}) == 3
     digests = [hashlib.sha256(source.data).hexdigest() for source in (asked.image, asked.to_image)]
     assert all(list(frame.source_digests) == digests for frame in frames)
     back = gateway_pb2.InterpolateRequest(image=picture("blue"), to_image=picture("red"), ts=[1], seed=2)
     [end] = (await front.stub.Interpolate(back)).images
-    assert end.image.data == frames[0].image.data
+    assert pixels_of(end) == pixels_of(frames[0])
     assert stages.prior.requests(prior_pb2.SampleRequest) == []
 
 
@@ -244,9 +284,10 @@ async def test_interpolate_to_a_caption_is_watched_and_made_again_from_its_recip
     recipe = frames[1].recipe
     recipe.interpolate.image.CopyFrom(asked.image)
     [again] = pictures_in(await told(front, recipe))
-    assert again.image.data == frames[1].image.data != frames[0].image.data
+    assert again.image.data == frames[1].image.data
+    assert pixels_of(frames[0]) != pixels_of(frames[1])
 
 
 async def test_interpolate_between_identical_pictures_stays_there(front: Front) -> None:
     asked = gateway_pb2.InterpolateRequest(image=picture(), to_image=picture(), ts=[0, 0.3, 1], seed=2)
-    assert len({frame.image.data for frame in (await front.stub.Interpolate(asked)).images}) == 1
+    assert len({pixels_of(frame) for frame in (await front.stub.Interpolate(asked)).images}) == 1

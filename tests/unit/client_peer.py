@@ -107,6 +107,10 @@ class GatewayPeer(gateway_pb2_grpc.GatewayServiceServicer):
         self._note(request, context)
         return gateway_pb2.InterpolateResponse(images=self._images(gateway_pb2.StreamRequest(interpolate=request)))
 
+    def Edit(self, request: gateway_pb2.EditRequest, context: Any) -> gateway_pb2.EditResponse:
+        self._note(request, context)
+        return gateway_pb2.EditResponse(images=self._images(gateway_pb2.StreamRequest(edit=request)))
+
     def Stream(self, request: gateway_pb2.StreamRequest, context: Any) -> Iterator[gateway_pb2.StreamResponse]:
         self._note(request, context)
         context.add_callback(self.left.set)
@@ -183,6 +187,8 @@ class GatewayPeer(gateway_pb2_grpc.GatewayServiceServicer):
             alone.seed = first + index
             if not isinstance(alone, gateway_pb2.GenerateRequest):
                 alone.ClearField("image")
+            if isinstance(alone, gateway_pb2.EditRequest):
+                alone.ClearField("mask")
             if isinstance(alone, gateway_pb2.InterpolateRequest):
                 alone.ClearField("to_image")
             elif not isinstance(alone, gateway_pb2.TextDiffRequest):
@@ -193,13 +199,19 @@ class GatewayPeer(gateway_pb2_grpc.GatewayServiceServicer):
                     image=file, image_index=index, seed=first + index, model_version="v1", recipe=recipe
                 )
             )
+            if not isinstance(asked, (gateway_pb2.GenerateRequest, gateway_pb2.EditRequest)) and asked.report_psnr:
+                images[-1].inversion_psnr = 31.5
         return images
 
 
 def inner(
     request: gateway_pb2.StreamRequest,
 ) -> (
-    gateway_pb2.GenerateRequest | gateway_pb2.VaryRequest | gateway_pb2.TextDiffRequest | gateway_pb2.InterpolateRequest
+    gateway_pb2.GenerateRequest
+    | gateway_pb2.VaryRequest
+    | gateway_pb2.TextDiffRequest
+    | gateway_pb2.InterpolateRequest
+    | gateway_pb2.EditRequest
 ):
     """The request inside ``request``."""
     match request.WhichOneof("request"):
@@ -209,6 +221,8 @@ def inner(
             return request.text_diff
         case "interpolate":
             return request.interpolate
+        case "edit":
+            return request.edit
     return request.generate
 
 

@@ -16,6 +16,7 @@ from tests.unit.client_peer import CHOSEN_SEED, GatewayPeer, invalid, overloaded
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import sampling_pb2
 from unclip.cli import main
+from unclip.client import Embedding, load_embeddings, save_embeddings
 
 
 @pytest.fixture
@@ -55,14 +56,15 @@ def test_generate_writes_each_picture_and_says_where(peer: GatewayPeer, capsys: 
 
 
 def test_generate_sends_what_was_said_and_no_more(peer: GatewayPeer) -> None:
-    options = "--seed 5 --candidates 3 --prior-steps 9 --decoder-sampler ddim --decoder-eta 0.5 --upsampler-steps 2"
+    options = "--seed 5 --candidates 8 --prior-candidates 3 --prior-steps 9 --upsampler-steps 2"
+    ddim = "--decoder-sampler ddim --decoder-eta 0.5 --decoder-guidance 4"
 
-    assert main(["generate", "a cat", *options.split(), "--decoder-guidance", "4", "--format", "webp"]) == 0
+    assert main(["generate", "a cat", *options.split(), *ddim.split(), "--format", "webp"]) == 0
 
     sent = inner(peer).generate
     assert (sent.seed, sent.prior_candidates, sent.prior.steps, sent.upsampler.steps) == (5, 3, 9, 2)
     assert sent.decoder == sampling_pb2.SamplingOptions(sampler=sampling_pb2.SAMPLER_DDIM, guidance_scale=4, eta=0.5)
-    assert sent.format == gateway_pb2.IMAGE_FORMAT_WEBP
+    assert (sent.candidates, sent.format) == (8, gateway_pb2.IMAGE_FORMAT_WEBP)
     assert not sent.HasField("image_count")
 
 
@@ -83,11 +85,12 @@ def test_json_tells_what_makes_each_picture_again(peer: GatewayPeer, capsys: pyt
 
 
 def test_vary_sends_the_picture(peer: GatewayPeer, house: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["vary", str(house), "--eta", "0.25", "--start", "random", "--seed", "3"]) == 0
+    assert main(["vary", str(house), "--eta", "0.25", "--start", "random", "--seed", "3", "--psnr"]) == 0
 
     sent = inner(peer).vary
     assert sent.image.data == picture(7)
-    assert (sent.eta, sent.start) == (0.25, gateway_pb2.START_RANDOM)
+    assert (sent.eta, sent.start, sent.report_psnr) == (0.25, gateway_pb2.START_RANDOM, True)
+    assert "inversion 31.5 dB" in capsys.readouterr().out
     assert Path("out/vary-house-3.png").exists()
 
 
@@ -126,19 +129,92 @@ def test_text_diff_writes_frames_an_animation_and_a_sheet(
     assert Path(told["contact_sheet"]).exists()
 
 
+def test_edit_sends_picture_and_mask(peer: GatewayPeer, house: Path, tmp_path: Path) -> None:
+    (tmp_path / "mask.png").write_bytes(picture(8))
+    options = "--mask mask.png --negative rain --resampling 4 --count 2 --seed 5 --fit letterbox --decoder-sampler ddpm"
+
+    choice = "--candidates 9 --prior-candidates 3"
+
+    assert main(["edit", str(house), "a house", *options.split(), *choice.split()]) == 0
+
+    sent = inner(peer).edit
+    assert (sent.image.data, sent.mask.data, sent.caption) == (picture(7), picture(8), "a house")
+    assert (sent.negative_caption, sent.resampling, sent.image_count, sent.seed) == ("rain", 4, 2, 5)
+    assert (sent.candidates, sent.prior_candidates) == (9, 3)
+    assert (sent.fit, sent.decoder.sampler) == (gateway_pb2.FIT_LETTERBOX, sampling_pb2.SAMPLER_DDPM)
+    assert Path("out/edit-house-5.png").exists()
+    assert Path("out/edit-house-6.png").exists()
+
+
+@pytest.mark.parametrize(("margins", "box"), [("4", (4, 4, 20, 20)), ("1,2,3,0", (1, 2, 17, 18))])
+def test_edit_continues_a_picture_beyond_its_edges(
+    peer: GatewayPeer, house: Path, capsys: pytest.CaptureFixture[str], margins: str, box: tuple[int, int, int, int]
+) -> None:
+    assert main(["edit", str(house), "a house", "--pad", margins, "--json"]) == 0
+
+    canvas = Path(printed_json(capsys)["canvas"])
+    assert inner(peer).edit.image.data == canvas.read_bytes()
+    assert not inner(peer).edit.HasField("mask")
+    with Image.open(canvas) as sent:
+        assert sent.getchannel("A").getbbox() == box
+
+
+@pytest.mark.parametrize("margins", ["x", "1,2", "-1", "0", "0,0,0,0", "1,2,3,4,5"])
+def test_margins_that_make_no_sense_are_a_mistake_in_the_arguments(
+    peer: GatewayPeer, house: Path, capsys: pytest.CaptureFixture[str], margins: str
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["edit", str(house), "a house", f"--pad={margins}"])
+    assert left.value.code == 2
+    assert "--pad" in capsys.readouterr().err
+
+
+def test_a_picture_that_cannot_be_padded_is_one_line(peer: GatewayPeer, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("words.png").write_text("no picture")
+    for name in ("nowhere.png", "words.png"):
+        assert main(["edit", name, "a house", "--pad", "4"]) == 2
+        told = capsys.readouterr().err
+        assert told.startswith(f"unclip: image: cannot read {name}")
+        assert told.count("\n") == 1
+    assert peer.asked == []
+
+
 def test_embed_tells_how_alike_things_are(peer: GatewayPeer, house: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["embed", "--caption", "a cat", "--caption", "a cat", "--image", str(house)]
 
-    assert main([*arguments, "--json", "--out", "vectors.npy"]) == 0
+    assert main([*arguments, "--json", "--out", "vectors.npz"]) == 0
 
     told = printed_json(capsys)
     assert [row["name"] for row in told["embeddings"]] == ["a cat", "a cat", str(house)]
     assert told["cosines"][0][1] == pytest.approx(1)
     assert told["cosines"][0][2] < 0.999
-    assert np.allclose(np.load("vectors.npy"), [row["values"] for row in told["embeddings"]])
+    written = load_embeddings("vectors.npz")
+    assert [len(written[name]) for name in ("a cat", str(house))] == [2, 1]
+    assert written["a cat"][1].clip_space == told["clip_space"]
+    assert written["a cat"][1].values.tolist() == told["embeddings"][1]["values"]
 
     assert main(arguments) == 0
     assert "1.000" in capsys.readouterr().out
+
+
+def test_generate_paints_a_sum_of_embeddings(peer: GatewayPeer, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [Embedding(np.array(row, np.float32), "clip") for row in ([3, 4], [1, 0], [0, 9])]
+    save_embeddings("vectors.npz", rows, ["a", "b", "c"])
+
+    assert main(["generate", "--embedding", "vectors.npz", "--index", "0+1", "--json"]) == 0
+
+    sent = inner(peer).generate
+    assert not sent.HasField("prior")
+    assert (sent.caption, sent.embedding.clip_space) == ("", "clip")
+    values = np.frombuffer(sent.embedding.values.data, "<f4")
+    assert values == pytest.approx([5 / 2**0.5] * 2)
+    [image] = printed_json(capsys)["images"]
+    assert image["recipe"]["generate"]["embedding"] == {"values": values.tolist(), "clip_space": "clip"}
+
+
+def test_an_embedding_that_is_not_there_is_one_line(peer: GatewayPeer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "--embedding", "nowhere.npz"]) == 2
+    assert capsys.readouterr().err == "unclip: embedding: cannot read nowhere.npz: No such file or directory\n"
 
 
 def test_info_says_what_the_stack_can_do(peer: GatewayPeer, capsys: pytest.CaptureFixture[str]) -> None:

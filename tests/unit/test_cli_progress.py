@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from unclip.cli.progress import Bar, pictures_of
-from unclip.client import Event, Generate, GeneratedImage, Progress, Request, TextDiff, Vary
+from unclip.client import Edit, Event, Generate, GeneratedImage, Progress, Request, TextDiff, Vary
 
 
 def finished(index: int) -> GeneratedImage:
@@ -21,12 +21,13 @@ def walk(bar: Bar, events: list[Event]) -> list[float]:
     return places
 
 
-def test_the_bar_grows_with_the_steps_and_ends_full() -> None:
+@pytest.mark.parametrize("request_", [Generate("a cat", image_count=2), Edit(b"", "a cat", image_count=2)])
+def test_the_bar_grows_with_the_steps_and_ends_full(request_: Request) -> None:
     events: list[Event] = [Progress("encoder", 1, 1, 0, 0)]
     for index in (0, 1):
         events += [Progress(stage, step, 2, index, 0) for stage in ("prior", "decoder", "upsampler") for step in (1, 2)]
         events.append(finished(index))
-    with Bar(Generate("a cat", image_count=2), "generate") as bar:
+    with Bar(request_, "generate") as bar:
         places = walk(bar, events)
 
     assert places == sorted(places)
@@ -50,7 +51,12 @@ def test_a_picture_fills_its_share_although_its_progress_was_dropped() -> None:
 
 @pytest.mark.parametrize(
     ("request_", "count"),
-    [(Generate("a"), 1), (Vary(b"", image_count=3), 3), (TextDiff(b"", "", "a", (0.1, 0.2)), 2)],
+    [
+        (Generate("a"), 1),
+        (Vary(b"", image_count=3), 3),
+        (Edit(b"", "a", image_count=2), 2),
+        (TextDiff(b"", "", "a", (0.1, 0.2)), 2),
+    ],
 )
 def test_pictures_are_counted_as_the_gateway_counts_them(request_: Request, count: int) -> None:
     assert pictures_of(request_) == count

@@ -19,7 +19,19 @@ from PIL import Image
 from tests.unit.client_peer import CHOSEN_SEED, SIDE, STEPS, GatewayPeer, invalid, overloaded, picture, status
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import sampling_pb2
-from unclip.client import AsyncClient, Client, Generate, GeneratedImage, Preview, Progress, Sampling, TextDiff, Vary
+from unclip.client import (
+    AsyncClient,
+    Client,
+    Edit,
+    Fit,
+    Generate,
+    GeneratedImage,
+    Preview,
+    Progress,
+    Sampling,
+    TextDiff,
+    Vary,
+)
 from unclip.errors import DeadlineExceeded, InvalidRequest, Overloaded, Unavailable, UnclipError
 
 
@@ -109,6 +121,58 @@ def test_an_interpolation_with_no_end_or_two_is_refused_unsent(
     with pytest.raises(InvalidRequest):
         client.interpolate(picture(7), **ends)
     assert peer.asked == []
+
+
+def test_an_edit_sends_picture_and_mask_and_wants_both_back(peer: GatewayPeer, client: Client) -> None:
+    said = Edit(
+        picture(7),
+        "a cat",
+        picture(8),
+        negative_caption="a dog",
+        seed=3,
+        image_count=1,
+        prior_candidates=4,
+        prior=Sampling(steps=5),
+        decoder=Sampling(sampler="ddpm"),
+        upsampler=Sampling(steps=2),
+        format="webp",
+        resampling=6,
+        fit="letterbox",
+    )
+    [made] = [event for event in client.stream(said) if isinstance(event, GeneratedImage)]
+
+    [asked] = peer.asked
+    assert isinstance(asked, gateway_pb2.StreamRequest)
+    assert (asked.edit.image.data, asked.edit.mask.data) == (picture(7), picture(8))
+    assert (asked.edit.caption, asked.edit.negative_caption, asked.edit.prior_candidates) == ("a cat", "a dog", 4)
+    assert (asked.edit.resampling, asked.edit.fit) == (6, gateway_pb2.FIT_LETTERBOX)
+    assert made.recipe == replace(said, image=None, mask=None)
+    with pytest.raises(InvalidRequest, match="put it back"):
+        list(client.stream(made.recipe))
+
+
+def test_an_edit_without_a_mask_sends_none(peer: GatewayPeer, client: Client) -> None:
+    client.edit(Image.new("RGBA", (4, 4)), "a cat")
+    [asked] = peer.asked
+    assert isinstance(asked, gateway_pb2.EditRequest)
+    assert not asked.HasField("mask")
+    assert not asked.HasField("resampling")
+    with Image.open(io.BytesIO(asked.image.data)) as sent:
+        assert sent.mode == "RGBA"
+
+
+def test_every_picture_is_sent_with_its_fit(peer: GatewayPeer, client: Client) -> None:
+    fits: dict[Fit, int] = {"crop": gateway_pb2.FIT_CENTER_CROP, "letterbox": gateway_pb2.FIT_LETTERBOX}
+    for fit, number in fits.items():
+        [varied] = client.vary(picture(7), fit=fit)
+        [diffed] = client.text_diff(picture(7), "", "a cat", fit=fit)
+        [between] = client.interpolate(picture(7), picture(8), fit=fit)
+        client.embed(images=[picture(7)], fit=fit)
+        assert {asked.fit for asked in peer.asked} == {number}  # type: ignore[attr-defined]
+        assert [made.recipe.fit for made in (varied, diffed, between)] == [fit] * 3  # type: ignore[union-attr]
+        peer.asked.clear()
+    with pytest.raises(InvalidRequest, match="crop, letterbox"):
+        client.vary(picture(7), fit="stretch")  # type: ignore[arg-type]
 
 
 def test_a_text_diff_keeps_the_order_of_its_thetas(peer: GatewayPeer, client: Client) -> None:
@@ -256,6 +320,7 @@ async def test_the_async_client_gives_what_the_blocking_one_gives(peer: GatewayP
         assert await waiting.vary(picture(7), eta=0.5) == client.vary(picture(7), eta=0.5)
         diffed = await waiting.text_diff(picture(7), "", "a house", thetas=[0.1])
         assert diffed == client.text_diff(picture(7), "", "a house", thetas=[0.1])
+        assert await waiting.edit(picture(7), "a cat", picture(8)) == client.edit(picture(7), "a cat", picture(8))
         assert await waiting.model_info() == client.model_info()
         embedded = await waiting.embed(["a cat"])
         assert np.array_equal(embedded.captions[0].values, client.embed(["a cat"]).captions[0].values)

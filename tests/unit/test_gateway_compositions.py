@@ -1,4 +1,4 @@
-"""Generate, Vary and TextDiff ask the stages for what the paper says, in front of stages that record the questions."""
+"""Each capability asks the stages for what the paper says, in front of stages that record the questions."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
-from gateway.compose import Float32Array, Gist
+from gateway.compose import Float32Array, Gist, Inversion
+from gateway.edit import edit
 from gateway.feed import Event, Feed, Finished, Progress, Watch, events_of
+from gateway.fitting import Subject
 from gateway.generate import generate
 from gateway.interpolate import between, interpolate
-from gateway.plan import GeneratePlan, InterpolatePlan, Output, SourceImage, TextDiffPlan, VaryPlan
+from gateway.plan import EditPlan, GeneratePlan, InterpolatePlan, Output, SourceImage, TextDiffPlan, VaryPlan
 from gateway.slerp import normalise
 from gateway.text_diff import in_template, text_diff
 from gateway.vary import vary
 from unclip.errors import Overloaded
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding, TextEncoding
+from unclip.wire.known import KnownPixels
 
 DDIM = SamplingSettings("ddim", 5, 1.0, 0.0)
 OUTPUT = Output(upsampler=SamplingSettings("ddpm", 3))
@@ -51,9 +54,11 @@ class RecordingStages:
     decoded: list[tuple[Gist, int, SamplingSettings]] = field(default_factory=list)
     inverted: list[int] = field(default_factory=list)
     upsampled: list[int] = field(default_factory=list)
+    known: list[KnownPixels | None] = field(default_factory=list)
     most_decoding: int = 0
     embeddings: dict[bytes, Float32Array] = field(default_factory=dict)
     noises: dict[bytes, Float32Array] = field(default_factory=dict)
+    psnrs: dict[bytes, float] = field(default_factory=dict)
     fail_seed: int | None = None
     _decoding: int = 0
 
@@ -89,13 +94,27 @@ class RecordingStages:
         return np.zeros((3, 4, 4), np.float32)
 
     async def invert(
-        self, image: bytes, embedding: Embedding, unconditional: TextEncoding, steps: int, watch: Watch
-    ) -> Float32Array:
+        self,
+        image: bytes,
+        embedding: Embedding,
+        unconditional: TextEncoding,
+        steps: int,
+        watch: Watch,
+        report_psnr: bool = False,
+    ) -> Inversion:
         self.inverted.append(steps)
-        return self.noises.get(image, X_T)
+        return Inversion(self.noises.get(image, X_T), self.psnrs.get(image, 30.0) if report_psnr else None)
 
-    async def upsample(self, sample: Float32Array, seed: int, settings: SamplingSettings, watch: Watch) -> Float32Array:
+    async def upsample(
+        self,
+        sample: Float32Array,
+        seed: int,
+        settings: SamplingSettings,
+        watch: Watch,
+        known: KnownPixels | None = None,
+    ) -> Float32Array:
         self.upsampled.append(seed)
+        self.known.append(known)
         return np.zeros((3, 8, 8), np.float32)
 
 
@@ -136,6 +155,34 @@ async def test_a_negative_caption_takes_the_place_of_the_empty_one() -> None:
     [(gist, _, _)] = stages.decoded
     assert stages.away_from == [WORDS["before"]]
     assert gist.unconditional.embedding.values.tolist() == WORDS["before"]
+
+
+async def test_edit_generates_with_what_is_kept_known_at_both_sizes() -> None:
+    kept = np.ones((8, 8), np.bool_)
+    kept[3, 6] = False
+    subject = Subject(np.full((8, 8, 3), 51, np.uint8), kept)
+    plan = EditPlan(generate_plan((7, 8)), subject, (SOURCE,), resampling=3)
+    stages = RecordingStages()
+    events = await run(lambda feed: edit(plan, 4, stages, NOTHING, feed))
+    assert stages.captions == [["a cat"]]
+    assert sorted(stages.sampled) == [(7, 2), (8, 2)]
+    assert sorted(e.image_index for e in events if isinstance(e, Finished)) == [0, 1]
+    for (gist, _, _), final in zip(stages.decoded, stages.known, strict=True):
+        assert gist.kept is not None
+        assert final is not None
+        base = gist.kept.base
+        assert base.resampling == final.resampling == 3
+        assert np.argwhere(~base.mask).tolist() == [[1, 3]]
+        assert np.argwhere(~final.mask).tolist() == [[3, 6]]
+        assert base.pixels[:, base.mask] == pytest.approx(51 / 127.5 - 1)
+        assert final.pixels[:, final.mask] == pytest.approx(51 / 127.5 - 1)
+
+
+async def test_without_an_edit_nothing_is_known() -> None:
+    stages = RecordingStages()
+    await run(lambda feed: generate(generate_plan((7,)), stages, NOTHING, feed))
+    assert stages.known == [None]
+    assert [gist.kept for gist, _, _ in stages.decoded] == [None]
 
 
 async def test_images_of_one_request_are_at_work_at_the_same_time() -> None:
@@ -233,6 +280,26 @@ async def test_interpolate_from_random_noise_inverts_nothing() -> None:
     await run(lambda feed: interpolate(interpolate_plan((0.5,), random=True), stages, NOTHING, feed))
     assert stages.inverted == []
     assert [gist.start_noise for gist, _, _ in stages.decoded] == [None]
+
+
+def psnrs(events: list[Event]) -> list[float | None]:
+    return [event.inversion_psnr for event in events if isinstance(event, Finished)]
+
+
+async def test_the_inversion_is_measured_only_when_asked_for() -> None:
+    stages = RecordingStages(psnrs={SOURCE.data: 31.5})
+    varied, diffed = replace(vary_plan(), report_psnr=True), replace(diff_plan((0.1, 0.2)), report_psnr=True)
+    assert psnrs(await run(lambda feed: vary(varied, stages, NOTHING, feed))) == [31.5, 31.5]
+    assert psnrs(await run(lambda feed: text_diff(diffed, "{}", stages, NOTHING, feed))) == [31.5, 31.5]
+    assert psnrs(await run(lambda feed: vary(vary_plan(), stages, NOTHING, feed))) == [None, None]
+
+
+async def test_of_two_inversions_the_worse_is_told() -> None:
+    stages = RecordingStages(psnrs={SOURCE.data: 31.5, b"other": 28.0})
+    plan = replace(interpolate_plan((0.1, 0.9)), report_psnr=True)
+    assert psnrs(await run(lambda feed: interpolate(plan, stages, NOTHING, feed))) == [28.0, 28.0]
+    captioned = replace(interpolate_plan((0.1,), captioned=True), report_psnr=True)
+    assert psnrs(await run(lambda feed: interpolate(captioned, stages, NOTHING, feed))) == [31.5]
 
 
 @pytest.mark.parametrize("t", [0.0, 0.3, 1.0])

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 
+import numpy as np
 import pytest
 
-from gateway.feed import MAX_HINTS, MAX_PICTURES, Event, Feed, Finished, PictureFile, Progress, events_of, together
+from gateway.feed import MAX_HINTS, MAX_PICTURES, Event, Feed, Finished, Progress, events_of, together
 from unclip.errors import InvalidRequest, Overloaded
 
-FILE = PictureFile(data=b"png", media_type="image/png", width=1, height=1)
+PIXELS = np.zeros((3, 1, 1), np.float32)
 
 
 def step(number: int) -> Progress:
@@ -18,7 +19,7 @@ def step(number: int) -> Progress:
 
 
 async def test_events_come_in_the_order_they_were_told() -> None:
-    told: list[Event] = [step(1), Finished(FILE, 0), step(2)]
+    told: list[Event] = [step(1), Finished(PIXELS, 0), step(2)]
 
     async def work(feed: Feed) -> None:
         for event in told:
@@ -32,10 +33,10 @@ async def test_events_come_in_the_order_they_were_told() -> None:
 
 async def test_a_slow_reader_loses_the_oldest_hints_and_no_picture() -> None:
     feed = Feed()
-    await feed.deliver(Finished(FILE, 0))
+    await feed.deliver(Finished(PIXELS, 0))
     for number in range(MAX_HINTS + 10):
         feed.hint(step(number))
-    await feed.deliver(Finished(FILE, 1))
+    await feed.deliver(Finished(PIXELS, 1))
     feed.close()
     read = [event async for event in feed.read()]
     assert [e.image_index for e in read if isinstance(e, Finished)] == [0, 1]
@@ -48,7 +49,7 @@ async def test_pictures_wait_for_the_reader() -> None:
     async def work(feed: Feed) -> None:
         nonlocal delivered
         for index in range(MAX_PICTURES + 3):
-            await feed.deliver(Finished(FILE, index))
+            await feed.deliver(Finished(PIXELS, index))
             delivered += 1
 
     async with aclosing(events_of(work)) as events:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -276,6 +277,45 @@ def test_a_negative_caption_without_guidance_is_refused() -> None:
 def test_a_negative_caption_obeys_the_limits_of_captions(caption: str) -> None:
     asked = gateway_pb2.GenerateRequest(caption="a cat", negative_caption=caption)
     assert set(broken(gateway_pb2.StreamRequest(generate=asked))) == {"negative_caption"}
+
+
+def test_candidates_are_made_from_the_seeds_that_follow_and_as_many_kept_as_asked_for() -> None:
+    plan = generate_plan(caption="x", seed=41, image_count=2, candidates=5)
+    assert (plan.seeds, plan.keep) == ((41, 42, 43, 44, 45), 2)
+    assert generate_plan(caption="x", candidates=1).keep == 1
+    assert generate_plan(caption="x", image_count=2).keep is None
+
+
+def test_the_recipe_of_the_best_candidate_makes_it_alone_and_unranked() -> None:
+    plan = generate_plan(caption="x", seed=41, image_count=2, candidates=5)
+    again = recipe(plan, 3)
+    assert (again.generate.seed, again.generate.image_count) == (44, 1)
+    assert not again.generate.HasField("candidates")
+    assert plan_of(again, INFO, nested=True) == replace(plan, seeds=(44,), keep=None)
+
+
+def test_measuring_is_no_part_of_the_recipe() -> None:
+    plan = vary_plan(image=png(), report_psnr=True)
+    assert plan.report_psnr
+    assert not recipe(plan, 0).vary.report_psnr
+
+
+def test_without_an_inversion_there_is_nothing_to_measure() -> None:
+    asked = gateway_pb2.VaryRequest(image=png(), start=gateway_pb2.START_RANDOM, report_psnr=True)
+    assert set(broken(gateway_pb2.StreamRequest(vary=asked))) == {"report_psnr"}
+    between = gateway_pb2.InterpolateRequest(
+        image=png(), to_caption="x", start=gateway_pb2.START_RANDOM, report_psnr=True
+    )
+    assert set(broken(gateway_pb2.StreamRequest(interpolate=between))) == {"report_psnr"}
+
+
+@pytest.mark.parametrize(("count", "candidates", "limits"), [(4, 3, "4 to 64"), (1, 65, "1 to 64"), (1, -1, "1 to 64")])
+def test_fewer_candidates_than_pictures_or_too_many_are_refused(count: int, candidates: int, limits: str) -> None:
+    asked = gateway_pb2.GenerateRequest(caption="x", image_count=count, candidates=candidates)
+    found = broken(gateway_pb2.StreamRequest(generate=asked))
+    assert set(found) == {"candidates"}
+    assert limits in found["candidates"]
+    assert str(candidates) in found["candidates"]
 
 
 def interpolate_plan(**fields: object) -> InterpolatePlan:

@@ -16,8 +16,8 @@ from unclip.options import SamplingSettings
 ABILITIES: dict[ServiceName, list[str]] = {
     "encoder": ["encode_text", "encode_image"],
     "prior": ["sample"],
-    "decoder": ["decode", "invert"],
-    "upsampler": ["upsample"],
+    "decoder": ["decode", "invert", "edit"],
+    "upsampler": ["upsample", "edit"],
 }
 STAGES: dict[ServiceName, sampling_pb2.Stage.ValueType] = {
     "encoder": sampling_pb2.STAGE_ENCODER,
@@ -40,6 +40,7 @@ def told_by(service: ServiceName, version: str = "v1", clip_space: str = "clip")
         capabilities=ABILITIES[service],
         stages=[model_info_pb2.StageInfo(stage=STAGES[service], defaults=defaults)],
         caption_template="an emoji of {}" if service == "encoder" else "",
+        embedding_dim=0 if service == "upsampler" else 64,
     )
 
 
@@ -67,10 +68,11 @@ def soon() -> Call:
 
 def test_equal_stages_are_one_model_with_every_capability() -> None:
     info = merge(everyone())
+    assert info.model.embedding_dim == 64
     assert (info.model.name, info.model.version, info.model.license, info.model.clip_space) == (
         "emoji", "v1", "MIT", "clip",
     )  # fmt: skip
-    assert set(info.model.capabilities) == {"generate", "vary", "text_diff", "interpolate", "embed"}
+    assert set(info.model.capabilities) == {"generate", "vary", "text_diff", "interpolate", "edit", "embed"}
     assert info.model.caption_template == "an emoji of {}"
     assert [stage.stage for stage in info.model.stages] == sorted(STAGES.values())
     assert info.decoder == SamplingSettings("ddim", 14, 2.0, 0.0)
@@ -105,6 +107,14 @@ def test_a_capability_needs_all_its_stages_can_do() -> None:
     info.require("generate")
     with pytest.raises(PreconditionFailed, match="cannot do vary"):
         info.require("vary")
+
+
+@pytest.mark.parametrize("service", ["decoder", "upsampler"])
+def test_an_edit_needs_both_stages_that_paint_to_keep_pixels(service: ServiceName) -> None:
+    infos = everyone()
+    infos[service].capabilities.remove("edit")
+    assert "edit" not in merge(infos).model.capabilities
+    merge(infos).require("generate")
 
 
 async def test_the_stages_are_asked_once_while_the_answers_are_fresh() -> None:

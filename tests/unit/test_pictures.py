@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from unclip.pictures import MARGIN, animate, contact_sheet, on_paper, wrap
+from unclip.pictures import MARGIN, animate, contact_sheet, on_paper, pad, wrap
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
@@ -64,6 +64,27 @@ def test_what_is_transparent_shows_the_paper() -> None:
     clear = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
 
     assert on_paper(clear).getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_a_padded_picture_lies_on_a_transparent_canvas() -> None:
+    canvas = pad(plain(RED, side=8), left=1, top=2, right=3, bottom=4)
+
+    assert canvas.size == (12, 14)
+    assert canvas.getchannel("A").getbbox() == (1, 2, 9, 10)
+    assert canvas.getpixel((1, 2)) == canvas.getpixel((8, 9)) == (*RED, 255)
+
+
+def test_a_padded_picture_stays_as_transparent_as_it_was_and_is_set_upright() -> None:
+    hole = Image.new("RGBA", (8, 4), (0, 0, 255, 90))
+    hole.getexif()[0x0112] = 6  # turned by a quarter
+
+    assert pad(hole, 1, 1, 1, 1).size == (6, 10)
+    assert pad(hole, 1, 1, 1, 1).getpixel((2, 2)) == (0, 0, 255, 90)
+
+
+def test_a_picture_is_not_padded_by_less_than_nothing() -> None:
+    with pytest.raises(ValueError, match="-1"):
+        pad(plain(RED), left=-1)
 
 
 def test_an_animation_goes_there_and_back_without_loss(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from unclip.api.type.v1 import image_pb2
 from unclip.errors import InvalidRequest
-from unclip.wire.images import MAX_BYTES, decode_image, encode_image, fit, from_pixels, to_pixels
+from unclip.wire.images import MAX_BYTES, decode_image, encode_image, fit, from_pixels, psnr, to_pixels
 
 
 def file(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -116,3 +116,11 @@ def test_fit_crops_the_centre_of_the_shortest_edge() -> None:
     assert small.size == (10, 10)
     assert small.getpixel((5, 5)) == (255, 0, 0)
     assert small.getpixel((0, 5)) != (255, 255, 255)
+
+
+def test_psnr_follows_its_definition_and_has_a_highest_value() -> None:
+    black, white = np.full((3, 4, 4), -1, np.float32), np.full((3, 4, 4), 1, np.float32)
+    assert psnr(black, white) == 0
+    assert psnr(black, black + np.float32(0.02)) == pytest.approx(40, abs=1e-3)  # a hundredth of the range
+    assert psnr(black, black) == 100
+    assert psnr(black, black + np.float32(1e-6)) == 100

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unclip.cli import asking, demo, making, serve
+from unclip.cli import asking, demo, making, replaying, serve
 from unclip.client.blocking import DEFAULT_TARGET, DEFAULT_TIMEOUT_S
 from unclip.options import SAMPLERS
 
@@ -25,6 +25,8 @@ def parser() -> argparse.ArgumentParser:
     add_vary(commands)
     add_text_diff(commands)
     add_interpolate(commands)
+    add_edit(commands)
+    add_replay(commands)
     add_embed(commands)
     info = commands.add_parser("info", help="what the stack has loaded and can do")
     add_connection(info)
@@ -56,10 +58,14 @@ def add_demo(commands: Commands) -> None:
 def add_generate(commands: Commands) -> None:
     """``unclip generate``."""
     command = commands.add_parser("generate", help="make pictures from a caption")
-    command.add_argument("caption")
+    command.add_argument("caption", nargs="?", default="", help="may be left out where an embedding is given")
+    command.add_argument("--embedding", type=Path, metavar="FILE", help=".npz of unclip embed --out: what to paint")
+    command.add_argument(
+        "--index", default="0", metavar="SUM", help='its row, or a sum of rows as "2-0+1" (%(default)s)'
+    )
     add_count(command)
     command.add_argument("--negative", default="", metavar="CAPTION", help="what to steer away from (nothing)")
-    command.add_argument("--candidates", type=int, help="prior samples per picture, the best is kept: 1 to 16 (2)")
+    add_candidates(command)
     for stage in ("prior", "decoder", "upsampler"):
         add_sampling(command, stage)
     add_making(command)
@@ -75,6 +81,8 @@ def add_vary(commands: Commands) -> None:
     command.add_argument("--start", choices=["inverted", "random"], default="inverted", help="noise to start from")
     add_sampling(command, "decoder", eta=False)
     add_sampling(command, "upsampler")
+    add_fit(command)
+    add_psnr(command)
     add_making(command)
     command.set_defaults(run=making.vary)
 
@@ -89,6 +97,8 @@ def add_text_diff(commands: Commands) -> None:
     command.add_argument("--frames", type=positive, default=6, help="pictures on the way there (%(default)s)")
     add_sampling(command, "decoder")
     add_sampling(command, "upsampler")
+    add_fit(command)
+    add_psnr(command)
     add_making(command)
     command.set_defaults(run=making.text_diff)
 
@@ -105,8 +115,56 @@ def add_interpolate(commands: Commands) -> None:
     add_sampling(command, "prior")
     add_sampling(command, "decoder")
     add_sampling(command, "upsampler")
+    add_fit(command)
+    add_psnr(command)
     add_making(command)
     command.set_defaults(run=making.interpolate)
+
+
+def add_replay(commands: Commands) -> None:
+    """``unclip replay``."""
+    command = commands.add_parser("replay", help="make a picture again from the recipe inside its file")
+    command.add_argument("picture", type=Path)
+    command.add_argument(
+        "--source",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="a picture it began with, or a folder to look in; may be given many times (the picture's own folder)",
+    )
+    command.add_argument("--any-model", action="store_true", help="also where the server has another model")
+    command.add_argument("--out", type=Path, default=Path("out"), help="folder for the picture (%(default)s)")
+    add_connection(command)
+    command.set_defaults(run=replaying.replay)
+
+
+def add_edit(commands: Commands) -> None:
+    """``unclip edit``."""
+    command = commands.add_parser(
+        "edit",
+        help="repaint a part of a picture, or continue it beyond its edges",
+        description="Repaints what the mask says, or else what is transparent; the rest stays exactly as it is.",
+    )
+    command.add_argument("image", type=Path)
+    command.add_argument("caption", help="what the whole picture shall show")
+    where = command.add_mutually_exclusive_group()
+    where.add_argument("--mask", type=Path, help="a picture of the same size, light where to repaint")
+    where.add_argument(
+        "--pad",
+        type=margins,
+        metavar="N|L,T,R,B",
+        help="pixels to paint beyond the edges",
+    )
+    add_count(command)
+    command.add_argument("--negative", default="", metavar="CAPTION", help="what to steer away from (nothing)")
+    add_candidates(command)
+    command.add_argument("--resampling", type=int, metavar="K", help="takes of each step, 1 to 10, for seams")
+    for stage in ("prior", "decoder", "upsampler"):
+        add_sampling(command, stage)
+    add_fit(command)
+    add_making(command)
+    command.set_defaults(run=making.edit)
 
 
 def add_embed(commands: Commands) -> None:
@@ -114,7 +172,8 @@ def add_embed(commands: Commands) -> None:
     command = commands.add_parser("embed", help="CLIP embeddings of captions and pictures, and how alike they are")
     command.add_argument("--caption", action="append", default=[], dest="captions", help="may be given many times")
     command.add_argument("--image", action="append", default=[], dest="images", type=Path, help="likewise")
-    command.add_argument("--out", type=Path, help="also write the vectors, one row each, into this .npy file")
+    command.add_argument("--out", type=Path, help="also write the vectors, one row each, into this .npz file")
+    add_fit(command)
     add_connection(command)
     command.set_defaults(run=asking.embed)
 
@@ -139,6 +198,28 @@ def add_stack(command: argparse.ArgumentParser) -> None:
 def add_count(command: argparse.ArgumentParser) -> None:
     """How many pictures."""
     command.add_argument("--count", type=int, help="pictures to make, 1 to 16 (1)")
+
+
+def add_candidates(command: argparse.ArgumentParser) -> None:
+    """How many pictures, and embeddings of each, to choose from."""
+    command.add_argument(
+        "--candidates", type=int, help="pictures to make, of which CLIP keeps the best --count: up to 64 (no ranking)"
+    )
+    command.add_argument(
+        "--prior-candidates", type=int, help="prior samples per picture, the best is kept: 1 to 16 (2)"
+    )
+
+
+def add_psnr(command: argparse.ArgumentParser) -> None:
+    """Whether the inversion is measured."""
+    command.add_argument("--psnr", action="store_true", help="measure how well the inversion reconstructs the picture")
+
+
+def add_fit(command: argparse.ArgumentParser) -> None:
+    """What becomes of a picture that is not square."""
+    command.add_argument(
+        "--fit", choices=["crop", "letterbox"], default="crop", help="of a picture that is not square (%(default)s)"
+    )
 
 
 def add_making(command: argparse.ArgumentParser) -> None:
@@ -166,3 +247,14 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1; got {number}")
     return number
+
+
+def margins(text: str) -> tuple[int, int, int, int]:
+    """Pixels on the left, top, right and bottom: four whole numbers with commas between, or one for all sides."""
+    numbers = [int(number) for number in text.split(",")]
+    if len(numbers) == 1:
+        numbers *= 4
+    if len(numbers) != 4 or min(numbers) < 0 or not any(numbers):
+        raise argparse.ArgumentTypeError(f"must be N or LEFT,TOP,RIGHT,BOTTOM, 0 or more and not all 0; got {text}")
+    left, top, right, bottom = numbers
+    return left, top, right, bottom

@@ -7,7 +7,7 @@ import argparse
 import numpy as np
 
 from unclip.cli import report
-from unclip.client import Client
+from unclip.client import Client, save_embeddings
 from unclip.errors import InvalidRequest
 
 
@@ -16,13 +16,12 @@ def embed(options: argparse.Namespace) -> None:
     if not options.captions and not options.images:
         raise InvalidRequest.of("embed", "needs at least one --caption or --image")
     with Client(options.server, timeout=options.timeout) as client:
-        answer = client.embed(options.captions, options.images)
+        answer = client.embed(options.captions, options.images, fit=options.fit)
     names = [*options.captions, *(str(path) for path in options.images)]
     embeddings = [*answer.captions, *answer.images]
     vectors = np.stack([embedding.values for embedding in embeddings])
     if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        np.save(options.out, vectors)
+        save_embeddings(options.out, embeddings, names)
     units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     cosines = units @ units.T
     if options.json:
@@ -32,8 +31,8 @@ def embed(options: argparse.Namespace) -> None:
         )
         return
     width = max(len(name) for name in names)
-    for name, row in zip(names, cosines, strict=True):
-        print(f"{name:<{width}}", *(f"{cosine:6.3f}" for cosine in row))
+    for index, (name, row) in enumerate(zip(names, cosines, strict=True)):
+        print(f"{index:>3}  {name:<{width}}", *(f"{cosine:6.3f}" for cosine in row))
 
 
 def info(options: argparse.Namespace) -> None:
@@ -45,7 +44,7 @@ def info(options: argparse.Namespace) -> None:
         return
     print(f"{model.name}  {model.license}  on {model.device}")
     print(f"version     {model.version}")
-    print(f"clip space  {model.clip_space}")
+    print(f"clip space  {model.clip_space}  {model.embedding_dim} dimensions")
     print(f"can         {', '.join(model.capabilities)}")
     for stage in model.stages:
         size = f"  {stage.image_size} px" if stage.image_size else ""

@@ -1,13 +1,29 @@
-"""``unclip generate``, ``vary`` and ``text-diff``: pictures into files."""
+"""``unclip generate``, ``vary``, ``text-diff``, ``interpolate`` and ``edit``: pictures into files."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+
+from PIL import Image
 
 from unclip.cli import report
 from unclip.cli.progress import Bar
-from unclip.client import Client, Generate, GeneratedImage, Interpolate, Request, Sampling, TextDiff, Vary
-from unclip.pictures import animate, contact_sheet
+from unclip.client import (
+    Client,
+    Edit,
+    Embedding,
+    Generate,
+    GeneratedImage,
+    Interpolate,
+    Request,
+    Sampling,
+    TextDiff,
+    Vary,
+)
+from unclip.client.vectors import combine, read_rows
+from unclip.errors import InvalidRequest
+from unclip.pictures import animate, contact_sheet, pad
 
 
 def generate(options: argparse.Namespace) -> None:
@@ -16,12 +32,14 @@ def generate(options: argparse.Namespace) -> None:
         caption=options.caption,
         seed=options.seed,
         image_count=options.count,
-        prior_candidates=options.candidates,
+        prior_candidates=options.prior_candidates,
         prior=sampling(options, "prior"),
         decoder=sampling(options, "decoder"),
         upsampler=sampling(options, "upsampler"),
         format=options.format,
         negative_caption=options.negative,
+        candidates=options.candidates,
+        embedding=embedding(options),
     )
     images = run(options, request, "generate")
     tell(options, images, [f"generate-{image.seed}" for image in images])
@@ -38,6 +56,8 @@ def vary(options: argparse.Namespace) -> None:
         decoder=sampling(options, "decoder"),
         upsampler=sampling(options, "upsampler"),
         format=options.format,
+        fit=options.fit,
+        report_psnr=options.psnr,
     )
     images = run(options, request, "vary")
     tell(options, images, [f"vary-{options.image.stem}-{image.seed}" for image in images])
@@ -55,6 +75,8 @@ def text_diff(options: argparse.Namespace) -> None:
         decoder=sampling(options, "decoder"),
         upsampler=sampling(options, "upsampler"),
         format=options.format,
+        fit=options.fit,
+        report_psnr=options.psnr,
     )
     images = run(options, request, "text-diff")
     tell_trajectory(options, images, f"text-diff-{options.image.stem}", [f"theta = {theta:.2f}" for theta in thetas])
@@ -74,9 +96,59 @@ def interpolate(options: argparse.Namespace) -> None:
         decoder=sampling(options, "decoder"),
         upsampler=sampling(options, "upsampler"),
         format=options.format,
+        fit=options.fit,
+        report_psnr=options.psnr,
     )
     images = run(options, request, "interpolate")
     tell_trajectory(options, images, f"interpolate-{options.image.stem}", [f"t = {t:.2f}" for t in ts])
+
+
+def embedding(options: argparse.Namespace) -> Embedding | None:
+    """What ``options`` say to paint, None where the prior shall say."""
+    if options.embedding is None:
+        return None
+    return combine([row for _, row in read_rows(options.embedding)], options.index)
+
+
+def edit(options: argparse.Namespace) -> None:
+    """A picture repainted in part, or continued beyond its edges; the canvas for the latter is written too."""
+    canvas = None if options.pad is None else padded(options)
+    request = Edit(
+        image=canvas or options.image,
+        caption=options.caption,
+        mask=options.mask,
+        negative_caption=options.negative,
+        seed=options.seed,
+        image_count=options.count,
+        prior_candidates=options.prior_candidates,
+        candidates=options.candidates,
+        prior=sampling(options, "prior"),
+        decoder=sampling(options, "decoder"),
+        upsampler=sampling(options, "upsampler"),
+        format=options.format,
+        resampling=options.resampling,
+        fit=options.fit,
+    )
+    images = run(options, request, "edit")
+    more = {} if canvas is None else {"canvas": str(canvas)}
+    tell(options, images, [f"edit-{options.image.stem}-{image.seed}" for image in images], **more)
+
+
+def padded(options: argparse.Namespace) -> Path:
+    """Writes the picture on its larger canvas; with that file, the source of its recipe, an edit can be made again.
+
+    Raises:
+        InvalidRequest: the picture cannot be read.
+    """
+    try:
+        with Image.open(options.image) as picture:
+            canvas = pad(picture, *options.pad)
+    except OSError as error:
+        raise InvalidRequest.of("image", f"cannot read {options.image}: {error.strerror or error}") from error
+    options.out.mkdir(parents=True, exist_ok=True)
+    path: Path = options.out / f"edit-{options.image.stem}-canvas.png"
+    canvas.save(path)
+    return path
 
 
 def sampling(options: argparse.Namespace, stage: str) -> Sampling:
@@ -120,6 +192,6 @@ def tell(options: argparse.Namespace, images: list[GeneratedImage], names: list[
         report.print_json({"images": [report.picture(*pair) for pair in zip(images, paths, strict=True)], **more})
         return
     for image, path in zip(images, paths, strict=True):
-        print(f"{path}  seed {image.seed}")
+        print(f"{path}  seed {image.seed}{report.figures(image)}")
     for kind, path_text in more.items():
         print(f"{path_text}  {kind.replace('_', ' ')}")

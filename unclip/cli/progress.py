@@ -9,7 +9,7 @@ from typing import Self
 
 from tqdm import tqdm
 
-from unclip.client import Event, Generate, GeneratedImage, Interpolate, Progress, Request, StageName, TextDiff
+from unclip.client import Edit, Event, Generate, GeneratedImage, Interpolate, Progress, Request, StageName, TextDiff
 
 # Rough shares of the time: what a picture's own stages take, and what is done once for all pictures of a request.
 OWN: dict[StageName, float] = {"prior": 15, "decoder": 45, "upsampler": 40}
@@ -20,9 +20,11 @@ class Bar:
     """Shows the events of one request. Without a terminal on standard error it shows nothing."""
 
     def __init__(self, request: Request, label: str) -> None:
-        self._own = {stage: share for stage, share in OWN.items() if stage != "prior" or isinstance(request, Generate)}
+        # The prior imagines them, unless an embedding was given, and nothing is inverted.
+        captioned = isinstance(request, Edit) or (isinstance(request, Generate) and request.embedding is None)
+        self._own = {stage: share for stage, share in OWN.items() if stage != "prior" or captioned}
         self._done: dict[tuple[StageName, int], float] = {}
-        shared = sum(share for stage, share in SHARED.items() if stage != "invert" or not isinstance(request, Generate))
+        shared = sum(share for stage, share in SHARED.items() if stage != "invert" or not captioned)
         self._total = shared + sum(self._own.values()) * pictures_of(request)
         self._bar = tqdm(
             total=self._total,
@@ -83,4 +85,4 @@ def pictures_of(request: Request) -> int:
             return len(request.thetas) or 1
         case Interpolate():
             return len(request.ts) or 1
-    return request.image_count or 1
+    return getattr(request, "candidates", None) or request.image_count or 1

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from unclip.client import GeneratedImage, Request
 
-KINDS = {"Generate": "generate", "Vary": "vary", "TextDiff": "text_diff", "Interpolate": "interpolate"}
+KINDS = {"Generate": "generate", "Vary": "vary", "TextDiff": "text_diff", "Interpolate": "interpolate", "Edit": "edit"}
 ENDINGS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 
 
@@ -24,6 +26,8 @@ def plain(value: object) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         return {name: plain(item) for name, item in fields.items() if item is not None}
+    if isinstance(value, np.ndarray):
+        return value.tolist()
     return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
@@ -34,7 +38,7 @@ def recipe(request: Request) -> dict[str, Any]:
 
 def picture(image: GeneratedImage, path: Path) -> dict[str, Any]:
     """One picture, written to ``path``, as JSON."""
-    return {
+    told = {
         "path": str(path),
         "image_index": image.image_index,
         "seed": image.seed,
@@ -44,6 +48,14 @@ def picture(image: GeneratedImage, path: Path) -> dict[str, Any]:
         "source_digests": list(image.source_digests),
         "recipe": recipe(image.recipe),
     }
+    measured = {"score": image.score, "inversion_psnr": image.inversion_psnr}
+    return {**told, **{name: figure for name, figure in measured.items() if figure is not None}}
+
+
+def figures(image: GeneratedImage) -> str:
+    """What was measured of a picture, as the end of a line."""
+    score = "" if image.score is None else f"  score {image.score:.3f}"
+    return score if image.inversion_psnr is None else f"{score}  inversion {image.inversion_psnr:.1f} dB"
 
 
 def save(images: Sequence[GeneratedImage], folder: Path, names: Sequence[str]) -> list[Path]:

@@ -2,10 +2,13 @@
 
 from unclip.client.aio import AsyncClient
 from unclip.client.blocking import Client
+from unclip.client.recipes import read_recipe
 from unclip.client.values import (
+    Edit,
     Embeddings,
     Event,
     FileFormat,
+    Fit,
     Generate,
     GeneratedImage,
     ImageFile,
@@ -14,6 +17,7 @@ from unclip.client.values import (
     Picture,
     Preview,
     Progress,
+    Recipe,
     Request,
     Sampling,
     StageInfo,
@@ -21,15 +25,18 @@ from unclip.client.values import (
     TextDiff,
     Vary,
 )
+from unclip.client.vectors import load_embeddings, save_embeddings
 from unclip.wire.embeddings import Embedding
 
 __all__ = [
     "AsyncClient",
     "Client",
+    "Edit",
     "Embedding",
     "Embeddings",
     "Event",
     "FileFormat",
+    "Fit",
     "Generate",
     "GeneratedImage",
     "ImageFile",
@@ -38,10 +45,14 @@ __all__ = [
     "Picture",
     "Preview",
     "Progress",
+    "Recipe",
     "Request",
     "Sampling",
     "StageInfo",
     "StageName",
     "TextDiff",
     "Vary",
+    "load_embeddings",
+    "read_recipe",
+    "save_embeddings",
 ]

@@ -12,17 +12,21 @@ import grpc
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from unclip.client.blocking import DEFAULT_TARGET, DEFAULT_TIMEOUT_S, Metadata, call_metadata
 from unclip.client.receiving import embeddings_of, event_of, generated_images, model_info_of
+from unclip.client.recipes import complete, require_model
 from unclip.client.sending import embed_message, stream_message
 from unclip.client.values import (
     DEFAULTS,
+    Edit,
     Embeddings,
     Event,
     FileFormat,
+    Fit,
     Generate,
     GeneratedImage,
     Interpolate,
     ModelInfo,
     Picture,
+    Recipe,
     Request,
     Sampling,
     TextDiff,
@@ -31,6 +35,7 @@ from unclip.client.values import (
 from unclip.errors import Cancelled
 from unclip.serving.channels import open_channel
 from unclip.serving.error_table import from_rpc_error
+from unclip.wire.embeddings import Embedding
 
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
@@ -61,7 +66,7 @@ class AsyncClient:
 
     async def generate(
         self,
-        caption: str,
+        caption: str = "",
         *,
         seed: int | None = None,
         image_count: int | None = None,
@@ -71,10 +76,22 @@ class AsyncClient:
         upsampler: Sampling = DEFAULTS,
         format: FileFormat = "png",
         negative_caption: str = "",
+        candidates: int | None = None,
+        embedding: Embedding | None = None,
     ) -> list[GeneratedImage]:
-        """Pictures of ``caption``; the options are those of ``Generate``."""
+        """Pictures of ``caption``, of ``embedding``, or of both; the options are those of ``Generate``."""
         request = Generate(
-            caption, seed, image_count, prior_candidates, prior, decoder, upsampler, format, negative_caption
+            caption,
+            seed,
+            image_count,
+            prior_candidates,
+            prior,
+            decoder,
+            upsampler,
+            format,
+            negative_caption,
+            candidates,
+            embedding,
         )
         return generated_images((await self._call(self._stub.Generate, stream_message(request).generate)).images)
 
@@ -89,9 +106,11 @@ class AsyncClient:
         decoder: Sampling = DEFAULTS,
         upsampler: Sampling = DEFAULTS,
         format: FileFormat = "png",
+        fit: Fit = "crop",
+        report_psnr: bool = False,
     ) -> list[GeneratedImage]:
         """Variations of ``image``; the options are those of ``Vary``."""
-        request = Vary(image, seed, image_count, eta, start, decoder, upsampler, format)
+        request = Vary(image, seed, image_count, eta, start, decoder, upsampler, format, fit, report_psnr)
         message = (await asyncio.to_thread(stream_message, request)).vary
         return generated_images((await self._call(self._stub.Vary, message)).images)
 
@@ -106,9 +125,11 @@ class AsyncClient:
         decoder: Sampling = DEFAULTS,
         upsampler: Sampling = DEFAULTS,
         format: FileFormat = "png",
+        fit: Fit = "crop",
+        report_psnr: bool = False,
     ) -> list[GeneratedImage]:
         """``image`` changed from ``before`` to ``after``, one picture per theta; the options are ``TextDiff``'s."""
-        request = TextDiff(image, before, after, thetas, seed, decoder, upsampler, format)
+        request = TextDiff(image, before, after, thetas, seed, decoder, upsampler, format, fit, report_psnr)
         message = (await asyncio.to_thread(stream_message, request)).text_diff
         return generated_images((await self._call(self._stub.TextDiff, message)).images)
 
@@ -125,15 +146,69 @@ class AsyncClient:
         decoder: Sampling = DEFAULTS,
         upsampler: Sampling = DEFAULTS,
         format: FileFormat = "png",
+        fit: Fit = "crop",
+        report_psnr: bool = False,
     ) -> list[GeneratedImage]:
         """Frames from ``image`` to another picture or a caption, one per t; the options are ``Interpolate``'s."""
-        request = Interpolate(image, to, to_caption, ts, seed, start, prior, decoder, upsampler, format)
+        request = Interpolate(
+            image, to, to_caption, ts, seed, start, prior, decoder, upsampler, format, fit, report_psnr
+        )
         message = (await asyncio.to_thread(stream_message, request)).interpolate
         return generated_images((await self._call(self._stub.Interpolate, message)).images)
 
-    async def embed(self, captions: Sequence[str] = (), images: Sequence[Picture] = ()) -> Embeddings:
+    async def edit(
+        self,
+        image: Picture,
+        caption: str,
+        mask: Picture | None = None,
+        *,
+        negative_caption: str = "",
+        seed: int | None = None,
+        image_count: int | None = None,
+        prior_candidates: int | None = None,
+        prior: Sampling = DEFAULTS,
+        decoder: Sampling = DEFAULTS,
+        upsampler: Sampling = DEFAULTS,
+        format: FileFormat = "png",
+        resampling: int | None = None,
+        fit: Fit = "crop",
+        candidates: int | None = None,
+    ) -> list[GeneratedImage]:
+        """``image`` repainted where ``mask``, or else its alpha, says; the options are those of ``Edit``."""
+        request = Edit(
+            image,
+            caption,
+            mask,
+            negative_caption,
+            seed,
+            image_count,
+            prior_candidates,
+            prior,
+            decoder,
+            upsampler,
+            format,
+            resampling,
+            fit,
+            candidates,
+        )
+        message = (await asyncio.to_thread(stream_message, request)).edit
+        return generated_images((await self._call(self._stub.Edit, message)).images)
+
+    async def replay(
+        self, recipe: Recipe, sources: Sequence[Picture] = (), *, any_model: bool = False
+    ) -> GeneratedImage:
+        """The picture of ``recipe`` made again; see ``Client.replay``."""
+        request = await asyncio.to_thread(complete, recipe, sources)
+        if not any_model:
+            require_model(recipe, await self.model_info())
+        [picture] = [event async for event in self.stream(request) if isinstance(event, GeneratedImage)]
+        return picture
+
+    async def embed(
+        self, captions: Sequence[str] = (), images: Sequence[Picture] = (), *, fit: Fit = "crop"
+    ) -> Embeddings:
         """CLIP embeddings of at most 64 captions and 16 pictures."""
-        message = await asyncio.to_thread(embed_message, captions, images)
+        message = await asyncio.to_thread(embed_message, captions, images, fit)
         return embeddings_of(await self._call(self._stub.Embed, message))
 
     async def model_info(self) -> ModelInfo:

@@ -11,17 +11,21 @@ import grpc
 
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from unclip.client.receiving import embeddings_of, event_of, generated_images, model_info_of
+from unclip.client.recipes import complete, require_model
 from unclip.client.sending import embed_message, stream_message
 from unclip.client.values import (
     DEFAULTS,
+    Edit,
     Embeddings,
     Event,
     FileFormat,
+    Fit,
     Generate,
     GeneratedImage,
     Interpolate,
     ModelInfo,
     Picture,
+    Recipe,
     Request,
     Sampling,
     TextDiff,
@@ -29,6 +33,7 @@ from unclip.client.values import (
 )
 from unclip.serving.channels import open_sync_channel
 from unclip.serving.error_table import from_rpc_error
+from unclip.wire.embeddings import Embedding
 
 DEFAULT_TARGET = "127.0.0.1:50050"
 DEFAULT_TIMEOUT_S = 300.0  # the longest the gateway grants
@@ -70,7 +75,7 @@ class Client:
 
     def generate(
         self,
-        caption: str,
+        caption: str = "",
         *,
         seed: int | None = None,
         image_count: int | None = None,
@@ -80,10 +85,22 @@ class Client:
         upsampler: Sampling = DEFAULTS,
         format: FileFormat = "png",
         negative_caption: str = "",
+        candidates: int | None = None,
+        embedding: Embedding | None = None,
     ) -> list[GeneratedImage]:
-        """Pictures of ``caption``; the options are those of ``Generate``."""
+        """Pictures of ``caption``, of ``embedding``, or of both; the options are those of ``Generate``."""
         request = Generate(
-            caption, seed, image_count, prior_candidates, prior, decoder, upsampler, format, negative_caption
+            caption,
+            seed,
+            image_count,
+            prior_candidates,
+            prior,
+            decoder,
+            upsampler,
+            format,
+            negative_caption,
+            candidates,
+            embedding,
         )
         return generated_images(self._call(self._stub.Generate, stream_message(request).generate).images)
 
@@ -98,9 +115,11 @@ class Client:
         decoder: Sampling = DEFAULTS,
         upsampler: Sampling = DEFAULTS,
         format: FileFormat = "png",
+        fit: Fit = "crop",
+        report_psnr: bool = False,
     ) -> list[GeneratedImage]:
         """Variations of ``image``; the options are those of ``Vary``."""
-        request = Vary(image, seed, image_count, eta, start, decoder, upsampler, format)
+        request = Vary(image, seed, image_count, eta, start, decoder, upsampler, format, fit, report_psnr)
         return generated_images(self._call(self._stub.Vary, stream_message(request).vary).images)
 
     def text_diff(
@@ -114,9 +133,11 @@ class Client:
         decoder: Sampling = DEFAULTS,
         upsampler: Sampling = DEFAULTS,
         format: FileFormat = "png",
+        fit: Fit = "crop",
+        report_psnr: bool = False,
     ) -> list[GeneratedImage]:
         """``image`` changed from ``before`` to ``after``, one picture per theta; the options are ``TextDiff``'s."""
-        request = TextDiff(image, before, after, thetas, seed, decoder, upsampler, format)
+        request = TextDiff(image, before, after, thetas, seed, decoder, upsampler, format, fit, report_psnr)
         return generated_images(self._call(self._stub.TextDiff, stream_message(request).text_diff).images)
 
     def interpolate(
@@ -132,14 +153,71 @@ class Client:
         decoder: Sampling = DEFAULTS,
         upsampler: Sampling = DEFAULTS,
         format: FileFormat = "png",
+        fit: Fit = "crop",
+        report_psnr: bool = False,
     ) -> list[GeneratedImage]:
         """Frames from ``image`` to another picture or a caption, one per t; the options are ``Interpolate``'s."""
-        request = Interpolate(image, to, to_caption, ts, seed, start, prior, decoder, upsampler, format)
+        request = Interpolate(
+            image, to, to_caption, ts, seed, start, prior, decoder, upsampler, format, fit, report_psnr
+        )
         return generated_images(self._call(self._stub.Interpolate, stream_message(request).interpolate).images)
 
-    def embed(self, captions: Sequence[str] = (), images: Sequence[Picture] = ()) -> Embeddings:
+    def edit(
+        self,
+        image: Picture,
+        caption: str,
+        mask: Picture | None = None,
+        *,
+        negative_caption: str = "",
+        seed: int | None = None,
+        image_count: int | None = None,
+        prior_candidates: int | None = None,
+        prior: Sampling = DEFAULTS,
+        decoder: Sampling = DEFAULTS,
+        upsampler: Sampling = DEFAULTS,
+        format: FileFormat = "png",
+        resampling: int | None = None,
+        fit: Fit = "crop",
+        candidates: int | None = None,
+    ) -> list[GeneratedImage]:
+        """``image`` repainted where ``mask``, or else its alpha, says; the options are those of ``Edit``."""
+        request = Edit(
+            image,
+            caption,
+            mask,
+            negative_caption,
+            seed,
+            image_count,
+            prior_candidates,
+            prior,
+            decoder,
+            upsampler,
+            format,
+            resampling,
+            fit,
+            candidates,
+        )
+        return generated_images(self._call(self._stub.Edit, stream_message(request).edit).images)
+
+    def replay(self, recipe: Recipe, sources: Sequence[Picture] = (), *, any_model: bool = False) -> GeneratedImage:
+        """The picture of ``recipe`` made again; see ``read_recipe``.
+
+        sources: the pictures it began with, in any order, found by their sha256. any_model: also where the server has
+        another model than the one that made it, which then makes another picture.
+
+        Raises:
+            InvalidRequest: a source is missing.
+            PreconditionFailed: the server has another model.
+        """
+        request = complete(recipe, sources)
+        if not any_model:
+            require_model(recipe, self.model_info())
+        [picture] = [event for event in self.stream(request) if isinstance(event, GeneratedImage)]
+        return picture
+
+    def embed(self, captions: Sequence[str] = (), images: Sequence[Picture] = (), *, fit: Fit = "crop") -> Embeddings:
         """CLIP embeddings of at most 64 captions and 16 pictures."""
-        return embeddings_of(self._call(self._stub.Embed, embed_message(captions, images)))
+        return embeddings_of(self._call(self._stub.Embed, embed_message(captions, images, fit)))
 
     def model_info(self) -> ModelInfo:
         """What the stack has loaded and can do."""

@@ -7,11 +7,13 @@ from typing import Literal
 
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import image_pb2, model_info_pb2, sampling_pb2
-from unclip.client.sending import FORMATS, SAMPLERS
+from unclip.client.sending import FITS, FORMATS, SAMPLERS
 from unclip.client.values import (
+    Edit,
     Embeddings,
     Event,
     FileFormat,
+    Fit,
     Generate,
     GeneratedImage,
     ImageFile,
@@ -38,6 +40,7 @@ STAGES: dict[int, StageName] = {
 }
 SAMPLER_NAMES: dict[int, SamplerName] = {number: name for name, number in SAMPLERS.items()}
 FORMAT_NAMES: dict[int, FileFormat] = {number: name for name, number in FORMATS.items()}
+FIT_NAMES: dict[int, Fit] = {number: name for name, number in FITS.items()}
 
 
 def event_of(message: gateway_pb2.StreamResponse) -> Event | None:
@@ -74,6 +77,8 @@ def generated_image(message: gateway_pb2.GeneratedImage) -> GeneratedImage:
         model_version=message.model_version,
         recipe=recipe_of(message.recipe),
         source_digests=tuple(message.source_digests),
+        score=message.score if message.HasField("score") else None,
+        inversion_psnr=message.inversion_psnr if message.HasField("inversion_psnr") else None,
     )
 
 
@@ -97,6 +102,8 @@ def recipe_of(message: gateway_pb2.StreamRequest) -> Request:
                 decoder=sampling_of(vary.decoder),
                 upsampler=sampling_of(vary.upsampler),
                 format=FORMAT_NAMES.get(vary.format, "png"),
+                fit=FIT_NAMES.get(vary.fit, "crop"),
+                report_psnr=vary.report_psnr,
             )
         case "text_diff":
             diff = message.text_diff
@@ -109,6 +116,8 @@ def recipe_of(message: gateway_pb2.StreamRequest) -> Request:
                 decoder=sampling_of(diff.decoder),
                 upsampler=sampling_of(diff.upsampler),
                 format=FORMAT_NAMES.get(diff.format, "png"),
+                fit=FIT_NAMES.get(diff.fit, "crop"),
+                report_psnr=diff.report_psnr,
             )
         case "interpolate":
             between = message.interpolate
@@ -122,6 +131,25 @@ def recipe_of(message: gateway_pb2.StreamRequest) -> Request:
                 decoder=sampling_of(between.decoder),
                 upsampler=sampling_of(between.upsampler),
                 format=FORMAT_NAMES.get(between.format, "png"),
+                fit=FIT_NAMES.get(between.fit, "crop"),
+                report_psnr=between.report_psnr,
+            )
+        case "edit":
+            edit = message.edit
+            return Edit(
+                image=None,
+                caption=edit.caption,
+                negative_caption=edit.negative_caption,
+                seed=edit.seed if edit.HasField("seed") else None,
+                image_count=edit.image_count if edit.HasField("image_count") else None,
+                prior_candidates=edit.prior_candidates if edit.HasField("prior_candidates") else None,
+                prior=sampling_of(edit.prior),
+                decoder=sampling_of(edit.decoder),
+                upsampler=sampling_of(edit.upsampler),
+                format=FORMAT_NAMES.get(edit.format, "png"),
+                resampling=edit.resampling if edit.HasField("resampling") else None,
+                fit=FIT_NAMES.get(edit.fit, "crop"),
+                candidates=edit.candidates if edit.HasField("candidates") else None,
             )
     generate = message.generate
     return Generate(
@@ -134,6 +162,8 @@ def recipe_of(message: gateway_pb2.StreamRequest) -> Request:
         upsampler=sampling_of(generate.upsampler),
         format=FORMAT_NAMES.get(generate.format, "png"),
         negative_caption=generate.negative_caption,
+        candidates=generate.candidates if generate.HasField("candidates") else None,
+        embedding=Embedding.from_proto(generate.embedding, "embedding") if generate.HasField("embedding") else None,
     )
 
 
@@ -170,4 +200,5 @@ def model_info_of(message: model_info_pb2.ModelInfo) -> ModelInfo:
             if stage.stage in STAGES
         ),
         caption_template=message.caption_template,
+        embedding_dim=message.embedding_dim,
     )

@@ -11,7 +11,19 @@ from PIL import Image
 
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import image_pb2, sampling_pb2
-from unclip.client.values import DEFAULTS, FileFormat, Generate, Interpolate, Picture, Request, Sampling, TextDiff, Vary
+from unclip.client.values import (
+    DEFAULTS,
+    Edit,
+    FileFormat,
+    Fit,
+    Generate,
+    Interpolate,
+    Picture,
+    Request,
+    Sampling,
+    TextDiff,
+    Vary,
+)
 from unclip.errors import InvalidRequest
 from unclip.options import SamplerName
 
@@ -26,6 +38,10 @@ FORMATS: dict[FileFormat, gateway_pb2.ImageFormat.ValueType] = {
     "png": gateway_pb2.IMAGE_FORMAT_PNG,
     "jpeg": gateway_pb2.IMAGE_FORMAT_JPEG,
     "webp": gateway_pb2.IMAGE_FORMAT_WEBP,
+}
+FITS: dict[Fit, gateway_pb2.Fit.ValueType] = {
+    "crop": gateway_pb2.FIT_CENTER_CROP,
+    "letterbox": gateway_pb2.FIT_LETTERBOX,
 }
 STARTS = {"inverted": gateway_pb2.START_INVERTED, "random": gateway_pb2.START_RANDOM}
 
@@ -46,7 +62,10 @@ def stream_message(request: Request, preview_interval: int = 0) -> gateway_pb2.S
                 return gateway_pb2.StreamRequest(
                     interpolate=interpolate_message(request), preview_interval=preview_interval
                 )
-    except ValueError as error:  # protobuf: a number beyond its type, a caption that is not Unicode
+            case Edit():
+                return gateway_pb2.StreamRequest(edit=edit_message(request), preview_interval=preview_interval)
+    # protobuf: a number beyond its type, a caption that is not Unicode; an embedding of other numbers than float32
+    except (ValueError, TypeError) as error:
         raise InvalidRequest.of("request", str(error)) from error
 
 
@@ -57,11 +76,13 @@ def generate_message(request: Generate) -> gateway_pb2.GenerateRequest:
         seed=request.seed,
         image_count=request.image_count,
         prior_candidates=request.prior_candidates,
-        prior=sampling_message("prior", request.prior),
+        prior=None if request.prior == DEFAULTS else sampling_message("prior", request.prior),
         decoder=sampling_message("decoder", request.decoder),
         upsampler=sampling_message("upsampler", request.upsampler),
         format=format_number(request.format),
         negative_caption=request.negative_caption,
+        candidates=request.candidates,
+        embedding=None if request.embedding is None else request.embedding.to_proto(),
     )
 
 
@@ -78,6 +99,8 @@ def vary_message(request: Vary) -> gateway_pb2.VaryRequest:
         decoder=sampling_message("decoder", request.decoder),
         upsampler=sampling_message("upsampler", request.upsampler),
         format=format_number(request.format),
+        fit=fit_number(request.fit),
+        report_psnr=request.report_psnr,
     )
 
 
@@ -92,6 +115,8 @@ def text_diff_message(request: TextDiff) -> gateway_pb2.TextDiffRequest:
         decoder=sampling_message("decoder", request.decoder),
         upsampler=sampling_message("upsampler", request.upsampler),
         format=format_number(request.format),
+        fit=fit_number(request.fit),
+        report_psnr=request.report_psnr,
     )
 
 
@@ -110,6 +135,8 @@ def interpolate_message(request: Interpolate) -> gateway_pb2.InterpolateRequest:
         decoder=sampling_message("decoder", request.decoder),
         upsampler=sampling_message("upsampler", request.upsampler),
         format=format_number(request.format),
+        fit=fit_number(request.fit),
+        report_psnr=request.report_psnr,
     )
     if request.to_caption:
         message.to_caption = request.to_caption
@@ -118,13 +145,33 @@ def interpolate_message(request: Interpolate) -> gateway_pb2.InterpolateRequest:
     return message
 
 
-def embed_message(captions: Sequence[str], images: Sequence[Picture]) -> gateway_pb2.EmbedRequest:
+def edit_message(request: Edit) -> gateway_pb2.EditRequest:
+    """``request`` as a message."""
+    return gateway_pb2.EditRequest(
+        image=source_message("image", request.image),
+        mask=None if request.mask is None else image_message("mask", request.mask),
+        caption=request.caption,
+        negative_caption=request.negative_caption,
+        seed=request.seed,
+        image_count=request.image_count,
+        prior_candidates=request.prior_candidates,
+        prior=sampling_message("prior", request.prior),
+        decoder=sampling_message("decoder", request.decoder),
+        upsampler=sampling_message("upsampler", request.upsampler),
+        format=format_number(request.format),
+        resampling=request.resampling,
+        fit=fit_number(request.fit),
+        candidates=request.candidates,
+    )
+
+
+def embed_message(captions: Sequence[str], images: Sequence[Picture], fit: Fit = "crop") -> gateway_pb2.EmbedRequest:
     """The message that asks for embeddings. Raises InvalidRequest."""
     if isinstance(captions, str):
         raise InvalidRequest.of("captions", "must be a list of captions; got one caption")
     sources = [image_message(f"images[{index}]", image) for index, image in enumerate(images)]
     try:
-        return gateway_pb2.EmbedRequest(captions=captions, images=sources)
+        return gateway_pb2.EmbedRequest(captions=captions, images=sources, fit=fit_number(fit))
     except ValueError as error:
         raise InvalidRequest.of("captions", str(error)) from error
 
@@ -146,6 +193,13 @@ def format_number(file_format: FileFormat) -> gateway_pb2.ImageFormat.ValueType:
     if file_format not in FORMATS:
         raise InvalidRequest.of("format", f"must be one of {', '.join(FORMATS)}; got {file_format!r}")
     return FORMATS[file_format]
+
+
+def fit_number(fit: Fit) -> gateway_pb2.Fit.ValueType:
+    """The number of ``fit``."""
+    if fit not in FITS:
+        raise InvalidRequest.of("fit", f"must be one of {', '.join(FITS)}; got {fit!r}")
+    return FITS[fit]
 
 
 def source_message(field: str, picture: Picture | None) -> image_pb2.Image:

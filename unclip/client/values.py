@@ -18,6 +18,7 @@ from unclip.wire.embeddings import Embedding
 Picture = str | os.PathLike[str] | bytes | Image.Image
 
 FileFormat = Literal["png", "jpeg", "webp"]
+Fit = Literal["crop", "letterbox"]
 StageName = Literal["encoder", "prior", "invert", "decoder", "upsampler"]
 
 
@@ -42,11 +43,13 @@ DEFAULTS = Sampling()  # the checkpoint's own
 class Generate:
     """Pictures of ``caption``: image i of ``image_count`` (1 to 16, default 1) is made from ``seed`` + i.
 
+    embedding: the gist to paint in the place of one that the prior samples; the caption may then be empty.
     prior_candidates: embeddings sampled per picture, of which the best is kept; 1 to 16, default 2.
-    negative_caption: what guidance steers away from; empty for nothing in particular.
+    negative_caption: what guidance steers away from; empty for nothing in particular. candidates: pictures to make,
+    ``image_count`` to 64, of which the ``image_count`` that CLIP finds closest to the caption are kept, best first.
     """
 
-    caption: str
+    caption: str = ""
     seed: int | None = None
     image_count: int | None = None
     prior_candidates: int | None = None
@@ -55,6 +58,8 @@ class Generate:
     upsampler: Sampling = DEFAULTS
     format: FileFormat = "png"
     negative_caption: str = ""
+    candidates: int | None = None
+    embedding: Embedding | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,9 @@ class Vary:
     """Variations of ``image``, 1 to 16 of them.
 
     eta: 0 reconstructs the picture, 1 (the default) varies most. start: "inverted" begins with the picture's own
-    noise, "random" with fresh noise. ``image`` is None in a recipe only: put the source back before sending it.
+    noise, "random" with fresh noise. fit: whether a picture that is not square is cropped in the middle or letterboxed
+    with white. report_psnr, here and below: measure how well the inversion reconstructs the picture, see
+    ``GeneratedImage.inversion_psnr``. ``image`` is None in a recipe only: put the source back before sending it.
     """
 
     image: Picture | None
@@ -73,14 +80,16 @@ class Vary:
     decoder: Sampling = DEFAULTS
     upsampler: Sampling = DEFAULTS
     format: FileFormat = "png"
+    fit: Fit = "crop"
+    report_psnr: bool = False
 
 
 @dataclass(frozen=True)
 class TextDiff:
     """Frames of ``image`` on its way from the caption ``before`` (may be empty) to ``after``.
 
-    thetas: how far each frame goes, 0 to 1, at most 64; 0 reconstructs, empty means one frame at 0.5. ``image`` is
-    None in a recipe only: put the source back before sending it.
+    thetas: how far each frame goes, 0 to 1, at most 64; 0 reconstructs, empty means one frame at 0.5. fit: as in Vary.
+    ``image`` is None in a recipe only: put the source back before sending it.
     """
 
     image: Picture | None
@@ -91,6 +100,8 @@ class TextDiff:
     decoder: Sampling = DEFAULTS
     upsampler: Sampling = DEFAULTS
     format: FileFormat = "png"
+    fit: Fit = "crop"
+    report_psnr: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,7 +110,7 @@ class Interpolate:
 
     ts: how far each frame has come, 0 to 1, at most 64; 0 is the picture, 1 the other end, empty means one frame at
     0.5. start: "inverted" interpolates the pictures' own noise, "random" uses the seed's for all. prior: for a caption
-    only. ``image`` and ``to`` are None in a recipe only: put the sources back before sending it.
+    only. fit: as in Vary. ``image`` and ``to`` are None in a recipe only: put the sources back before sending it.
     """
 
     image: Picture | None
@@ -112,9 +123,50 @@ class Interpolate:
     decoder: Sampling = DEFAULTS
     upsampler: Sampling = DEFAULTS
     format: FileFormat = "png"
+    fit: Fit = "crop"
+    report_psnr: bool = False
 
 
-Request = Generate | Vary | TextDiff | Interpolate
+@dataclass(frozen=True)
+class Edit:
+    """``image`` repainted in part, so that all of it shows ``caption``; the rest stays exactly as it is.
+
+    mask: a picture as large as ``image``, light where to repaint; without one, where alpha is below 128: see
+    ``unclip.pictures.pad`` for painting beyond the edges. resampling: how often each step but the last is taken, 1 to
+    10; more smooth the seams and take longer. fit: as in Vary, of both. The others, candidates too, are Generate's.
+    ``image`` is None in a recipe only: put the sources, in the order of its source_digests, back before sending it.
+    """
+
+    image: Picture | None
+    caption: str
+    mask: Picture | None = None
+    negative_caption: str = ""
+    seed: int | None = None
+    image_count: int | None = None
+    prior_candidates: int | None = None
+    prior: Sampling = DEFAULTS
+    decoder: Sampling = DEFAULTS
+    upsampler: Sampling = DEFAULTS
+    format: FileFormat = "png"
+    resampling: int | None = None
+    fit: Fit = "crop"
+    candidates: int | None = None
+
+
+Request = Generate | Vary | TextDiff | Interpolate | Edit
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a picture was made: the request that makes it again, alone, its source pictures left out.
+
+    model_version: ``ModelInfo.version`` of the stack that made it. source_digests: sha256 of each source picture's
+    bytes, in hex, in the request's order.
+    """
+
+    request: Request
+    model_version: str
+    source_digests: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -144,7 +196,7 @@ class ImageFile:
             return picture
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Writes the file as it came, or converted when the name's ending asks for another format."""
+        """Writes the file as it came, or converted, its recipe lost, when the name's ending asks for another format."""
         place = Path(path)
         place.parent.mkdir(parents=True, exist_ok=True)
         wanted = Image.registered_extensions().get(place.suffix.lower())
@@ -166,7 +218,10 @@ class Preview(ImageFile):
 class GeneratedImage(ImageFile):
     """A finished picture, with all that made it.
 
-    recipe: the request that makes it again, alone. source_digests: sha256 of each source picture's bytes, in hex.
+    image_index: which picture of the request; its rank where candidates were ranked, 0 the best. recipe: the request
+    that makes it again, alone. source_digests: sha256 of each source picture's bytes, in hex. score: cosine of its CLIP
+    embedding and the caption's, -1 to 1, where candidates were ranked. inversion_psnr: in dB, at most 100, between the
+    source and what is decoded from its own embedding and inverted noise at base size, where that was asked for.
     """
 
     image_index: int
@@ -174,6 +229,8 @@ class GeneratedImage(ImageFile):
     model_version: str
     recipe: Request
     source_digests: tuple[str, ...] = ()
+    score: float | None = None
+    inversion_psnr: float | None = None
 
 
 Event = Progress | Preview | GeneratedImage
@@ -199,7 +256,7 @@ class StageInfo:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What the stack has loaded. Equal versions make equal pictures."""
+    """What the stack has loaded. Equal versions make equal pictures. embedding_dim: length of its CLIP's embeddings."""
 
     name: str
     version: str
@@ -209,3 +266,4 @@ class ModelInfo:
     capabilities: tuple[str, ...]
     stages: tuple[StageInfo, ...]
     caption_template: str
+    embedding_dim: int = 0

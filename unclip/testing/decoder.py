@@ -13,11 +13,12 @@ import numpy as np
 
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, upsampler_pb2_grpc
 from unclip.api.type.v1 import sampling_pb2
+from unclip.options import SamplingSettings
 from unclip.serving.server import Service
 from unclip.testing.drawing import Float32Array, draws_noise, gradient, resize, settings_causes, text_causes
 from unclip.testing.stub import Context, Stub
 from unclip.wire import tensors
-from unclip.wire.images import encode_image, fit, from_pixels, to_pixels
+from unclip.wire.images import encode_image, fit, from_pixels, psnr, to_pixels
 from unclip.wire.requests import (
     DecodeTask,
     InvertTask,
@@ -65,13 +66,16 @@ class StubDecoder(Stub, decoder_pb2_grpc.DecoderServiceServicer):
         self, request: decoder_pb2.InvertRequest, context: Context
     ) -> AsyncIterator[decoder_pb2.InvertResponse]:
         """Finds the noise behind a picture, with progress."""
-        with self.work(request, context, "invert") as work:
+        walks = 2 if request.report_psnr else 1
+        with self.work(request, context, "invert", walks) as work:
             task = await asyncio.to_thread(read_invert, request, self.spec)
-            async for progress in work.walk(task.steps, sampling_pb2.STAGE_INVERT):
+            async for progress in work.walk(walks * task.steps, sampling_pb2.STAGE_INVERT):
                 if not task.omit_progress:
                     yield decoder_pb2.InvertResponse(progress=progress)
         if not work.cut:
-            yield decoder_pb2.InvertResponse(start_noise=tensors.to_proto(self.invert(task)))
+            noise = self.invert(task)
+            near = self.reconstruct(task, noise) if task.report_psnr else None
+            yield decoder_pb2.InvertResponse(start_noise=tensors.to_proto(noise), psnr=near)
 
     async def GetModelInfo(
         self, request: decoder_pb2.GetModelInfoRequest, context: Context
@@ -98,6 +102,12 @@ class StubDecoder(Stub, decoder_pb2_grpc.DecoderServiceServicer):
         """The noise of a task, float32 ``[3, H, W]``: nearly the picture itself."""
         causes = (task.embedding.values, *text_causes(task.unconditional_text), task.steps)
         return to_pixels(fit(task.image, self.spec.size)) + SHADE * gradient(self.spec.size, *causes)
+
+    def reconstruct(self, task: InvertTask, noise: Float32Array) -> float:
+        """PSNR in dB of what is decoded from the noise of a task."""
+        ddim = SamplingSettings("ddim", task.steps)
+        back = self.decode(DecodeTask(task.embedding, None, task.unconditional_text, noise, 0, ddim, 0))
+        return psnr(back, to_pixels(fit(task.image, self.spec.size)))
 
 
 class StubUpsampler(Stub, upsampler_pb2_grpc.UpsamplerServiceServicer):

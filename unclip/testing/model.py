@@ -83,4 +83,5 @@ class StubModel:
             capabilities=capabilities,
             stages=[stage_info(NUMBERS[stage], 1, spec.size, defaults)],
             caption_template=self.caption_template,
+            embedding_dim=spec.dim,
         )

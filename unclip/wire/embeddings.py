@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +14,53 @@ from unclip.wire import tensors
 
 @dataclass(frozen=True, eq=False)
 class Embedding:
-    """A point of CLIP's joint space, unnormalised. values: float32 ``[D]``; clip_space: digest that names the CLIP."""
+    """A point of CLIP's joint space, unnormalised. values: float32 ``[D]``; clip_space: digest that names the CLIP.
+
+    Points of one CLIP can be added, subtracted and multiplied by numbers: ``(a + b - c).with_length(a.length)``. A
+    decoder knows points as far from the origin as pictures' are: give a sum the length of one of those.
+    """
 
     values: npt.NDArray[np.float32]
     clip_space: str
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Embedding) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    @property
+    def _identity(self) -> tuple[str, bytes]:
+        return self.clip_space, self.values.tobytes()
+
+    @property
+    def length(self) -> float:
+        """The distance from the origin."""
+        return float(np.linalg.norm(self.values.astype(np.float64)))
+
+    def with_length(self, length: float) -> Embedding:
+        """The point in the same direction at this distance from the origin; the origin itself stays where it is."""
+        return self * (length / self.length) if self.length else self
+
+    def __add__(self, other: Embedding) -> Embedding:
+        self._require_same_space(other)
+        return replace(self, values=self.values + other.values)
+
+    def __sub__(self, other: Embedding) -> Embedding:
+        self._require_same_space(other)
+        return replace(self, values=self.values - other.values)
+
+    def __mul__(self, factor: float) -> Embedding:
+        return replace(self, values=(self.values * np.float64(factor)).astype(np.float32))
+
+    __rmul__ = __mul__
+
+    def _require_same_space(self, other: Embedding) -> None:
+        """Raises PreconditionFailed when ``other`` is of another CLIP: their axes mean other things."""
+        if other.clip_space != self.clip_space:
+            raise PreconditionFailed(
+                "clip_space", f"embeddings of CLIP {self.clip_space[:12]} and {other.clip_space[:12]} do not add up"
+            )
 
     @classmethod
     def from_proto(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import math
 import warnings
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +16,19 @@ from unclip.errors import InvalidRequest
 
 MAX_BYTES = 10 * 1024 * 1024
 MAX_SIDE = 4096
+MAX_PSNR = 100.0  # in dB; equal pictures would have infinity
 MAX_PIXELS = 16_000_000
 FORMATS = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 FORMAT_NAMES = {media_type: name for name, media_type in FORMATS.items()}
 
 
 def decode_image(message: image_pb2.Image, field: str) -> Image.Image:
-    """The picture in a message, RGB, upright, over white where it was transparent.
+    """The picture in a message, RGB, upright, over white where it was transparent; the rest as ``open_image``."""
+    return flatten(open_image(message, field))
+
+
+def open_image(message: image_pb2.Image, field: str) -> Image.Image:
+    """The picture in a message, upright: RGBA where it can be transparent, RGB where it cannot.
 
     Accepts one-frame PNG, JPEG and WebP up to 10 MiB, 4096 px a side and 16 megapixels; size and frames are checked
     from the header, before pixels are allocated.
@@ -54,34 +62,37 @@ def decode_image(message: image_pb2.Image, field: str) -> Image.Image:
         raise InvalidRequest.of(f"{field}.data", "must be grey or RGB, with or without transparency; got CMYK")
     try:
         image.load()
-        upright = ImageOps.exif_transpose(image)
-        return flatten(upright)
+        return eight_bits(ImageOps.exif_transpose(image))
     except Exception:
         raise InvalidRequest.of(
             f"{field}.data", "must be a whole picture file; got one that is cut or damaged"
         ) from None
 
 
-def flatten(image: Image.Image) -> Image.Image:
-    """Any mode as RGB; transparency shows white, 16 bits a channel are scaled to 8."""
+def eight_bits(image: Image.Image) -> Image.Image:
+    """Any mode as RGBA where it can be transparent, else as RGB; 16 bits a channel are scaled to 8."""
     if image.mode.startswith("I"):
         image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+
+
+def flatten(image: Image.Image) -> Image.Image:
+    """An RGB or RGBA picture as RGB; transparency shows white."""
+    if image.mode == "RGBA":
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
 
 
-def encode_image(image: Image.Image, media_type: str = "image/png") -> image_pb2.Image:
-    """The message for a picture: PNG and WebP lossless, JPEG at quality 95."""
+def encode_image(image: Image.Image, media_type: str = "image/png", **more: Any) -> image_pb2.Image:
+    """The message for a picture: PNG and WebP lossless, JPEG at quality 95. ``more``: what else Pillow shall write."""
     file = io.BytesIO()
     name = FORMAT_NAMES[media_type]
     if name == "JPEG":
-        image.save(file, name, quality=95)
+        image.save(file, name, quality=95, **more)
     elif name == "WEBP":
-        image.save(file, name, lossless=True)
+        image.save(file, name, lossless=True, **more)
     else:
-        image.save(file, name)
+        image.save(file, name, **more)
     return image_pb2.Image(data=file.getvalue(), media_type=media_type, width=image.width, height=image.height)
 
 
@@ -94,6 +105,12 @@ def from_pixels(pixels: npt.NDArray[np.float32]) -> Image.Image:
     """float32 ``[3, H, W]`` in [-1, 1], clipped and rounded, as an RGB picture."""
     bytes_ = np.round((np.clip(pixels, -1, 1) + 1) * 127.5).astype(np.uint8)
     return Image.fromarray(np.ascontiguousarray(bytes_.transpose(1, 2, 0)))
+
+
+def psnr(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> float:
+    """Peak signal-to-noise ratio in dB of pixels in [-1, 1] of one shape; at most ``MAX_PSNR``, equal ones included."""
+    error = float(np.mean(np.square(one.astype(np.float64) - other)))
+    return MAX_PSNR if error <= 0 else min(MAX_PSNR, 10 * math.log10(4 / error))
 
 
 def fit(image: Image.Image, side: int) -> Image.Image:

@@ -31,8 +31,9 @@ def model_info(
     device: str,
     capabilities: Sequence[str],
     stages: Sequence[model_info_pb2.StageInfo],
+    embedding_dim: int = 0,
 ) -> model_info_pb2.ModelInfo:
-    """What a service has loaded from ``folders`` of a checkpoint."""
+    """What a service has loaded from ``folders`` of a checkpoint; embedding_dim is 0 where it takes no embeddings."""
     return model_info_pb2.ModelInfo(
         name=checkpoint.name,
         version=checkpoint.version(folders),
@@ -42,4 +43,5 @@ def model_info(
         capabilities=capabilities,
         stages=stages,
         caption_template=checkpoint.caption_template,
+        embedding_dim=embedding_dim,
     )

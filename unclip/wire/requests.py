@@ -83,13 +83,14 @@ class DecodeTask:
 
 @dataclass(frozen=True, eq=False)
 class InvertTask:
-    """DecoderService.Invert."""
+    """DecoderService.Invert. report_psnr: whether to decode what was found, and compare."""
 
     image: Image.Image
     embedding: Embedding
     unconditional_text: TextEncoding
     steps: int
     omit_progress: bool = False
+    report_psnr: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,7 +250,7 @@ def read_invert(request: decoder_pb2.InvertRequest, spec: StageSpec) -> InvertTa
     assert embedding is not None
     assert unconditional is not None
     assert image is not None
-    return InvertTask(image, embedding, unconditional, steps, request.omit_progress)
+    return InvertTask(image, embedding, unconditional, steps, request.omit_progress, request.report_psnr)
 
 
 def read_upsample(request: upsampler_pb2.UpsampleRequest, spec: StageSpec) -> UpsampleTask:

@@ -137,10 +137,15 @@ class InvertRequest(_message.Message):
     UNCONDITIONAL_TEXT_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
     OMIT_PROGRESS_FIELD_NUMBER: _builtins.int
+    REPORT_PSNR_FIELD_NUMBER: _builtins.int
     steps: _builtins.int
     """Steps of the walk, 1 to 1000; unset, the decoder's default. Decode with the same number."""
     omit_progress: _builtins.bool
     """Send no progress: nobody watches, and each message costs processor time."""
+    report_psnr: _builtins.bool
+    """Also decode the noise found, by DDIM in as many steps under the same condition, and report how near it comes to the
+    picture: twice the steps, and two places instead of one.
+    """
     @_builtins.property
     def image(self) -> _image_pb2.Image:
         """The picture; resized to the base size by shortest edge, then centre-cropped."""
@@ -161,10 +166,11 @@ class InvertRequest(_message.Message):
         unconditional_text: _embedding_pb2.TextEncoding | None = ...,
         steps: _builtins.int | None = ...,
         omit_progress: _builtins.bool = ...,
+        report_psnr: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_steps", b"_steps", "embedding", b"embedding", "image", b"image", "steps", b"steps", "unconditional_text", b"unconditional_text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_steps", b"_steps", "embedding", b"embedding", "image", b"image", "omit_progress", b"omit_progress", "steps", b"steps", "unconditional_text", b"unconditional_text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_steps", b"_steps", "embedding", b"embedding", "image", b"image", "omit_progress", b"omit_progress", "report_psnr", b"report_psnr", "steps", b"steps", "unconditional_text", b"unconditional_text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__steps: _TypeAlias = _typing.Literal["steps"]  # noqa: Y015
     _WhichOneofArgType__steps: _TypeAlias = _typing.Literal["_steps", b"_steps"]  # noqa: Y015
@@ -180,6 +186,11 @@ class InvertResponse(_message.Message):
 
     PROGRESS_FIELD_NUMBER: _builtins.int
     START_NOISE_FIELD_NUMBER: _builtins.int
+    PSNR_FIELD_NUMBER: _builtins.int
+    psnr: _builtins.float
+    """Set beside start_noise where it was asked for: peak signal-to-noise ratio, in dB, of the decoded noise against the
+    picture at base size. At most 100, which stands for equal pictures too.
+    """
     @_builtins.property
     def progress(self) -> _sampling_pb2.Progress:
         """A step was taken."""
@@ -193,13 +204,19 @@ class InvertResponse(_message.Message):
         *,
         progress: _sampling_pb2.Progress | None = ...,
         start_noise: _tensor_pb2.Tensor | None = ...,
+        psnr: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "progress", b"progress", "start_noise", b"start_noise"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_psnr", b"_psnr", "event", b"event", "progress", b"progress", "psnr", b"psnr", "start_noise", b"start_noise"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "progress", b"progress", "start_noise", b"start_noise"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_psnr", b"_psnr", "event", b"event", "progress", b"progress", "psnr", b"psnr", "start_noise", b"start_noise"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__psnr: _TypeAlias = _typing.Literal["psnr"]  # noqa: Y015
+    _WhichOneofArgType__psnr: _TypeAlias = _typing.Literal["_psnr", b"_psnr"]  # noqa: Y015
     _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["progress", "start_noise"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__psnr) -> _WhichOneofReturnType__psnr | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
 Global___InvertResponse: _TypeAlias = InvertResponse  # noqa: Y015

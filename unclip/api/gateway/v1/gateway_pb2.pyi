@@ -51,6 +51,32 @@ IMAGE_FORMAT_WEBP: ImageFormat.ValueType  # 3
 """WebP, lossless."""
 Global___ImageFormat: _TypeAlias = ImageFormat  # noqa: Y015
 
+class _Fit:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fit.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FIT_UNSPECIFIED: _Fit.ValueType  # 0
+    """Centre crop."""
+    FIT_CENTER_CROP: _Fit.ValueType  # 1
+    """The largest square in the middle of the picture; what lies outside it is lost."""
+    FIT_LETTERBOX: _Fit.ValueType  # 2
+    """The whole picture in the middle of the smallest square that holds it, with white bars."""
+
+class Fit(_Fit, metaclass=_FitEnumTypeWrapper):
+    """How a picture that is not square becomes one: every model sees, and makes, squares. A square picture is left alone.
+    Whichever is chosen, what is transparent shows white, except where Edit takes it for its mask.
+    """
+
+FIT_UNSPECIFIED: Fit.ValueType  # 0
+"""Centre crop."""
+FIT_CENTER_CROP: Fit.ValueType  # 1
+"""The largest square in the middle of the picture; what lies outside it is lost."""
+FIT_LETTERBOX: Fit.ValueType  # 2
+"""The whole picture in the middle of the smallest square that holds it, with white bars."""
+Global___Fit: _TypeAlias = Fit  # noqa: Y015
+
 class _Start:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -90,8 +116,10 @@ class GenerateRequest(_message.Message):
     UPSAMPLER_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
     NEGATIVE_CAPTION_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    EMBEDDING_FIELD_NUMBER: _builtins.int
     caption: _builtins.str
-    """What to show: 1 byte to 4 KiB of UTF-8, no control characters."""
+    """What to show: 1 byte to 4 KiB of UTF-8, no control characters. May be empty where an embedding is given."""
     seed: _builtins.int
     """Image i is made from seed + i. Unset, the gateway chooses one and says so in the response."""
     image_count: _builtins.int
@@ -103,6 +131,11 @@ class GenerateRequest(_message.Message):
     negative_caption: _builtins.str
     """What to steer away from, in prior and decoder, in the place of the empty caption: at most 4 KiB. Empty, the
     default, steers away from nothing in particular. Needs guidance: refused where both scales are 1.
+    """
+    candidates: _builtins.int
+    """Pictures to make, of which the image_count that CLIP finds closest to the caption are kept: image_count to 64. Set,
+    even to image_count itself, pictures come ranked, best first, with a score. Candidate i is made from seed + i;
+    progress and previews name candidates, pictures their rank. Unset, the default, every picture made is delivered.
     """
     @_builtins.property
     def prior(self) -> _sampling_pb2.SamplingOptions:
@@ -116,6 +149,13 @@ class GenerateRequest(_message.Message):
     def upsampler(self) -> _sampling_pb2.SamplingOptions:
         """How the upsampler samples."""
 
+    @_builtins.property
+    def embedding(self) -> _embedding_pb2.Embedding:
+        """The gist to paint, in the place of one that the prior samples: a CLIP image embedding of D values, or one made by
+        arithmetic on such. The caption, if any, still steers the decoder and ranks candidates, which need one; prior and
+        prior_candidates must be unset. One of another clip_space is refused with FAILED_PRECONDITION.
+        """
+
     def __init__(
         self,
         *,
@@ -128,17 +168,23 @@ class GenerateRequest(_message.Message):
         upsampler: _sampling_pb2.SamplingOptions | None = ...,
         format: Global___ImageFormat.ValueType = ...,
         negative_caption: _builtins.str = ...,
+        candidates: _builtins.int | None = ...,
+        embedding: _embedding_pb2.Embedding | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_image_count", b"_image_count", "_prior_candidates", b"_prior_candidates", "_seed", b"_seed", "decoder", b"decoder", "image_count", b"image_count", "prior", b"prior", "prior_candidates", b"prior_candidates", "seed", b"seed", "upsampler", b"upsampler"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_image_count", b"_image_count", "_prior_candidates", b"_prior_candidates", "_seed", b"_seed", "candidates", b"candidates", "decoder", b"decoder", "embedding", b"embedding", "image_count", b"image_count", "prior", b"prior", "prior_candidates", b"prior_candidates", "seed", b"seed", "upsampler", b"upsampler"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_image_count", b"_image_count", "_prior_candidates", b"_prior_candidates", "_seed", b"_seed", "caption", b"caption", "decoder", b"decoder", "format", b"format", "image_count", b"image_count", "negative_caption", b"negative_caption", "prior", b"prior", "prior_candidates", b"prior_candidates", "seed", b"seed", "upsampler", b"upsampler"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_image_count", b"_image_count", "_prior_candidates", b"_prior_candidates", "_seed", b"_seed", "candidates", b"candidates", "caption", b"caption", "decoder", b"decoder", "embedding", b"embedding", "format", b"format", "image_count", b"image_count", "negative_caption", b"negative_caption", "prior", b"prior", "prior_candidates", b"prior_candidates", "seed", b"seed", "upsampler", b"upsampler"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__candidates: _TypeAlias = _typing.Literal["candidates"]  # noqa: Y015
+    _WhichOneofArgType__candidates: _TypeAlias = _typing.Literal["_candidates", b"_candidates"]  # noqa: Y015
     _WhichOneofReturnType__image_count: _TypeAlias = _typing.Literal["image_count"]  # noqa: Y015
     _WhichOneofArgType__image_count: _TypeAlias = _typing.Literal["_image_count", b"_image_count"]  # noqa: Y015
     _WhichOneofReturnType__prior_candidates: _TypeAlias = _typing.Literal["prior_candidates"]  # noqa: Y015
     _WhichOneofArgType__prior_candidates: _TypeAlias = _typing.Literal["_prior_candidates", b"_prior_candidates"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__candidates) -> _WhichOneofReturnType__candidates | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__image_count) -> _WhichOneofReturnType__image_count | None: ...
     @_typing.overload
@@ -186,6 +232,8 @@ class VaryRequest(_message.Message):
     DECODER_FIELD_NUMBER: _builtins.int
     UPSAMPLER_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
+    FIT_FIELD_NUMBER: _builtins.int
+    REPORT_PSNR_FIELD_NUMBER: _builtins.int
     seed: _builtins.int
     """Image i is made from seed + i. Unset, the gateway chooses one."""
     image_count: _builtins.int
@@ -196,6 +244,12 @@ class VaryRequest(_message.Message):
     """Where the decoder starts."""
     format: Global___ImageFormat.ValueType
     """File format of the pictures."""
+    fit: Global___Fit.ValueType
+    """How a picture that is not square becomes one."""
+    report_psnr: _builtins.bool
+    """Measure how well the inversion reconstructs the picture; see GeneratedImage.inversion_psnr. Costs a walk of the
+    decoder. Must be unset with START_RANDOM, which inverts nothing. Not part of the recipe: pictures stay the same.
+    """
     @_builtins.property
     def image(self) -> _image_pb2.Image:
         """The picture."""
@@ -219,10 +273,12 @@ class VaryRequest(_message.Message):
         decoder: _sampling_pb2.SamplingOptions | None = ...,
         upsampler: _sampling_pb2.SamplingOptions | None = ...,
         format: Global___ImageFormat.ValueType = ...,
+        fit: Global___Fit.ValueType = ...,
+        report_psnr: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_eta", b"_eta", "_image_count", b"_image_count", "_seed", b"_seed", "decoder", b"decoder", "eta", b"eta", "image", b"image", "image_count", b"image_count", "seed", b"seed", "upsampler", b"upsampler"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_eta", b"_eta", "_image_count", b"_image_count", "_seed", b"_seed", "decoder", b"decoder", "eta", b"eta", "format", b"format", "image", b"image", "image_count", b"image_count", "seed", b"seed", "start", b"start", "upsampler", b"upsampler"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_eta", b"_eta", "_image_count", b"_image_count", "_seed", b"_seed", "decoder", b"decoder", "eta", b"eta", "fit", b"fit", "format", b"format", "image", b"image", "image_count", b"image_count", "report_psnr", b"report_psnr", "seed", b"seed", "start", b"start", "upsampler", b"upsampler"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__eta: _TypeAlias = _typing.Literal["eta"]  # noqa: Y015
     _WhichOneofArgType__eta: _TypeAlias = _typing.Literal["_eta", b"_eta"]  # noqa: Y015
@@ -277,6 +333,8 @@ class TextDiffRequest(_message.Message):
     DECODER_FIELD_NUMBER: _builtins.int
     UPSAMPLER_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
+    FIT_FIELD_NUMBER: _builtins.int
+    REPORT_PSNR_FIELD_NUMBER: _builtins.int
     before: _builtins.str
     """What it shows now, such as "a victorian house". May be empty."""
     after: _builtins.str
@@ -285,6 +343,10 @@ class TextDiffRequest(_message.Message):
     """All frames use this seed, so that nothing but the embedding changes. Unset, the gateway chooses one."""
     format: Global___ImageFormat.ValueType
     """File format of the pictures."""
+    fit: Global___Fit.ValueType
+    """How a picture that is not square becomes one."""
+    report_psnr: _builtins.bool
+    """As in VaryRequest."""
     @_builtins.property
     def image(self) -> _image_pb2.Image:
         """The picture."""
@@ -314,10 +376,12 @@ class TextDiffRequest(_message.Message):
         decoder: _sampling_pb2.SamplingOptions | None = ...,
         upsampler: _sampling_pb2.SamplingOptions | None = ...,
         format: Global___ImageFormat.ValueType = ...,
+        fit: Global___Fit.ValueType = ...,
+        report_psnr: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "decoder", b"decoder", "image", b"image", "seed", b"seed", "upsampler", b"upsampler"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "after", b"after", "before", b"before", "decoder", b"decoder", "format", b"format", "image", b"image", "seed", b"seed", "thetas", b"thetas", "upsampler", b"upsampler"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "after", b"after", "before", b"before", "decoder", b"decoder", "fit", b"fit", "format", b"format", "image", b"image", "report_psnr", b"report_psnr", "seed", b"seed", "thetas", b"thetas", "upsampler", b"upsampler"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
@@ -365,6 +429,8 @@ class InterpolateRequest(_message.Message):
     DECODER_FIELD_NUMBER: _builtins.int
     UPSAMPLER_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
+    FIT_FIELD_NUMBER: _builtins.int
+    REPORT_PSNR_FIELD_NUMBER: _builtins.int
     to_caption: _builtins.str
     """A caption, 1 byte to 4 KiB: the prior samples its embedding; every frame starts from the first picture's noise."""
     start: Global___Start.ValueType
@@ -373,6 +439,10 @@ class InterpolateRequest(_message.Message):
     """All frames use this seed, so that nothing else changes. Unset, the gateway chooses one."""
     format: Global___ImageFormat.ValueType
     """File format of the pictures."""
+    fit: Global___Fit.ValueType
+    """How pictures that are not square become it."""
+    report_psnr: _builtins.bool
+    """As in VaryRequest; of two pictures the lower figure is told."""
     @_builtins.property
     def image(self) -> _image_pb2.Image:
         """The picture to begin with."""
@@ -412,10 +482,12 @@ class InterpolateRequest(_message.Message):
         decoder: _sampling_pb2.SamplingOptions | None = ...,
         upsampler: _sampling_pb2.SamplingOptions | None = ...,
         format: Global___ImageFormat.ValueType = ...,
+        fit: Global___Fit.ValueType = ...,
+        report_psnr: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "decoder", b"decoder", "image", b"image", "prior", b"prior", "seed", b"seed", "to", b"to", "to_caption", b"to_caption", "to_image", b"to_image", "upsampler", b"upsampler"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "decoder", b"decoder", "format", b"format", "image", b"image", "prior", b"prior", "seed", b"seed", "start", b"start", "to", b"to", "to_caption", b"to_caption", "to_image", b"to_image", "ts", b"ts", "upsampler", b"upsampler"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "decoder", b"decoder", "fit", b"fit", "format", b"format", "image", b"image", "prior", b"prior", "report_psnr", b"report_psnr", "seed", b"seed", "start", b"start", "to", b"to", "to_caption", b"to_caption", "to_image", b"to_image", "ts", b"ts", "upsampler", b"upsampler"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
@@ -453,6 +525,146 @@ class InterpolateResponse(_message.Message):
 Global___InterpolateResponse: _TypeAlias = InterpolateResponse  # noqa: Y015
 
 @_typing.final
+class EditRequest(_message.Message):
+    """Asks to repaint a part of a picture (RePaint, arXiv 2201.09865).
+
+    What is not repainted comes back exactly: at the size the stack makes, every pixel outside the mask is, value for
+    value, that of the picture after its fit, in PNG and WebP; JPEG is lossy. A picture that already is a square of that
+    size is not resized at all. Where it must be, a pixel counts as repainted as soon as the mask touches it, and what
+    is repainted lends no colour to what is kept.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGE_FIELD_NUMBER: _builtins.int
+    MASK_FIELD_NUMBER: _builtins.int
+    CAPTION_FIELD_NUMBER: _builtins.int
+    NEGATIVE_CAPTION_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    IMAGE_COUNT_FIELD_NUMBER: _builtins.int
+    PRIOR_CANDIDATES_FIELD_NUMBER: _builtins.int
+    PRIOR_FIELD_NUMBER: _builtins.int
+    DECODER_FIELD_NUMBER: _builtins.int
+    UPSAMPLER_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    RESAMPLING_FIELD_NUMBER: _builtins.int
+    FIT_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    caption: _builtins.str
+    """What the whole picture shall show: 1 byte to 4 KiB of UTF-8, no control characters."""
+    negative_caption: _builtins.str
+    """What to steer away from, as in GenerateRequest."""
+    seed: _builtins.int
+    """Image i is made from seed + i. Unset, the gateway chooses one."""
+    image_count: _builtins.int
+    """Pictures to make, 1 to 16, default 1."""
+    prior_candidates: _builtins.int
+    """Embeddings the prior samples per picture, of which the best is kept; 1 to 16, default 2."""
+    format: Global___ImageFormat.ValueType
+    """File format of the pictures."""
+    resampling: _builtins.int
+    """How often decoder and upsampler take each step but the last, 1 to 10. More smooth the seams and take so many
+    times as long.
+    """
+    fit: Global___Fit.ValueType
+    """How a picture that is not square becomes one, and its mask with it. The bars of a letterbox are kept white."""
+    candidates: _builtins.int
+    """As in GenerateRequest: pictures to make, of which the image_count closest to the caption are kept."""
+    @_builtins.property
+    def image(self) -> _image_pb2.Image:
+        """The picture. Without a mask it must have an alpha channel: where alpha is below 128 it is repainted. Other
+        transparency shows white.
+        """
+
+    @_builtins.property
+    def mask(self) -> _image_pb2.Image:
+        """What to repaint: a picture as large as the image (each set upright as its EXIF data say), without transparency,
+        whose light pixels (grey of 128 or more) are repainted and dark ones kept. Refused where it keeps everything that
+        the fit leaves of the picture; where it repaints everything, nothing but the caption is left: it is a Generate.
+        """
+
+    @_builtins.property
+    def prior(self) -> _sampling_pb2.SamplingOptions:
+        """How the prior samples."""
+
+    @_builtins.property
+    def decoder(self) -> _sampling_pb2.SamplingOptions:
+        """How the decoder samples."""
+
+    @_builtins.property
+    def upsampler(self) -> _sampling_pb2.SamplingOptions:
+        """How the upsampler samples."""
+
+    def __init__(
+        self,
+        *,
+        image: _image_pb2.Image | None = ...,
+        mask: _image_pb2.Image | None = ...,
+        caption: _builtins.str = ...,
+        negative_caption: _builtins.str = ...,
+        seed: _builtins.int | None = ...,
+        image_count: _builtins.int | None = ...,
+        prior_candidates: _builtins.int | None = ...,
+        prior: _sampling_pb2.SamplingOptions | None = ...,
+        decoder: _sampling_pb2.SamplingOptions | None = ...,
+        upsampler: _sampling_pb2.SamplingOptions | None = ...,
+        format: Global___ImageFormat.ValueType = ...,
+        resampling: _builtins.int | None = ...,
+        fit: Global___Fit.ValueType = ...,
+        candidates: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_image_count", b"_image_count", "_prior_candidates", b"_prior_candidates", "_resampling", b"_resampling", "_seed", b"_seed", "candidates", b"candidates", "decoder", b"decoder", "image", b"image", "image_count", b"image_count", "mask", b"mask", "prior", b"prior", "prior_candidates", b"prior_candidates", "resampling", b"resampling", "seed", b"seed", "upsampler", b"upsampler"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_image_count", b"_image_count", "_prior_candidates", b"_prior_candidates", "_resampling", b"_resampling", "_seed", b"_seed", "candidates", b"candidates", "caption", b"caption", "decoder", b"decoder", "fit", b"fit", "format", b"format", "image", b"image", "image_count", b"image_count", "mask", b"mask", "negative_caption", b"negative_caption", "prior", b"prior", "prior_candidates", b"prior_candidates", "resampling", b"resampling", "seed", b"seed", "upsampler", b"upsampler"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__candidates: _TypeAlias = _typing.Literal["candidates"]  # noqa: Y015
+    _WhichOneofArgType__candidates: _TypeAlias = _typing.Literal["_candidates", b"_candidates"]  # noqa: Y015
+    _WhichOneofReturnType__image_count: _TypeAlias = _typing.Literal["image_count"]  # noqa: Y015
+    _WhichOneofArgType__image_count: _TypeAlias = _typing.Literal["_image_count", b"_image_count"]  # noqa: Y015
+    _WhichOneofReturnType__prior_candidates: _TypeAlias = _typing.Literal["prior_candidates"]  # noqa: Y015
+    _WhichOneofArgType__prior_candidates: _TypeAlias = _typing.Literal["_prior_candidates", b"_prior_candidates"]  # noqa: Y015
+    _WhichOneofReturnType__resampling: _TypeAlias = _typing.Literal["resampling"]  # noqa: Y015
+    _WhichOneofArgType__resampling: _TypeAlias = _typing.Literal["_resampling", b"_resampling"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__candidates) -> _WhichOneofReturnType__candidates | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__image_count) -> _WhichOneofReturnType__image_count | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__prior_candidates) -> _WhichOneofReturnType__prior_candidates | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__resampling) -> _WhichOneofReturnType__resampling | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+
+Global___EditRequest: _TypeAlias = EditRequest  # noqa: Y015
+
+@_typing.final
+class EditResponse(_message.Message):
+    """The edited pictures."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___GeneratedImage]:
+        """In order of image_index."""
+
+    def __init__(
+        self,
+        *,
+        images: _abc.Iterable[Global___GeneratedImage] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["images", b"images"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EditResponse: _TypeAlias = EditResponse  # noqa: Y015
+
+@_typing.final
 class GeneratedImage(_message.Message):
     """One finished picture."""
 
@@ -464,15 +676,25 @@ class GeneratedImage(_message.Message):
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
     RECIPE_FIELD_NUMBER: _builtins.int
     SOURCE_DIGESTS_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    INVERSION_PSNR_FIELD_NUMBER: _builtins.int
     image_index: _builtins.int
-    """Which picture of the request, from 0."""
+    """Which picture of the request, from 0; its rank where candidates were ranked, 0 the best."""
     seed: _builtins.int
     """The seed that made it."""
     model_version: _builtins.str
     """ModelInfo.version of the stack that made it."""
+    score: _builtins.float
+    """Cosine, -1 to 1, of the picture's CLIP embedding and its caption's. Set where candidates were ranked."""
+    inversion_psnr: _builtins.float
+    """Where report_psnr asked for it: peak signal-to-noise ratio, in dB, between the source at base size and what DDIM
+    decodes, without fresh noise, from its own embedding and its inverted noise. At most 100, also for equal pictures.
+    """
     @_builtins.property
     def image(self) -> _image_pb2.Image:
-        """The picture."""
+        """The picture. Its file says recipe, model_version and source_digests too, as JSON: a PNG in the tEXt chunk
+        "unclip-recipe", JPEG and WebP in EXIF's UserComment. Equal recipes give equal files. Left out beyond 60,000 bytes.
+        """
 
     @_builtins.property
     def recipe(self) -> Global___StreamRequest:
@@ -491,12 +713,21 @@ class GeneratedImage(_message.Message):
         model_version: _builtins.str = ...,
         recipe: Global___StreamRequest | None = ...,
         source_digests: _abc.Iterable[_builtins.str] | None = ...,
+        score: _builtins.float | None = ...,
+        inversion_psnr: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "recipe", b"recipe"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_inversion_psnr", b"_inversion_psnr", "_score", b"_score", "image", b"image", "inversion_psnr", b"inversion_psnr", "recipe", b"recipe", "score", b"score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "image_index", b"image_index", "model_version", b"model_version", "recipe", b"recipe", "seed", b"seed", "source_digests", b"source_digests"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_inversion_psnr", b"_inversion_psnr", "_score", b"_score", "image", b"image", "image_index", b"image_index", "inversion_psnr", b"inversion_psnr", "model_version", b"model_version", "recipe", b"recipe", "score", b"score", "seed", b"seed", "source_digests", b"source_digests"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__inversion_psnr: _TypeAlias = _typing.Literal["inversion_psnr"]  # noqa: Y015
+    _WhichOneofArgType__inversion_psnr: _TypeAlias = _typing.Literal["_inversion_psnr", b"_inversion_psnr"]  # noqa: Y015
+    _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
+    _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__inversion_psnr) -> _WhichOneofReturnType__inversion_psnr | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
 
 Global___GeneratedImage: _TypeAlias = GeneratedImage  # noqa: Y015
 
@@ -508,6 +739,9 @@ class EmbedRequest(_message.Message):
 
     CAPTIONS_FIELD_NUMBER: _builtins.int
     IMAGES_FIELD_NUMBER: _builtins.int
+    FIT_FIELD_NUMBER: _builtins.int
+    fit: Global___Fit.ValueType
+    """How pictures that are not square become it."""
     @_builtins.property
     def captions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Captions, at most 64."""
@@ -521,10 +755,11 @@ class EmbedRequest(_message.Message):
         *,
         captions: _abc.Iterable[_builtins.str] | None = ...,
         images: _abc.Iterable[_image_pb2.Image] | None = ...,
+        fit: Global___Fit.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["captions", b"captions", "images", b"images"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["captions", b"captions", "fit", b"fit", "images", b"images"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -611,6 +846,7 @@ class StreamRequest(_message.Message):
     VARY_FIELD_NUMBER: _builtins.int
     TEXT_DIFF_FIELD_NUMBER: _builtins.int
     INTERPOLATE_FIELD_NUMBER: _builtins.int
+    EDIT_FIELD_NUMBER: _builtins.int
     PREVIEW_INTERVAL_FIELD_NUMBER: _builtins.int
     preview_interval: _builtins.int
     """Send a preview of each picture about every so many decoder steps; 0, the default, sends none. 0 to 1000."""
@@ -630,6 +866,10 @@ class StreamRequest(_message.Message):
     def interpolate(self) -> Global___InterpolateRequest:
         """As Interpolate."""
 
+    @_builtins.property
+    def edit(self) -> Global___EditRequest:
+        """As Edit."""
+
     def __init__(
         self,
         *,
@@ -637,13 +877,14 @@ class StreamRequest(_message.Message):
         vary: Global___VaryRequest | None = ...,
         text_diff: Global___TextDiffRequest | None = ...,
         interpolate: Global___InterpolateRequest | None = ...,
+        edit: Global___EditRequest | None = ...,
         preview_interval: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["generate", b"generate", "interpolate", b"interpolate", "request", b"request", "text_diff", b"text_diff", "vary", b"vary"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["edit", b"edit", "generate", b"generate", "interpolate", b"interpolate", "request", b"request", "text_diff", b"text_diff", "vary", b"vary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generate", b"generate", "interpolate", b"interpolate", "preview_interval", b"preview_interval", "request", b"request", "text_diff", b"text_diff", "vary", b"vary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edit", b"edit", "generate", b"generate", "interpolate", b"interpolate", "preview_interval", b"preview_interval", "request", b"request", "text_diff", b"text_diff", "vary", b"vary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["generate", "vary", "text_diff", "interpolate"]  # noqa: Y015
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["generate", "vary", "text_diff", "interpolate", "edit"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 

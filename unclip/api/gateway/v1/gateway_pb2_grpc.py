@@ -57,6 +57,11 @@ class GatewayServiceStub:
                 request_serializer=unclip_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.InterpolateRequest.SerializeToString,
                 response_deserializer=unclip_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.InterpolateResponse.FromString,
                 _registered_method=True)
+        self.Edit = channel.unary_unary(
+                '/unclip.api.gateway.v1.GatewayService/Edit',
+                request_serializer=unclip_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.EditRequest.SerializeToString,
+                response_deserializer=unclip_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.EditResponse.FromString,
+                _registered_method=True)
         self.Embed = channel.unary_unary(
                 '/unclip.api.gateway.v1.GatewayService/Embed',
                 request_serializer=unclip_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.EmbedRequest.SerializeToString,
@@ -108,6 +113,13 @@ class GatewayServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Edit(self, request, context):
+        """Repaints a part of a picture from a caption, inside it or around it; the rest stays exactly as it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Embed(self, request, context):
         """Gives the CLIP embeddings of captions and pictures.
         """
@@ -151,6 +163,11 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.Interpolate,
                     request_deserializer=unclip_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.InterpolateRequest.FromString,
                     response_serializer=unclip_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.InterpolateResponse.SerializeToString,
+            ),
+            'Edit': grpc.unary_unary_rpc_method_handler(
+                    servicer.Edit,
+                    request_deserializer=unclip_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.EditRequest.FromString,
+                    response_serializer=unclip_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.EditResponse.SerializeToString,
             ),
             'Embed': grpc.unary_unary_rpc_method_handler(
                     servicer.Embed,
@@ -279,6 +296,33 @@ class GatewayService:
             '/unclip.api.gateway.v1.GatewayService/Interpolate',
             unclip_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.InterpolateRequest.SerializeToString,
             unclip_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.InterpolateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Edit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/unclip.api.gateway.v1.GatewayService/Edit',
+            unclip_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.EditRequest.SerializeToString,
+            unclip_dot_api_dot_gateway_dot_v1_dot_gateway__pb2.EditResponse.FromString,
             options,
             channel_credentials,
             insecure,

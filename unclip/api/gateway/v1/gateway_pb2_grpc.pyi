@@ -44,6 +44,8 @@ class GatewayServiceStub:
     """Changes a picture in the direction from one caption to another."""
     Interpolate: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.InterpolateRequest, _gateway_pb2.InterpolateResponse]
     """Makes pictures between a picture and another one, or a caption."""
+    Edit: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.EditRequest, _gateway_pb2.EditResponse]
+    """Repaints a part of a picture from a caption, inside it or around it; the rest stays exactly as it is."""
     Embed: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.EmbedRequest, _gateway_pb2.EmbedResponse]
     """Gives the CLIP embeddings of captions and pictures."""
     GetModelInfo: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.GetModelInfoRequest, _gateway_pb2.GetModelInfoResponse]
@@ -67,6 +69,8 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """Changes a picture in the direction from one caption to another."""
     Interpolate: _aio.UnaryUnaryMultiCallable[_gateway_pb2.InterpolateRequest, _gateway_pb2.InterpolateResponse]  # type: ignore[assignment]
     """Makes pictures between a picture and another one, or a caption."""
+    Edit: _aio.UnaryUnaryMultiCallable[_gateway_pb2.EditRequest, _gateway_pb2.EditResponse]  # type: ignore[assignment]
+    """Repaints a part of a picture from a caption, inside it or around it; the rest stays exactly as it is."""
     Embed: _aio.UnaryUnaryMultiCallable[_gateway_pb2.EmbedRequest, _gateway_pb2.EmbedResponse]  # type: ignore[assignment]
     """Gives the CLIP embeddings of captions and pictures."""
     GetModelInfo: _aio.UnaryUnaryMultiCallable[_gateway_pb2.GetModelInfoRequest, _gateway_pb2.GetModelInfoResponse]  # type: ignore[assignment]
@@ -111,6 +115,14 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_gateway_pb2.InterpolateResponse, _abc.Awaitable[_gateway_pb2.InterpolateResponse]]:
         """Makes pictures between a picture and another one, or a caption."""
+
+    @_abc_1.abstractmethod
+    def Edit(
+        self,
+        request: _gateway_pb2.EditRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.EditResponse, _abc.Awaitable[_gateway_pb2.EditResponse]]:
+        """Repaints a part of a picture from a caption, inside it or around it; the rest stays exactly as it is."""
 
     @_abc_1.abstractmethod
     def Embed(

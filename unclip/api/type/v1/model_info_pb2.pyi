@@ -33,6 +33,7 @@ class ModelInfo(_message.Message):
     CAPABILITIES_FIELD_NUMBER: _builtins.int
     STAGES_FIELD_NUMBER: _builtins.int
     CAPTION_TEMPLATE_FIELD_NUMBER: _builtins.int
+    EMBEDDING_DIM_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name of the checkpoint."""
     version: _builtins.str
@@ -45,6 +46,8 @@ class ModelInfo(_message.Message):
     """Where the networks run, such as "cpu" or "cuda:0"."""
     caption_template: _builtins.str
     """Template around the captions of a text diff, with one "{}"."""
+    embedding_dim: _builtins.int
+    """D, the length of the CLIP's embeddings; 0 for a service that takes none."""
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What this service can do, such as "encode_text" or "text_diff"."""
@@ -64,10 +67,11 @@ class ModelInfo(_message.Message):
         capabilities: _abc.Iterable[_builtins.str] | None = ...,
         stages: _abc.Iterable[Global___StageInfo] | None = ...,
         caption_template: _builtins.str = ...,
+        embedding_dim: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "caption_template", b"caption_template", "clip_space", b"clip_space", "device", b"device", "license", b"license", "name", b"name", "stages", b"stages", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "caption_template", b"caption_template", "clip_space", b"clip_space", "device", b"device", "embedding_dim", b"embedding_dim", "license", b"license", "name", b"name", "stages", b"stages", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,24 @@
+"""Edit: a caption painted into a picture, or around it (inpainting and outpainting).
+
+The prior imagines the whole picture from the caption, as for Generate; decoder and upsampler then paint only what is
+not kept, each at its own size, so that what is kept is seen by both and changed by neither.
+"""
+
+from __future__ import annotations
+
+from gateway.compose import Kept, Stages
+from gateway.feed import Feed
+from gateway.generate import generate
+from gateway.plan import EditPlan
+from unclip.wire.embeddings import TextEncoding
+
+
+async def edit(plan: EditPlan, base: int, stages: Stages, unconditional: TextEncoding, feed: Feed) -> None:
+    """Paints every picture of ``plan``. base: side of the decoder's pictures, in pixels.
+
+    What the decoder knows is made of what the upsampler knows, so that they agree about the mask: a base pixel is known
+    only where all that it stands for is, and the rest is free to be painted.
+    """
+    final, small = plan.subject, plan.subject.resized(base, base)
+    kept = Kept(small.known(plan.resampling), final.known(plan.resampling))
+    await generate(plan.wanted, stages, unconditional, feed, kept)

@@ -1,0 +1,104 @@
+"""Squares out of pictures of any shape: what the models see of one, and what of it an edit keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from unclip.wire.images import to_pixels
+from unclip.wire.known import KnownPixels
+
+Fit = Literal["crop", "letterbox"]
+UInt8Array = npt.NDArray[np.uint8]
+BoolArray = npt.NDArray[np.bool_]
+
+# Side of a letterboxed picture: more than any model sees, and as a PNG of noise still a third of the largest file.
+MAX_LETTERBOX = 1024
+WHITE = 255
+
+
+def inside(width: int, height: int, side: int) -> tuple[int, int]:
+    """Width and height of a picture of this shape made as large as a square of ``side`` holds; at least 1 each."""
+    longest = max(width, height)
+    return max(1, round(width * side / longest)), max(1, round(height * side / longest))
+
+
+def letterbox(image: Image.Image) -> Image.Image:
+    """An RGB picture in the middle of a white square as large as its longer side, at most 1024 px."""
+    side = min(max(image.size), MAX_LETTERBOX)
+    size = inside(image.width, image.height, side)
+    square = Image.new("RGB", (side, side), "white")
+    square.paste(image.resize(size, Image.Resampling.BICUBIC), ((side - size[0]) // 2, (side - size[1]) // 2))
+    return square
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What an edit works on, at the size it came in. pixels: uint8 ``[H, W, 3]``. kept: bool ``[H, W]``."""
+
+    pixels: UInt8Array
+    kept: BoolArray
+
+    def cropped(self) -> Subject:
+        """The largest square in the middle: whole pixels, so that a picture that needs no resizing stays as it is."""
+        height, width = self.kept.shape
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        rows, columns = slice(top, top + side), slice(left, left + side)
+        return Subject(self.pixels[rows, columns], self.kept[rows, columns])
+
+    def resized(self, width: int, height: int) -> Subject:
+        """The subject at another size: kept is what covers kept pixels alone.
+
+        A kept pixel is the mean of kept pixels with bicubic weights, so that no colour of the others gets into it.
+        """
+        if self.kept.shape == (height, width):
+            return self
+        kept = covering(self.kept, height, width)
+        size = (width, height)
+        weight = bicubic(self.kept, size)
+        channels = [bicubic(np.where(self.kept, self.pixels[..., c], 0), size) for c in range(3)]
+        # The weight of kept pixels is positive wherever one of them lies in the middle.
+        colours = np.zeros((*kept.shape, 3), np.float32)
+        np.divide(np.stack(channels, -1), weight[..., None], where=kept[..., None], out=colours)
+        return Subject(np.clip(np.round(colours), 0, 255).astype(np.uint8), kept)
+
+    def fitted(self, side: int) -> Subject:
+        """The subject in a square of ``side``, what it leaves of that kept white."""
+        height, width = self.kept.shape
+        small = self.resized(*inside(width, height, side))
+        height, width = small.kept.shape
+        top, left = (side - height) // 2, (side - width) // 2
+        pixels, kept = np.full((side, side, 3), WHITE, np.uint8), np.ones((side, side), np.bool_)
+        pixels[top : top + height, left : left + width] = small.pixels
+        kept[top : top + height, left : left + width] = small.kept
+        return Subject(pixels, kept)
+
+    def known(self, resampling: int) -> KnownPixels:
+        """The kept pixels for a stage that makes pictures of this size."""
+        return KnownPixels(to_pixels(Image.fromarray(self.pixels)), self.kept, resampling)
+
+
+def covering(kept: BoolArray, height: int, width: int) -> BoolArray:
+    """Which pixels of ``[height, width]`` cover pixels of ``[H, W]`` that are all ``kept``, wholly or in part."""
+    lost = np.zeros((kept.shape[0] + 1, kept.shape[1] + 1), np.int32)  # how many above and left of each corner
+    (~kept).cumsum(0, dtype=np.int32).cumsum(1, out=lost[1:, 1:])
+    (top, bottom), (left, right) = (edges(*sizes) for sizes in zip(kept.shape, (height, width), strict=True))
+    top, bottom = top[:, None], bottom[:, None]
+    inside_each = lost[bottom, right] - lost[top, right] - lost[bottom, left] + lost[top, left]
+    return np.asarray(inside_each == 0)
+
+
+def edges(size: int, count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Of each of ``count`` equal parts of ``size`` pixels, the first pixel it touches and the one after the last."""
+    part = np.arange(count, dtype=np.int64)
+    return part * size // count, -((part + 1) * -size // count)
+
+
+def bicubic(plane: npt.NDArray[np.generic], size: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """``plane`` at ``size``, width and height, antialiased; float32."""
+    return np.asarray(Image.fromarray(plane.astype(np.float32)).resize(size, Image.Resampling.BICUBIC))

@@ -1,0 +1,54 @@
+"""What of a picture an Edit keeps, as its mask or its own alpha says."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from gateway.fitting import BoolArray, Fit, Subject
+from gateway.reading import Reader
+from unclip.api.type.v1 import image_pb2
+from unclip.wire.images import flatten
+
+HALF = 128  # where alpha is less, or a mask's grey is not, a picture is repainted
+OPAQUE = 255
+
+
+def read_subject(image: image_pb2.Image, mask: image_pb2.Image | None, fit: Fit, side: int, reader: Reader) -> Subject:
+    """The picture in ``image`` with what ``mask``, or where that is None its own alpha, keeps of it.
+
+    side: of the square that it is fitted into. What breaks a rule goes to ``reader``; the subject is then of no use.
+    """
+    picture = reader.opened("image", image)
+    given = None if mask is None else reader.opened("mask", mask)
+    if picture is None or (given is None and mask is not None):
+        return Subject(np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1), np.bool_))
+    kept = kept_by_alpha(picture, reader) if given is None else kept_by_mask(given, picture.size, reader)
+    subject = Subject(np.asarray(flatten(picture)), kept)
+    if fit == "crop":
+        subject = subject.cropped()
+    if subject.kept.all():
+        field, sign = ("image", f"alpha below {HALF}") if given is None else ("mask", f"grey of {HALF} or more")
+        height, width = subject.kept.shape
+        reader.refuse(
+            field, f"must have {sign} in the {width} x {height} px that the fit leaves; got nothing to repaint"
+        )
+    return subject.fitted(side)
+
+
+def kept_by_alpha(picture: Image.Image, reader: Reader) -> BoolArray:
+    """What a picture's own alpha keeps, bool ``[H, W]``."""
+    if picture.mode != "RGBA":
+        reader.refuse("mask", "must be set where the image has no alpha channel; got neither")
+        return np.zeros((picture.height, picture.width), np.bool_)
+    return np.asarray(picture.getchannel("A")) >= HALF
+
+
+def kept_by_mask(mask: Image.Image, size: tuple[int, int], reader: Reader) -> BoolArray:
+    """What a mask keeps of a picture of ``size``, width and height; bool ``[H, W]``."""
+    if mask.size != size:
+        reader.refuse("mask", f"must be as large as the image, {size[0]} x {size[1]}; got {mask.width} x {mask.height}")
+        return np.zeros(size[::-1], np.bool_)
+    if mask.mode == "RGBA" and (least := mask.getchannel("A").getextrema()[0]) != OPAQUE:
+        reader.refuse("mask", f"must be opaque, light where to repaint and dark where to keep; got alpha of {least}")
+    return np.asarray(mask.convert("L")) < HALF

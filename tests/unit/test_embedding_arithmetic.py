@@ -1,0 +1,86 @@
+"""Embeddings add up as vectors do, keep their CLIP, and survive their file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from unclip.client import Embedding, load_embeddings, save_embeddings
+from unclip.client.vectors import combine, read_rows
+from unclip.errors import InvalidRequest, PreconditionFailed
+
+
+def point(*values: float, space: str = "clip") -> Embedding:
+    return Embedding(np.array(values, np.float32), space)
+
+
+A, B, C = point(3, 4), point(1, 0), point(0, 2)
+
+
+def test_a_plus_b_minus_c_is_as_vectors_have_it_and_stays_float32() -> None:
+    total = 0.5 * (A + B - C) * 2
+    assert total.values.tolist() == [4, 2]
+    assert total.values.dtype == np.float32
+    assert total.clip_space == "clip"
+
+
+def test_equal_points_of_one_clip_are_equal() -> None:
+    assert point(3, 4) == A
+    assert hash(point(3, 4)) == hash(A)
+    assert point(3, 4, space="other") != A
+    assert B != A
+
+
+def test_a_sum_takes_the_length_it_is_given() -> None:
+    assert A.length == 5
+    assert (A + B).with_length(A.length).length == pytest.approx(5, rel=1e-6)
+    assert point(0, 0).with_length(7).values.tolist() == [0, 0]
+
+
+def test_embeddings_of_two_clips_do_not_add_up() -> None:
+    with pytest.raises(PreconditionFailed, match="do not add up"):
+        A + point(1, 1, space="other")
+    with pytest.raises(PreconditionFailed):
+        A - point(1, 1, space="other")
+
+
+@pytest.mark.parametrize(
+    ("text", "values"), [("1", [1, 0]), ("0+1-2", [5 * 4 / 20**0.5, 5 * 2 / 20**0.5]), ("1+1", [1, 0])]
+)
+def test_a_sum_of_rows_is_as_long_as_its_first(text: str, values: list[float]) -> None:
+    assert combine([A, B, C], text).values == pytest.approx(values, rel=1e-6)
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1+", "a", "0*1", "3", "0-3"])
+def test_other_sums_are_refused(text: str) -> None:
+    with pytest.raises(InvalidRequest, match="index"):
+        combine([A, B, C], text)
+
+
+def test_a_file_gives_back_what_it_was_given(tmp_path: Path) -> None:
+    path = save_embeddings(tmp_path / "new" / "v.npz", [A, B, C], ["a cat", "été", "a cat"])
+    found = load_embeddings(path)
+    assert list(found) == ["a cat", "été"]
+    assert [row.values.tolist() for row in found["a cat"]] == [[3, 4], [0, 2]]
+    assert {row.clip_space for rows in found.values() for row in rows} == {"clip"}
+    assert [name for name, _ in read_rows(path)] == ["a cat", "été", "a cat"]
+
+
+def test_a_file_that_would_lose_the_clip_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match=r"\.npz"):
+        save_embeddings(tmp_path / "v.npy", [A], ["a"])
+    with pytest.raises(InvalidRequest, match="one CLIP"):
+        save_embeddings(tmp_path / "v.npz", [A, point(1, 1, space="other")], ["a", "b"])
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "v.npy", np.zeros((2, 2), np.float32))
+    np.savez(tmp_path / "other.npz", x=np.zeros(2))
+    np.savez(tmp_path / "double.npz", values=np.zeros((1, 2)), names=np.array(["a"]), clip_space=np.array("clip"))
+    np.savez(tmp_path / "object.npz", values=np.array([None]), names=np.array(["a"]), clip_space=np.array("clip"))
+    (tmp_path / "text.npz").write_text("no arrays")
+    for name in ("v.npy", "other.npz", "double.npz", "object.npz", "text.npz", "nowhere.npz"):
+        with pytest.raises(InvalidRequest, match="embedding"):
+            load_embeddings(tmp_path / name)

@@ -1,0 +1,59 @@
+"""Pictures that are not square become squares as the request says: cropped by the stages, or letterboxed before."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+
+from PIL import Image
+
+from gateway.recipes import recipe
+from gateway.requests import read_embed
+from tests.unit.test_gateway_requests import broken, diff_plan, interpolate_plan, png, vary_plan
+from unclip.api.gateway.v1 import gateway_pb2
+
+WIDE = png(size=(16, 8))
+LETTERBOX = gateway_pb2.FIT_LETTERBOX
+
+
+def test_a_picture_is_cropped_unless_it_is_asked_to_be_letterboxed() -> None:
+    for plan in (vary_plan(image=WIDE), vary_plan(image=WIDE, fit=gateway_pb2.FIT_CENTER_CROP)):
+        assert (plan.fit, plan.image.data) == ("crop", WIDE.data)  # the stages crop it
+
+
+def test_a_letterboxed_picture_travels_as_a_square_and_is_known_by_the_file_that_came() -> None:
+    to: dict[str, object] = {"to_image": WIDE}
+    sources = [
+        *vary_plan(image=WIDE, fit=LETTERBOX).sources,
+        *diff_plan(image=WIDE, after="x", fit=LETTERBOX).sources,
+        *interpolate_plan(image=WIDE, fit=LETTERBOX, **to).sources,
+        *read_embed(gateway_pb2.EmbedRequest(images=[WIDE], fit=LETTERBOX))[1],
+    ]
+    assert len(sources) == 5
+    for source in sources:
+        with Image.open(io.BytesIO(source.data)) as square:
+            assert square.size == (16, 16)
+        assert source.digest == hashlib.sha256(WIDE.data).hexdigest()
+
+
+def test_a_letterboxed_square_is_sent_as_it_came() -> None:
+    assert vary_plan(image=png(), fit=LETTERBOX).image.data == png().data
+
+
+def test_transparency_in_a_letterbox_shows_white_like_its_bars() -> None:
+    clear = png("RGBA", (16, 8))
+    with Image.open(io.BytesIO(vary_plan(image=clear, fit=LETTERBOX).image.data)) as square:
+        assert square.convert("RGB").getcolors() == [(256, (255, 255, 255))]
+
+
+def test_the_fit_is_part_of_a_recipe() -> None:
+    assert recipe(vary_plan(image=WIDE, fit=LETTERBOX), 0).vary.fit == LETTERBOX
+    assert recipe(diff_plan(image=WIDE, after="x", fit=LETTERBOX), 0).text_diff.fit == LETTERBOX
+    assert recipe(interpolate_plan(image=WIDE, to_caption="x", fit=LETTERBOX), 0).interpolate.fit == LETTERBOX
+    assert recipe(vary_plan(image=WIDE), 0).vary.fit == gateway_pb2.FIT_CENTER_CROP
+
+
+def test_a_fit_that_does_not_exist_is_refused() -> None:
+    asked = gateway_pb2.VaryRequest(image=png(), fit=9)  # type: ignore[arg-type]
+    found = broken(gateway_pb2.StreamRequest(vary=asked))
+    assert found == {"fit": "must be one of FIT_UNSPECIFIED, FIT_CENTER_CROP, FIT_LETTERBOX; got 9"}

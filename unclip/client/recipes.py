@@ -1,0 +1,105 @@
+"""Recipes: reading them from picture files, and putting their source pictures back."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from unclip.client.receiving import recipe_of
+from unclip.client.sending import MAX_FILE_BYTES, image_message, read_file
+from unclip.client.values import Edit, Generate, Interpolate, ModelInfo, Picture, Recipe, Request, TextDiff, Vary
+from unclip.errors import InvalidRequest, PreconditionFailed
+from unclip.wire.recipe_text import find_text, read_text
+
+PICTURE_ENDINGS = {".png", ".jpg", ".jpeg", ".webp"}
+
+
+def read_recipe(picture: str | Path | bytes) -> Recipe:
+    """The recipe inside a picture file that this project made: a path, or the file's bytes.
+
+    Raises:
+        InvalidRequest: the file has no recipe, a damaged one, or one of another version.
+    """
+    data = picture if isinstance(picture, bytes) else read_file("picture", picture)
+    told = read_text(find_text(data, "picture"), "picture")
+    return Recipe(recipe_of(told.request), told.model_version, told.source_digests)
+
+
+def complete(recipe: Recipe, sources: Sequence[Picture]) -> Request:
+    """The request of ``recipe`` with its pictures back in their places, found among ``sources`` by their sha256.
+
+    Raises:
+        InvalidRequest: one is missing, naming its digest.
+    """
+    files = [image_message(f"sources[{index}]", source).data for index, source in enumerate(sources)]
+    by_digest = {hashlib.sha256(file).hexdigest(): file for file in files}
+    if missing := [digest for digest in recipe.source_digests if digest not in by_digest]:
+        raise InvalidRequest.of(
+            "sources",
+            f"must hold every picture that the recipe began with; missing is sha256 {', '.join(missing)}, "
+            f"given were {len(files)} files",
+        )
+    found = [by_digest[digest] for digest in recipe.source_digests]
+    match recipe.request, found:
+        case (Generate() as request, []):
+            return request
+        case (Vary() as request, [image]):
+            return replace(request, image=image)
+        case (TextDiff() as request, [image]):
+            return replace(request, image=image)
+        case (Interpolate(to_caption="") as request, [image, to]):
+            return replace(request, image=image, to=to)
+        case (Interpolate() as request, [image]) if request.to_caption:
+            return replace(request, image=image)
+        case (Edit() as request, [image, *mask]) if len(mask) <= 1:
+            return replace(request, image=image, mask=mask[0] if mask else None)
+    kind = type(recipe.request).__name__
+    raise InvalidRequest.of("recipe", f"is damaged: {kind} does not begin with {len(found)} pictures")
+
+
+def require_model(recipe: Recipe, model: ModelInfo) -> None:
+    """Raises PreconditionFailed when ``model`` is not the one that made the picture."""
+    if model.version != recipe.model_version:
+        raise PreconditionFailed(
+            "model_version",
+            f"the picture was made by model version {recipe.model_version}, "
+            f"the server has {model.version} ({model.name})",
+        )
+
+
+def find_sources(digests: Iterable[str], places: Sequence[Path]) -> list[Path]:
+    """Files among ``places`` whose sha256 is one of ``digests``; of a folder, the picture files right inside.
+
+    Looks no further than it must; what is not found is left out.
+
+    Raises:
+        InvalidRequest: a place does not exist.
+    """
+    wanted, found = set(digests), []
+    for place in places:
+        if not place.exists():
+            raise InvalidRequest.of("sources", f"cannot read {place}: there is no such file or folder")
+    for path in candidates(places):
+        if not wanted:
+            break
+        try:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError:
+            continue  # a file we may not read is none of ours
+        if digest in wanted:
+            wanted.remove(digest)
+            found.append(path)
+    return found
+
+
+def candidates(places: Sequence[Path]) -> Iterator[Path]:
+    """The files among ``places``, and the picture files right inside its folders, that are small enough to be sent."""
+    for place in places:
+        inside = (
+            sorted(path for path in place.iterdir() if path.suffix.lower() in PICTURE_ENDINGS)
+            if place.is_dir()
+            else [place]
+        )
+        yield from (path for path in inside if path.is_file() and path.stat().st_size <= MAX_FILE_BYTES)

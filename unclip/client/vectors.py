@@ -1,0 +1,78 @@
+"""Embeddings in a file, with the CLIP they belong to: one ``.npz`` with ``values``, ``names`` and ``clip_space``."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from unclip.errors import InvalidRequest
+from unclip.wire.embeddings import Embedding
+
+ENDING = ".npz"
+SUM = re.compile(r"\d+([+-]\d+)*")
+
+
+def save_embeddings(path: str | Path, embeddings: Sequence[Embedding], names: Sequence[str]) -> Path:
+    """Writes ``embeddings`` of one CLIP, each with its name: ``values`` float32 ``[N, D]``, ``names`` ``[N]``.
+
+    Raises:
+        InvalidRequest: the path does not end with .npz, or they are of different CLIPs, or there are none.
+    """
+    place = Path(path)
+    if place.suffix != ENDING:
+        raise InvalidRequest.of("out", f"must end with {ENDING}, which holds the CLIP's name too; got {place.name}")
+    spaces = {embedding.clip_space for embedding in embeddings}
+    if len(spaces) != 1 or len(names) != len(embeddings):
+        raise InvalidRequest.of("out", f"must be embeddings of one CLIP with a name each; got {len(spaces)} CLIPs")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    values = np.stack([embedding.values for embedding in embeddings])
+    np.savez(place, values=values, names=np.array(names), clip_space=np.array(spaces.pop()))
+    return place
+
+
+def load_embeddings(path: str | Path) -> dict[str, list[Embedding]]:
+    """The embeddings that ``save_embeddings`` wrote, by name; a name that was given twice has two. In order.
+
+    Raises:
+        InvalidRequest: the file cannot be read, or is another.
+    """
+    found: dict[str, list[Embedding]] = {}
+    for name, embedding in read_rows(Path(path)):
+        found.setdefault(name, []).append(embedding)
+    return found
+
+
+def read_rows(path: Path) -> list[tuple[str, Embedding]]:
+    """The name and embedding of each row; raises as ``load_embeddings``."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            values, names, space = file["values"], file["names"], str(file["clip_space"])
+    except OSError as error:
+        raise InvalidRequest.of("embedding", f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, LookupError, TypeError, zipfile.BadZipFile):
+        raise InvalidRequest.of("embedding", f"{path} must be a {ENDING} file that unclip embed --out wrote") from None
+    if values.dtype != np.float32 or values.ndim != 2 or names.shape != values.shape[:1]:
+        raise InvalidRequest.of("embedding", f"{path} must hold float32 rows with a name each; got {values.shape}")
+    return [(str(name), Embedding(row.copy(), space)) for name, row in zip(names, values, strict=True)]
+
+
+def combine(rows: Sequence[Embedding], text: str) -> Embedding:
+    """The sum that ``text`` asks for, such as "2" or "2-0+1": rows added and subtracted, as long as the first.
+
+    Raises:
+        InvalidRequest: it is no such sum, or names a row that is not there.
+    """
+    if not SUM.fullmatch(text):
+        raise InvalidRequest.of("index", f'must be a row, or a sum of rows such as "2-0+1"; got {text!r}')
+    terms = [(term[0], int(term.lstrip("+-"))) for term in re.findall(r"[+-]?\d+", text)]
+    if missing := [row for _, row in terms if row >= len(rows)]:
+        raise InvalidRequest.of("index", f"must name rows 0 to {len(rows) - 1}; got {missing[0]}")
+    first = rows[terms[0][1]]
+    total = first
+    for sign, row in terms[1:]:
+        total = total - rows[row] if sign == "-" else total + rows[row]
+    return total.with_length(first.length) if len(terms) > 1 else first
