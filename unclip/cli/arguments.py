@@ -133,7 +133,7 @@ def add_edit(commands: Commands) -> None:
     add_count(command)
     command.add_argument("--negative", default="", metavar="CAPTION", help="what to steer away from (nothing)")
     command.add_argument("--candidates", type=int, help="prior samples per picture, the best is kept: 1 to 16 (2)")
-    command.add_argument("--resampling", type=int, metavar="K", help="takes of each step, 1 to 10, for seams")
+    command.add_argument("--resampling", type=int, metavar="K", help="takes of each step, 1 to 10, for seams (2)")
     for stage in ("prior", "decoder", "upsampler"):
         add_sampling(command, stage)
     add_fit(command)
