@@ -38,7 +38,7 @@ MAX_PREVIEW_INTERVAL = 1000
 DEFAULT_CANDIDATES = 2  # section 2.2 of the paper
 DEFAULT_THETA = 0.5
 DEFAULT_T = 0.5
-DEFAULT_RESAMPLING = 1
+DEFAULT_RESAMPLING = 2  # more changed little in the pictures looked at
 CHOSEN_SEEDS = 1 << 32  # a seed the gateway chooses stays short enough to copy by hand
 
 
@@ -288,5 +288,9 @@ def walking_ddim(decoder: SamplingSettings) -> SamplingSettings:
 
 
 def inpainting(decoder: SamplingSettings) -> SamplingSettings:
-    """The decoder's defaults where a part of the picture is known."""
-    return decoder
+    """The decoder's defaults where a part of the picture is known: with fresh noise in every step.
+
+    A deterministic walk carries what it first guessed across the seam on to the end; DPM++ 2M at its few steps left
+    broken shapes and specks where DDPM at as many joined them.
+    """
+    return replace(decoder, sampler="ddpm", eta=0.0)

@@ -30,6 +30,7 @@ SAMPLINGS = {
     "dpm++2m": Sampling(sampler="dpm++2m"),
     "ddpm": Sampling(sampler="ddpm"),
     "ddim eta 1": Sampling(sampler="ddim", eta=1.0),
+    "ddpm unguided": Sampling(sampler="ddpm", guidance_scale=1.0),
 }
 RESAMPLINGS = (1, 2, 4)
 COUNT = 100  # pictures, each under a mask of its own

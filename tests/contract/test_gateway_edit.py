@@ -198,8 +198,9 @@ def test_a_cancelled_edit_frees_its_stage(narrow: Services, stage: str) -> None:
         assert edited(client, noise_picture(*SQUARE), RIGHT, prior_candidates=1).shape == (*SQUARE, 3)
 
 
-def test_an_edit_takes_the_stacks_steps_by_default(client: Client) -> None:
+def test_an_edit_takes_the_stacks_steps_and_guidance_but_walks_ddpm_by_default(client: Client) -> None:
     [made] = client.edit(png(noise_picture(*SQUARE)), "a cat", png(RIGHT))
     assert isinstance(made.recipe, Edit)
+    assert (made.recipe.decoder.sampler, made.recipe.resampling) == ("ddpm", 2)
     assert made.recipe.decoder.steps == defaults("decoder").steps
     assert made.recipe.decoder.guidance_scale == defaults("decoder").guidance_scale

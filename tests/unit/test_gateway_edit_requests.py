@@ -171,6 +171,16 @@ def test_the_fields_of_a_streamed_edit_are_named_from_the_top() -> None:
     assert set(broken(request, nested=True)) == {"edit.mask"}
 
 
+def test_a_silent_edit_walks_ddpm_with_the_checkpoints_steps_and_takes_each_twice() -> None:
+    silent = replace(INFO, decoder=SamplingSettings("ddim", 12, 3.0, 0.5))
+    request = gateway_pb2.EditRequest(caption="a cat", image=png(), mask=half())
+    plan = plan_of(gateway_pb2.StreamRequest(edit=request), silent, nested=False)
+    assert isinstance(plan, EditPlan)
+    assert plan.wanted.decoder == SamplingSettings("ddpm", 12, 3.0, 0.0)
+    assert (plan.wanted.prior, plan.output.upsampler) == (INFO.prior, INFO.upsampler)
+    assert plan.resampling == 2
+
+
 def test_what_an_edit_says_outranks_the_defaults() -> None:
     options = sampling_pb2.SamplingOptions(sampler=sampling_pb2.SAMPLER_DPMPP_2M, steps=9, guidance_scale=2)
     plan = edit_plan(image=png(), mask=half(), decoder=options, resampling=3, seed=41, image_count=2)

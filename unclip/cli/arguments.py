@@ -159,7 +159,7 @@ def add_edit(commands: Commands) -> None:
     add_count(command)
     command.add_argument("--negative", default="", metavar="CAPTION", help="what to steer away from (nothing)")
     add_candidates(command)
-    command.add_argument("--resampling", type=int, metavar="K", help="takes of each step, 1 to 10, for seams")
+    command.add_argument("--resampling", type=int, metavar="K", help="takes of each step, 1 to 10, for seams (2)")
     for stage in ("prior", "decoder", "upsampler"):
         add_sampling(command, stage)
     add_fit(command)

@@ -207,7 +207,7 @@ class AsyncClient:
     async def embed(
         self, captions: Sequence[str] = (), images: Sequence[Picture] = (), *, fit: Fit = "crop"
     ) -> Embeddings:
-        """CLIP embeddings of at most 64 captions and 16 pictures."""
+        """CLIP embeddings of at most 64 captions and 16 pictures; ``fit`` as in ``Vary``."""
         message = await asyncio.to_thread(embed_message, captions, images, fit)
         return embeddings_of(await self._call(self._stub.Embed, message))
 

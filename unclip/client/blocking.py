@@ -216,7 +216,7 @@ class Client:
         return picture
 
     def embed(self, captions: Sequence[str] = (), images: Sequence[Picture] = (), *, fit: Fit = "crop") -> Embeddings:
-        """CLIP embeddings of at most 64 captions and 16 pictures."""
+        """CLIP embeddings of at most 64 captions and 16 pictures; ``fit`` as in ``Vary``."""
         return embeddings_of(self._call(self._stub.Embed, embed_message(captions, images, fit)))
 
     def model_info(self) -> ModelInfo:
