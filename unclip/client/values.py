@@ -133,8 +133,8 @@ class Edit:
 
     mask: a picture as large as ``image``, light where to repaint; without one, where alpha is below 128: see
     ``unclip.pictures.pad`` for painting beyond the edges. resampling: how often each step but the last is taken, 1 to
-    10, default 2; more smooth the seams and take longer. fit: as in Vary, of both. The others, candidates too, are those
-    of Generate, but the decoder's default sampler is DDPM.
+    10, default 2; more smooth the seams and take longer. fit: as in Vary, of both. The others, candidates too, are
+    those of Generate, but the decoder's default sampler is DDPM.
     ``image`` is None in a recipe only: put the sources, in the order of its source_digests, back before sending it.
     """
 
