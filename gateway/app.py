@@ -19,7 +19,9 @@ from unclip.api.encoder.v1 import encoder_pb2
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from unclip.api.prior.v1 import prior_pb2
 from unclip.serving.channels import open_channel
+from unclip.serving.metrics import watch_certificate
 from unclip.serving.server import Service
+from unclip.serving.tls import watch
 
 # Whose health a channel watches: a replica that loads or drains gets no calls.
 WATCHED: dict[ServiceName, str] = {
@@ -49,11 +51,17 @@ async def build(settings: Settings) -> Gateway:
     A stage missing by then costs each call that needs it an Unavailable, until it comes.
 
     Raises:
-        ConfigurationError: a target is malformed.
+        ConfigurationError: a target is malformed, or the files for TLS are not what they should be.
         PreconditionFailed: the stages are there but speak different CLIP spaces.
     """
     targets: dict[ServiceName, str] = {service: getattr(settings, service) for service in SERVICES}
-    channels = {service: open_channel(target, WATCHED[service], to_stage=True) for service, target in targets.items()}
+    tls = settings.stage_tls
+    channels = {
+        service: open_channel(target, WATCHED[service], tls, to_stage=True) for service, target in targets.items()
+    }
+    if tls is not None and tls.cert:
+        material = watch(tls.cert, tls.key, tls.ca)
+        watch_certificate("client", lambda: material.value.seconds_left())
     clients = Clients(channels)
     stack = Stack(clients)
     await stack.wait(settings.patience)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unclip.cli import asking, demo, making, replaying, serve
-from unclip.client.blocking import DEFAULT_TARGET, DEFAULT_TIMEOUT_S
+from unclip.cli.connection import add_connection
 from unclip.options import SAMPLERS
 
 if TYPE_CHECKING:
@@ -176,17 +175,6 @@ def add_embed(commands: Commands) -> None:
     add_fit(command)
     add_connection(command)
     command.set_defaults(run=asking.embed)
-
-
-def add_connection(command: argparse.ArgumentParser) -> None:
-    """Where the gateway is, and how its answer is told."""
-    command.add_argument(
-        "--server",
-        default=os.environ.get("UNCLIP_SERVER", DEFAULT_TARGET),
-        help="host:port of the gateway; also UNCLIP_SERVER (%(default)s)",
-    )
-    command.add_argument("--timeout", type=float, default=DEFAULT_TIMEOUT_S, help="seconds to wait (%(default)g)")
-    command.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def add_stack(command: argparse.ArgumentParser) -> None:

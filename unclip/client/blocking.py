@@ -33,6 +33,7 @@ from unclip.client.values import (
 )
 from unclip.serving.channels import open_sync_channel
 from unclip.serving.error_table import from_rpc_error
+from unclip.serving.tls import Tls
 from unclip.wire.embeddings import Embedding
 
 DEFAULT_TARGET = "127.0.0.1:50050"
@@ -63,11 +64,13 @@ class Client:
         *,
         timeout: float = DEFAULT_TIMEOUT_S,
         metadata: Metadata = (),
+        tls: Tls | None = None,
         channel: grpc.Channel | None = None,
     ) -> None:
         """``target``: ``host:port``. ``timeout``: seconds for each call. ``metadata``: sent with each call.
+        ``tls``: how to speak TLS, None for plaintext.
         ``channel``: used, and left open, instead of one of the client's own to ``target``."""
-        self._channel: grpc.Channel = open_sync_channel(target) if channel is None else channel
+        self._channel: grpc.Channel = open_sync_channel(target, tls=tls) if channel is None else channel
         self._owns_channel = channel is None
         self._stub = gateway_pb2_grpc.GatewayServiceStub(self._channel)
         self._timeout = timeout

@@ -7,29 +7,21 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
 from google.rpc import code_pb2
 from grpc_status import rpc_status
 
-from unclip.errors import InvalidRequest
 from unclip.serving import request_id
 from unclip.serving.error_table import to_status
+from unclip.serving.handlers import Context, parsed
 from unclip.serving.metrics import CALL_SECONDS, CALLS_RUNNING
 
-OURS = "/unclip.api."
+HEALTH = "/grpc.health.v1."
 log = logging.getLogger(__name__)
-Context = grpc.aio.ServicerContext[Any, Any]
+Read = Callable[[bytes], Any] | None
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[Any, Any] | None"]]
-
-
-@dataclass(frozen=True)
-class Malformed:
-    """Stands for a request whose bytes are no message of its type: raising in gRPC's deserialiser leaks the text."""
-
-    reason: str
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
@@ -38,42 +30,28 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """Wraps the handlers of our contracts; health and reflection pass as they are."""
+        """Wraps every handler but those of health, which passes as it is."""
         handler: Any = await continuation(handler_call_details)
-        if handler is None or handler.request_streaming or not handler_call_details.method.startswith(OURS):
+        if handler is None or handler_call_details.method.startswith(HEALTH):
             return handler  # type: ignore[no-any-return]
         method = handler_call_details.method.removeprefix("/")
-        read, write = _careful(handler.request_deserializer), handler.response_serializer
-        if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(_stream(handler.unary_stream, method), read, write)
-        return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary, method), read, write)
+        read, write = handler.request_deserializer, handler.response_serializer
+        if handler.unary_unary:
+            return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary, read, method), None, write)
+        if handler.unary_stream:
+            return grpc.unary_stream_rpc_method_handler(_stream(handler.unary_stream, read, method), None, write)
+        assert handler.stream_stream, "none of our services takes a stream and gives one answer"
+        return grpc.stream_stream_rpc_method_handler(_stream(handler.stream_stream, None, method), read, write)
 
 
-def _careful(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
-    if deserialize is None:
-        return None
-
-    def read(data: bytes) -> Any:
-        try:
-            return deserialize(data)
-        except Exception:
-            return Malformed("must be a message of its type in valid protobuf, with text in UTF-8")
-
-    return read
-
-
-def _check(request: Any) -> None:
-    if isinstance(request, Malformed):
-        raise InvalidRequest.of("request", request.reason)
-
-
-def _unary(handler: Callable[[Any, Context], Awaitable[Any]], method: str) -> Callable[[Any, Context], Awaitable[Any]]:
+def _unary(
+    handler: Callable[[Any, Context], Awaitable[Any]], read: Read, method: str
+) -> Callable[[Any, Context], Awaitable[Any]]:
     async def handle(request: Any, context: Context) -> Any:
         name = _begin(context)
         try:
             with _counted(method):
-                _check(request)
-                return await handler(request, context)
+                return await handler(parsed(read, request), context)
         except Exception as error:
             await _refuse(error, context, name)
 
@@ -81,14 +59,13 @@ def _unary(handler: Callable[[Any, Context], Awaitable[Any]], method: str) -> Ca
 
 
 def _stream(
-    handler: Callable[[Any, Context], AsyncIterator[Any]], method: str
+    handler: Callable[[Any, Context], AsyncIterator[Any]], read: Read, method: str
 ) -> Callable[[Any, Context], AsyncIterator[Any]]:
     async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
         name = _begin(context)
         try:
             with _counted(method):
-                _check(request)
-                async for answer in handler(request, context):
+                async for answer in handler(parsed(read, request), context):
                     yield answer
         except Exception as error:
             await _refuse(error, context, name)

@@ -25,6 +25,11 @@ REFUSALS = Counter("unclip_refusals", "Requests refused at once, by reason.", ["
 STAGE_SECONDS = Histogram(
     "unclip_stage_seconds", "Time a stage took, as the gateway sees it.", ["stage"], buckets=SECONDS
 )
+CERTIFICATE_SECONDS = Gauge(
+    "unclip_tls_certificate_expiry_seconds",
+    "Seconds until the certificate ends that this process serves with (server) or calls with (client).",
+    ["role"],
+)
 CALL_SECONDS = Histogram(
     "rpc_server_call_duration_seconds",
     "Time of a call.",
@@ -68,6 +73,11 @@ def timed(stage: str) -> Iterator[None]:
         yield
     finally:
         STAGE_SECONDS.labels(stage).observe(time.monotonic() - began)
+
+
+def watch_certificate(role: str, seconds_left: Callable[[], float]) -> None:
+    """Reads the gauge of the certificate's end from ``seconds_left`` whenever it is asked for."""
+    CERTIFICATE_SECONDS.labels(role).set_function(seconds_left)
 
 
 def serve_metrics(address: str) -> Callable[[], None]:
