@@ -19,6 +19,7 @@ from unclip.api.encoder.v1 import encoder_pb2
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from unclip.api.prior.v1 import prior_pb2
 from unclip.serving.channels import open_channel
+from unclip.serving.keys import KeyGuard
 from unclip.serving.metrics import watch_certificate
 from unclip.serving.server import Service
 from unclip.serving.tls import watch
@@ -51,9 +52,10 @@ async def build(settings: Settings) -> Gateway:
     A stage missing by then costs each call that needs it an Unavailable, until it comes.
 
     Raises:
-        ConfigurationError: a target is malformed, or the files for TLS are not what they should be.
+        ConfigurationError: a target is malformed, or the files for TLS or of keys are not what they should be.
         PreconditionFailed: the stages are there but speak different CLIP spaces.
     """
+    guards = [KeyGuard(settings.api_keys)] if settings.api_keys else []  # first: it fails at once or not at all
     targets: dict[ServiceName, str] = {service: getattr(settings, service) for service in SERVICES}
     tls = settings.stage_tls
     channels = {
@@ -70,5 +72,6 @@ async def build(settings: Settings) -> Gateway:
         gateway_pb2.DESCRIPTOR.services_by_name["GatewayService"].full_name,
         gateway_pb2_grpc.add_GatewayServiceServicer_to_server,
         servicer,
+        guards,
     )
     return Gateway([service], list(channels.values()))

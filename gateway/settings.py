@@ -21,9 +21,15 @@ class Settings(ServerSettings):
     stage_tls_cert: str = setting("", "PEM file of the certificate that the gateway shows the stages")
     stage_tls_key: str = setting("", "PEM file of its key")
     stage_tls_name: str = setting("", "name that the stages' certificates bear, where it is not the host called")
+    api_keys: str = setting("", "TOML or JSON file of API keys, see unclip keys; with it, every call needs one")
     default_deadline: float = setting(60.0, "seconds for a call whose caller sets no deadline", 0.1, 300)
     text_cache: int = setting(32, "MiB of encoded captions to keep", 0, 65536)
     patience: float = setting(30.0, "seconds to wait at start for stages that are not there yet", 0, 86400)
+
+    @property
+    def secured(self) -> bool:
+        """Whether not everybody may call."""
+        return super().secured or bool(self.api_keys)
 
     @property
     def stage_tls(self) -> Tls | None:

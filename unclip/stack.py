@@ -17,6 +17,7 @@ from typing import Self
 import grpc
 
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
+from unclip.client.blocking import Metadata, bearer
 from unclip.errors import ConfigurationError, Unavailable
 from unclip.serving.channels import open_sync_channel
 from unclip.serving.tls import Tls
@@ -98,19 +99,21 @@ class LocalStack:
         grace: float = 20.0,
         options: Mapping[str, Sequence[str]] | None = None,
         tls: Tls | None = None,
+        api_key: str = "",
     ) -> None:
         """``host``, ``port``: of the gateway, port 0 takes a free one; the others stay on free ports of 127.0.0.1.
         ``threads``: of each model service, its own default when None. ``log_dir``: kept, a temporary folder when
         None. ``patience``: seconds in which all must be ready. ``grace``: seconds a service may take to stop.
         ``options``: more words of the command line of a role, such as
-        ``{"gateway": ["--log-format", "json"]}``. ``tls``: how the gateway is spoken to if these have it serve TLS."""
+        ``{"gateway": ["--log-format", "json"]}``. ``tls``: how the gateway is spoken to if these have it serve TLS.
+        ``api_key``: shown to it if they have it want one."""
         self._checkpoint = checkpoint
         self._host = host
         self._port = port
         self._threads = threads
         self._patience = patience
         self._grace = grace
-        self._options, self._tls = options or {}, tls
+        self._options, self._tls, self._metadata = options or {}, tls, bearer(api_key)
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._services: list[ServiceProcess] = []
         self._minder: subprocess.Popen[bytes] | None = None
@@ -157,7 +160,7 @@ class LocalStack:
             self.address = self._wait(gateway, gateway.address, deadline)
             with open_sync_channel(self.address, tls=self._tls) as channel:
                 stub = gateway_pb2_grpc.GatewayServiceStub(channel)
-                self._wait(gateway, lambda: ready(stub), deadline)
+                self._wait(gateway, lambda: ready(stub, self._metadata), deadline)
         except BaseException:
             self.stop()
             raise
@@ -235,10 +238,10 @@ class LocalStack:
             time.sleep(POLL_S)
 
 
-def ready(stub: gateway_pb2_grpc.GatewayServiceStub) -> str | None:
+def ready(stub: gateway_pb2_grpc.GatewayServiceStub, metadata: Metadata = ()) -> str | None:
     """Something true once the gateway has heard of every stage, None before."""
     try:
-        stub.GetModelInfo(gateway_pb2.GetModelInfoRequest(), timeout=5, wait_for_ready=True)
+        stub.GetModelInfo(gateway_pb2.GetModelInfoRequest(), timeout=5, wait_for_ready=True, metadata=tuple(metadata))
     except grpc.RpcError:
         return None
     return "ready"

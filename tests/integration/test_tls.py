@@ -211,7 +211,7 @@ async def test_certificates_rotate_on_every_hop_under_load_and_no_call_fails(
             tls_cert=str(stage.cert), tls_key=str(stage.key), tls_ca=str(authority.ca), allowed_identities=GATEWAY
         ),
     )
-    more = {
+    more: Any = {
         "tls_cert": str(gateway.cert),
         "tls_key": str(gateway.key),
         "tls_ca": str(authority.ca),
@@ -266,7 +266,7 @@ async def test_new_calls_show_the_new_certificate_while_a_running_one_ends_on_th
 
 def test_threads_have_their_certificates_renewed_too(authority: Authority, tmp_path: Path) -> None:
     files = authority.issue("server")
-    more = {"tls_cert": str(files.cert), "tls_key": str(files.key), "tls_ca": str(authority.ca)}
+    more: Any = {"tls_cert": str(files.cert), "tls_key": str(files.key), "tls_ca": str(authority.ca)}
     mine = authority.issue("mine", GATEWAY)
     with LoopThread() as loop:
         stages = StubStages(MODEL)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unclip.cli import asking, demo, making, replaying, serve
+from unclip.cli import keys as cli_keys
 from unclip.cli.connection import add_connection
 from unclip.options import SAMPLERS
 
@@ -30,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
     info = commands.add_parser("info", help="what the stack has loaded and can do")
     add_connection(info)
     info.set_defaults(run=asking.info)
+    add_keys(commands)
     return top
 
 
@@ -175,6 +177,18 @@ def add_embed(commands: Commands) -> None:
     add_fit(command)
     add_connection(command)
     command.set_defaults(run=asking.embed)
+
+
+def add_keys(commands: Commands) -> None:
+    """``unclip keys new``."""
+    keys = commands.add_parser("keys", help="API keys for the gateway").add_subparsers(required=True, metavar="COMMAND")
+    new = keys.add_parser("new", help="make a key; prints it, and its entry for the gateway's file of keys")
+    new.add_argument("name", help="its id, by which logs and figures call it")
+    new.add_argument("--requests-per-minute", type=positive, default=60, metavar="N", help="(%(default)s)")
+    new.add_argument("--concurrency", type=positive, default=4, metavar="N", help="calls at once (%(default)s)")
+    new.add_argument("--days", type=positive, help="until it expires (default: never)")
+    new.add_argument("--json", action="store_true", help="print the result as JSON")
+    new.set_defaults(run=cli_keys.new)
 
 
 def add_stack(command: argparse.ArgumentParser) -> None:

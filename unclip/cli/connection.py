@@ -23,6 +23,11 @@ def add_connection(command: argparse.ArgumentParser, server: str = "--server") -
     )
     command.add_argument("--timeout", type=float, default=DEFAULT_TIMEOUT_S, help="seconds to wait (%(default)g)")
     command.add_argument("--json", action="store_true", help="print the result as JSON")
+    command.add_argument(
+        "--api-key",
+        default=os.environ.get("UNCLIP_API_KEY", ""),
+        help="for a gateway that wants one; better as UNCLIP_API_KEY, which a list of processes does not show",
+    )
     group = command.add_argument_group("TLS", "also as variables, such as UNCLIP_CLIENT_TLS_CA; none for plaintext")
     group.add_argument("--tls", action="store_true", help="check the gateway against the CAs known to this machine")
     for name, told in (
@@ -50,4 +55,4 @@ def tls_of(options: argparse.Namespace) -> Tls | None:
 
 def connect(options: argparse.Namespace) -> Client:
     """A client of the gateway that ``options`` name."""
-    return Client(options.server, timeout=options.timeout, tls=tls_of(options))
+    return Client(options.server, timeout=options.timeout, tls=tls_of(options), api_key=options.api_key)

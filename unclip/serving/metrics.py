@@ -25,6 +25,9 @@ REFUSALS = Counter("unclip_refusals", "Requests refused at once, by reason.", ["
 STAGE_SECONDS = Histogram(
     "unclip_stage_seconds", "Time a stage took, as the gateway sees it.", ["stage"], buckets=SECONDS
 )
+KEY_REFUSALS = Counter(
+    "unclip_api_key_refusals", "Calls refused for their API key; key is empty where none was known.", ["key", "reason"]
+)
 CERTIFICATE_SECONDS = Gauge(
     "unclip_tls_certificate_expiry_seconds",
     "Seconds until the certificate ends that this process serves with (server) or calls with (client).",

@@ -1,0 +1,176 @@
+"""A secured stack as an operator meets it: real processes over mTLS, keys at the gateway, the command line in front."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from tests.certificates import Authority, put
+from unclip import Client, Tls
+from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc
+from unclip.errors import UnclipError
+from unclip.serving.channels import open_sync_channel
+
+STAGES = ("encoder", "prior", "decoder", "upsampler")
+GATEWAY = "spiffe://unclip/gateway"
+PATIENCE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Secured:
+    """Stages behind mTLS, a gateway behind TLS and keys. health: where the gateway tells its health in plaintext."""
+
+    authority: Authority
+    stages: str
+    gateway: str
+    health: str
+    metrics: str
+    keys: Path
+    allowed: Path
+    key: str
+
+
+@contextmanager
+def service(module: str, folder: Path, *options: str) -> Iterator[str]:
+    """The address of a running service; it must end well."""
+    file = folder / f"{module}.address"
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, "--address-file", str(file), *options], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        end = time.monotonic() + PATIENCE_S
+        while not file.exists():
+            assert process.poll() is None, process.stderr and process.stderr.read()
+            assert time.monotonic() < end, "not ready in time"
+            time.sleep(0.05)
+        yield file.read_text().strip()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def free_address() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+def cli(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "unclip.cli", *words],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        env={**os.environ, **variables},
+    )
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    folder = tmp_path_factory.mktemp("secured")
+    authority, keys, allowed = Authority(folder), folder / "keys.toml", folder / "allowed"
+    stage, gateway = authority.issue("stage"), authority.issue("gateway", GATEWAY)
+    made = json.loads(cli("keys", "new", "alice", "--requests-per-minute", "6000", "--json").stdout)
+    put(keys, json.dumps({"keys": made["keys"]}).encode())
+    put(allowed, GATEWAY.encode())
+    health, metrics = free_address(), free_address()
+    with ExitStack() as running:
+        stages = running.enter_context(
+            service(
+                "unclip.testing",
+                folder,
+                *("--stages", ",".join(STAGES), "--tls-cert", str(stage.cert), "--tls-key", str(stage.key)),
+                *("--tls-ca", str(authority.ca), "--allowed-identities-file", str(allowed), "--step-seconds", "0"),
+            )
+        )
+        front = running.enter_context(
+            service(
+                "gateway",
+                folder,
+                *(word for name in STAGES for word in (f"--{name}", stages)),
+                *("--tls-cert", str(gateway.cert), "--tls-key", str(gateway.key), "--api-keys", str(keys)),
+                *("--stage-tls-ca", str(authority.ca), "--stage-tls-cert", str(gateway.cert)),
+                *("--stage-tls-key", str(gateway.key), "--health-listen", health, "--metrics", metrics),
+            )
+        )
+        yield Secured(authority, stages, front, health, metrics, keys, allowed, made["key"])
+
+
+def test_the_command_line_shows_its_key_over_tls(secured: Secured, tmp_path: Path) -> None:
+    reach = ("--server", secured.gateway, "--tls-ca", str(secured.authority.ca))
+    told = cli("info", *reach, UNCLIP_API_KEY=secured.key)
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "stub" in told.stdout
+    made = cli("generate", "a cat", *reach, "--out", str(tmp_path), UNCLIP_API_KEY=secured.key)
+    assert made.returncode == 0, made.stderr
+    assert list(tmp_path.glob("*.png"))
+    refused = cli("info", *reach, UNCLIP_API_KEY="")
+    assert (refused.returncode, refused.stderr) == (4, "unclip: an API key is needed: authorization: Bearer <key>\n")
+    plain = cli("info", "--server", secured.gateway, "--timeout", "5", UNCLIP_API_KEY=secured.key)
+    assert plain.returncode == 3
+
+
+def test_probes_find_health_in_plaintext_and_nothing_else(secured: Secured) -> None:
+    with grpc.insecure_channel(secured.health) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        for name in ("", "unclip.api.gateway.v1.GatewayService"):
+            answer = stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=5)
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        with pytest.raises(grpc.RpcError) as refused:
+            channel.unary_unary("/unclip.api.gateway.v1.GatewayService/GetModelInfo")(b"", timeout=5)
+        assert isinstance(refused.value, grpc.Call)
+        assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_a_secured_gateway_does_not_tell_its_contracts(secured: Secured) -> None:
+    with open_sync_channel(secured.gateway, tls=Tls(str(secured.authority.ca))) as channel:
+        contracts: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
+        listing = reflection_pb2.ServerReflectionRequest(list_services="")
+        with pytest.raises(grpc.RpcError) as refused:
+            list(contracts.ServerReflectionInfo(iter([listing]), timeout=5))
+        assert isinstance(refused.value, grpc.Call)
+        assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_the_gateways_revoked_identity_is_refused_by_the_stages(secured: Secured) -> None:
+    user = secured.authority.issue("user", "urn:user")
+    tls = Tls(str(secured.authority.ca), str(user.cert), str(user.key))
+    with open_sync_channel(secured.stages, tls=tls) as channel, pytest.raises(grpc.RpcError) as refused:
+        decoder_pb2_grpc.DecoderServiceStub(channel).GetModelInfo(decoder_pb2.GetModelInfoRequest(), timeout=5)
+    assert isinstance(refused.value, grpc.Call)
+    assert refused.value.code() == grpc.StatusCode.PERMISSION_DENIED
+    with Client(secured.gateway, tls=Tls(str(secured.authority.ca)), api_key=secured.key) as client:
+        assert client.generate("a cat", seed=1)
+        put(secured.allowed, b"spiffe://unclip/other")
+        with pytest.raises(UnclipError, match="INTERNAL: internal error"):  # not the caller's to know, nor to mend
+            client.embed(["a cat"])
+        put(secured.allowed, GATEWAY.encode())
+        assert client.embed(["a cat"])
+
+
+def test_metrics_tell_when_certificates_end_and_whose_calls_were_refused(secured: Secured) -> None:
+    cli("info", "--server", secured.gateway, "--tls-ca", str(secured.authority.ca), UNCLIP_API_KEY="unclip_no")
+    with urllib.request.urlopen(f"http://{secured.metrics}/metrics", timeout=10) as answer:
+        page = answer.read().decode()
+    figures = dict(line.rsplit(" ", 1) for line in page.splitlines() if not line.startswith("#"))
+    for role in ("server", "client"):
+        assert 0 < float(figures[f'unclip_tls_certificate_expiry_seconds{{role="{role}"}}']) <= 86400
+    assert float(figures['unclip_api_key_refusals_total{key="",reason="CREDENTIALS_INVALID"}']) >= 1
