@@ -23,6 +23,7 @@ from unclip.serving.keys import KeyGuard
 from unclip.serving.metrics import watch_certificate
 from unclip.serving.server import Service
 from unclip.serving.tls import watch
+from unclip.serving.wrapping import traced
 
 # Whose health a channel watches: a replica that loads or drains gets no calls.
 WATCHED: dict[ServiceName, str] = {
@@ -59,7 +60,8 @@ async def build(settings: Settings) -> Gateway:
     targets: dict[ServiceName, str] = {service: getattr(settings, service) for service in SERVICES}
     tls = settings.stage_tls
     channels = {
-        service: open_channel(target, WATCHED[service], tls, to_stage=True) for service, target in targets.items()
+        service: traced(open_channel(target, WATCHED[service], tls, to_stage=True))
+        for service, target in targets.items()
     }
     if tls is not None and tls.cert:
         material = watch(tls.cert, tls.key, tls.ca)

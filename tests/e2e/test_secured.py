@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from tests.certificates import Authority, put
+from tests.e2e.processes import cli, free_address, service
 from unclip import Client, Tls
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc
 from unclip.errors import UnclipError
@@ -29,7 +24,6 @@ from unclip.serving.channels import open_sync_channel
 
 STAGES = ("encoder", "prior", "decoder", "upsampler")
 GATEWAY = "spiffe://unclip/gateway"
-PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -44,43 +38,6 @@ class Secured:
     keys: Path
     allowed: Path
     key: str
-
-
-@contextmanager
-def service(module: str, folder: Path, *options: str) -> Iterator[str]:
-    """The address of a running service; it must end well."""
-    file = folder / f"{module}.address"
-    process = subprocess.Popen(
-        [sys.executable, "-m", module, "--address-file", str(file), *options], stderr=subprocess.PIPE, text=True
-    )
-    try:
-        end = time.monotonic() + PATIENCE_S
-        while not file.exists():
-            assert process.poll() is None, process.stderr and process.stderr.read()
-            assert time.monotonic() < end, "not ready in time"
-            time.sleep(0.05)
-        yield file.read_text().strip()
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE_S) == 0
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def free_address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
-
-
-def cli(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "unclip.cli", *words],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        env={**os.environ, **variables},
-    )
 
 
 @pytest.fixture(scope="module")
@@ -134,8 +91,9 @@ def test_probes_find_health_in_plaintext_and_nothing_else(secured: Secured) -> N
         for name in ("", "unclip.api.gateway.v1.GatewayService"):
             answer = stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=5)
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        ask: Any = channel.unary_unary("/unclip.api.gateway.v1.GatewayService/GetModelInfo")
         with pytest.raises(grpc.RpcError) as refused:
-            channel.unary_unary("/unclip.api.gateway.v1.GatewayService/GetModelInfo")(b"", timeout=5)
+            ask(b"", timeout=5)
         assert isinstance(refused.value, grpc.Call)
         assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
 

@@ -130,8 +130,9 @@ async def test_not_even_the_model_is_told_without_a_key(keyed: Keyed) -> None:
 
 async def test_a_message_is_not_even_parsed_without_a_key(keyed: Keyed) -> None:
     async with grpc.aio.insecure_channel(keyed.address) as channel:
+        ask: Any = channel.unary_unary("/unclip.api.gateway.v1.GatewayService/Generate")
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await channel.unary_unary("/unclip.api.gateway.v1.GatewayService/Generate")(b"\xff\xff\xff")
+            await ask(b"\xff\xff\xff")
         assert refused.value.code().name == "UNAUTHENTICATED"
 
 

@@ -5,21 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import TracebackType
+from typing import Any, Self, cast
 
 import grpc
 from google.rpc import code_pb2
 from grpc_status import rpc_status
 
-from unclip.serving import request_id
+from unclip.serving import clients, request_id, tracing
 from unclip.serving.error_table import to_status
 from unclip.serving.handlers import Context, parsed
 from unclip.serving.metrics import CALL_SECONDS, CALLS_RUNNING
 
 HEALTH = "/grpc.health.v1."
-log = logging.getLogger(__name__)
+log, calls = logging.getLogger(__name__), logging.getLogger("unclip.calls")
 Read = Callable[[bytes], Any] | None
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[Any, Any] | None"]]
 
@@ -48,12 +48,12 @@ def _unary(
     handler: Callable[[Any, Context], Awaitable[Any]], read: Read, method: str
 ) -> Callable[[Any, Context], Awaitable[Any]]:
     async def handle(request: Any, context: Context) -> Any:
-        name = _begin(context)
+        call = Call(method, context)
         try:
-            with _counted(method):
+            with call:
                 return await handler(parsed(read, request), context)
         except Exception as error:
-            await _refuse(error, context, name)
+            await _refuse(error, context, call.id)
 
     return handle
 
@@ -62,40 +62,51 @@ def _stream(
     handler: Callable[[Any, Context], AsyncIterator[Any]], read: Read, method: str
 ) -> Callable[[Any, Context], AsyncIterator[Any]]:
     async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
-        name = _begin(context)
+        call = Call(method, context)
         try:
-            with _counted(method):
+            with call:
                 async for answer in handler(parsed(read, request), context):
                     yield answer
         except Exception as error:
-            await _refuse(error, context, name)
+            await _refuse(error, context, call.id)
 
     return handle
 
 
-@contextmanager
-def _counted(method: str) -> Iterator[None]:
-    """Counts a call, its time and the status it will end with."""
-    began, code = time.monotonic(), "OK"
-    CALLS_RUNNING.labels(method).inc()
-    try:
-        yield
-    except (asyncio.CancelledError, GeneratorExit):
-        code = "CANCELLED"
-        raise
-    except Exception as error:
-        code = code_pb2.Code.Name(to_status(error).code)
-        raise
-    finally:
-        CALLS_RUNNING.labels(method).dec()
-        CALL_SECONDS.labels(method, code).observe(time.monotonic() - began)
+class Call:
+    """One call: its id and trace are known to the code at hand from its first moment; its end is counted and logged."""
 
+    def __init__(self, method: str, context: Context) -> None:
+        """``method``: "package.Service/Method"."""
+        self.id = request_id.of(context)
+        self._method, self._began = method, time.monotonic()
+        request_id.current.set(self.id)
+        context.set_trailing_metadata(((request_id.HEADER, self.id),))
+        self._span = tracing.serving(method, cast(tracing.Metadata, context.invocation_metadata() or ()))
+        self._trace = tracing.trace_id.get()
 
-def _begin(context: Context) -> str:
-    name = request_id.of(context)
-    request_id.current.set(name)
-    context.set_trailing_metadata(((request_id.HEADER, name),))
-    return name
+    def __enter__(self) -> Self:
+        CALLS_RUNNING.labels(self._method).inc()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        match error:
+            case None:
+                code = "OK"
+            case asyncio.CancelledError() | GeneratorExit():
+                code = "CANCELLED"
+            case _:
+                code = code_pb2.Code.Name(to_status(error).code)
+        seconds = time.monotonic() - self._began
+        CALLS_RUNNING.labels(self._method).dec()
+        CALL_SECONDS.labels(self._method, code).observe(seconds)
+        self._span.end(code)
+        # Told outright: a generator may be closed where the call's context is no longer known.
+        known = {"request_id": self.id, "trace_id": self._trace, "client": clients.authenticated.get()}
+        told = {"method": self._method, "code": code, "seconds": round(seconds, 6)}
+        calls.info("%s %s in %.3f s", self._method, code, seconds, extra={**known, **told})
 
 
 async def _refuse(error: Exception, context: Context, name: str) -> None:

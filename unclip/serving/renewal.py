@@ -16,6 +16,7 @@ import grpc
 
 from unclip.serving.files import Watched
 from unclip.serving.tls import Material
+from unclip.serving.wrapping import WrappedChannel
 
 Channel = TypeVar("Channel")
 Method = tuple[str, str, Any, Any]  # kind, such as "unary_stream"; path; serializer; deserializer
@@ -90,7 +91,7 @@ class Generations(Generic[Channel]):
         return generation
 
 
-class RenewedChannel(grpc.aio.Channel):
+class RenewedChannel(WrappedChannel):
     """For asyncio. Make and use it on one event loop."""
 
     def __init__(self, material: Watched[Material], open: Callable[[Material], grpc.aio.Channel]) -> None:
@@ -126,22 +127,6 @@ class RenewedChannel(grpc.aio.Channel):
 
         return call
 
-    def unary_unary(self, *method: Any, **codecs: Any) -> Any:
-        """As of any channel; so are the next three."""
-        return self._calls("unary_unary", *method, **codecs)
-
-    def unary_stream(self, *method: Any, **codecs: Any) -> Any:
-        """See `unary_unary`."""
-        return self._calls("unary_stream", *method, **codecs)
-
-    def stream_unary(self, *method: Any, **codecs: Any) -> Any:
-        """See `unary_unary`."""
-        return self._calls("stream_unary", *method, **codecs)
-
-    def stream_stream(self, *method: Any, **codecs: Any) -> Any:
-        """See `unary_unary`."""
-        return self._calls("stream_stream", *method, **codecs)
-
     async def close(self, grace: float | None = None) -> None:
         """Closes every channel that is still open."""
         await asyncio.gather(*(channel.close(grace) for channel in self._opened), *self._closing)
@@ -158,14 +143,6 @@ class RenewedChannel(grpc.aio.Channel):
     async def channel_ready(self) -> None:
         """See `get_state`."""
         await self._generations.latest().channel.channel_ready()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
 
 class RenewedSyncChannel(grpc.Channel):

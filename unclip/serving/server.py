@@ -19,6 +19,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from unclip.errors import CheckpointError, ConfigurationError, PreconditionFailed, Unavailable
+from unclip.serving import tracing
 from unclip.serving.handlers import Guard, GuardedServer
 from unclip.serving.interceptors import ErrorInterceptor
 from unclip.serving.listening import guards_of, health_server, listen, material_of
@@ -113,7 +114,7 @@ def main(package: str, settings_class: type[ServerSettings], arguments: Sequence
     stage = package.removesuffix("_svc")
     try:
         settings = parse(settings_class, sys.argv[1:] if arguments is None else arguments, package)
-        configure_logs(settings.log_level)
+        configure_logs(settings.log_level, settings.log_format)
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN)  # read when torch is first imported
 
         async def build(settings: ServerSettings) -> App:
@@ -134,6 +135,7 @@ async def serve(settings: S_contra, stage: str, build: Callable[[S_contra], Awai
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
+    stop_tracing = tracing.start(settings.tracing, stage)
     handlers, probes = LateHandlers(stage), health.aio.HealthServicer()
     server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=_options(settings))
     health_pb2_grpc.add_HealthServicer_to_server(probes, server)
@@ -173,6 +175,7 @@ async def serve(settings: S_contra, stage: str, build: Callable[[S_contra], Awai
         await asyncio.gather(*(each.stop(0) for each in servers))
         _remove(settings.address_file)
         await asyncio.to_thread(stop_metrics)
+        await asyncio.to_thread(stop_tracing)
 
 
 Result = TypeVar("Result")

@@ -34,6 +34,8 @@ class ServerSettings:
     address_file: str = setting("", "file that gets host:port once the service is ready")
     metrics: str = setting("", "host:port where Prometheus finds /metrics, empty for nowhere")
     log_level: str = setting("INFO", "DEBUG, INFO, WARNING or ERROR")
+    log_format: str = setting("text", "text, or json: one object a line")
+    tracing: str = setting("auto", "on, off, or auto: on where OTEL_EXPORTER_OTLP_ENDPOINT is set")
     drain: float = setting(0.0, "seconds to go on serving after SIGTERM while balancers look elsewhere", 0, 600)
     grace: float = setting(30.0, "seconds that calls under way may take to end after that", 0, 3600)
     max_deadline: float = setting(300.0, "seconds a call may take, whatever its caller allows", 0.1, 86400)
@@ -54,8 +56,11 @@ class ServerSettings:
                 raise ConfigurationError(f"{field.name} must be {low:g} to {high:g}; got {value:g}")
         if self.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
             raise ConfigurationError(f"log_level must be DEBUG, INFO, WARNING or ERROR; got {self.log_level!r}")
-        if self.reflection not in ("auto", "on", "off"):
-            raise ConfigurationError(f"reflection must be auto, on or off; got {self.reflection!r}")
+        if self.log_format not in ("text", "json"):
+            raise ConfigurationError(f"log_format must be text or json; got {self.log_format!r}")
+        for name, value in (("reflection", self.reflection), ("tracing", self.tracing)):
+            if value not in ("auto", "on", "off"):
+                raise ConfigurationError(f"{name} must be auto, on or off; got {value!r}")
         if bool(self.tls_cert) != bool(self.tls_key):
             raise ConfigurationError(
                 f"tls_cert and tls_key go together; got {self.tls_cert or 'none'} and {self.tls_key or 'none'}"
