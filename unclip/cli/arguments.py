@@ -32,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
     add_connection(info)
     info.set_defaults(run=asking.info)
     add_keys(commands)
+    add_doctor(commands)
     return top
 
 
@@ -189,6 +190,31 @@ def add_keys(commands: Commands) -> None:
     new.add_argument("--days", type=positive, help="until it expires (default: never)")
     new.add_argument("--json", action="store_true", help="print the result as JSON")
     new.set_defaults(run=cli_keys.new)
+
+
+def add_doctor(commands: Commands) -> None:
+    """``unclip doctor``."""
+    command = commands.add_parser("doctor", help="check this machine and the services; exits with 1 if anything fails")
+    command.add_argument("--checkpoint", type=Path, help="folder (default: UNCLIP_CHECKPOINT, or checkpoints/emoji)")
+    command.add_argument(
+        "--stage",
+        action="append",
+        default=[],
+        dest="stages",
+        metavar="NAME=HOST:PORT",
+        help="also look at each replica of this stage by itself; may be given many times",
+    )
+    command.add_argument("--no-picture", action="store_true", help="do not have a small picture made")
+    command.add_argument("--remote-only", action="store_true", help="leave out what concerns this machine")
+    add_connection(command, "--address")
+    command.set_defaults(run=run_doctor)
+
+
+def run_doctor(options: argparse.Namespace) -> int:
+    """``unclip.cli.doctor``, imported only when asked for: it brings libraries that nothing else here needs."""
+    from unclip.cli.doctor import doctor
+
+    return doctor(options)
 
 
 def add_stack(command: argparse.ArgumentParser) -> None:

@@ -13,10 +13,11 @@ from unclip.serving.tls import Tls
 VARIABLE = "UNCLIP_CLIENT_"  # services read variables without CLIENT
 
 
-def add_connection(command: argparse.ArgumentParser, server: str = "--server") -> None:
-    """Where the gateway is, how it is spoken to, and how its answer is told."""
+def add_connection(command: argparse.ArgumentParser, *also: str) -> None:
+    """Where the gateway is, how it is spoken to, and how its answer is told. also: other names of --server."""
     command.add_argument(
-        server,
+        "--server",
+        *also,
         dest="server",
         default=os.environ.get("UNCLIP_SERVER", DEFAULT_TARGET),
         help="host:port of the gateway; also UNCLIP_SERVER (%(default)s)",
