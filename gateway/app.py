@@ -19,7 +19,7 @@ from unclip.api.encoder.v1 import encoder_pb2
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from unclip.api.prior.v1 import prior_pb2
 from unclip.serving.channels import open_channel
-from unclip.serving.keys import KeyGuard
+from unclip.serving.key_guard import KeyGuard
 from unclip.serving.metrics import watch_certificate
 from unclip.serving.server import Service
 from unclip.serving.tls import watch

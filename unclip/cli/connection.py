@@ -31,14 +31,14 @@ def add_connection(command: argparse.ArgumentParser, *also: str) -> None:
     )
     group = command.add_argument_group("TLS", "also as variables, such as UNCLIP_CLIENT_TLS_CA; none for plaintext")
     group.add_argument("--tls", action="store_true", help="check the gateway against the CAs known to this machine")
-    for name, told in (
-        ("tls-ca", "PEM file of CAs to check the gateway against"),
-        ("tls-cert", "PEM file of your certificate, for a gateway that demands one"),
-        ("tls-key", "PEM file of its key"),
-        ("server-name", "name the gateway's certificate bears, where it is not the host called"),
+    for name, kind, told in (
+        ("tls-ca", "FILE", "PEM file of CAs to check the gateway against"),
+        ("tls-cert", "FILE", "PEM file of your certificate, for a gateway that demands one"),
+        ("tls-key", "FILE", "PEM file of its key"),
+        ("server-name", "NAME", "name the gateway's certificate bears, where it is not the host called"),
     ):
         variable = VARIABLE + name.upper().replace("-", "_")
-        group.add_argument(f"--{name}", default=os.environ.get(variable, ""), metavar="FILE", help=told)
+        group.add_argument(f"--{name}", default=os.environ.get(variable, ""), metavar=kind, help=told)
 
 
 def tls_of(options: argparse.Namespace) -> Tls | None:

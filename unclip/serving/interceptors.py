@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 import grpc
+from google.protobuf import descriptor_pool
 from google.rpc import code_pb2
 from grpc_status import rpc_status
 
@@ -34,7 +35,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         handler: Any = await continuation(handler_call_details)
         if handler is None or handler_call_details.method.startswith(HEALTH):
             return handler  # type: ignore[no-any-return]
-        method = handler_call_details.method.removeprefix("/")
+        method = known(handler_call_details.method.removeprefix("/"))
         read, write = handler.request_deserializer, handler.response_serializer
         if handler.unary_unary:
             return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary, read, method), None, write)
@@ -42,6 +43,18 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             return grpc.unary_stream_rpc_method_handler(_stream(handler.unary_stream, read, method), None, write)
         assert handler.stream_stream, "none of our services takes a stream and gives one answer"
         return grpc.stream_stream_rpc_method_handler(_stream(handler.stream_stream, None, method), read, write)
+
+
+def known(method: str) -> str:
+    """``method`` if it is one of a contract, else OpenTelemetry's word for others.
+
+    A server that loads answers any name, and names that callers make up must not fill the metrics.
+    """
+    try:
+        descriptor_pool.Default().FindMethodByName(method.replace("/", "."))
+    except KeyError:
+        return "_OTHER"
+    return method
 
 
 def _unary(
