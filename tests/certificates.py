@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import socket
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,3 +82,15 @@ def put(path: Path, data: bytes) -> None:
     part = path.with_suffix(".part")
     part.write_bytes(data)
     part.replace(path)
+
+
+def presented(address: str, authority: Authority) -> int:
+    """Serial number of the certificate that a new connection to ``address`` is shown."""
+    host, _, port = address.rpartition(":")
+    context = ssl.create_default_context(cafile=str(authority.ca))
+    context.set_alpn_protocols(["h2"])
+    plain = socket.create_connection((host, int(port)), timeout=5)
+    with context.wrap_socket(plain, server_hostname=host) as connection:
+        certificate = connection.getpeercert(binary_form=True)
+    assert certificate is not None
+    return x509.load_der_x509_certificate(certificate).serial_number

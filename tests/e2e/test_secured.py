@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +18,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from tests.certificates import Authority, put
-from tests.e2e.processes import cli, free_address, service
+from tests.certificates import Authority, presented, put
+from tests.e2e.processes import PATIENCE_S, cli, free_address, service
 from unclip import Client, Tls
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc
 from unclip.errors import UnclipError
@@ -106,6 +109,47 @@ def test_a_secured_gateway_does_not_tell_its_contracts(secured: Secured) -> None
             list(contracts.ServerReflectionInfo(iter([listing]), timeout=5))
         assert isinstance(refused.value, grpc.Call)
         assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_contracts_are_told_to_who_has_a_key_where_reflection_is_asked_for(secured: Secured, tmp_path: Path) -> None:
+    options = ("--api-keys", str(secured.keys), "--reflection", "on")
+    with service("unclip.testing", tmp_path, *options) as address, grpc.insecure_channel(address) as channel:
+        contracts: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
+        listing = reflection_pb2.ServerReflectionRequest(list_services="")
+        with pytest.raises(grpc.RpcError) as refused:
+            list(contracts.ServerReflectionInfo(iter([listing]), timeout=5))
+        assert isinstance(refused.value, grpc.Call)
+        assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
+        shown = (("authorization", f"Bearer {secured.key}"),)
+        [found] = contracts.ServerReflectionInfo(iter([listing]), timeout=5, metadata=shown)
+        assert "unclip.api.gateway.v1.GatewayService" in {e.name for e in found.list_services_response.service}
+
+
+def test_certificates_of_running_processes_rotate_and_no_call_fails(secured: Secured) -> None:
+    done, stop = [0, 0, 0], threading.Event()
+
+    def load(number: int) -> None:
+        with Client(secured.gateway, tls=Tls(str(secured.authority.ca)), api_key=secured.key) as client:
+            while not stop.is_set():
+                [image] = client.generate("a cat", seed=number)
+                done[number] += image.seed == number
+
+    with ThreadPoolExecutor(3) as pool:
+        callers = [pool.submit(load, number) for number in range(3)]
+        try:
+            for _ in range(3):
+                stage, gateway = secured.authority.issue("stage"), secured.authority.issue("gateway", GATEWAY)
+                wanted, end = [count + 3 for count in done], time.monotonic() + PATIENCE_S
+                while any(count < want for count, want in zip(done, wanted, strict=True)):
+                    assert time.monotonic() < end
+                    assert not any(caller.done() for caller in callers)
+                    time.sleep(0.01)
+                for address, files in ((secured.stages, stage), (secured.gateway, gateway)):
+                    assert presented(address, secured.authority) == files.serial
+        finally:
+            stop.set()
+        for caller in callers:
+            caller.result()  # raises what any of its calls met with
 
 
 def test_the_gateways_revoked_identity_is_refused_by_the_stages(secured: Secured) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -199,6 +200,19 @@ async def test_the_file_is_read_again_when_it_changes_and_kept_when_it_breaks(ke
             await client.model_info()
     async with AsyncClient(keyed.address, api_key=second) as client:
         assert await client.model_info()
+
+
+async def test_the_log_names_the_key_by_its_id(keyed: Keyed, caplog: pytest.LogCaptureFixture) -> None:
+    key = keyed.add("alice")
+    with caplog.at_level(logging.DEBUG):
+        async with AsyncClient(keyed.address, api_key=key) as client:
+            await client.generate("a cat", seed=1)
+            [picture] = [e async for e in client.stream(Generate("a cat", seed=1)) if isinstance(e, GeneratedImage)]
+            assert picture
+    ended = [vars(record) for record in caplog.records if record.name == "unclip.calls"]
+    of_gateway = [call for call in ended if "gateway" in call["method"]]
+    assert [(call["client"], call["code"]) for call in of_gateway] == [("alice", "OK")] * 2
+    assert not any(key in record.getMessage() for record in caplog.records)
 
 
 async def test_stages_know_the_key_whatever_its_holder_calls_itself(keyed: Keyed) -> None:

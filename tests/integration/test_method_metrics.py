@@ -31,7 +31,7 @@ METHODS = [
 @pytest.fixture(scope="module")
 def addresses() -> Iterator[dict[str, str]]:
     with BlockingStubStack(MODEL) as stack:
-        yield {"gateway": stack.address, **stack.addresses}
+        yield {"gateway": stack.address, **{str(stage): address for stage, address in stack.addresses.items()}}
 
 
 def figure(name: str, method: str, **labels: str) -> float:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
-import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,7 +15,7 @@ import pytest
 from cryptography import x509
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.certificates import Authority, Files, put
+from tests.certificates import Authority, Files, presented, put
 from tests.integration.gateway_front import MODEL
 from unclip import AsyncClient, Client, Generate, GeneratedImage, Tls
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
@@ -148,18 +146,6 @@ async def test_health_is_told_to_identities_that_may_not_call(encoder: Encoder) 
     answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=5)
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
     await channel.close()
-
-
-def presented(address: str, authority: Authority) -> int:
-    """Serial number of the certificate that a new connection to ``address`` is shown."""
-    host, _, port = address.rpartition(":")
-    context = ssl.create_default_context(cafile=str(authority.ca))
-    context.set_alpn_protocols(["h2"])
-    plain = socket.create_connection((host, int(port)), timeout=5)
-    with context.wrap_socket(plain, server_hostname=host) as connection:
-        certificate = connection.getpeercert(binary_form=True)
-    assert certificate is not None
-    return x509.load_der_x509_certificate(certificate).serial_number
 
 
 async def test_a_half_written_certificate_changes_nothing(encoder: Encoder) -> None:
