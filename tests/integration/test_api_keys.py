@@ -137,6 +137,23 @@ async def test_a_message_is_not_even_parsed_without_a_key(keyed: Keyed) -> None:
         assert refused.value.code().name == "UNAUTHENTICATED"
 
 
+async def test_a_large_message_is_not_even_read_without_a_key(keyed: Keyed) -> None:
+    options = [("grpc.max_send_message_length", 32 << 20), ("grpc.enable_retries", 0)]
+    shown = (("authorization", f"Bearer {keyed.add('alice')}"),)
+    async with grpc.aio.insecure_channel(keyed.address, options=options) as channel:
+        ask: Any = channel.unary_unary("/unclip.api.gateway.v1.GatewayService/Vary")
+
+        async def code(size: int, metadata: Sequence[tuple[str, str]] = ()) -> str:
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await ask(b"\0" * size, metadata=metadata)
+            return refused.value.code().name
+
+        # Over the server's limit of 16 MiB: only who reads it can tell.
+        assert [await code(17 << 20), await code(17 << 20, shown)] == ["UNAUTHENTICATED", "RESOURCE_EXHAUSTED"]
+        assert await code(11 << 20, shown) == "INVALID_ARGUMENT"
+        assert {await code(11 << 20) for _ in range(20)} == {"UNAUTHENTICATED"}
+
+
 async def test_health_needs_no_key(keyed: Keyed) -> None:
     async with grpc.aio.insecure_channel(keyed.address) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)

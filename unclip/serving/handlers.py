@@ -38,16 +38,20 @@ def parsed(read: Callable[[bytes], Any] | None, data: Any) -> Any:
 
 
 def guarded(handler: Handler, guards: Sequence[Guard]) -> Handler:
-    """``handler`` for those calls only that all ``guards`` let in, and for as long as they do."""
+    """``handler`` for those calls only that all ``guards`` let in, and for as long as they do.
+
+    A handler of one request becomes one of a stream with one request in it, which is the same on the wire: gRPC reads
+    the whole request, megabytes perhaps, before it calls the former, and nothing before it calls the latter.
+    """
     read, write = handler.request_deserializer, handler.response_serializer
 
-    async def one(request: bytes, context: Context) -> Any:
+    async def one(requests: AsyncIterator[bytes], context: Context) -> Any:
         with _all(guards, context):
-            return await handler.unary_unary(parsed(read, request), context)
+            return await handler.unary_unary(await _only(requests, read), context)
 
-    async def several(request: bytes, context: Context) -> AsyncIterator[Any]:
+    async def several(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
         with _all(guards, context):
-            async for answer in handler.unary_stream(parsed(read, request), context):
+            async for answer in handler.unary_stream(await _only(requests, read), context):
                 yield answer
 
     async def talk(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
@@ -56,11 +60,15 @@ def guarded(handler: Handler, guards: Sequence[Guard]) -> Handler:
                 yield answer
 
     if handler.unary_unary:
-        return grpc.unary_unary_rpc_method_handler(one, None, write)
-    if handler.unary_stream:
-        return grpc.unary_stream_rpc_method_handler(several, None, write)
-    assert handler.stream_stream, "none of our services takes a stream and gives one answer"
-    return grpc.stream_stream_rpc_method_handler(talk, None, write)
+        return grpc.stream_unary_rpc_method_handler(one, None, write)
+    assert handler.unary_stream or handler.stream_stream, "none of our services takes a stream and gives one answer"
+    return grpc.stream_stream_rpc_method_handler(several if handler.unary_stream else talk, None, write)
+
+
+async def _only(requests: AsyncIterator[bytes], read: Callable[[bytes], Any] | None) -> Any:
+    async for request in requests:
+        return parsed(read, request)
+    raise InvalidRequest.of("request", "is missing")
 
 
 def _all(guards: Sequence[Guard], context: Context) -> AbstractContextManager[Any]:

@@ -41,7 +41,8 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary, read, method), None, write)
         if handler.unary_stream:
             return grpc.unary_stream_rpc_method_handler(_stream(handler.unary_stream, read, method), None, write)
-        assert handler.stream_stream, "none of our services takes a stream and gives one answer"
+        if handler.stream_unary:
+            return grpc.stream_unary_rpc_method_handler(_unary(handler.stream_unary, None, method), read, write)
         return grpc.stream_stream_rpc_method_handler(_stream(handler.stream_stream, None, method), read, write)
 
 
