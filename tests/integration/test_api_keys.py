@@ -22,7 +22,7 @@ from tests.certificates import put
 from tests.integration.gateway_front import MODEL
 from unclip import AsyncClient, Generate, GeneratedImage
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
-from unclip.errors import ConfigurationError, Overloaded, Unauthenticated
+from unclip.errors import ConfigurationError, DeadlineExceeded, Overloaded, Unauthenticated
 from unclip.serving.keys import digest, new_key, parse_keys
 from unclip.testing import GatewayServer, StubStages
 
@@ -194,6 +194,22 @@ async def test_only_so_many_calls_of_a_key_run_at_once(keyed: Keyed) -> None:
                 return
             await asyncio.sleep(0.05)
     raise AssertionError("a call that was cancelled kept its place")
+
+
+async def test_a_guarded_call_whose_caller_leaves_ends_like_any_other(keyed: Keyed) -> None:
+    keyed.stages.prior.faults.hang = True
+    async with AsyncClient(keyed.address, api_key=keyed.add("alice"), timeout=20) as client:
+        calling = asyncio.ensure_future(client.generate("a cat", seed=1))
+        while not keyed.stages.prior.running:  # noqa: ASYNC110 (a stub tells nobody)
+            await asyncio.sleep(0.01)
+        calling.cancel()
+        while keyed.stages.prior.running:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    async with AsyncClient(keyed.address, api_key=keyed.add("bob"), timeout=0.5) as client:
+        with pytest.raises(DeadlineExceeded):
+            await client.generate("a cat", seed=1)
+        while keyed.stages.prior.running:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 async def test_a_key_that_has_expired_is_told_so(keyed: Keyed) -> None:
