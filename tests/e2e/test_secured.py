@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import threading
 import time
 import urllib.request
@@ -20,11 +22,26 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from tests.certificates import Authority, presented, put
 from tests.e2e.processes import PATIENCE_S, cli, free_address, service
-from unclip import Client, Tls
+from unclip import Client, LocalStack, Tls
+from unclip import stack as stack_module
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc
+from unclip.api.gateway.v1 import gateway_pb2_grpc
 from unclip.errors import UnclipError
 from unclip.serving.channels import open_sync_channel
+from unclip.stack import MODEL_SERVICES, ready
 
+# Stands for the services with networks in a local stack: a stub of the stages that each of them serves.
+STAND_IN = """
+import sys
+from unclip.serving.server import main
+from unclip.testing.settings import Settings
+
+module, arguments = sys.argv[1], sys.argv[2:]
+at = arguments.index("--checkpoint")
+del arguments[at : at + 2]
+stages = {"encoder_svc": "encoder", "prior_svc": "prior", "decoder_svc": "decoder,upsampler"}[module]
+sys.exit(main("unclip.testing", Settings, ["--stages", stages, "--step-seconds", "0", *arguments]))
+"""
 STAGES = ("encoder", "prior", "decoder", "upsampler")
 GATEWAY = "spiffe://unclip/gateway"
 
@@ -176,3 +193,37 @@ def test_metrics_tell_when_certificates_end_and_whose_calls_were_refused(secured
     for role in ("server", "client"):
         assert 0 < float(figures[f'unclip_tls_certificate_expiry_seconds{{role="{role}"}}']) <= 86400
     assert float(figures['unclip_api_key_refusals_total{key="",reason="CREDENTIALS_INVALID"}']) >= 1
+
+
+def test_a_local_stack_can_be_secured_on_every_hop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "stand_in.py"
+    program.write_text(STAND_IN)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[2]), *sys.path]))
+    original = stack_module.command
+
+    def command(module: str) -> list[str]:
+        return [sys.executable, str(program), module] if module in MODEL_SERVICES.values() else original(module)
+
+    monkeypatch.setattr(stack_module, "command", command)
+    authority = Authority(tmp_path)
+    stage, gateway = authority.issue("stage"), authority.issue("gateway", GATEWAY)
+    made = json.loads(cli("keys", "new", "alice", "--json").stdout)
+    put(tmp_path / "keys.json", json.dumps({"keys": made["keys"]}).encode())
+    inside = ("--tls-cert", str(stage.cert), "--tls-key", str(stage.key), "--tls-ca", str(authority.ca))
+    front = ("--tls-cert", str(gateway.cert), "--tls-key", str(gateway.key), "--api-keys", str(tmp_path / "keys.json"))
+    calls = ("--stage-tls-cert", str(gateway.cert), "--stage-tls-key", str(gateway.key))
+    options = {
+        **dict.fromkeys(MODEL_SERVICES, (*inside, "--allowed-identities", GATEWAY)),
+        "gateway": (*front, *calls, "--stage-tls-ca", str(authority.ca)),
+    }
+    tls = Tls(str(authority.ca))
+    with LocalStack(tmp_path, options=options, tls=tls, api_key=made["key"]) as stack:
+        with Client(stack.address, tls=tls, api_key=made["key"]) as client:
+            assert client.generate("a cat", seed=1)
+        with Client(stack.address, timeout=5) as plain, pytest.raises(UnclipError, match="cannot be reached"):
+            plain.model_info()
+
+
+def test_a_local_stack_whose_gateway_wants_a_key_it_was_not_given_starts_all_the_same(secured: Secured) -> None:
+    with open_sync_channel(secured.gateway, tls=Tls(str(secured.authority.ca))) as channel:
+        assert ready(gateway_pb2_grpc.GatewayServiceStub(channel)) == "ready"
