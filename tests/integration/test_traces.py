@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
+import sys
+import threading
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind
 
 from tests.integration.gateway_front import MODEL, STEPS
 from unclip import AsyncClient, Generate
+from unclip.errors import ConfigurationError
 from unclip.serving import tracing
-from unclip.serving.otel import OpenTelemetry
+from unclip.serving.otel import OpenTelemetry, flush
 from unclip.testing import StubStack
 
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -145,3 +149,33 @@ async def test_captions_are_in_no_span(stack: StubStack, spans: Spans) -> None:
     async with AsyncClient(stack.address) as client:
         await client.generate("a very private cat", seed=1)
     assert not any("private" in span.to_json() for span in spans.all)
+
+
+class Stuck(SpanExporter):
+    """Waits for a collector that does not answer."""
+
+    def __init__(self) -> None:
+        self.waiting, self.let_go = threading.Event(), threading.Event()
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.waiting.set()
+        assert self.let_go.wait(60)
+        return SpanExportResult.FAILURE
+
+
+def test_no_service_waits_for_a_collector_to_end() -> None:
+    stuck, provider = Stuck(), TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(stuck))
+    contextvars.copy_context().run(lambda: OpenTelemetry(provider).serving("s/m", []).end("OK"))
+    flush(provider, patience=0.05)
+    assert stuck.waiting.wait(60)
+    assert not stuck.let_go.is_set()
+    stuck.let_go.set()
+
+
+def test_a_protocol_without_its_package_is_a_setting_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
+    with pytest.raises(ConfigurationError, match=r"http\.trace_exporter"):
+        tracing.start("on", "x")
+    assert tracing.tracer is None

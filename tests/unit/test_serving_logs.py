@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from unclip import serving
 from unclip.errors import ConfigurationError
 from unclip.serving import request_id, tracing
 from unclip.serving.logs import JsonFormatter, WithRequest
@@ -76,7 +77,8 @@ def test_how_a_call_ended_is_told_by_fields() -> None:
 def test_without_an_endpoint_nothing_is_traced_and_nothing_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in tracing.ENDPOINTS:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setitem(sys.modules, "unclip.serving.otel", None)  # importing it would fail
+    monkeypatch.setitem(sys.modules, "unclip.serving.otel", None)  # importing it would fail,
+    monkeypatch.delattr(serving, "otel", raising=False)  # and other tests did
     tracing.start("auto", "x")()
     monkeypatch.setenv(tracing.ENDPOINTS[0], "http://127.0.0.1:1")
     tracing.start("off", "x")()

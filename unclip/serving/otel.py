@@ -6,18 +6,19 @@ that change how these end, and know neither our error table nor the engine.
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 
 from opentelemetry import context as contexts
 from opentelemetry import trace
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from unclip.engine import observer
@@ -26,18 +27,40 @@ from unclip.serving import tracing
 from unclip.serving.tracing import Attributes, Metadata
 
 PROPAGATOR = TraceContextTextMapPropagator()
+FLUSH_S = 2.0
 # Semantic conventions: a server's span has failed when the server is to blame, a caller's by any other end than OK.
 SERVER_ERRORS = {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
 
 
 def start(stage: str) -> tuple[OpenTelemetry, Callable[[], None]]:
-    """Spans of ``stage`` by OTLP over gRPC to where the environment says, and what sends the last ones and stops."""
+    """Spans of ``stage`` by OTLP to where the environment says, and what sends the last ones and stops.
+
+    Raises:
+        ImportError: the environment wants OTLP over HTTP, whose exporter is not installed.
+    """
     told = {SERVICE_VERSION: importlib.metadata.version("unclip")}
     if "OTEL_SERVICE_NAME" not in os.environ:
         told[SERVICE_NAME] = f"unclip-{stage.removeprefix('unclip.')}"
-    provider = TracerProvider(resource=Resource.create(told))
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    return OpenTelemetry(provider), provider.shutdown
+    provider = TracerProvider(resource=Resource.create(told), shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(exporter()))
+    return OpenTelemetry(provider), lambda: flush(provider)
+
+
+def exporter() -> SpanExporter:
+    """What sends spans, by the protocol that the environment names; gRPC where it names none."""
+    variables = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+    protocol = next((found for name in variables if (found := os.environ.get(name))), "grpc")
+    sender = "http" if protocol.startswith("http") else "grpc"
+    module = importlib.import_module(f"opentelemetry.exporter.otlp.proto.{sender}.trace_exporter")
+    made: SpanExporter = module.OTLPSpanExporter()
+    return made
+
+
+def flush(provider: TracerProvider, patience: float = FLUSH_S) -> None:
+    """Sends the last spans, and gives up after ``patience`` seconds: no service waits for a collector to end."""
+    sending = threading.Thread(target=provider.shutdown, name="unclip-last-spans", daemon=True)
+    sending.start()
+    sending.join(patience)
 
 
 class OpenTelemetry:

@@ -86,13 +86,14 @@ def start(wanted: str, stage: str) -> Callable[[], None]:
     if wanted == "off" or (wanted == "auto" and (disabled or not any(os.environ.get(name) for name in ENDPOINTS))):
         return lambda: None
     try:
-        from unclip.serving import otel  # half a second of imports that only who traces shall pay
+        from unclip.serving import otel  # imports that only who traces shall pay for
+
+        tracer, stop = otel.start(stage)
     except ImportError as error:
         if wanted == "on":
             raise ConfigurationError(f"tracing needs pip install 'unclip[otel]': {error}") from error
         log.warning("no traces although the environment names an endpoint: pip install 'unclip[otel]' (%s)", error)
         return lambda: None
-    tracer, stop = otel.start(stage)
 
     def stopped() -> None:
         global tracer
