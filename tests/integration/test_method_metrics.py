@@ -49,4 +49,4 @@ def test_every_method_is_counted_by_how_it_ended(addresses: dict[str, str], plac
         with pytest.raises(grpc.RpcError):
             list(ask(b"\xff\xff", timeout=10))  # no message of any type
     assert ended("INVALID_ARGUMENT") == before + 1
-    assert figure("unclip_calls_running", method) == 0
+    assert figure("rpc_server_active_requests", method) == 0

@@ -33,7 +33,6 @@ CERTIFICATE_SECONDS = Gauge(
     "Seconds until the certificate ends that this process serves with (server) or calls with (client).",
     ["role"],
 )
-CALLS_RUNNING = Gauge("unclip_calls_running", "Calls under way.", ["rpc_method"])
 CALL_SECONDS = Histogram(
     "rpc_server_call_duration_seconds",
     "Time of a call.",
