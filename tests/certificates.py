@@ -6,6 +6,7 @@ import datetime
 import ipaddress
 import socket
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,15 +43,23 @@ class Authority:
         self.ca = folder / f"{name}.pem"
         self.ca.write_bytes(signed.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
 
-    def issue(self, name: str, *uris: str, hosts: bool = True, lasts: datetime.timedelta = DAY) -> Files:
+    def issue(
+        self,
+        name: str,
+        *uris: str,
+        hosts: bool = True,
+        dns: Sequence[str] = (),
+        lasts: datetime.timedelta = DAY,
+    ) -> Files:
         """A new certificate and key in ``<name>.pem`` and ``<name>.key``, put there whole.
 
         uris: among its alternative names. hosts: whether 127.0.0.1 to 127.0.0.4 and localhost are too; without them
-        and without uris it has a common name only.
+        and without uris it has a common name only. dns: more of them.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         built = _builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), self._name, key, lasts)
         names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(uri) for uri in uris]
+        names += [x509.DNSName(each) for each in dns]
         if hosts:
             addresses = (ipaddress.ip_address(f"127.0.0.{number}") for number in range(1, 5))
             names += [*(x509.IPAddress(address) for address in addresses), x509.DNSName("localhost")]
@@ -84,13 +93,13 @@ def put(path: Path, data: bytes) -> None:
     part.replace(path)
 
 
-def presented(address: str, authority: Authority) -> int:
-    """Serial number of the certificate that a new connection to ``address`` is shown."""
+def presented(address: str, authority: Authority, name: str = "") -> int:
+    """Serial number of the certificate that a new connection to ``address`` is shown; ``name``: of another host."""
     host, _, port = address.rpartition(":")
     context = ssl.create_default_context(cafile=str(authority.ca))
     context.set_alpn_protocols(["h2"])
     plain = socket.create_connection((host, int(port)), timeout=5)
-    with context.wrap_socket(plain, server_hostname=host) as connection:
+    with context.wrap_socket(plain, server_hostname=name or host) as connection:
         certificate = connection.getpeercert(binary_form=True)
     assert certificate is not None
     return x509.load_der_x509_certificate(certificate).serial_number
