@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -24,6 +25,8 @@ from unclip.serving.metrics import watch_certificate
 from unclip.serving.server import Service
 from unclip.serving.tls import watch
 from unclip.serving.wrapping import traced
+
+LOG = logging.getLogger(__name__)
 
 # Whose health a channel watches: a replica that loads or drains gets no calls.
 WATCHED: dict[ServiceName, str] = {
@@ -56,6 +59,10 @@ async def build(settings: Settings) -> Gateway:
         ConfigurationError: a target is malformed, or the files for TLS or of keys are not what they should be.
         PreconditionFailed: the stages are there but speak different CLIP spaces.
     """
+    if settings.api_keys and not settings.tls_cert:
+        LOG.warning(
+            "API keys are taken over plaintext at %s: without a proxy that speaks TLS, others read them", settings.host
+        )
     guards = [KeyGuard(settings.api_keys)] if settings.api_keys else []  # first: it fails at once or not at all
     targets: dict[ServiceName, str] = {service: getattr(settings, service) for service in SERVICES}
     tls = settings.stage_tls

@@ -169,10 +169,28 @@ async def test_beyond_its_rate_a_key_is_told_when_to_come_back_and_others_are_se
     info, retry = details(error)
     assert (error.code().name, info.reason) == ("RESOURCE_EXHAUSTED", "RATE_LIMITED")
     assert error.details() == "key slow: over its rate, limit 2 a minute"
-    assert 25 < retry.retry_delay.ToTimedelta().total_seconds() <= 30  # two a minute: the next comes after 30 s
+    assert 0 < retry.retry_delay.ToTimedelta().total_seconds() <= 30  # two a minute: one every 30 s
     assert refusals("slow", "RATE_LIMITED") == 1
     async with AsyncClient(keyed.address, api_key=other) as client:
         assert await client.generate("a cat", seed=1)
+
+
+async def test_retries_do_not_ask_again_and_again_where_a_rate_says_later(keyed: Keyed) -> None:
+    key = keyed.add("impatient", per_minute=1)
+    async with AsyncClient(keyed.address, api_key=key) as client:
+        await client.model_info()
+        with pytest.raises(Overloaded) as refused:
+            await client.model_info()
+    assert (refused.value.reason, 2 < refused.value.retry_after <= 60) == ("RATE_LIMITED", True)
+    assert refusals("impatient", "RATE_LIMITED") == 1
+
+
+async def test_retries_wait_as_long_as_a_rate_wants_where_that_is_soon(keyed: Keyed) -> None:
+    key = keyed.add("brisk", per_minute=60)
+    async with AsyncClient(keyed.address, api_key=key) as client:
+        for _ in range(61):
+            await client.model_info()
+    assert refusals("brisk", "RATE_LIMITED") <= 1  # none where a minute's worth took longer than the next one
 
 
 async def test_only_so_many_calls_of_a_key_run_at_once(keyed: Keyed) -> None:

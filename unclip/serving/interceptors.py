@@ -14,11 +14,13 @@ from google.protobuf import descriptor_pool
 from google.rpc import code_pb2
 from grpc_status import rpc_status
 
+from unclip.errors import Overloaded
 from unclip.serving import clients, request_id, tracing
 from unclip.serving.error_table import to_status
 from unclip.serving.handlers import Context, parsed
 from unclip.serving.metrics import CALL_SECONDS, CALLS_RUNNING
 
+PATIENT_S = 2.0  # the longest pause of our channels' retries
 HEALTH = "/grpc.health.v1."
 log, calls = logging.getLogger(__name__), logging.getLogger("unclip.calls")
 Read = Callable[[bytes], Any] | None
@@ -123,6 +125,17 @@ class Call:
         calls.info("%s %s in %.3f s", self._method, code, seconds, extra={**known, **told})
 
 
+def pushback(error: Exception) -> tuple[tuple[str, str], ...]:
+    """What has gRPC's own retries wait for a key's rate, or give up where that takes longer than they have patience.
+
+    Otherwise a caller over its rate would ask thrice in two seconds, and be refused thrice.
+    """
+    if not isinstance(error, Overloaded) or error.reason != "RATE_LIMITED":
+        return ()
+    wait = round(error.retry_after * 1000) + 1 if error.retry_after <= PATIENT_S else -1
+    return (("grpc-retry-pushback-ms", str(wait)),)
+
+
 async def _refuse(error: Exception, context: Context, name: str) -> None:
     """Ends the call with the error's status. A handler's own abort passes through."""
     if isinstance(error, grpc.aio.AbortError | asyncio.CancelledError):
@@ -132,5 +145,5 @@ async def _refuse(error: Exception, context: Context, name: str) -> None:
         log.error("call failed", exc_info=error)
     ended: Any = rpc_status.to_status(status)
     # Its trailing metadata replaces what was set before.
-    metadata = (*ended.trailing_metadata, (request_id.HEADER, name))
+    metadata = (*ended.trailing_metadata, (request_id.HEADER, name), *pushback(error))
     await context.abort_with_status(ended._replace(trailing_metadata=metadata))
