@@ -17,7 +17,8 @@ authenticated: contextvars.ContextVar[str] = contextvars.ContextVar("authenticat
 
 
 def client_of(context: grpc.aio.ServicerContext[Any, Any]) -> str:
-    """The id of the caller's key, else the name it gives itself in ``x-unclip-client``, else the host it calls from."""
+    """Who calls: the id of its key; else, at the gateway, the allow-listed name in its certificate; else the name it
+    gives itself in ``x-unclip-client``; else the host it calls from."""
     if checked := authenticated.get():
         return checked
     sent = dict(context.invocation_metadata() or ()).get(HEADER, "")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from unclip.errors import ConfigurationError, PermissionDenied, Unauthenticated
+from unclip.serving import clients
 from unclip.serving.files import Watched
 from unclip.serving.handlers import Context
 
@@ -35,9 +36,16 @@ def parse_list(contents: Sequence[bytes]) -> frozenset[str]:
 class IdentityGuard:
     """Lets in callers whose certificate bears one of the allowed names, as the list stands when they call."""
 
-    def __init__(self, stage: str, names: frozenset[str], file: Watched[frozenset[str]] | None = None) -> None:
-        """``stage``: whom they want to call. ``names`` are allowed, and those in ``file``."""
-        self._stage, self._names, self._file = stage, names, file
+    def __init__(
+        self,
+        stage: str,
+        names: frozenset[str],
+        file: Watched[frozenset[str]] | None = None,
+        sharing: bool = False,
+    ) -> None:
+        """``stage``: whom they want to call. ``names`` are allowed, and those in ``file``. sharing: whether the name is
+        the client that fair shares are kept by; behind the gateway, all calls come under the gateway's."""
+        self._stage, self._names, self._file, self._sharing = stage, names, file, sharing
 
     @contextmanager
     def admit(self, context: Context) -> Iterator[None]:
@@ -46,6 +54,9 @@ class IdentityGuard:
         if not found:
             raise Unauthenticated(f"the {self._stage} wants a certificate that bears a name")
         allowed = self._names | (self._file.value if self._file else frozenset())
-        if allowed.isdisjoint(found):
+        known = [name for name in found if name in allowed]
+        if not known:
             raise PermissionDenied(f"{', '.join(found)} may not call the {self._stage}")
+        if self._sharing and clients.ACCEPTED.fullmatch(known[0]):
+            clients.authenticated.set(known[0])
         yield

@@ -39,7 +39,7 @@ def guards_of(settings: ServerSettings, stage: str) -> list[Guard]:
     if not names and not settings.allowed_identities_file:
         return []
     file = settings.allowed_identities_file
-    return [IdentityGuard(stage, names, Watched([file], parse_list) if file else None)]
+    return [IdentityGuard(stage, names, Watched([file], parse_list) if file else None, sharing=stage == "gateway")]
 
 
 def listen(server: grpc.aio.Server, address: str, material: Watched[tls.Material] | None = None) -> int:
