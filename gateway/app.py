@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -19,7 +20,13 @@ from unclip.api.encoder.v1 import encoder_pb2
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from unclip.api.prior.v1 import prior_pb2
 from unclip.serving.channels import open_channel
+from unclip.serving.key_guard import KeyGuard
+from unclip.serving.metrics import watch_certificate
 from unclip.serving.server import Service
+from unclip.serving.tls import watch
+from unclip.serving.wrapping import traced
+
+LOG = logging.getLogger(__name__)
 
 # Whose health a channel watches: a replica that loads or drains gets no calls.
 WATCHED: dict[ServiceName, str] = {
@@ -49,11 +56,23 @@ async def build(settings: Settings) -> Gateway:
     A stage missing by then costs each call that needs it an Unavailable, until it comes.
 
     Raises:
-        ConfigurationError: a target is malformed.
+        ConfigurationError: a target is malformed, or the files for TLS or of keys are not what they should be.
         PreconditionFailed: the stages are there but speak different CLIP spaces.
     """
+    if settings.api_keys and not settings.tls_cert:
+        LOG.warning(
+            "API keys are taken over plaintext at %s: without a proxy that speaks TLS, others read them", settings.host
+        )
+    guards = [KeyGuard(settings.api_keys)] if settings.api_keys else []  # first: it fails at once or not at all
     targets: dict[ServiceName, str] = {service: getattr(settings, service) for service in SERVICES}
-    channels = {service: open_channel(target, WATCHED[service], to_stage=True) for service, target in targets.items()}
+    tls = settings.stage_tls
+    channels = {
+        service: traced(open_channel(target, WATCHED[service], tls, to_stage=True))
+        for service, target in targets.items()
+    }
+    if tls is not None and tls.cert:
+        material = watch(tls.cert, tls.key, tls.ca)
+        watch_certificate("client", lambda: material.value.seconds_left())
     clients = Clients(channels)
     stack = Stack(clients)
     await stack.wait(settings.patience)
@@ -62,5 +81,6 @@ async def build(settings: Settings) -> Gateway:
         gateway_pb2.DESCRIPTOR.services_by_name["GatewayService"].full_name,
         gateway_pb2_grpc.add_GatewayServiceServicer_to_server,
         servicer,
+        guards,
     )
     return Gateway([service], list(channels.values()))

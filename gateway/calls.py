@@ -11,7 +11,14 @@ from typing import Literal, TypeVar, get_args
 import grpc
 
 from gateway.guard import Guard
-from unclip.errors import DeadlineExceeded, InvalidRequest, Overloaded, Unavailable
+from unclip.errors import (
+    DeadlineExceeded,
+    InvalidRequest,
+    Overloaded,
+    PermissionDenied,
+    Unauthenticated,
+    Unavailable,
+)
 from unclip.serving.error_table import from_rpc_error
 from unclip.serving.metrics import timed
 
@@ -69,7 +76,7 @@ async def steadily(
                 return await attempt(call.seconds_for(stage))
         except grpc.aio.AioRpcError as error:
             failure: Exception = from_rpc_error(error, stage)
-            if isinstance(failure, InvalidRequest):
+            if isinstance(failure, InvalidRequest | Unauthenticated | PermissionDenied):
                 raise RuntimeError(f"the {stage} refused what the gateway asked: {failure}") from error
         except InvalidRequest as error:
             # The caller's request was sound; an answer that is not is a fault behind the gateway.

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from gateway.feed import PictureFile
 from gateway.plan import FileFormat
 from unclip.api.type.v1 import image_pb2
+from unclip.serving import tracing
 from unclip.wire import recipe_text
 from unclip.wire.images import encode_image, from_pixels
 
@@ -32,7 +33,8 @@ def picture_file(pixels: npt.NDArray[np.float32], file_format: FileFormat, recip
         more["pnginfo"] = recipe_text.png_info(recipe)
     elif recipe:
         more["exif"] = recipe_text.exif(recipe)
-    return from_message(encode_image(from_pixels(pixels), MEDIA_TYPES[file_format], **more))
+    with tracing.doing("encode picture", **{"unclip.format": file_format}):
+        return from_message(encode_image(from_pixels(pixels), MEDIA_TYPES[file_format], **more))
 
 
 def from_message(image: image_pb2.Image) -> PictureFile:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from unclip.errors import ConfigurationError
 from unclip.serving.settings import ServerSettings, setting
+from unclip.serving.tls import Tls
 
 
 @dataclass(frozen=True)
@@ -15,6 +17,29 @@ class Settings(ServerSettings):
     prior: str = setting("127.0.0.1:50052", "PriorService, host:port")
     decoder: str = setting("127.0.0.1:50053", "DecoderService, host:port")
     upsampler: str = setting("127.0.0.1:50053", "UpsamplerService, host:port")
+    stage_tls_ca: str = setting("", "PEM file of CAs to check the stages against; with it, stages are called over TLS")
+    stage_tls_cert: str = setting("", "PEM file of the certificate that the gateway shows the stages")
+    stage_tls_key: str = setting("", "PEM file of its key")
+    stage_tls_name: str = setting("", "name that the stages' certificates bear, where it is not the host called")
+    api_keys: str = setting("", "TOML or JSON file of API keys, see unclip keys; with it, every call needs one")
     default_deadline: float = setting(60.0, "seconds for a call whose caller sets no deadline", 0.1, 300)
     text_cache: int = setting(32, "MiB of encoded captions to keep", 0, 65536)
     patience: float = setting(30.0, "seconds to wait at start for stages that are not there yet", 0, 86400)
+
+    @property
+    def secured(self) -> bool:
+        """Whether not everybody may call."""
+        return super().secured or bool(self.api_keys)
+
+    @property
+    def stage_tls(self) -> Tls | None:
+        """How the stages are called over TLS; None for plaintext.
+
+        Raises:
+            ConfigurationError: a certificate without key or CA.
+        """
+        if self.stage_tls_ca:
+            return Tls(self.stage_tls_ca, self.stage_tls_cert, self.stage_tls_key, self.stage_tls_name)
+        if self.stage_tls_cert or self.stage_tls_key or self.stage_tls_name:
+            raise ConfigurationError("stage_tls_cert, stage_tls_key and stage_tls_name need stage_tls_ca")
+        return None

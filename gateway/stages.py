@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, 
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
 from unclip.api.type.v1 import image_pb2, model_info_pb2, sampling_pb2, tensor_pb2
+from unclip.errors import PermissionDenied, Unauthenticated, Unavailable
 from unclip.options import SamplingSettings
 from unclip.serving.error_table import from_rpc_error
 from unclip.wire import tensors
@@ -26,6 +28,7 @@ from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.known import KnownPixels
 from unclip.wire.sampling import settings_to_proto
 
+LOG = logging.getLogger(__name__)
 MAX_ENCODED_BYTES = 10 * 1024 * 1024  # of the pictures in one EncodeImage together
 MAX_ENCODED = 16  # pictures in one EncodeImage
 
@@ -61,7 +64,11 @@ class Clients:
         try:
             return (await self._questions[service](timeout=seconds, metadata=call.metadata)).model
         except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error, service) from error
+            failure = from_rpc_error(error, service)
+            if isinstance(failure, Unauthenticated | PermissionDenied):
+                LOG.error("the %s refuses the gateway: %s", service, failure)
+                raise Unavailable(service, f"the {service} does not let the gateway in") from error
+            raise failure from error
 
 
 class CallStages:

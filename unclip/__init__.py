@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         read_recipe,
     )
     from unclip.errors import UnclipError
+    from unclip.serving.tls import Tls
     from unclip.stack import LocalStack
 
 __all__ = [
@@ -38,12 +39,13 @@ __all__ = [
     "Progress",
     "Sampling",
     "TextDiff",
+    "Tls",
     "UnclipError",
     "Vary",
     "read_recipe",
 ]
 
-_ELSEWHERE = {"LocalStack": "unclip.stack", "UnclipError": "unclip.errors"}
+_ELSEWHERE = {"LocalStack": "unclip.stack", "Tls": "unclip.serving.tls", "UnclipError": "unclip.errors"}
 
 
 def __getattr__(name: str) -> object:

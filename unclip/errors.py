@@ -43,7 +43,7 @@ class Overloaded(UnclipError):
     """There is no room. Retry after ``retry_after`` seconds.
 
     reason: "OVERLOADED" when the queue is full, "CLIENT_SHARE" when one client has all that it may, "TOO_LATE" when
-    the wait would outlast the deadline.
+    the wait would outlast the deadline; "RATE_LIMITED" or "CONCURRENCY_LIMITED" when an API key's limit is reached.
     """
 
     reason = "OVERLOADED"
@@ -93,9 +93,13 @@ class Cancelled(UnclipError):
 
 
 class Unauthenticated(UnclipError):
-    """No credentials, or unknown ones."""
+    """No credentials, or unknown ones; ``reason`` says which: CREDENTIALS_MISSING, _INVALID or _EXPIRED."""
 
     reason = "UNAUTHENTICATED"
+
+    def __init__(self, message: str, reason: str = reason) -> None:
+        self.reason = reason
+        super().__init__(message)
 
 
 class PermissionDenied(UnclipError):

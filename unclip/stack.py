@@ -17,7 +17,10 @@ from typing import Self
 import grpc
 
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
+from unclip.client.blocking import Metadata, bearer
 from unclip.errors import ConfigurationError, Unavailable
+from unclip.serving.channels import open_sync_channel
+from unclip.serving.tls import Tls
 
 MODEL_SERVICES: Mapping[str, str] = {"encoder": "encoder_svc", "prior": "prior_svc", "decoder": "decoder_svc"}
 POLL_S = 0.05
@@ -94,16 +97,23 @@ class LocalStack:
         *,
         patience: float = 300.0,
         grace: float = 20.0,
+        options: Mapping[str, Sequence[str]] | None = None,
+        tls: Tls | None = None,
+        api_key: str = "",
     ) -> None:
         """``host``, ``port``: of the gateway, port 0 takes a free one; the others stay on free ports of 127.0.0.1.
         ``threads``: of each model service, its own default when None. ``log_dir``: kept, a temporary folder when
-        None. ``patience``: seconds in which all must be ready. ``grace``: seconds a service may take to stop."""
+        None. ``patience``: seconds in which all must be ready. ``grace``: seconds a service may take to stop.
+        ``options``: more words of the command line of a role, such as
+        ``{"gateway": ["--log-format", "json"]}``. ``tls``: how the gateway is spoken to if these have it serve TLS.
+        ``api_key``: shown to it if they have it want one."""
         self._checkpoint = checkpoint
         self._host = host
         self._port = port
         self._threads = threads
         self._patience = patience
         self._grace = grace
+        self._options, self._tls, self._metadata = options or {}, tls, bearer(api_key)
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._services: list[ServiceProcess] = []
         self._minder: subprocess.Popen[bytes] | None = None
@@ -148,9 +158,9 @@ class LocalStack:
             targets = [word for role, address in stages.items() for word in (f"--{role}", address)]
             gateway = self._launch("gateway", "gateway", self._host, self._port, targets)
             self.address = self._wait(gateway, gateway.address, deadline)
-            with grpc.insecure_channel(self.address) as channel:
+            with open_sync_channel(self.address, tls=self._tls) as channel:
                 stub = gateway_pb2_grpc.GatewayServiceStub(channel)
-                self._wait(gateway, lambda: ready(stub), deadline)
+                self._wait(gateway, lambda: ready(stub, self._metadata), deadline)
         except BaseException:
             self.stop()
             raise
@@ -202,6 +212,7 @@ class LocalStack:
                     *command(module),
                     *("--host", host, "--port", str(port), "--address-file", str(address_file)),
                     *options,
+                    *self._options.get(role, ()),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -227,10 +238,12 @@ class LocalStack:
             time.sleep(POLL_S)
 
 
-def ready(stub: gateway_pb2_grpc.GatewayServiceStub) -> str | None:
-    """Something true once the gateway has heard of every stage, None before."""
+def ready(stub: gateway_pb2_grpc.GatewayServiceStub, metadata: Metadata = ()) -> str | None:
+    """Something true once the gateway has heard of every stage, or wants a key first; None before."""
     try:
-        stub.GetModelInfo(gateway_pb2.GetModelInfoRequest(), timeout=5, wait_for_ready=True)
-    except grpc.RpcError:
-        return None
+        stub.GetModelInfo(gateway_pb2.GetModelInfoRequest(), timeout=5, wait_for_ready=True, metadata=tuple(metadata))
+    except grpc.RpcError as error:
+        # It may want a key (UNCLIP_API_KEYS has reached it) that has not reached us: then it lives, which must do.
+        keyed = isinstance(error, grpc.Call) and error.code() == grpc.StatusCode.UNAUTHENTICATED
+        return "ready" if keyed else None
     return "ready"

@@ -16,6 +16,7 @@ import grpc
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from unclip.serving.channels import open_channel
 from unclip.serving.clients import HEADER
+from unclip.serving.tls import Tls
 
 GATEWAY = gateway_pb2.DESCRIPTOR.services_by_name["GatewayService"].full_name
 TIMEOUT_S = 45.0
@@ -98,9 +99,9 @@ class Load:
 
 
 @asynccontextmanager
-async def calling(target: str, steps: int | None = None) -> AsyncIterator[Load]:
+async def calling(target: str, steps: int | None = None, tls: Tls | None = None) -> AsyncIterator[Load]:
     """A client as ours are: round robin over the gateways that serve, with the retries that channels have."""
-    channel = open_channel(target, GATEWAY)
+    channel = open_channel(target, GATEWAY, tls)
     try:
         yield Load(gateway_pb2_grpc.GatewayServiceStub(channel), steps)
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable, Sequence
 from contextlib import aclosing
 
@@ -12,6 +13,7 @@ import pytest
 from unclip.engine.engine import Engine
 from unclip.engine.follow import BUFFER, Tick, follow
 from unclip.engine.job import Job
+from unclip.engine.observer import Followed, follower
 from unclip.errors import InvalidRequest
 
 LANE = ("count",)
@@ -142,3 +144,50 @@ async def test_places_in_the_queue_are_told(bench: tuple[Engine, Program]) -> No
             gate.release(100)
             assert ((await first).step, (await first).queue_position) == (0, 1)
             assert [tick.queue_position async for tick in ticks][-1] == 0
+
+
+async def test_what_became_of_a_requests_jobs_is_told_once_with_its_times() -> None:
+    program, gate = Program(), threading.Semaphore(0)
+    program.before = through(gate)
+    engine, told = Engine({"count": program}, capacity=1, max_batch=1), list[Followed]()
+    first, token = Count(2), follower.set(told.append)
+    try:
+        with engine.reserve(1) as room:
+            room.submit(first)
+        await loaded(engine, (1, 0))
+        with engine.reserve(2) as reservation:
+            jobs, began = [Count(3), Count(2)], time.monotonic()
+            watching = asyncio.ensure_future(drain(follow(reservation, jobs)))
+            await loaded(engine, (1, 2))
+            gate.release(7)
+            await watching
+    finally:
+        follower.reset(token)
+        gate.release(100)
+        await asyncio.to_thread(engine.close)
+    [work] = told
+    assert began <= work.queued <= first.ended <= work.began <= work.ended <= time.monotonic()
+    assert (work.steps, work.jobs, work.rows_per_pass) == (2, 2, 1.0)
+
+
+async def test_jobs_dropped_while_they_wait_have_not_begun() -> None:
+    program, gate = Program(), threading.Semaphore(0)
+    program.before = through(gate)
+    engine, told = Engine({"count": program}, capacity=1), list[Followed]()
+    token = follower.set(told.append)
+    try:
+        with engine.reserve(1) as room:
+            room.submit(Count(1))
+        await loaded(engine, (1, 0))
+        with engine.reserve(1) as reservation:
+            watching = asyncio.ensure_future(drain(follow(reservation, [Count(3)])))
+            await loaded(engine, (1, 1))
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+    finally:
+        follower.reset(token)
+        gate.release(100)
+        await asyncio.to_thread(engine.close)
+    [work] = told
+    assert (work.began, work.steps) == (0.0, 0)
+    assert work.queued <= work.ended

@@ -15,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; the result is the exit status, see ``unclip.cli.exits``."""
     options = parser().parse_args(arguments)
     try:
-        options.run(options)
+        status = options.run(options)
         sys.stdout.flush()
     except UnclipError as error:
         print(f"unclip: {one_line(error)}", file=sys.stderr)
@@ -28,4 +28,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"unclip: {error}", file=sys.stderr)
         return 1
-    return 0
+    return status or 0

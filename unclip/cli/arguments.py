@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unclip.cli import asking, demo, making, replaying, serve
-from unclip.client.blocking import DEFAULT_TARGET, DEFAULT_TIMEOUT_S
+from unclip.cli import keys as cli_keys
+from unclip.cli.connection import add_connection
 from unclip.options import SAMPLERS
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ def parser() -> argparse.ArgumentParser:
     info = commands.add_parser("info", help="what the stack has loaded and can do")
     add_connection(info)
     info.set_defaults(run=asking.info)
+    add_keys(commands)
+    add_doctor(commands)
     return top
 
 
@@ -178,15 +180,41 @@ def add_embed(commands: Commands) -> None:
     command.set_defaults(run=asking.embed)
 
 
-def add_connection(command: argparse.ArgumentParser) -> None:
-    """Where the gateway is, and how its answer is told."""
+def add_keys(commands: Commands) -> None:
+    """``unclip keys new``."""
+    keys = commands.add_parser("keys", help="API keys for the gateway").add_subparsers(required=True, metavar="COMMAND")
+    new = keys.add_parser("new", help="make a key; prints it, and its entry for the gateway's file of keys")
+    new.add_argument("name", help="its id, by which logs and figures call it")
+    new.add_argument("--requests-per-minute", type=positive, default=60, metavar="N", help="(%(default)s)")
+    new.add_argument("--concurrency", type=positive, default=4, metavar="N", help="calls at once (%(default)s)")
+    new.add_argument("--days", type=positive, help="until it expires (default: never)")
+    new.add_argument("--json", action="store_true", help="print the result as JSON")
+    new.set_defaults(run=cli_keys.new)
+
+
+def add_doctor(commands: Commands) -> None:
+    """``unclip doctor``."""
+    command = commands.add_parser("doctor", help="check this machine and the services; exits with 1 if anything fails")
+    command.add_argument("--checkpoint", type=Path, help="folder (default: UNCLIP_CHECKPOINT, or checkpoints/emoji)")
     command.add_argument(
-        "--server",
-        default=os.environ.get("UNCLIP_SERVER", DEFAULT_TARGET),
-        help="host:port of the gateway; also UNCLIP_SERVER (%(default)s)",
+        "--stage",
+        action="append",
+        default=[],
+        dest="stages",
+        metavar="NAME=HOST:PORT",
+        help="also look at each replica of this stage by itself; may be given many times",
     )
-    command.add_argument("--timeout", type=float, default=DEFAULT_TIMEOUT_S, help="seconds to wait (%(default)g)")
-    command.add_argument("--json", action="store_true", help="print the result as JSON")
+    command.add_argument("--no-picture", action="store_true", help="do not have a small picture made")
+    command.add_argument("--remote-only", action="store_true", help="leave out what concerns this machine")
+    add_connection(command, "--address")
+    command.set_defaults(run=run_doctor)
+
+
+def run_doctor(options: argparse.Namespace) -> int:
+    """``unclip.cli.doctor``, imported only when asked for: it brings libraries that nothing else here needs."""
+    from unclip.cli.doctor import doctor
+
+    return doctor(options)
 
 
 def add_stack(command: argparse.ArgumentParser) -> None:

@@ -7,7 +7,8 @@ import argparse
 import numpy as np
 
 from unclip.cli import report
-from unclip.client import Client, save_embeddings
+from unclip.cli.connection import connect
+from unclip.client import save_embeddings
 from unclip.errors import InvalidRequest
 
 
@@ -15,7 +16,7 @@ def embed(options: argparse.Namespace) -> None:
     """Embeddings, told as the cosine of each with each; the vectors themselves go into JSON or a file."""
     if not options.captions and not options.images:
         raise InvalidRequest.of("embed", "needs at least one --caption or --image")
-    with Client(options.server, timeout=options.timeout) as client:
+    with connect(options) as client:
         answer = client.embed(options.captions, options.images, fit=options.fit)
     names = [*options.captions, *(str(path) for path in options.images)]
     embeddings = [*answer.captions, *answer.images]
@@ -37,7 +38,7 @@ def embed(options: argparse.Namespace) -> None:
 
 def info(options: argparse.Namespace) -> None:
     """What the stack has loaded and can do."""
-    with Client(options.server, timeout=options.timeout) as client:
+    with connect(options) as client:
         model = client.model_info()
     if options.json:
         report.print_json(report.plain(model))

@@ -8,9 +8,9 @@ from pathlib import Path
 from PIL import Image
 
 from unclip.cli import report
+from unclip.cli.connection import connect
 from unclip.cli.progress import Bar
 from unclip.client import (
-    Client,
     Edit,
     Embedding,
     Generate,
@@ -169,7 +169,7 @@ def thetas_to(theta: float, frames: int) -> tuple[float, ...]:
 
 def run(options: argparse.Namespace, request: Request, label: str) -> list[GeneratedImage]:
     """The pictures of ``request``, with a progress bar. The folder for them is made first, so as not to fail last."""
-    with Client(options.server, timeout=options.timeout) as client:
+    with connect(options) as client:
         options.out.mkdir(parents=True, exist_ok=True)
         with Bar(request, label) as bar:
             return bar.watch(client.stream(request))

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from unclip.cli import report
+from unclip.cli.connection import connect
 from unclip.cli.progress import Bar
-from unclip.client import Client, GeneratedImage, ImageFile, read_recipe
+from unclip.client import GeneratedImage, ImageFile, read_recipe
 from unclip.client.recipes import complete, find_sources, require_model
 
 
@@ -18,7 +19,7 @@ def replay(options: argparse.Namespace) -> None:
     path: Path = options.picture
     recipe = read_recipe(path)
     request = complete(recipe, find_sources(recipe.source_digests, [*options.source, path.parent]))
-    with Client(options.server, timeout=options.timeout) as client:
+    with connect(options) as client:
         if not options.any_model:
             require_model(recipe, client.model_info())
         options.out.mkdir(parents=True, exist_ok=True)

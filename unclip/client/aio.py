@@ -10,7 +10,7 @@ from typing import Literal, Self, TypeVar
 import grpc
 
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
-from unclip.client.blocking import DEFAULT_TARGET, DEFAULT_TIMEOUT_S, Metadata, call_metadata
+from unclip.client.blocking import DEFAULT_TARGET, DEFAULT_TIMEOUT_S, Metadata, bearer, call_metadata
 from unclip.client.receiving import embeddings_of, event_of, generated_images, model_info_of
 from unclip.client.recipes import complete, require_model
 from unclip.client.sending import embed_message, stream_message
@@ -35,6 +35,7 @@ from unclip.client.values import (
 from unclip.errors import Cancelled
 from unclip.serving.channels import open_channel
 from unclip.serving.error_table import from_rpc_error
+from unclip.serving.tls import Tls
 from unclip.wire.embeddings import Embedding
 
 Question = TypeVar("Question")
@@ -54,15 +55,19 @@ class AsyncClient:
         *,
         timeout: float = DEFAULT_TIMEOUT_S,
         metadata: Metadata = (),
+        tls: Tls | None = None,
+        api_key: str = "",
         channel: grpc.aio.Channel | None = None,
     ) -> None:
         """``target``: ``host:port``. ``timeout``: seconds for each call. ``metadata``: sent with each call.
+        ``tls``: how to speak TLS, None for plaintext. ``api_key``: for a gateway that wants one; over plaintext
+        everybody on the way can read it.
         ``channel``: used, and left open, instead of one of the client's own to ``target``."""
-        self._channel: grpc.aio.Channel = open_channel(target) if channel is None else channel
+        self._channel: grpc.aio.Channel = open_channel(target, tls=tls) if channel is None else channel
         self._owns_channel = channel is None
         self._stub = gateway_pb2_grpc.GatewayServiceStub(self._channel)
         self._timeout = timeout
-        self._metadata = tuple(metadata)
+        self._metadata = (*metadata, *bearer(api_key))
 
     async def generate(
         self,

@@ -33,6 +33,7 @@ from unclip.client.values import (
 )
 from unclip.serving.channels import open_sync_channel
 from unclip.serving.error_table import from_rpc_error
+from unclip.serving.tls import Tls
 from unclip.wire.embeddings import Embedding
 
 DEFAULT_TARGET = "127.0.0.1:50050"
@@ -50,6 +51,11 @@ def call_metadata(metadata: Metadata) -> tuple[tuple[str, str], ...]:
     return (*metadata, ("x-request-id", uuid.uuid4().hex))
 
 
+def bearer(api_key: str) -> Metadata:
+    """The metadata that shows ``api_key``; none for none."""
+    return (("authorization", f"Bearer {api_key}"),) if api_key else ()
+
+
 class Client:
     """Calls a gateway and waits for its answers; one client may be shared by threads.
 
@@ -63,15 +69,19 @@ class Client:
         *,
         timeout: float = DEFAULT_TIMEOUT_S,
         metadata: Metadata = (),
+        tls: Tls | None = None,
+        api_key: str = "",
         channel: grpc.Channel | None = None,
     ) -> None:
         """``target``: ``host:port``. ``timeout``: seconds for each call. ``metadata``: sent with each call.
+        ``tls``: how to speak TLS, None for plaintext. ``api_key``: for a gateway that wants one; over plaintext
+        everybody on the way can read it.
         ``channel``: used, and left open, instead of one of the client's own to ``target``."""
-        self._channel: grpc.Channel = open_sync_channel(target) if channel is None else channel
+        self._channel: grpc.Channel = open_sync_channel(target, tls=tls) if channel is None else channel
         self._owns_channel = channel is None
         self._stub = gateway_pb2_grpc.GatewayServiceStub(self._channel)
         self._timeout = timeout
-        self._metadata = tuple(metadata)
+        self._metadata = (*metadata, *bearer(api_key))
 
     def generate(
         self,

@@ -183,7 +183,8 @@ class Engine:
             job.served = self._ticks
             self._active.append(job)
             if job.position == 0:
-                self._observer.admitted(time.monotonic() - job.queued)
+                job.began = time.monotonic()
+                self._observer.admitted(job.began - job.queued)
         for place, job in enumerate(self._queue, start=1):
             if job.queue_position != place:
                 job.queue_position = place
@@ -224,6 +225,7 @@ class Engine:
         self._observer.ticked(lane[0], len(batch), seconds)
         for job in batch:
             job.position += 1
+            job.rows += len(batch)
             job.turn += 1
             job.served = self._ticks
             self._notify(job)
@@ -234,6 +236,7 @@ class Engine:
 
     def _end(self, job: AnyJob, error: BaseException | None) -> None:
         self._release(1, job.client)
+        job.ended = time.monotonic()
         if not job.future.set_running_or_notify_cancel():
             self._observer.ended("cancelled")
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import torch
 
 from unclip.engine.admission import Reservation
 from unclip.engine.job import Job
+from unclip.engine.observer import Followed, follower
 
 BUFFER = 64  # ticks a slow reader may lag behind before it misses the oldest
 
@@ -44,6 +46,7 @@ async def follow(
     Raises:
         UnclipError: a job was ended; the others are dropped.
     """
+    tell = follower.get()
     loop, woken = asyncio.get_running_loop(), asyncio.Event()
     ticks: deque[Tick] = deque(maxlen=BUFFER)
     last = (-1, -1)
@@ -81,3 +84,18 @@ async def follow(
     finally:
         for job in jobs:
             job.cancel()
+        if tell is not None and any(job.queued for job in jobs):
+            tell(followed(jobs))
+
+
+def followed(jobs: Sequence[Job[Any]]) -> Followed:
+    """What became of ``jobs``, of which at least one was submitted."""
+    steps = sum(job.position for job in jobs)
+    return Followed(
+        queued=min(job.queued for job in jobs if job.queued),
+        began=max(job.began for job in jobs),
+        ended=max(job.ended or time.monotonic() for job in jobs),
+        steps=min(job.position for job in jobs),
+        jobs=len(jobs),
+        rows_per_pass=sum(job.rows for job in jobs) / max(steps, 1),
+    )

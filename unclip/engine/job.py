@@ -30,7 +30,10 @@ class Job(Generic[Result]):
         self.cancelled = False
         self.served = 0  # number of the tick that last moved it; the least recently served goes first
         self.client = ""  # whose it is, for fair shares; "" is nobody's in particular
-        self.queued = 0.0  # when it was submitted, `time.monotonic` seconds
+        self.queued = 0.0  # when it was submitted, `time.monotonic` seconds; so are the next two
+        self.began = 0.0  # when it was first admitted
+        self.ended = 0.0
+        self.rows = 0  # of all passes it was in, its own included
         self.turn = 0  # ticks since it was last admitted
 
     @property

@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Literal
 
 Outcome = Literal["ok", "cancelled", "deadline", "error"]
+
+
+@dataclass(frozen=True)
+class Followed:
+    """What became of one request's jobs. Times are `time.monotonic` seconds.
+
+    queued: when the first was submitted. began: when the last of them left the queue, 0 if none did. ended: when the
+    last ended. steps: taken by the slowest. jobs: how many. rows_per_pass: of this and other requests, on average.
+    """
+
+    queued: float
+    began: float
+    ended: float
+    steps: int
+    jobs: int
+    rows_per_pass: float
+
+
+# Who wants to know, of the request that the code at hand works for.
+follower: ContextVar[Callable[[Followed], None] | None] = ContextVar("follower", default=None)
 
 
 class Observer:

@@ -1,4 +1,4 @@
-"""Channels to services: name resolution, balancing, health, keepalive and retries, the same for every caller."""
+"""Channels to services: name resolution, balancing, health, keepalive, retries and TLS, the same for every caller."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import grpc
 
 from unclip.errors import ConfigurationError
+from unclip.serving.renewal import RenewedChannel, RenewedSyncChannel
+from unclip.serving.tls import Tls, channel_credentials, watch
 
 TARGET = re.compile(r"(?:dns://(?:\d+\.\d+\.\d+\.\d+:\d{1,5})?/)?(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}")
 LIST = re.compile(r"ipv4:\d+\.\d+\.\d+\.\d+:\d{1,5}(?:,\d+\.\d+\.\d+\.\d+:\d{1,5})*")
@@ -95,17 +97,33 @@ def resolved(target: str) -> str:
     return target if several or target.startswith("dns:") else f"dns:///{target}"
 
 
-def open_channel(target: str, service: str = "", to_stage: bool = False) -> grpc.aio.Channel:
-    """An asyncio channel to a target of `resolved`; connects when first used. service: full name whose health counts.
+def open_channel(target: str, service: str = "", tls: Tls | None = None, to_stage: bool = False) -> grpc.aio.Channel:
+    """An asyncio channel to a target of `resolved`; connects when first used.
+
+    service: full name whose health counts. tls: how to speak TLS, None for plaintext; when its files change, new calls
+    go over new connections, and those under way end on the old ones.
 
     to_stage: see `service_config`.
 
     Raises:
-        ConfigurationError: the target is malformed.
+        ConfigurationError: the target is malformed, or a file of ``tls`` is not what it should be.
     """
-    return grpc.aio.insecure_channel(resolved(target), options=options(service, to_stage))
+    where, given = resolved(target), options(service, to_stage)
+    if tls is None:
+        return grpc.aio.insecure_channel(where, options=given)
+    material, named = watch(tls.cert, tls.key, tls.ca), [*given, *named_as(tls)]
+    return RenewedChannel(material, lambda now: grpc.aio.secure_channel(where, channel_credentials(now), options=named))
 
 
-def open_sync_channel(target: str, service: str = "") -> grpc.Channel:
+def open_sync_channel(target: str, service: str = "", tls: Tls | None = None) -> grpc.Channel:
     """As `open_channel`, for threads."""
-    return grpc.insecure_channel(resolved(target), options=options(service))
+    where, given = resolved(target), options(service)
+    if tls is None:
+        return grpc.insecure_channel(where, options=given)
+    material, named = watch(tls.cert, tls.key, tls.ca), [*given, *named_as(tls)]
+    return RenewedSyncChannel(material, lambda now: grpc.secure_channel(where, channel_credentials(now), options=named))
+
+
+def named_as(tls: Tls) -> list[tuple[str, str]]:
+    """Channel options for a server whose certificate bears another name than its address."""
+    return [("grpc.ssl_target_name_override", tls.server_name)] if tls.server_name else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import re
 from typing import Any
 
@@ -11,8 +12,15 @@ HEADER = "x-unclip-client"
 ACCEPTED = re.compile(r"[\x21-\x7e]{1,128}")
 
 
+# Set by whoever has checked who calls: what a caller says of itself no longer counts then.
+authenticated: contextvars.ContextVar[str] = contextvars.ContextVar("authenticated", default="")
+
+
 def client_of(context: grpc.aio.ServicerContext[Any, Any]) -> str:
-    """The name the caller gives itself in ``x-unclip-client`` metadata, or else the host it calls from."""
+    """Who calls: the id of its key; else, at the gateway, the allow-listed name in its certificate; else the name it
+    gives itself in ``x-unclip-client``; else the host it calls from."""
+    if checked := authenticated.get():
+        return checked
     sent = dict(context.invocation_metadata() or ()).get(HEADER, "")
     if isinstance(sent, str) and ACCEPTED.fullmatch(sent):
         return sent

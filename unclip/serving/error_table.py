@@ -118,7 +118,7 @@ def from_rpc_error(error: grpc.RpcError, stage: str) -> UnclipError:
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return DeadlineExceeded(message)
         case grpc.StatusCode.UNAUTHENTICATED:
-            return Unauthenticated(message)
+            return Unauthenticated(message, info.reason or Unauthenticated.reason)
         case grpc.StatusCode.PERMISSION_DENIED:
             return PermissionDenied(message)
     return UnclipError(f"the {stage} failed: {code.name if code else 'unknown'}: {message}")

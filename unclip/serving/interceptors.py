@@ -5,31 +5,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import TracebackType
+from typing import Any, Self, cast
 
 import grpc
+from google.protobuf import descriptor_pool
 from google.rpc import code_pb2
 from grpc_status import rpc_status
 
-from unclip.errors import InvalidRequest
-from unclip.serving import request_id
+from unclip.errors import Overloaded
+from unclip.serving import clients, request_id, tracing
 from unclip.serving.error_table import to_status
+from unclip.serving.handlers import Context, parsed
 from unclip.serving.metrics import CALL_SECONDS, CALLS_RUNNING
 
-OURS = "/unclip.api."
-log = logging.getLogger(__name__)
-Context = grpc.aio.ServicerContext[Any, Any]
+PATIENT_S = 2.0  # the longest pause of our channels' retries
+HEALTH = "/grpc.health.v1."
+log, calls = logging.getLogger(__name__), logging.getLogger("unclip.calls")
+Read = Callable[[bytes], Any] | None
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[Any, Any] | None"]]
-
-
-@dataclass(frozen=True)
-class Malformed:
-    """Stands for a request whose bytes are no message of its type: raising in gRPC's deserialiser leaks the text."""
-
-    reason: str
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
@@ -38,87 +33,107 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """Wraps the handlers of our contracts; health and reflection pass as they are."""
+        """Wraps every handler but those of health, which passes as it is."""
         handler: Any = await continuation(handler_call_details)
-        if handler is None or handler.request_streaming or not handler_call_details.method.startswith(OURS):
+        if handler is None or handler_call_details.method.startswith(HEALTH):
             return handler  # type: ignore[no-any-return]
-        method = handler_call_details.method.removeprefix("/")
-        read, write = _careful(handler.request_deserializer), handler.response_serializer
-        if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(_stream(handler.unary_stream, method), read, write)
-        return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary, method), read, write)
+        method = known(handler_call_details.method.removeprefix("/"))
+        read, write = handler.request_deserializer, handler.response_serializer
+        if handler.unary_unary:
+            return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary, read, method), None, write)
+        if handler.unary_stream:
+            return grpc.unary_stream_rpc_method_handler(_stream(handler.unary_stream, read, method), None, write)
+        if handler.stream_unary:
+            return grpc.stream_unary_rpc_method_handler(_unary(handler.stream_unary, None, method), read, write)
+        return grpc.stream_stream_rpc_method_handler(_stream(handler.stream_stream, None, method), read, write)
 
 
-def _careful(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
-    if deserialize is None:
-        return None
+def known(method: str) -> str:
+    """``method`` if it is one of a contract, else OpenTelemetry's word for others.
 
-    def read(data: bytes) -> Any:
-        try:
-            return deserialize(data)
-        except Exception:
-            return Malformed("must be a message of its type in valid protobuf, with text in UTF-8")
-
-    return read
-
-
-def _check(request: Any) -> None:
-    if isinstance(request, Malformed):
-        raise InvalidRequest.of("request", request.reason)
+    A server that loads answers any name, and names that callers make up must not fill the metrics.
+    """
+    try:
+        descriptor_pool.Default().FindMethodByName(method.replace("/", "."))
+    except KeyError:
+        return "_OTHER"
+    return method
 
 
-def _unary(handler: Callable[[Any, Context], Awaitable[Any]], method: str) -> Callable[[Any, Context], Awaitable[Any]]:
+def _unary(
+    handler: Callable[[Any, Context], Awaitable[Any]], read: Read, method: str
+) -> Callable[[Any, Context], Awaitable[Any]]:
     async def handle(request: Any, context: Context) -> Any:
-        name = _begin(context)
+        call = Call(method, context)
         try:
-            with _counted(method):
-                _check(request)
-                return await handler(request, context)
+            with call:
+                return await handler(parsed(read, request), context)
         except Exception as error:
-            await _refuse(error, context, name)
+            await _refuse(error, context, call.id)
 
     return handle
 
 
 def _stream(
-    handler: Callable[[Any, Context], AsyncIterator[Any]], method: str
+    handler: Callable[[Any, Context], AsyncIterator[Any]], read: Read, method: str
 ) -> Callable[[Any, Context], AsyncIterator[Any]]:
     async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
-        name = _begin(context)
+        call = Call(method, context)
         try:
-            with _counted(method):
-                _check(request)
-                async for answer in handler(request, context):
+            with call:
+                async for answer in handler(parsed(read, request), context):
                     yield answer
         except Exception as error:
-            await _refuse(error, context, name)
+            await _refuse(error, context, call.id)
 
     return handle
 
 
-@contextmanager
-def _counted(method: str) -> Iterator[None]:
-    """Counts a call, its time and the status it will end with."""
-    began, code = time.monotonic(), "OK"
-    CALLS_RUNNING.labels(method).inc()
-    try:
-        yield
-    except (asyncio.CancelledError, GeneratorExit):
-        code = "CANCELLED"
-        raise
-    except Exception as error:
-        code = code_pb2.Code.Name(to_status(error).code)
-        raise
-    finally:
-        CALLS_RUNNING.labels(method).dec()
-        CALL_SECONDS.labels(method, code).observe(time.monotonic() - began)
+class Call:
+    """One call: its id and trace are known to the code at hand from its first moment; its end is counted and logged."""
+
+    def __init__(self, method: str, context: Context) -> None:
+        """``method``: "package.Service/Method"."""
+        self.id = request_id.of(context)
+        self._method, self._began = method, time.monotonic()
+        request_id.current.set(self.id)
+        context.set_trailing_metadata(((request_id.HEADER, self.id),))
+        self._span = tracing.serving(method, cast(tracing.Metadata, context.invocation_metadata() or ()))
+        self._trace = tracing.trace_id.get()
+
+    def __enter__(self) -> Self:
+        CALLS_RUNNING.labels(self._method).inc()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        match error:
+            case None:
+                code = "OK"
+            case asyncio.CancelledError() | GeneratorExit():
+                code = "CANCELLED"
+            case _:
+                code = code_pb2.Code.Name(to_status(error).code)
+        seconds = time.monotonic() - self._began
+        CALLS_RUNNING.labels(self._method).dec()
+        CALL_SECONDS.labels(self._method, code).observe(seconds)
+        self._span.end(code)
+        # Told outright: a generator may be closed where the call's context is no longer known.
+        known = {"request_id": self.id, "trace_id": self._trace, "client": clients.authenticated.get()}
+        told = {"method": self._method, "code": code, "seconds": round(seconds, 6)}
+        calls.info("%s %s in %.3f s", self._method, code, seconds, extra={**known, **told})
 
 
-def _begin(context: Context) -> str:
-    name = request_id.of(context)
-    request_id.current.set(name)
-    context.set_trailing_metadata(((request_id.HEADER, name),))
-    return name
+def pushback(error: Exception) -> tuple[tuple[str, str], ...]:
+    """What has gRPC's own retries wait for a key's rate, or give up where that takes longer than they have patience.
+
+    Otherwise a caller over its rate would ask thrice in two seconds, and be refused thrice.
+    """
+    if not isinstance(error, Overloaded) or error.reason != "RATE_LIMITED":
+        return ()
+    wait = round(error.retry_after * 1000) + 1 if error.retry_after <= PATIENT_S else -1
+    return (("grpc-retry-pushback-ms", str(wait)),)
 
 
 async def _refuse(error: Exception, context: Context, name: str) -> None:
@@ -130,5 +145,5 @@ async def _refuse(error: Exception, context: Context, name: str) -> None:
         log.error("call failed", exc_info=error)
     ended: Any = rpc_status.to_status(status)
     # Its trailing metadata replaces what was set before.
-    metadata = (*ended.trailing_metadata, (request_id.HEADER, name))
+    metadata = (*ended.trailing_metadata, (request_id.HEADER, name), *pushback(error))
     await context.abort_with_status(ended._replace(trailing_metadata=metadata))

@@ -25,6 +25,14 @@ REFUSALS = Counter("unclip_refusals", "Requests refused at once, by reason.", ["
 STAGE_SECONDS = Histogram(
     "unclip_stage_seconds", "Time a stage took, as the gateway sees it.", ["stage"], buckets=SECONDS
 )
+KEY_REFUSALS = Counter(
+    "unclip_api_key_refusals", "Calls refused for their API key; key is empty where none was known.", ["key", "reason"]
+)
+CERTIFICATE_SECONDS = Gauge(
+    "unclip_tls_certificate_expiry_seconds",
+    "Seconds until the certificate ends that this process serves with (server) or calls with (client).",
+    ["role"],
+)
 CALL_SECONDS = Histogram(
     "rpc_server_call_duration_seconds",
     "Time of a call.",
@@ -68,6 +76,11 @@ def timed(stage: str) -> Iterator[None]:
         yield
     finally:
         STAGE_SECONDS.labels(stage).observe(time.monotonic() - began)
+
+
+def watch_certificate(role: str, seconds_left: Callable[[], float]) -> None:
+    """Reads the gauge of the certificate's end from ``seconds_left`` whenever it is asked for."""
+    CERTIFICATE_SECONDS.labels(role).set_function(seconds_left)
 
 
 def serve_metrics(address: str) -> Callable[[], None]:

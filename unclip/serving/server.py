@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -19,7 +19,10 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from unclip.errors import CheckpointError, ConfigurationError, PreconditionFailed, Unavailable
+from unclip.serving import tracing
+from unclip.serving.handlers import Guard, GuardedServer
 from unclip.serving.interceptors import ErrorInterceptor
+from unclip.serving.listening import guards_of, health_server, listen, material_of
 from unclip.serving.logs import configure_logs
 from unclip.serving.metrics import serve_metrics
 from unclip.serving.settings import ServerSettings, parse
@@ -37,11 +40,16 @@ SPIN = "10000"
 
 @dataclass(frozen=True)
 class Service:
-    """One gRPC service: its full name, the generated ``add_..._to_server``, and what answers its calls."""
+    """One gRPC service: its full name, the generated ``add_..._to_server``, what answers calls, and who may call."""
 
     name: str
     add: Callable[[Any, Any], None]
     servicer: Any
+    guards: Sequence[Guard] = ()
+
+    def add_to(self, server: Any) -> None:
+        """Has ``server`` serve it."""
+        self.add(self.servicer, GuardedServer(server, self.guards) if self.guards else server)
 
 
 class App(Protocol):
@@ -73,7 +81,7 @@ class LateHandlers(grpc.GenericRpcHandler):
     def open(self, services: Sequence[Service]) -> None:
         """From now on calls reach ``services``."""
         for service in services:
-            service.add(service.servicer, self)
+            service.add_to(self)
         self._refusal = None
 
     def refuse(self, reason: str) -> None:
@@ -106,7 +114,7 @@ def main(package: str, settings_class: type[ServerSettings], arguments: Sequence
     stage = package.removesuffix("_svc")
     try:
         settings = parse(settings_class, sys.argv[1:] if arguments is None else arguments, package)
-        configure_logs(settings.log_level)
+        configure_logs(settings.log_level, settings.log_format)
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN)  # read when torch is first imported
 
         async def build(settings: ServerSettings) -> App:
@@ -127,26 +135,27 @@ async def serve(settings: S_contra, stage: str, build: Callable[[S_contra], Awai
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
+    stop_tracing = tracing.start(settings.tracing, stage)
     handlers, probes = LateHandlers(stage), health.aio.HealthServicer()
     server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=_options(settings))
     health_pb2_grpc.add_HealthServicer_to_server(probes, server)
     # Serving is not being ready: "" tells that the process lives, each service's name that it takes calls.
     await probes.set("", SERVING)
-    try:
-        port = server.add_insecure_port(f"{settings.host}:{settings.port}")
-    except RuntimeError:
-        raise ConfigurationError(f"cannot listen on {settings.host}:{settings.port}: taken or not allowed") from None
+    guards = guards_of(settings, stage)
+    address = f"{settings.host}:{listen(server, f'{settings.host}:{settings.port}', material_of(settings))}"
     server.add_generic_rpc_handlers((handlers,))
+    servers = [server, health_server(settings.health_listen, probes)] if settings.health_listen else [server]
     stop_metrics = serve_metrics(settings.metrics) if settings.metrics else lambda: None
-    address = f"{settings.host}:{port}"
-    await server.start()
+    for each in servers:
+        await each.start()
     log.info("%s listens on %s and loads", stage, address)
     try:
         app = await _unless(stopped, build(settings))
         if app is None:
             return 0
         names = [service.name for service in app.services]
-        handlers.open([*app.services, _reflection([*names, health.SERVICE_NAME])])
+        services = [*app.services, *(_reflections(app.services) if settings.reflects else ())]
+        handlers.open([replace(service, guards=[*guards, *service.guards]) for service in services])
         for name in names:
             await probes.set(name, SERVING)
         _write(settings.address_file, address)
@@ -163,9 +172,10 @@ async def serve(settings: S_contra, stage: str, build: Callable[[S_contra], Awai
         await app.close()
         return EXIT_FAILED if broken else 0
     finally:
-        await server.stop(0)
+        await asyncio.gather(*(each.stop(0) for each in servers))
         _remove(settings.address_file)
         await asyncio.to_thread(stop_metrics)
+        await asyncio.to_thread(stop_tracing)
 
 
 Result = TypeVar("Result")
@@ -191,10 +201,13 @@ async def _first(*events: asyncio.Event) -> None:
         wait.cancel()
 
 
-def _reflection(names: Sequence[str]) -> Service:
-    """Server reflection, so that grpcurl finds the contracts."""
-    servicer = reflection.aio.ReflectionServicer((*names, reflection.SERVICE_NAME))
-    return Service(reflection.SERVICE_NAME, reflection_pb2_grpc.add_ServerReflectionServicer_to_server, servicer)
+def _reflections(services: Sequence[Service]) -> list[Service]:
+    """Server reflection, so that grpcurl finds the contracts; for those who may call all the services it tells of."""
+    names = [*(service.name for service in services), health.SERVICE_NAME, reflection.SERVICE_NAME]
+    guards = [guard for service in services for guard in service.guards]
+    servicer = reflection.aio.ReflectionServicer(names)
+    add = reflection_pb2_grpc.add_ServerReflectionServicer_to_server
+    return [Service(reflection.SERVICE_NAME, add, servicer, guards)]
 
 
 def _write(file: str, address: str) -> None:

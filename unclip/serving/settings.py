@@ -34,11 +34,20 @@ class ServerSettings:
     address_file: str = setting("", "file that gets host:port once the service is ready")
     metrics: str = setting("", "host:port where Prometheus finds /metrics, empty for nowhere")
     log_level: str = setting("INFO", "DEBUG, INFO, WARNING or ERROR")
+    log_format: str = setting("text", "text, or json: one object a line")
+    tracing: str = setting("auto", "on, off, or auto: on where OTEL_EXPORTER_OTLP_ENDPOINT is set")
     drain: float = setting(0.0, "seconds to go on serving after SIGTERM while balancers look elsewhere", 0, 600)
     grace: float = setting(30.0, "seconds that calls under way may take to end after that", 0, 3600)
     max_deadline: float = setting(300.0, "seconds a call may take, whatever its caller allows", 0.1, 86400)
     max_request_bytes: int = setting(12 * 1024 * 1024, "largest request accepted", 1024, 256 * 1024 * 1024)
     max_connection_age: float = setting(300.0, "seconds after which clients reconnect, and find new replicas", 1, 86400)
+    tls_cert: str = setting("", "PEM file of the certificate to serve TLS with, read again when it changes")
+    tls_key: str = setting("", "PEM file of its key")
+    tls_ca: str = setting("", "PEM file of CAs; with it, callers must present a certificate that one of them signed")
+    allowed_identities: str = setting("", "URIs, DNS or common names, with commas, of certificates that may call")
+    allowed_identities_file: str = setting("", "file with more of them, one a line, read again when it changes")
+    health_listen: str = setting("", "host:port where probes find health without TLS, and nothing else; empty for none")
+    reflection: str = setting("auto", "on, off, or auto: on unless TLS or API keys are on")
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -47,6 +56,29 @@ class ServerSettings:
                 raise ConfigurationError(f"{field.name} must be {low:g} to {high:g}; got {value:g}")
         if self.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
             raise ConfigurationError(f"log_level must be DEBUG, INFO, WARNING or ERROR; got {self.log_level!r}")
+        if self.log_format not in ("text", "json"):
+            raise ConfigurationError(f"log_format must be text or json; got {self.log_format!r}")
+        for name, value in (("reflection", self.reflection), ("tracing", self.tracing)):
+            if value not in ("auto", "on", "off"):
+                raise ConfigurationError(f"{name} must be auto, on or off; got {value!r}")
+        if bool(self.tls_cert) != bool(self.tls_key):
+            raise ConfigurationError(
+                f"tls_cert and tls_key go together; got {self.tls_cert or 'none'} and {self.tls_key or 'none'}"
+            )
+        if self.tls_ca and not self.tls_cert:
+            raise ConfigurationError(f"tls_ca needs tls_cert and tls_key; got only {self.tls_ca}")
+        if (self.allowed_identities or self.allowed_identities_file) and not self.tls_ca:
+            raise ConfigurationError("allowed identities need tls_ca: without it no caller's certificate is checked")
+
+    @property
+    def secured(self) -> bool:
+        """Whether not everybody may call: then nothing is told that a caller need not know."""
+        return bool(self.tls_cert)
+
+    @property
+    def reflects(self) -> bool:
+        """Whether the contracts are told to whoever asks, by gRPC server reflection."""
+        return self.reflection == "on" or (self.reflection == "auto" and not self.secured)
 
 
 @dataclass(frozen=True)

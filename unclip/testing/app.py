@@ -43,7 +43,8 @@ async def build(settings: Settings) -> StubApp:
     async with AsyncExitStack() as exits:
         if settings.with_gateway:
             await exits.enter_async_context(stages)
-            gateway = await open_gateway(stages.addresses, PATIENCE_S, min(settings.max_deadline, LONGEST_DEFAULT_S))
+            longest = min(settings.max_deadline, LONGEST_DEFAULT_S)
+            gateway, _ = await open_gateway(stages.addresses, PATIENCE_S, longest, api_keys=settings.api_keys)
             exits.push_async_callback(gateway.close)
             services += gateway.services
         return StubApp(services, exits.pop_all())

@@ -32,6 +32,7 @@ class Settings(ServerSettings):
     context: int = setting(77, "tokens of a caption", 3, 512)
     base_size: int = setting(64, "side of the decoder's pictures", 1, 1024)
     final_size: int = setting(256, "side of the upsampler's pictures", 1, 1024)
+    api_keys: str = setting("", "TOML or JSON file of API keys that calls of the gateway need")
     steps: int = setting(0, "default steps of every stage, 0 for its own", 0, 1000)
 
     def __post_init__(self) -> None:
@@ -54,6 +55,11 @@ class Settings(ServerSettings):
     def with_gateway(self) -> bool:
         """Whether the gateway is served as well."""
         return GATEWAY in self.stages.split(",")
+
+    @property
+    def secured(self) -> bool:
+        """Whether not everybody may call."""
+        return super().secured or bool(self.api_keys)
 
     def model(self) -> StubModel:
         """The model to pretend."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from types import TracebackType
-from typing import Self, TypedDict
+from typing import Any, Self, TypedDict
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from unclip.serving.interceptors import ErrorInterceptor
+from unclip.serving.listening import guards_of, listen, material_of
 from unclip.serving.server import App, Service
+from unclip.serving.settings import ServerSettings
 from unclip.testing.decoder import StubDecoder, StubUpsampler
 from unclip.testing.encoder import StubEncoder
 from unclip.testing.faults import Faults
@@ -28,16 +31,23 @@ OPTIONS = (
 )
 
 
-async def start_server(services: Sequence[Service], port: int = 0) -> tuple[grpc.aio.Server, str]:
-    """A server of ``services`` on 127.0.0.1 with the project's error table and health, and its ``host:port``."""
+async def start_server(
+    services: Sequence[Service], port: int = 0, settings: ServerSettings | None = None, stage: str = "stub"
+) -> tuple[grpc.aio.Server, str]:
+    """A server of ``services`` on 127.0.0.1 with the project's error table and health, and its ``host:port``.
+
+    settings: TLS, and who may call; nothing else of them counts. stage: named in what callers are refused with.
+    """
+    secured = settings or ServerSettings()
+    guards = guards_of(secured, stage)
     server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=OPTIONS)
     probes = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(probes, server)
     for service in services:
-        service.add(service.servicer, server)
+        replace(service, guards=[*guards, *service.guards]).add_to(server)
     for name in ("", *(service.name for service in services)):
         await probes.set(name, health_pb2.HealthCheckResponse.SERVING)
-    address = f"{HOST}:{server.add_insecure_port(f'{HOST}:{port}')}"
+    address = f"{HOST}:{listen(server, f'{HOST}:{port}', material_of(secured))}"
     await server.start()
     return server, address
 
@@ -59,9 +69,11 @@ class StubStages:
         *,
         max_deadline: float = 300.0,
         remember: bool = True,
+        settings: ServerSettings | None = None,
     ) -> None:
-        """``max_deadline`` and ``remember`` are each stub's, see `Stub`."""
+        """``max_deadline`` and ``remember`` are each stub's, see `Stub`. ``settings``: TLS, and who may call."""
         self.model = model or StubModel()
+        self._settings = settings
         of = faults or {}
         bounds = Bounds(max_deadline=max_deadline, remember=remember)
         self.encoder = StubEncoder(self.model, of.get("encoder"), **bounds)
@@ -80,7 +92,9 @@ class StubStages:
         """Starts ``stages``, all when none is named; one that was stopped comes back on its old port."""
         for stage in stages or STAGES:
             _, _, port = self.addresses.get(stage, "::0").rpartition(":")
-            server, self.addresses[stage] = await start_server([self.stubs[stage].service], int(port))
+            server, self.addresses[stage] = await start_server(
+                [self.stubs[stage].service], int(port), self._settings, stage
+            )
             self._servers[stage] = server
 
     async def stop(self, *stages: StageName) -> None:
@@ -98,10 +112,13 @@ class StubStages:
         await self.stop()
 
 
-async def open_gateway(targets: Mapping[StageName, str], patience: float, default_deadline: float) -> App:
-    """The real gateway, ready to be served; see `GatewayServer`.
+async def open_gateway(
+    targets: Mapping[StageName, str], patience: float, default_deadline: float, **more: Any
+) -> tuple[App, ServerSettings]:
+    """The real gateway, ready to be served, and its settings; see `GatewayServer`.
 
     Raises:
+        ConfigurationError: a setting is not what it should be.
         PreconditionFailed: the stages do not belong together.
     """
     # Only who wants the gateway has to have it: the stubs alone serve other callers of the stages as well.
@@ -115,26 +132,30 @@ async def open_gateway(targets: Mapping[StageName, str], patience: float, defaul
         upsampler=targets["upsampler"],
         patience=patience,
         default_deadline=default_deadline,
+        **more,
     )
-    return await build(settings)
+    return await build(settings), settings
 
 
 class GatewayServer:
     """The real gateway in this process, in front of the stages at ``targets``. ``address``: its ``host:port``."""
 
     def __init__(
-        self, targets: Mapping[StageName, str], *, patience: float = 5.0, default_deadline: float = 60.0
+        self, targets: Mapping[StageName, str], *, patience: float = 5.0, default_deadline: float = 60.0, **more: Any
     ) -> None:
         """``patience``: seconds to wait for stages that are not there yet. ``default_deadline``: seconds for calls
-        that set none."""
+        that set none. ``more`` of its settings, such as ``tls_cert`` or ``stage_tls_ca``."""
         self._targets = targets
         self._patience = patience
         self._default_deadline = default_deadline
+        self._more = more
         self.address = ""
 
     async def __aenter__(self) -> Self:
-        self._gateway = await open_gateway(self._targets, self._patience, self._default_deadline)
-        self._server, self.address = await start_server(self._gateway.services)
+        self._gateway, settings = await open_gateway(
+            self._targets, self._patience, self._default_deadline, **self._more
+        )
+        self._server, self.address = await start_server(self._gateway.services, 0, settings, "gateway")
         return self
 
     async def __aexit__(

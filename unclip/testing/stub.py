@@ -13,6 +13,7 @@ import grpc
 from google.protobuf.message import Message
 
 from unclip.api.type.v1 import model_info_pb2, sampling_pb2
+from unclip.engine.observer import Followed, follower
 from unclip.errors import DeadlineExceeded, Overloaded, PreconditionFailed, Unavailable
 from unclip.serving.clients import client_of
 from unclip.serving.deadlines import Deadlines
@@ -141,6 +142,7 @@ class Work:
         self.samples = samples
         self.client = client
         self.runs = False
+        self.began = 0.0
         self.cut = False
         self._stub = stub
         self._deadline = deadline
@@ -152,17 +154,28 @@ class Work:
             DeadlineExceeded: no time is left, or too little for all steps.
             Exception: as the knobs say.
         """
-        needed, left, told = steps * self._stub.faults.step_seconds, self._deadline - time.monotonic(), 0
+        needed, left = steps * self._stub.faults.step_seconds, self._deadline - time.monotonic()
         if needed > left:
             raise DeadlineExceeded(
                 f"{self._stub.stage}: {steps} steps take about {needed:.2g} s, {left:.2g} s are left"
             )
+        tell, queued, taken = follower.get(), time.monotonic(), 0
+        try:
+            async for progress in self._steps(steps, stage):
+                taken = progress.step
+                yield progress
+        finally:
+            if tell is not None:
+                tell(Followed(queued, self.began, time.monotonic(), taken, self.samples, float(self.samples)))
+
+    async def _steps(self, steps: int, stage: sampling_pb2.Stage.ValueType) -> AsyncIterator[sampling_pb2.Progress]:
+        told = 0
         while place := self._stub.place_of(self):
             if place != told:
                 yield sampling_pb2.Progress(stage=stage, step=0, of=steps, queue_position=place)
             told = place
             await self._spend(POLL_S)
-        self.runs = True
+        self.runs, self.began = True, time.monotonic()
         while self._stub.faults.hang:
             await self._spend(POLL_S)
         faults = self._stub.faults

@@ -1,0 +1,107 @@
+"""What ``unclip doctor`` looks at on this machine: versions, extras, memory, checkpoint."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+from unclip.checkpoint import (
+    DECODER_FOLDERS,
+    ENCODER_FOLDERS,
+    OPTIONAL_FOLDERS,
+    PRIOR_FOLDERS,
+    UPSAMPLER_FOLDERS,
+    Checkpoint,
+)
+from unclip.cli.findings import Finding
+from unclip.errors import CheckpointError, ConfigurationError
+from unclip.stack import find_checkpoint
+
+OLDEST_PYTHON = (3, 11)
+BASE = ("grpcio", "protobuf", "numpy", "pillow")
+EXTRAS = {
+    "model": (("torch", "transformers", "diffusers", "safetensors"), "to run the services with networks here"),
+    "otel": (("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-grpc"), "to send traces from here"),
+    "triton": (("tritonclient",), "to use networks on a Triton server"),
+}
+FOLDERS = (*ENCODER_FOLDERS, *PRIOR_FOLDERS, *DECODER_FOLDERS, *UPSAMPLER_FOLDERS)
+LITTLE_GIB = 2.0  # the four services with the embedded checkpoint fit into it
+
+
+def local(checkpoint: Path | None) -> Iterator[Finding]:
+    """Everything that needs no server. checkpoint: the folder to check, where None the one that services would take."""
+    yield python()
+    yield packages()
+    yield from extras()
+    yield memory()
+    yield weights(checkpoint)
+
+
+def python() -> Finding:
+    """The interpreter."""
+    found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    if sys.version_info < OLDEST_PYTHON:
+        return Finding("python", "fail", found, "install Python 3.11 or newer")
+    return Finding("python", "ok", found)
+
+
+def packages() -> Finding:
+    """Unclip itself and what it cannot do without."""
+    found = ", ".join(f"{name} {version(name) or 'missing'}" for name in ("unclip", *BASE))
+    if "missing" in found:
+        return Finding("packages", "fail", found, "pip install unclip")
+    return Finding("packages", "ok", found)
+
+
+def extras() -> Iterator[Finding]:
+    """What can be installed on top."""
+    for extra, (names, purpose) in EXTRAS.items():
+        versions = {name: version(name) for name in names}
+        found = ", ".join(f"{name} {number or 'missing'}" for name, number in versions.items())
+        if all(versions.values()):
+            yield Finding(f"extra {extra}", "ok", found)
+        elif any(versions.values()):
+            yield Finding(f"extra {extra}", "warn", found, f"pip install 'unclip[{extra}]' {purpose}")
+        else:
+            yield Finding(f"extra {extra}", "ok", f"not installed; needed {purpose}")
+
+
+def version(package: str) -> str | None:
+    """The installed version, None for none. Nothing is imported."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def memory(meminfo: Path = Path("/proc/meminfo")) -> Finding:
+    """What is free."""
+    try:
+        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
+        free, whole = (int(lines[name].split()[0]) / 2**20 for name in ("MemAvailable", "MemTotal"))
+    except (OSError, KeyError, ValueError):
+        return Finding("memory", "ok", "not told by this system")
+    found = f"{free:.1f} of {whole:.1f} GiB free"
+    if free < LITTLE_GIB:
+        return Finding("memory", "warn", found, "services may be killed here; stop something, or run them elsewhere")
+    return Finding("memory", "ok", found)
+
+
+def weights(chosen: Path | None) -> Finding:
+    """The checkpoint and the digest of each of its files."""
+    try:
+        folder = chosen or find_checkpoint()
+    except ConfigurationError:
+        return Finding("checkpoint", "ok", "none here; only services with networks need one")
+    try:
+        checkpoint = Checkpoint.open(folder)
+        checkpoint.verify([*FOLDERS, *(name for name in OPTIONAL_FOLDERS if checkpoint.has(name))])
+    except CheckpointError as error:
+        return Finding("checkpoint", "fail", str(error).removeprefix("checkpoint: "), "copy the checkpoint again")
+    if not checkpoint.manifest:
+        advice = "nothing says what its files should be; unclip.checkpoint.write_manifest records it"
+        return Finding("checkpoint", "warn", f"{folder}: complete, but there is no unclip.json", advice)
+    return Finding("checkpoint", "ok", f"{folder}: {checkpoint.name}, all digests as recorded")

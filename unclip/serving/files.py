@@ -1,0 +1,64 @@
+"""Files that may change while a process runs: certificates, lists of who may call, keys."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from unclip.errors import ConfigurationError
+
+log = logging.getLogger(__name__)
+Parsed = TypeVar("Parsed")
+Stamp = tuple[tuple[int, int, int], ...]
+
+
+class Watched(Generic[Parsed]):
+    """What some files say together; read again when one of them has changed. Any thread may use it.
+
+    Kubernetes replaces mounted files by turning a symbolic link, so a file is known by inode, size and time of change.
+    A change that cannot be read or parsed (half of a new pair of certificate and key, say) is logged once, and what
+    was there before stays in force.
+    """
+
+    def __init__(self, paths: Sequence[str], parse: Callable[[Sequence[bytes]], Parsed]) -> None:
+        """``parse``: from the contents of ``paths``, in order, to their meaning; raises ConfigurationError.
+
+        Raises:
+            ConfigurationError: a file cannot be read, or what ``parse`` raises.
+        """
+        self._paths, self._parse = [Path(path) for path in paths], parse
+        self._lock = threading.Lock()
+        self._stamp = self._look()
+        self._value = self._read()
+
+    @property
+    def value(self) -> Parsed:
+        """What the files say now, or said when they last made sense. The same object as long as they do not change."""
+        with self._lock:
+            stamp = self._look()
+            if stamp != self._stamp:
+                self._stamp = stamp  # as it was before reading: what changes meanwhile is read next time
+                try:
+                    self._value = self._read()
+                    log.info("read again: %s", ", ".join(map(str, self._paths)))
+                except ConfigurationError as error:
+                    log.error("what was read before stays in force: %s", error)
+            return self._value
+
+    def _look(self) -> Stamp | None:
+        """What tells that the files have changed, None while one is away."""
+        try:
+            found = [path.stat() for path in self._paths]
+        except OSError:
+            return None
+        return tuple((stat.st_mtime_ns, stat.st_ino, stat.st_size) for stat in found)
+
+    def _read(self) -> Parsed:
+        try:
+            contents = [path.read_bytes() for path in self._paths]
+        except OSError as error:
+            raise ConfigurationError(f"{error.filename} cannot be read: {error.strerror}") from error
+        return self._parse(contents)

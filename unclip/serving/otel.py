@@ -1,0 +1,156 @@
+"""Spans by OpenTelemetry: imported only where traces are wanted.
+
+Our own few lines instead of opentelemetry-instrumentation-grpc: its asyncio interceptors wrap streaming calls in ways
+that change how these end, and know neither our error table nor the engine.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+
+from opentelemetry import context as contexts
+from opentelemetry import trace
+from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from unclip.engine import observer
+from unclip.engine.observer import Followed
+from unclip.serving import tracing
+from unclip.serving.tracing import Attributes, Metadata
+
+PROPAGATOR = TraceContextTextMapPropagator()
+FLUSH_S = 2.0
+# Semantic conventions: a server's span has failed when the server is to blame, a caller's by any other end than OK.
+SERVER_ERRORS = {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
+
+
+def start(stage: str) -> tuple[OpenTelemetry, Callable[[], None]]:
+    """Spans of ``stage`` by OTLP to where the environment says, and what sends the last ones and stops.
+
+    Raises:
+        ImportError: the environment wants OTLP over HTTP, whose exporter is not installed.
+    """
+    told = {SERVICE_VERSION: importlib.metadata.version("unclip")}
+    if "OTEL_SERVICE_NAME" not in os.environ:
+        told[SERVICE_NAME] = f"unclip-{stage.removeprefix('unclip.')}"
+    provider = TracerProvider(resource=Resource.create(told), shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(exporter()))
+    return OpenTelemetry(provider), lambda: flush(provider)
+
+
+def exporter() -> SpanExporter:
+    """What sends spans, by the protocol that the environment names; gRPC where it names none."""
+    variables = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+    protocol = next((found for name in variables if (found := os.environ.get(name))), "grpc")
+    sender = "http" if protocol.startswith("http") else "grpc"
+    module = importlib.import_module(f"opentelemetry.exporter.otlp.proto.{sender}.trace_exporter")
+    made: SpanExporter = module.OTLPSpanExporter()
+    return made
+
+
+def flush(provider: TracerProvider, patience: float = FLUSH_S) -> None:
+    """Sends the last spans, and gives up after ``patience`` seconds: no service waits for a collector to end."""
+    sending = threading.Thread(target=provider.shutdown, name="unclip-last-spans", daemon=True)
+    sending.start()
+    sending.join(patience)
+
+
+class OpenTelemetry:
+    """See `unclip.serving.tracing.Tracer`."""
+
+    def __init__(self, provider: TracerProvider) -> None:
+        self._tracer = provider.get_tracer("unclip")
+
+    def serving(self, method: str, metadata: Metadata) -> Served:
+        """A call has come in."""
+        parent = PROPAGATOR.extract(carrier(metadata), contexts.Context())
+        span = self._tracer.start_span(method, parent, trace.SpanKind.SERVER, named(method))
+        served = Served(self._tracer, span, time.time_ns())
+        # Not taken back: the context ends with the call's task, and a generator may be closed in another one.
+        contexts.attach(trace.set_span_in_context(span, parent))
+        tracing.trace_id.set(trace.format_trace_id(span.get_span_context().trace_id))
+        observer.follower.set(served.followed)
+        return served
+
+    def calling(self, method: str, metadata: Metadata) -> tuple[Called, Metadata]:
+        """A call of another service begins."""
+        span = self._tracer.start_span(method, None, trace.SpanKind.CLIENT, named(method))
+        sent: dict[str, str] = {}
+        PROPAGATOR.inject(sent, trace.set_span_in_context(span))
+        kept = [(key, value) for key, value in metadata if key not in PROPAGATOR.fields]
+        return Called(span), (*kept, *sent.items())
+
+    def doing(self, name: str, attributes: Attributes) -> AbstractContextManager[object]:
+        """Work of this process."""
+        return self._tracer.start_as_current_span(name, attributes=dict(attributes))
+
+
+class Called:
+    """A call of another service."""
+
+    def __init__(self, span: trace.Span) -> None:
+        self._span = span
+
+    def end(self, code: str) -> None:
+        """It is over."""
+        finish(self._span, code, failed=code != "OK")
+
+
+class Served:
+    """A call that came in, and what the engine did for it: spans of reading its request, of waiting for the device, of
+    all steps, and of bringing the result to its caller."""
+
+    def __init__(self, tracer: trace.Tracer, span: trace.Span, began: int) -> None:
+        self._tracer, self._span, self._told = tracer, span, began
+        self._walked = False
+
+    def followed(self, work: Followed) -> None:
+        """The engine is done with jobs of this call."""
+        # The engine's clock never jumps; spans want the time of day.
+        offset = time.time_ns() - time.monotonic_ns()
+        queued, began, ended = (offset + round(moment * 1e9) for moment in (work.queued, work.began, work.ended))
+        self._child("read", self._told, queued)
+        if work.began:
+            self._child("queue", queued, began)
+            told = {"unclip.steps": work.steps, "unclip.jobs": work.jobs, "unclip.rows_per_pass": work.rows_per_pass}
+            self._child("steps", began, ended, told)
+        else:
+            self._child("queue", queued, ended)
+        self._told, self._walked = ended, True
+
+    def end(self, code: str) -> None:
+        """It is over."""
+        if self._walked and code == "OK":
+            self._child("transfer", self._told, time.time_ns())
+        finish(self._span, code, failed=code in SERVER_ERRORS)
+
+    def _child(self, name: str, began: int, ended: int, attributes: Attributes | None = None) -> None:
+        parent = trace.set_span_in_context(self._span)
+        told = dict(attributes or {})
+        self._tracer.start_span(name, parent, attributes=told, start_time=began).end(max(began, ended))
+
+
+def finish(span: trace.Span, code: str, failed: bool) -> None:
+    """Ends ``span`` with a gRPC status."""
+    span.set_attribute("rpc.response.status_code", code)
+    if failed:
+        span.set_status(trace.StatusCode.ERROR, code)
+    span.end()
+
+
+def named(method: str) -> dict[str, str]:
+    """Attributes of a call of ``method``, "package.Service/Method"."""
+    return {"rpc.system.name": "grpc", "rpc.method": method}
+
+
+def carrier(metadata: Metadata | Iterable[tuple[str, object]]) -> dict[str, str]:
+    """The part of ``metadata`` that is text."""
+    return {key: value for key, value in metadata if isinstance(value, str)}

@@ -1,0 +1,128 @@
+"""TLS on every hop: certificates read from files that may be replaced at any time, without a restart.
+
+A server presents its certificate, and where it knows a CA of its callers it demands theirs (mTLS). A caller checks the
+server against a CA, and presents a certificate of its own where it has one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from unclip.errors import ConfigurationError
+from unclip.serving.files import Watched
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
+
+@dataclass(frozen=True)
+class Tls:
+    """How a caller speaks TLS; all files are PEM and may be replaced while it runs.
+
+    ca: certificates to check the server against, "" for those that gRPC trusts by default. cert, key: the caller's own,
+    which a server that demands one must accept; both or none. server_name: the name that the server's certificate must
+    have, "" for the host of the target.
+
+    Raises:
+        ConfigurationError: a certificate without its key, or the other way round.
+    """
+
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
+    server_name: str = ""
+
+    def __post_init__(self) -> None:
+        if bool(self.cert) != bool(self.key):
+            raise ConfigurationError(
+                f"a TLS certificate and its key go together; got {self.cert or 'none'} and {self.key or 'none'}"
+            )
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the files of one side hold. pair: (key, certificate chain) in PEM. roots: of those it trusts, in PEM.
+    ends: when the certificate ends, `time.time` seconds; infinite where there is none. serial: the certificate's."""
+
+    pair: tuple[bytes, bytes] | None
+    roots: bytes | None
+    ends: float
+    serial: int = 0
+
+    def seconds_left(self) -> float:
+        """Seconds until the certificate ends, negative once it has."""
+        return self.ends - time.time()
+
+
+def watch(cert: str, key: str, ca: str) -> Watched[Material]:
+    """The material in these files; "" stands for no file, ``cert`` and ``key`` come together.
+
+    Raises:
+        ConfigurationError: a file cannot be read, is not PEM, or the key is not the certificate's.
+    """
+    paths = [path for path in (cert, key, ca) if path]
+
+    def parse(contents: Sequence[bytes]) -> Material:
+        found = dict(zip(paths, contents, strict=True))
+        roots = found[ca] if ca else None
+        if roots is not None:
+            _certificates(ca, roots)
+        if not cert:
+            return Material(None, roots, float("inf"))
+        leaf = _certificates(cert, found[cert])[0]
+        _check_pair(cert, leaf, key, found[key])
+        return Material((found[key], found[cert]), roots, leaf.not_valid_after_utc.timestamp(), leaf.serial_number)
+
+    return Watched(paths, parse)
+
+
+def server_credentials(material: Watched[Material]) -> grpc.ServerCredentials:
+    """What a port listens with; each new connection sees the files as they are then. With roots, callers must have a
+    certificate that they signed."""
+    told = material.value
+
+    def fetch() -> Any:  # a configuration, or None for the one it has
+        nonlocal told
+        now = material.value
+        if now is told:
+            return None
+        told = now
+        return _configuration(now)
+
+    return grpc.dynamic_ssl_server_credentials(_configuration(told), fetch, told.roots is not None)
+
+
+def _configuration(material: Material) -> grpc.ServerCertificateConfiguration:
+    assert material.pair is not None
+    return grpc.ssl_server_certificate_configuration([material.pair], material.roots)
+
+
+def channel_credentials(material: Material) -> grpc.ChannelCredentials:
+    """What a caller's channel opens with."""
+    key, chain = material.pair or (None, None)
+    return grpc.ssl_channel_credentials(material.roots, key, chain)
+
+
+def _certificates(path: str, data: bytes) -> list[Certificate]:
+    from cryptography import x509  # takes long to import, and only who speaks TLS needs it
+
+    try:
+        return x509.load_pem_x509_certificates(data)
+    except ValueError as error:
+        raise ConfigurationError(f"{path} must hold certificates in PEM: {error}") from error
+
+
+def _check_pair(cert: str, leaf: Certificate, key: str, data: bytes) -> None:
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        private = load_pem_private_key(data, password=None)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"{key} must hold a private key in PEM without a password: {error}") from error
+    if private.public_key() != leaf.public_key():
+        raise ConfigurationError(f"{key} is not the key of the certificate in {cert}")
