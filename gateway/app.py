@@ -67,7 +67,7 @@ async def build(settings: Settings) -> Gateway:
     targets: dict[ServiceName, str] = {service: getattr(settings, service) for service in SERVICES}
     tls = settings.stage_tls
     channels = {
-        service: traced(open_channel(target, WATCHED[service], tls, to_stage=True))
+        service: traced(open_channel(target, WATCHED[service], tls, to_stage=settings.balanced))
         for service, target in targets.items()
     }
     if tls is not None and tls.cert:

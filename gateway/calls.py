@@ -10,7 +10,7 @@ from typing import Literal, TypeVar, get_args
 
 import grpc
 
-from gateway.guard import Guard
+from gateway.restraint import Restraint
 from unclip.errors import (
     DeadlineExceeded,
     InvalidRequest,
@@ -58,18 +58,18 @@ class Call:
 
 
 async def steadily(
-    attempt: Callable[[float], Awaitable[Result]], stage: ServiceName, call: Call, guard: Guard
+    attempt: Callable[[float], Awaitable[Result]], stage: ServiceName, call: Call, restraint: Restraint
 ) -> Result:
     """The result of ``attempt``, which is given the seconds it may take, asked again while the stage breaks off.
 
     gRPC's own retries end with the first message of a stream; these do not. A replica without room is no reason to
-    wait: the next one is asked at once. ``guard`` has the last word on asking again.
+    wait: the next one is asked at once. ``restraint`` has the last word on asking again.
 
     Raises:
         UnclipError: what the stage's status stands for; Unavailable when it broke off every time.
         RuntimeError: the stage's answer is malformed.
     """
-    guard.asked()
+    restraint.asked()
     for pause in (*PAUSES_S, None):
         try:
             with timed(stage):
@@ -89,9 +89,9 @@ async def steadily(
             if task is None or task.cancelling():
                 raise
             failure = Unavailable(stage, f"the {stage} dropped the call")
-        if not isinstance(failure, Unavailable | Overloaded) or pause is None or not guard.may_retry():
+        if not isinstance(failure, Unavailable | Overloaded) or pause is None or not restraint.may_retry():
             if isinstance(failure, Overloaded):
-                guard.full(failure)
+                restraint.full(failure)
             raise failure
         if isinstance(failure, Unavailable):
             await asyncio.sleep(pause)

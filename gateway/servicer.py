@@ -122,9 +122,9 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
             plan = await asyncio.to_thread(plan_of, request, info, nested)
             for capability in capabilities_of(plan):
                 info.require(capability)
-            for service, guard in self._clients.guards.items():
+            for service, restraint in self._clients.restraints.items():
                 if service != "prior" or "generate" in capabilities_of(plan):
-                    guard.check()
+                    restraint.check()
             stages = CallStages(self._clients, call, watched=nested, texts=self._texts.of(info.model.clip_space))
             [unconditional] = await stages.encode_text([""])
 

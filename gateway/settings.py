@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast, get_args
 
 from unclip.errors import ConfigurationError
+from unclip.serving.channels import Balancing
 from unclip.serving.settings import ServerSettings, setting
 from unclip.serving.tls import Tls
 
@@ -23,8 +25,19 @@ class Settings(ServerSettings):
     stage_tls_name: str = setting("", "name that the stages' certificates bear, where it is not the host called")
     api_keys: str = setting("", "TOML or JSON file of API keys, see unclip keys; with it, every call needs one")
     default_deadline: float = setting(60.0, "seconds for a call whose caller sets no deadline", 0.1, 300)
+    balancing: str = setting("round_robin", "of a stage's replicas: round_robin, or weighted_round_robin by their load")
     text_cache: int = setting(32, "MiB of encoded captions to keep", 0, 65536)
     patience: float = setting(30.0, "seconds to wait at start for stages that are not there yet", 0, 86400)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.balancing not in get_args(Balancing):
+            raise ConfigurationError(f"balancing must be of {', '.join(get_args(Balancing))}; got {self.balancing!r}")
+
+    @property
+    def balanced(self) -> Balancing:
+        """How calls are spread over a stage's replicas."""
+        return cast(Balancing, self.balancing)
 
     @property
     def secured(self) -> bool:

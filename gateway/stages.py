@@ -13,8 +13,8 @@ import numpy as np
 from gateway.calls import SERVICES, BrokenOff, Call, ServiceName, steadily
 from gateway.compose import Float32Array, Gist, Inversion
 from gateway.feed import StageName, Watch
-from gateway.guard import Guard
 from gateway.pictures import from_message
+from gateway.restraint import Restraint
 from gateway.texts import TextCache
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, upsampler_pb2_grpc
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
@@ -50,7 +50,7 @@ class Clients:
         self.prior = prior_pb2_grpc.PriorServiceStub(channels["prior"])
         self.decoder = decoder_pb2_grpc.DecoderServiceStub(channels["decoder"])
         self.upsampler = upsampler_pb2_grpc.UpsamplerServiceStub(channels["upsampler"])
-        self.guards = {service: Guard(service) for service in SERVICES}
+        self.restraints = {service: Restraint(service) for service in SERVICES}
         self._questions: Mapping[ServiceName, Callable[..., Awaitable[ModelInfoResponse]]] = {
             "encoder": partial(self.encoder.GetModelInfo, encoder_pb2.GetModelInfoRequest()),
             "prior": partial(self.prior.GetModelInfo, prior_pb2.GetModelInfoRequest()),
@@ -239,7 +239,7 @@ class CallStages:
         return await self._steadily(attempt, "upsampler")
 
     async def _steadily(self, attempt: Callable[[float], Awaitable[Final]], service: ServiceName) -> Final:
-        return await steadily(attempt, service, self._call, self._clients.guards[service])
+        return await steadily(attempt, service, self._call, self._clients.restraints[service])
 
 
 class Steps:

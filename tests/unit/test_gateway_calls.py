@@ -11,7 +11,7 @@ import pytest
 from grpc_status import rpc_status
 
 from gateway.calls import MARGIN_S, PAUSES_S, BrokenOff, Call, steadily
-from gateway.guard import Guard
+from gateway.restraint import Restraint
 from unclip.errors import DeadlineExceeded, InvalidRequest, Overloaded, PreconditionFailed, Unavailable, UnclipError
 from unclip.serving.error_table import to_status
 
@@ -22,8 +22,8 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def guard() -> Guard:
-    return Guard("decoder")
+def restraint() -> Restraint:
+    return Restraint("decoder")
 
 
 def soon(seconds: float = 10) -> Call:
@@ -51,25 +51,25 @@ class Attempts:
         return "done"
 
 
-async def test_a_stream_that_ends_early_is_run_again(guard: Guard) -> None:
+async def test_a_stream_that_ends_early_is_run_again(restraint: Restraint) -> None:
     attempts = Attempts(BrokenOff(), BrokenOff())
-    assert await steadily(attempts, "decoder", soon(), guard) == "done"
+    assert await steadily(attempts, "decoder", soon(), restraint) == "done"
     assert attempts.made == 3
 
 
-async def test_a_stage_that_always_breaks_off_is_unavailable_by_name(guard: Guard) -> None:
+async def test_a_stage_that_always_breaks_off_is_unavailable_by_name(restraint: Restraint) -> None:
     attempts = Attempts(*[BrokenOff() for _ in range(9)])
     with pytest.raises(Unavailable) as refused:
-        await steadily(attempts, "decoder", soon(), guard)
+        await steadily(attempts, "decoder", soon(), restraint)
     assert refused.value.stage == "decoder"
     assert attempts.made == len(PAUSES_S) + 1
 
 
-async def test_a_cancel_that_the_stage_sent_is_a_break(guard: Guard) -> None:
-    assert await steadily(Attempts(asyncio.CancelledError()), "prior", soon(), guard) == "done"
+async def test_a_cancel_that_the_stage_sent_is_a_break(restraint: Restraint) -> None:
+    assert await steadily(Attempts(asyncio.CancelledError()), "prior", soon(), restraint) == "done"
 
 
-async def test_a_cancel_from_our_own_caller_stands(guard: Guard) -> None:
+async def test_a_cancel_from_our_own_caller_stands(restraint: Restraint) -> None:
     started = asyncio.Event()
 
     async def hang(seconds: float) -> str:
@@ -77,66 +77,66 @@ async def test_a_cancel_from_our_own_caller_stands(guard: Guard) -> None:
         await asyncio.sleep(60)
         return "late"
 
-    task = asyncio.create_task(steadily(hang, "prior", soon(), guard))
+    task = asyncio.create_task(steadily(hang, "prior", soon(), restraint))
     await started.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
 
-async def test_a_foreseen_refusal_is_not_asked_again(guard: Guard) -> None:
+async def test_a_foreseen_refusal_is_not_asked_again(restraint: Restraint) -> None:
     attempts = Attempts(sent(PreconditionFailed("invert", "cannot")))
     with pytest.raises(PreconditionFailed):
-        await steadily(attempts, "decoder", soon(), guard)
+        await steadily(attempts, "decoder", soon(), restraint)
     assert attempts.made == 1
 
 
-async def test_another_replica_is_asked_where_one_has_no_room(guard: Guard) -> None:
-    assert await steadily(Attempts(sent(Overloaded("full", 1.0))), "decoder", soon(), guard) == "done"
-    guard.check()
+async def test_another_replica_is_asked_where_one_has_no_room(restraint: Restraint) -> None:
+    assert await steadily(Attempts(sent(Overloaded("full", 1.0))), "decoder", soon(), restraint) == "done"
+    restraint.check()
 
 
-async def test_a_stage_without_room_is_not_asked_for_a_moment_by_anybody(guard: Guard) -> None:
+async def test_a_stage_without_room_is_not_asked_for_a_moment_by_anybody(restraint: Restraint) -> None:
     with pytest.raises(Overloaded):
-        await steadily(Attempts(*[sent(Overloaded("full", 7.0))] * 9), "decoder", soon(), guard)
+        await steadily(Attempts(*[sent(Overloaded("full", 7.0))] * 9), "decoder", soon(), restraint)
     with pytest.raises(Overloaded) as refused:
-        guard.check()
+        restraint.check()
     assert refused.value.retry_after == 7.0
 
 
-async def test_what_one_caller_has_too_much_of_is_no_reason_to_refuse_others(guard: Guard) -> None:
+async def test_what_one_caller_has_too_much_of_is_no_reason_to_refuse_others(restraint: Restraint) -> None:
     with pytest.raises(Overloaded):
-        await steadily(Attempts(*[sent(Overloaded("yours", 7.0, "CLIENT_SHARE"))] * 9), "decoder", soon(), guard)
-    guard.check()
+        await steadily(Attempts(*[sent(Overloaded("yours", 7.0, "CLIENT_SHARE"))] * 9), "decoder", soon(), restraint)
+    restraint.check()
 
 
-async def test_when_everything_breaks_off_few_calls_ask_again(guard: Guard) -> None:
+async def test_when_everything_breaks_off_few_calls_ask_again(restraint: Restraint) -> None:
     made = 0
     for _ in range(100):
         attempts = Attempts(*[BrokenOff() for _ in range(9)])
         with pytest.raises(Unavailable):
-            await steadily(attempts, "decoder", soon(), guard)
+            await steadily(attempts, "decoder", soon(), restraint)
         made += attempts.made
     assert 110 <= made <= 135  # a burst of 10, and a fifth of the calls
 
 
-async def test_a_malformed_answer_is_a_fault_behind_the_gateway_not_the_callers(guard: Guard) -> None:
+async def test_a_malformed_answer_is_a_fault_behind_the_gateway_not_the_callers(restraint: Restraint) -> None:
     with pytest.raises(RuntimeError, match="encoder sent an invalid answer"):
-        await steadily(Attempts(InvalidRequest.of("encodings", "length")), "encoder", soon(), guard)
+        await steadily(Attempts(InvalidRequest.of("encodings", "length")), "encoder", soon(), restraint)
 
 
-async def test_a_stage_is_given_what_remains_less_a_margin(guard: Guard) -> None:
+async def test_a_stage_is_given_what_remains_less_a_margin(restraint: Restraint) -> None:
     given: list[float] = []
 
     async def note(seconds: float) -> None:
         given.append(seconds)
 
-    await steadily(note, "encoder", soon(5), guard)
+    await steadily(note, "encoder", soon(5), restraint)
     assert given[0] == pytest.approx(5 - MARGIN_S, abs=0.05)
 
 
-async def test_no_stage_is_asked_when_no_time_is_left(guard: Guard) -> None:
+async def test_no_stage_is_asked_when_no_time_is_left(restraint: Restraint) -> None:
     attempts = Attempts()
     with pytest.raises(DeadlineExceeded):
-        await steadily(attempts, "encoder", soon(MARGIN_S / 2), guard)
+        await steadily(attempts, "encoder", soon(MARGIN_S / 2), restraint)
     assert attempts.made == 0

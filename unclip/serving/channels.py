@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from typing import Literal
 
 import grpc
 
@@ -30,16 +31,21 @@ SICK = {
     },
 }
 
+# gRFC A58. Connections are young, see `max_connection_age`: a new one is weighed by its first answer.
+WEIGHTED = {"blackoutPeriod": "0s", "weightUpdatePeriod": "1s", "weightExpirationPeriod": "30s"}
+Balancing = Literal["round_robin", "weighted_round_robin"]
 
-def service_config(service: str, to_stage: bool = False) -> str:
+
+def service_config(service: str, to_stage: Balancing | None = None) -> str:
     """The gRPC service config: round robin over replicas whose health says that they serve ``service``.
 
-    to_stage: what the gateway wants. It asks another replica itself, at once, where one has no room; and a replica
-    that answers every call with an error gets none for a while.
+    to_stage: as the gateway calls a stage, balancing so. It asks another replica itself, at once, where one has no
+    room; and a replica that answers every call with an error gets none for a while.
     """
     balancing: dict[str, object] = {"round_robin": {}}
     if to_stage:
-        balancing = {"outlier_detection_experimental": {**SICK, "childPolicy": [balancing]}}
+        child = {"weighted_round_robin": WEIGHTED} if to_stage == "weighted_round_robin" else balancing
+        balancing = {"outlier_detection_experimental": {**SICK, "childPolicy": [child]}}
     return json.dumps(
         {
             "loadBalancingConfig": [balancing],
@@ -61,7 +67,7 @@ def service_config(service: str, to_stage: bool = False) -> str:
     )
 
 
-def options(service: str, to_stage: bool = False) -> Sequence[tuple[str, str | int]]:
+def options(service: str, to_stage: Balancing | None = None) -> Sequence[tuple[str, str | int]]:
     """Channel options: quick to find new replicas and to leave dead ones."""
     return (
         ("grpc.service_config", service_config(service, to_stage)),
@@ -97,7 +103,9 @@ def resolved(target: str) -> str:
     return target if several or target.startswith("dns:") else f"dns:///{target}"
 
 
-def open_channel(target: str, service: str = "", tls: Tls | None = None, to_stage: bool = False) -> grpc.aio.Channel:
+def open_channel(
+    target: str, service: str = "", tls: Tls | None = None, to_stage: Balancing | None = None
+) -> grpc.aio.Channel:
     """An asyncio channel to a target of `resolved`; connects when first used.
 
     service: full name whose health counts. tls: how to speak TLS, None for plaintext; when its files change, new calls

@@ -15,7 +15,7 @@ from google.rpc import code_pb2
 from grpc_status import rpc_status
 
 from unclip.errors import Overloaded
-from unclip.serving import clients, request_id, tracing
+from unclip.serving import clients, load_report, request_id, tracing
 from unclip.serving.error_table import to_status
 from unclip.serving.handlers import Context, parsed
 from unclip.serving.metrics import CALL_SECONDS, CALLS_RUNNING
@@ -95,7 +95,7 @@ class Call:
     def __init__(self, method: str, context: Context) -> None:
         """``method``: "package.Service/Method"."""
         self.id = request_id.of(context)
-        self._method, self._began = method, time.monotonic()
+        self._method, self._began, self._context = method, time.monotonic(), context
         request_id.current.set(self.id)
         context.set_trailing_metadata(((request_id.HEADER, self.id),))
         self._span = tracing.serving(method, cast(tracing.Metadata, context.invocation_metadata() or ()))
@@ -111,6 +111,7 @@ class Call:
         match error:
             case None:
                 code = "OK"
+                self._context.set_trailing_metadata(((request_id.HEADER, self.id), *load_report.report.trailer()))
             case asyncio.CancelledError() | GeneratorExit():
                 code = "CANCELLED"
             case _:

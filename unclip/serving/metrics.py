@@ -10,6 +10,7 @@ from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
 from unclip.engine.observer import Observer, Outcome
 from unclip.errors import ConfigurationError
+from unclip.serving import load_report
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 ROWS = (1, 2, 4, 8, 16, 32, 64)
@@ -53,6 +54,7 @@ class EngineMetrics(Observer):
         ROWS_RUNNING.labels(self._stage).set_function(lambda: load()[0])
         QUEUE_DEPTH.labels(self._stage).set_function(lambda: load()[1])
         SATURATION.labels(self._stage).set_function(lambda: min(1.0, sum(load()) / capacity))
+        load_report.report.watch(self._stage, lambda: sum(load()) / capacity)
 
     def admitted(self, waited: float) -> None:
         QUEUE_SECONDS.labels(self._stage).observe(waited)

@@ -15,8 +15,8 @@ CLOSED_S = 0.1
 EARNED, BURST, PER_SECOND = 0.2, 10.0, 1.0
 
 
-class Guard:
-    """Stands before one stage, for all calls of a gateway. clock: gives seconds that never go back."""
+class Restraint:
+    """What holds the calls of a gateway back from one stage. clock: gives seconds that never go back."""
 
     def __init__(self, stage: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._stage = stage
