@@ -589,9 +589,9 @@ class EditRequest(_message.Message):
 
     @_builtins.property
     def decoder(self) -> _sampling_pb2.SamplingOptions:
-        """How the decoder samples: by default DDPM whatever the checkpoint's, with as many steps. Noise in every step lets the
-        two sides of a seam find together, which DPM++ 2M in few steps does not. Less guidance closes seams further: it
-        holds the painted part to the caption, not to the picture.
+        """How the decoder samples: by default DDPM whatever the checkpoint's, with as many steps; DPM++ 2M in few steps left
+        broken shapes where something was known. Guidance holds the painted part to the caption rather than to the picture
+        around it: less of it makes smaller seams.
         """
 
     @_builtins.property
