@@ -43,6 +43,7 @@ async def sound_requests(running: Cluster) -> Mapping[str, Message]:
         generate,
         vary,
         diff,
+        gateway_pb2.EditRequest(image=source, mask=image(picture("black")), caption=CAPTION, seed=1),
         gateway_pb2.InterpolateRequest(image=source, to_caption="a dog", seed=1),
         gateway_pb2.EmbedRequest(captions=[CAPTION], images=[source]),
         gateway_pb2.GetModelInfoRequest(),

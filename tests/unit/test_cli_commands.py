@@ -51,8 +51,26 @@ def test_generate_writes_each_picture_and_says_where(peer: GatewayPeer, capsys: 
     assert main(["generate", "a cat", "--count", "2"]) == 0
 
     lines = capsys.readouterr().out.splitlines()
-    assert lines == [f"out/generate-{seed}.png  seed {seed}" for seed in (CHOSEN_SEED, CHOSEN_SEED + 1)]
+    assert lines == [
+        *(f"out/generate-{seed}.png  seed {seed}" for seed in (CHOSEN_SEED, CHOSEN_SEED + 1)),
+        "out/generate-sheet.png  contact sheet",
+    ]
     assert Path(f"out/generate-{CHOSEN_SEED}.png").read_bytes() == picture(CHOSEN_SEED)
+
+
+def test_a_sheet_of_variations_begins_with_the_picture(peer: GatewayPeer, house: Path) -> None:
+    def width(command: list[str], sheet: str) -> int:
+        assert main(command) == 0
+        with Image.open(f"out/{sheet}-sheet.png") as found:
+            return found.width
+
+    cells = {count: width(["generate", "a cat", "--count", str(count)], "generate") for count in (2, 3)}
+    assert width(["vary", str(house), "--count", "2"], f"vary-{house.stem}") == cells[3] > cells[2]
+
+
+def test_a_single_picture_has_no_sheet(peer: GatewayPeer) -> None:
+    assert main(["generate", "a cat"]) == 0
+    assert not Path("out/generate-sheet.png").exists()
 
 
 def test_generate_sends_what_was_said_and_no_more(peer: GatewayPeer) -> None:

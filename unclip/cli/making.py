@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from unclip.cli import report
 from unclip.cli.connection import connect
@@ -13,6 +13,7 @@ from unclip.cli.progress import Bar
 from unclip.client import (
     Edit,
     Embedding,
+    Fit,
     Generate,
     GeneratedImage,
     Interpolate,
@@ -42,7 +43,7 @@ def generate(options: argparse.Namespace) -> None:
         embedding=embedding(options),
     )
     images = run(options, request, "generate")
-    tell(options, images, [f"generate-{image.seed}" for image in images])
+    tell_many(options, images, "generate")
 
 
 def vary(options: argparse.Namespace) -> None:
@@ -60,7 +61,7 @@ def vary(options: argparse.Namespace) -> None:
         report_psnr=options.psnr,
     )
     images = run(options, request, "vary")
-    tell(options, images, [f"vary-{options.image.stem}-{image.seed}" for image in images])
+    tell_many(options, images, f"vary-{options.image.stem}", options.image)
 
 
 def text_diff(options: argparse.Namespace) -> None:
@@ -131,7 +132,7 @@ def edit(options: argparse.Namespace) -> None:
     )
     images = run(options, request, "edit")
     more = {} if canvas is None else {"canvas": str(canvas)}
-    tell(options, images, [f"edit-{options.image.stem}-{image.seed}" for image in images], **more)
+    tell_many(options, images, f"edit-{options.image.stem}", canvas or options.image, **more)
 
 
 def padded(options: argparse.Namespace) -> Path:
@@ -173,6 +174,29 @@ def run(options: argparse.Namespace, request: Request, label: str) -> list[Gener
         options.out.mkdir(parents=True, exist_ok=True)
         with Bar(request, label) as bar:
             return bar.watch(client.stream(request))
+
+
+def tell_many(
+    options: argparse.Namespace, images: list[GeneratedImage], stem: str, source: Path | None = None, **more: str
+) -> None:
+    """Writes ``images``, and when there are several one sheet of them that ``source`` begins; says where."""
+    if len(images) > 1:
+        pictures = [image.to_pil() for image in images]
+        captions = [f"seed {image.seed}" for image in images]
+        if source is not None:
+            with Image.open(source) as opened:
+                pictures.insert(0, fitted(opened, pictures[0].size, options.fit))
+            captions.insert(0, source.name)
+        sheet = options.out / f"{stem}-sheet.png"
+        contact_sheet(pictures, captions, columns=min(len(pictures), 8)).save(sheet)
+        more["contact_sheet"] = str(sheet)
+    tell(options, images, [f"{stem}-{image.seed}" for image in images], **more)
+
+
+def fitted(picture: Image.Image, size: tuple[int, int], fit: Fit) -> Image.Image:
+    """``picture`` as the model saw it, with its transparency."""
+    upright = ImageOps.exif_transpose(picture).convert("RGBA")
+    return ImageOps.pad(upright, size, color="white") if fit == "letterbox" else ImageOps.fit(upright, size)
 
 
 def tell_trajectory(options: argparse.Namespace, images: list[GeneratedImage], stem: str, captions: list[str]) -> None:
