@@ -106,7 +106,7 @@ def test_one_client_leaves_room_for_another(shared: Services, method: Method) ->
     for call in running:
         next(call)
     told = refusal(lambda: list(begin("greedy", sound(shared, method))))
-    assert (told.code, told.reason) == (FULL, "OVERLOADED")
+    assert (told.code, told.reason) == (FULL, "CLIENT_SHARE")
     assert told.retry_after is not None
     assert "limit 2" in told.message
     assert list(begin("modest", sound(shared, method)))

@@ -237,7 +237,8 @@ async def test_certificates_rotate_on_every_hop_under_load_and_no_call_fails(
             pictures = [event async for event in stream if isinstance(event, GeneratedImage)]
         assert len(pictures) == 2
         # Fair shares are kept by the name in the user's certificate, whatever it calls itself.
-        await AsyncClient(front.address, tls=tls, metadata=[("x-unclip-client", "me")]).generate("a cat", seed=1)
+        async with AsyncClient(front.address, tls=tls, metadata=[("x-unclip-client", "me")]) as pretender:
+            await pretender.generate("a cat", seed=1)
         assert {asked.metadata["x-unclip-client"] for asked in stages.decoder.asked} == {"urn:user"}
 
 

@@ -120,6 +120,15 @@ def test_a_missing_key_is_asked_for(tmp_path: Path, told: Any) -> None:
         assert told("--server", address, "--api-key", key)[0] == 0
 
 
+def test_a_key_that_leaves_this_machine_in_plaintext_is_warned_of(told: Any) -> None:
+    for address, warned in (("nowhere.invalid:1", True), ("127.0.0.1:1", False), ("[::1]:1", False)):
+        status, found = told("--server", address, "--api-key", "unclip_x")
+        assert (status, "API key" in found) == (1, warned)
+    assert found["gateway"]["state"] == "fail"
+    _, found = told("--server", "nowhere.invalid:1", "--api-key", "unclip_x", "--tls")
+    assert "API key" not in found
+
+
 def test_certificates_are_looked_at_before_grpc_gets_lost_in_them(tmp_path: Path, told: Any) -> None:
     authority, other = Authority(tmp_path), Authority(tmp_path, "other")
     files = authority.issue("server", lasts=QUARTER)

@@ -64,6 +64,9 @@ def gateway(address: str, tls: Tls | None, api_key: str, picture: bool) -> Itera
     address = address.removeprefix("dns:///")
     if tls is not None and tls.cert:
         yield own_certificate(tls)
+    if api_key and tls is None and not is_loopback(address):
+        advice = "use TLS, and make a new key: others may have read this one"
+        yield Finding("API key", "warn", "it travels in plaintext, unless something on the way adds TLS", advice)
     found = list(lives("gateway", address, GATEWAY, tls))
     yield from found
     if found[-1].state == "fail":
@@ -80,6 +83,12 @@ def gateway(address: str, tls: Tls | None, api_key: str, picture: bool) -> Itera
     if picture and "generate" in model.capabilities:
         with Client(address, timeout=PICTURE_S, tls=tls, api_key=api_key) as client:
             yield from through(client)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether what is sent to ``host:port`` stays on this machine."""
+    host = address.rpartition(":")[0].strip("[]")
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def through(client: Client) -> Iterator[Finding]:
