@@ -156,7 +156,9 @@ def test_an_edit_can_be_watched_step_by_step(client: Client) -> None:
 def test_a_recipe_makes_the_same_edit_once_its_sources_are_put_back(client: Client, masked: bool) -> None:
     pixels = noise_picture(*SQUARE, channels=4)
     sources = [png(pixels), png(RIGHT)] if masked else [png(pixels)]
-    options: dict[str, Any] = {"image_count": 2, "resampling": 2, "format": "webp", "fit": "letterbox"}
+    # Few steps: a random network makes more of what batches of other sizes round differently with each of them.
+    options: dict[str, Any] = {"seed": 1, "image_count": 2, "resampling": 2, "format": "webp", "fit": "letterbox"}
+    options |= {"decoder": Sampling(steps=3)}
     first = client.edit(sources[0], "a cat", *sources[1:], **options)[1]
     assert list(first.source_digests) == [hashlib.sha256(source).hexdigest() for source in sources]
     assert isinstance(first.recipe, Edit)
