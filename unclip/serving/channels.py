@@ -68,16 +68,19 @@ def service_config(service: str, to_stage: Balancing | None = None) -> str:
 
 
 def options(service: str, to_stage: Balancing | None = None) -> Sequence[tuple[str, str | int]]:
-    """Channel options: quick to find new replicas and to leave dead ones."""
+    """Channel options: quick to find new replicas and to leave dead ones.
+
+    Who pings may wait for twice its keepalive time before it does, so that a stage's replica that neither answers nor
+    hangs up is left within 7 s. Between clients and gateways proxies may stand, which take frequent pings for an attack.
+    """
     return (
         ("grpc.service_config", service_config(service, to_stage)),
         ("grpc.dns_min_time_between_resolutions_ms", 5_000),
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.min_reconnect_backoff_ms", 2_000),
         ("grpc.max_reconnect_backoff_ms", 5_000),
-        # A replica that neither answers nor hangs up is left within 7 s, whatever runs on it.
-        ("grpc.keepalive_time_ms", 4_000),
-        ("grpc.keepalive_timeout_ms", 3_000),
+        ("grpc.keepalive_time_ms", 2_000 if to_stage else 30_000),
+        ("grpc.keepalive_timeout_ms", 3_000 if to_stage else 10_000),
         ("grpc.http2.max_pings_without_data", 0),  # a long step sends nothing, and is asked all the same
         # Beyond the default 256 KiB a request with a picture would not be retried.
         ("grpc.per_rpc_retry_buffer_size", 16 * 1024 * 1024),

@@ -236,8 +236,8 @@ def _options(settings: ServerSettings) -> Sequence[tuple[str, int]]:
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
-        # Our channels ask every 4 s; a server that finds its callers too eager hangs up on them.
-        ("grpc.http2.min_ping_interval_without_data_ms", 3_000),
+        # The gateway asks every 2 s; a server that finds its callers too eager hangs up on them.
+        ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
         ("grpc.max_connection_idle_ms", 300_000),
         ("grpc.max_connection_age_ms", round(settings.max_connection_age * 1000)),
         ("grpc.max_connection_age_grace_ms", round(longest * 1000)),
