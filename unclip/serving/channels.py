@@ -71,7 +71,7 @@ def options(service: str, to_stage: Balancing | None = None) -> Sequence[tuple[s
     """Channel options: quick to find new replicas and to leave dead ones.
 
     Who pings may wait for twice its keepalive time before it does, so that a stage's replica that neither answers nor
-    hangs up is left within 7 s. Between clients and gateways proxies may stand, which take frequent pings for an attack.
+    hangs up is left within 7 s. Before a gateway a proxy may stand, which takes frequent pings for an attack.
     """
     return (
         ("grpc.service_config", service_config(service, to_stage)),
