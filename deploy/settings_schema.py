@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -47,18 +47,20 @@ def settings_schema(cls: type[ServerSettings]) -> dict[str, Any]:
     return {"type": "object", "additionalProperties": False, "properties": properties}
 
 
-def common_schema() -> dict[str, Any]:
-    """JSON schema of the settings that every service has, for the chart's ``defaults``; ranges that hold for all."""
-    schemas = [settings_schema(cls)["properties"] for cls in SERVICES.values()]
+def shared_schema(classes: Iterable[type[ServerSettings]]) -> dict[str, Any]:
+    """JSON schema of the settings that several services have alike; their defaults may differ."""
+    schemas = [settings_schema(cls)["properties"] for cls in classes]
     shared = set.intersection(*(set(schema) for schema in schemas))
-    same = {name: schemas[0][name] for name in sorted(shared)}
-    return {"type": "object", "additionalProperties": False, "properties": same}
+    ranges = {name: {key: value for key, value in schemas[0][name].items() if key != "description"} for name in shared}
+    return {"type": "object", "additionalProperties": False, "properties": dict(sorted(ranges.items()))}
 
 
 def filled(schema: dict[str, Any]) -> dict[str, Any]:
     """The chart's schema with its settings as the services have them now."""
     made = {f"{name}Settings": settings_schema(cls) for name, cls in SERVICES.items()}
-    return {**schema, "$defs": {**schema["$defs"], **made, "commonSettings": common_schema()}}
+    made["commonSettings"] = shared_schema(SERVICES.values())
+    made["stageSettings"] = shared_schema(cls for name, cls in SERVICES.items() if name != "gateway")
+    return {**schema, "$defs": {**schema["$defs"], **made}}
 
 
 def main() -> None:

@@ -45,9 +45,11 @@ decoder: {module: decoder_svc, port: 50053, health: unclip.api.decoder.v1.Decode
 {{- end }}
 {{- end -}}
 
-{{/* The values of one service: the defaults, overridden key by key. */}}
+{{/* The values of one service: the defaults, overridden key by key by those of all stages and by its own. */}}
 {{- define "unclip.values" -}}
-{{- mergeOverwrite (deepCopy .root.Values.defaults) (omit (index .root.Values .name) "enabled" "service") | toYaml -}}
+{{- $stages := ternary dict .root.Values.stages (eq .name "gateway") -}}
+{{- $own := omit (index .root.Values .name) "enabled" "service" -}}
+{{- mergeOverwrite (deepCopy .root.Values.defaults) (deepCopy $stages) $own | toYaml -}}
 {{- end -}}
 
 {{/* A reference to an image: registry, repository, then digest or tag. Takes (dict "root" $ "image" map "tag" default). */}}
