@@ -27,9 +27,11 @@ SERVICES: Mapping[str, type[ServerSettings]] = {
 }
 # Decided by the chart's own values; what is named here cannot be set beside them.
 MANAGED = frozenset(
-    "host port address_file metrics log_level log_format drain grace reflection health_listen "
-    "checkpoint device threads stages encoder prior decoder upsampler "
-    "tls_cert tls_key tls_ca allowed_identities api_keys".split()
+    [
+        *("host", "port", "address_file", "metrics", "log_level", "log_format", "drain", "grace", "health_listen"),
+        *("checkpoint", "device", "threads", "stages", "encoder", "prior", "decoder", "upsampler", "reflection"),
+        *("tls_cert", "tls_key", "tls_ca", "allowed_identities", "api_keys"),
+    ]
 )
 TYPES = {int: "integer", float: "number", str: "string", bool: "boolean"}
 

@@ -18,8 +18,10 @@ Rule = Callable[[Sequence[Object]], Iterator[str]]
 HEALTH = {**WATCHED, "gateway": gateway_pb2.DESCRIPTOR.services_by_name["GatewayService"].full_name}
 # Settings that the chart can switch on and that the services learn elsewhere; empty once they have them all.
 ARRIVING = frozenset(
-    f"UNCLIP_{name}"
-    for name in "TLS_CERT TLS_KEY TLS_CA ALLOWED_IDENTITIES API_KEYS LOG_FORMAT REFLECTION HEALTH_LISTEN".split()
+    [
+        *("UNCLIP_TLS_CERT", "UNCLIP_TLS_KEY", "UNCLIP_TLS_CA", "UNCLIP_ALLOWED_IDENTITIES", "UNCLIP_API_KEYS"),
+        *("UNCLIP_LOG_FORMAT", "UNCLIP_REFLECTION", "UNCLIP_HEALTH_LISTEN"),
+    ]
 )
 # Others that services may be given: the OpenTelemetry SDK's own, and the pod's name for its resource attributes.
 LIBRARIES = re.compile(r"OTEL_[A-Z_]+|POD_NAME|GOMP_SPINCOUNT|OMP_WAIT_POLICY")

@@ -300,7 +300,9 @@ BROKEN: list[tuple[rules.Rule, str, Break, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("rule", "case", "break_it", "told"), BROKEN, ids=lambda value: getattr(value, "__name__", value))
+@pytest.mark.parametrize(
+    ("rule", "case", "break_it", "told"), BROKEN, ids=lambda value: getattr(value, "__name__", value)
+)
 def test_a_rule_notices(rule: rules.Rule, case: str, break_it: Break, told: str) -> None:
     objects = render(EVERYTHING)
     assert list(rule(objects)) == []

@@ -52,7 +52,10 @@ def pod(values: Values, name: str) -> dict[str, Any]:
         ({"image": {"gateway": {"digest": "sha256:abc"}}}, "/image/gateway/digest"),
         ({"weights": {"source": "image"}}, "/weights/image/reference"),
         ({"weights": {"source": "claim"}}, "/weights/claim/name"),
-        ({"weights": {"source": "download", "download": {"url": "https://x.example.com/a"}}}, "/weights/download/sha256"),
+        (
+            {"weights": {"source": "download", "download": {"url": "https://x.example.com/a"}}},
+            "/weights/download/sha256",
+        ),
         ({"weights": {"source": "download", "download": {"url": "file:///a"}}}, "/weights/download/url"),
         ({"weights": {"folder": "../../etc"}}, "/weights/folder"),
         ({"apiKeys": {"enabled": True}}, "/apiKeys/secretName"),
@@ -168,7 +171,9 @@ def test_weights_are_mounted_where_the_stages_look() -> None:
 
 def test_tls_moves_probes_to_a_port_of_their_own_and_stages_know_their_caller() -> None:
     stage = pod(SWITCHES["tls"], "prior")
-    assert {container(stage)[f"{kind}Probe"]["grpc"]["port"] for kind in ("startup", "readiness", "liveness")} == {50060}
+    assert {container(stage)[f"{kind}Probe"]["grpc"]["port"] for kind in ("startup", "readiness", "liveness")} == {
+        50060
+    }
     variables = environment(stage)
     assert variables["UNCLIP_HEALTH_LISTEN"] == "0.0.0.0:50060"
     assert variables["UNCLIP_ALLOWED_IDENTITIES"] == "unclip-gateway-pods.pictures.svc"
