@@ -35,11 +35,16 @@ SWITCHES: Mapping[str, Values] = {
     "gpu": {"stages": {"gpu": {"count": 2}, "runtimeClassName": "nvidia", "nodeSelector": {"gpu": "yes"}}},
     "tls": {"tls": {"enabled": True}},
     "tls by name": {
-        "tls": {"enabled": True, "secrets": {"prior": "its-own"}, "allowedIdentities": ["one.example.com", "two"]}
+        "tls": {
+            "enabled": True,
+            "secrets": {"prior": "its-own", "toStages": "inner"},
+            "allowedIdentities": ["one.example.com", "two"],
+            "clients": {"required": True, "allowedIdentities": ["spiffe://shop/front"]},
+        }
     },
     "api keys": {"apiKeys": {"enabled": True, "secretName": "callers"}},
     "json logs": {"logs": {"format": "json", "level": "WARNING"}},
-    "reflection": {"reflection": False},
+    "reflection": {"reflection": "off"},
     "tracing": {"tracing": {"enabled": True}},
     "weights as image": {
         "weights": {

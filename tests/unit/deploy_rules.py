@@ -21,6 +21,7 @@ ARRIVING = frozenset(
     [
         *("UNCLIP_TLS_CERT", "UNCLIP_TLS_KEY", "UNCLIP_TLS_CA", "UNCLIP_ALLOWED_IDENTITIES", "UNCLIP_API_KEYS"),
         *("UNCLIP_LOG_FORMAT", "UNCLIP_REFLECTION", "UNCLIP_HEALTH_LISTEN"),
+        *("UNCLIP_STAGE_TLS_CA", "UNCLIP_STAGE_TLS_CERT", "UNCLIP_STAGE_TLS_KEY"),
     ]
 )
 # Others that services may be given: the OpenTelemetry SDK's own, and the pod's name for its resource attributes.

@@ -63,6 +63,8 @@ def pod(values: Values, name: str) -> dict[str, Any]:
         ({"tracing": {"endpoint": "collector"}}, "/tracing/endpoint"),
         ({"tracing": {"sampledShare": 2}}, "maximum: got 2, want 1"),
         ({"logs": {"format": "xml"}}, "/logs/format"),
+        ({"reflection": True}, "/reflection"),
+        ({"tls": {"allowedIdentities": ["a,b"]}}, "/tls/allowedIdentities/0"),
         ({"tls": {"secrets": {"gatway": "x"}}}, "additional properties 'gatway' not allowed"),
         ({"monitoring": {"podMonitor": {"enabled": True}, "serviceMonitor": {"enabled": True}}}, "/monitoring"),
     ],
@@ -177,9 +179,21 @@ def test_tls_moves_probes_to_a_port_of_their_own_and_stages_know_their_caller() 
     variables = environment(stage)
     assert variables["UNCLIP_HEALTH_LISTEN"] == "0.0.0.0:50060"
     assert variables["UNCLIP_ALLOWED_IDENTITIES"] == "unclip-gateway-pods.pictures.svc"
-    assert "UNCLIP_ALLOWED_IDENTITIES" not in environment(pod(SWITCHES["tls"], "gateway"))
     named_ones = environment(pod(SWITCHES["tls by name"], "prior"))["UNCLIP_ALLOWED_IDENTITIES"]
     assert named_ones == "one.example.com,two"
+
+
+def test_the_gateway_asks_callers_for_certificates_only_when_told_to() -> None:
+    open_to_all = environment(pod(SWITCHES["tls"], "gateway"))
+    assert not {"UNCLIP_TLS_CA", "UNCLIP_ALLOWED_IDENTITIES"} & set(open_to_all)
+    assert open_to_all["UNCLIP_STAGE_TLS_CA"] == "/etc/unclip/tls/ca.crt"
+    closed = environment(pod(SWITCHES["tls by name"], "gateway"))
+    assert closed["UNCLIP_TLS_CA"] == "/etc/unclip/tls/ca.crt"
+    assert closed["UNCLIP_ALLOWED_IDENTITIES"] == "spiffe://shop/front"
+    assert closed["UNCLIP_STAGE_TLS_CERT"] == "/etc/unclip/to-stages/tls.crt"
+
+
+def test_every_service_has_a_secret_of_its_own() -> None:
     secrets = {
         name: each["secret"]["secretName"]
         for name in SERVICES

@@ -14,7 +14,7 @@ What the chart decides comes first; `settings` adds the rest, and its schema has
 {{- if ne $root.Values.logs.format "text" }}
 - {name: UNCLIP_LOG_FORMAT, value: {{ $root.Values.logs.format }}}
 {{- end }}
-{{- if not (kindIs "invalid" $root.Values.reflection) }}
+{{- if ne $root.Values.reflection "auto" }}
 - {name: UNCLIP_REFLECTION, value: {{ $root.Values.reflection | quote }}}
 {{- end }}
 {{- if eq .name "gateway" }}
@@ -40,11 +40,24 @@ What the chart decides comes first; `settings` adds the rest, and its schema has
 {{- if $root.Values.tls.enabled }}
 - {name: UNCLIP_TLS_CERT, value: /etc/unclip/tls/tls.crt}
 - {name: UNCLIP_TLS_KEY, value: /etc/unclip/tls/tls.key}
-- {name: UNCLIP_TLS_CA, value: /etc/unclip/tls/ca.crt}
+# The kubelet has no certificate to show: its probes find health, and nothing else, at a port without TLS.
 - {name: UNCLIP_HEALTH_LISTEN, value: "0.0.0.0:50060"}
+{{- $clients := $root.Values.tls.clients }}
 {{- if ne .name "gateway" }}
 {{- $gateway := include "unclip.host" (dict "root" $root "name" "gateway") }}
+- {name: UNCLIP_TLS_CA, value: /etc/unclip/tls/ca.crt}
 - {name: UNCLIP_ALLOWED_IDENTITIES, value: {{ $root.Values.tls.allowedIdentities | default (list $gateway) | join "," | quote }}}
+{{- else }}
+{{- $folder := ternary "to-stages" "tls" (ne $root.Values.tls.secrets.toStages "") }}
+- {name: UNCLIP_STAGE_TLS_CA, value: /etc/unclip/{{ $folder }}/ca.crt}
+- {name: UNCLIP_STAGE_TLS_CERT, value: /etc/unclip/{{ $folder }}/tls.crt}
+- {name: UNCLIP_STAGE_TLS_KEY, value: /etc/unclip/{{ $folder }}/tls.key}
+{{- if $clients.required }}
+- {name: UNCLIP_TLS_CA, value: /etc/unclip/tls/ca.crt}
+{{- with $clients.allowedIdentities }}
+- {name: UNCLIP_ALLOWED_IDENTITIES, value: {{ join "," . | quote }}}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- range $setting, $value := .values.settings }}
