@@ -42,6 +42,17 @@ SWITCHES: Mapping[str, Values] = {
             "clients": {"required": True, "allowedIdentities": ["spiffe://shop/front"]},
         }
     },
+    "tls by cert-manager": {
+        "tls": {
+            "enabled": True,
+            "secrets": {"prior": "its-own"},
+            "certManager": {
+                "enabled": True,
+                "issuer": {"name": "pictures-ca"},
+                "gatewayNames": ["pictures.example.com"],
+            },
+        }
+    },
     "api keys": {"apiKeys": {"enabled": True, "secretName": "callers"}},
     "json logs": {"logs": {"format": "json", "level": "WARNING"}},
     "reflection": {"reflection": "off"},
@@ -122,7 +133,16 @@ def variants() -> dict[str, Values]:
     """Everything that is rendered and checked, by name."""
     together = [
         SWITCHES[name]
-        for name in ("digests", "keda", "gpu", "tls", "api keys", "json logs", "tracing", "weights by download")
+        for name in (
+            "digests",
+            "keda",
+            "gpu",
+            "tls by cert-manager",
+            "api keys",
+            "json logs",
+            "tracing",
+            "weights by download",
+        )
     ]
     more = [SWITCHES[name] for name in ("route", "service monitor", "known clients", "every field of a pod")]
     return {"default": {}, **examples(), **SWITCHES, "all together": merged(*together, *more)}

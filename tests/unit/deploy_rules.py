@@ -323,6 +323,30 @@ def names_are_unique_and_short(objects: Sequence[Object]) -> Iterator[str]:
             yield f"{kind} {name} is no name of at most {LONGEST_NAME} characters"
 
 
+def certificates_bear_the_names_that_are_called(objects: Sequence[Object]) -> Iterator[str]:
+    """And the gateway's bears one that the stages let in; each is written where its service reads it."""
+    issued = {component(found): found["spec"] for found in of_kind(objects, "Certificate")}
+    for pod in services_pods(objects) if issued else []:
+        name, secrets = (
+            component(pod),
+            [v["secret"]["secretName"] for v in pod["spec"]["volumes"] if v["name"] == "tls"],
+        )
+        spec = issued.get(name)
+        if spec is None:
+            continue
+        if [spec["secretName"]] != secrets:
+            yield f"{name}: the certificate goes to {spec['secretName']}, read is {secrets}"
+        for service in of_kind(objects, "Service"):
+            host = f"{service['metadata']['name']}.{service['metadata']['namespace']}.svc"
+            if component(service) == name and host not in spec["dnsNames"]:
+                yield f"{name}: the certificate does not bear {host}"
+        allowed = environment(pod).get("UNCLIP_ALLOWED_IDENTITIES", "")
+        if name != "gateway" and not set(allowed.split(",")) & set(issued["gateway"]["dnsNames"]):
+            yield f"{name} lets in {allowed}, which the gateway's certificate does not bear"
+        if name == "gateway" and "client auth" not in spec["usages"]:
+            yield "the gateway's certificate is none for a client"
+
+
 def disruption_budgets_allow_one(objects: Sequence[Object]) -> Iterator[str]:
     for budget in of_kind(objects, "PodDisruptionBudget"):
         if budget["spec"].get("maxUnavailable") in (0, "0%", None):
@@ -346,5 +370,6 @@ RULES: Sequence[Rule] = (
     pods_have_no_token_and_no_service_links,
     mounts_have_volumes,
     names_are_unique_and_short,
+    certificates_bear_the_names_that_are_called,
     disruption_budgets_allow_one,
 )

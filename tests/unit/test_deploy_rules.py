@@ -10,7 +10,7 @@ from tests.unit import deploy_rules as rules
 from tests.unit.deploy_chart import SWITCHES, Object, container, merged, named, of_kind, pods, render
 
 Break = Callable[[list[Object]], object]
-EVERYTHING = merged(SWITCHES["keda"], SWITCHES["gpu"], SWITCHES["tls"], SWITCHES["service monitor"])
+EVERYTHING = merged(SWITCHES["keda"], SWITCHES["gpu"], SWITCHES["tls by cert-manager"], SWITCHES["service monitor"])
 
 
 def deployment(objects: list[Object], name: str) -> Object:
@@ -290,6 +290,24 @@ BROKEN: list[tuple[rules.Rule, str, Break, str]] = [
         "a name twice",
         lambda o: o.append(named(o, "Service", "unclip-prior")),
         "there twice",
+    ),
+    (
+        rules.certificates_bear_the_names_that_are_called,
+        "a name that nobody calls",
+        lambda o: named(o, "Certificate", "unclip-decoder")["spec"].update(dnsNames=["decoder"]),
+        "does not bear unclip-decoder.pictures.svc",
+    ),
+    (
+        rules.certificates_bear_the_names_that_are_called,
+        "an identity that the gateway has not",
+        lambda o: variable(o, "decoder", "UNCLIP_ALLOWED_IDENTITIES", "gateway"),
+        "lets in gateway",
+    ),
+    (
+        rules.certificates_bear_the_names_that_are_called,
+        "a Secret that nobody reads",
+        lambda o: named(o, "Certificate", "unclip-decoder")["spec"].update(secretName="other"),
+        "goes to other",
     ),
     (
         rules.disruption_budgets_allow_one,

@@ -64,6 +64,7 @@ def pod(values: Values, name: str) -> dict[str, Any]:
         ({"tracing": {"sampledShare": 2}}, "maximum: got 2, want 1"),
         ({"logs": {"format": "xml"}}, "/logs/format"),
         ({"reflection": True}, "/reflection"),
+        ({"tls": {"certManager": {"enabled": True}}}, "/tls/certManager/issuer/name"),
         ({"tls": {"allowedIdentities": ["a,b"]}}, "/tls/allowedIdentities/0"),
         ({"tls": {"secrets": {"gatway": "x"}}}, "additional properties 'gatway' not allowed"),
         ({"monitoring": {"podMonitor": {"enabled": True}, "serviceMonitor": {"enabled": True}}}, "/monitoring"),
@@ -201,6 +202,20 @@ def test_every_service_has_a_secret_of_its_own() -> None:
         if each["name"] == "tls"
     }
     assert secrets == {name: f"unclip-{name}-tls" for name in SERVICES} | {"prior": "its-own"}
+
+
+def test_certificates_are_asked_for_where_no_secret_is_named() -> None:
+    issued = {
+        found["metadata"]["name"]: found["spec"]
+        for found in of_kind(render(SWITCHES["tls by cert-manager"]), "Certificate")
+    }
+    assert set(issued) == {f"unclip-{name}" for name in SERVICES} - {"unclip-prior"}
+    assert issued["unclip-gateway"]["dnsNames"] == [
+        "unclip-gateway-pods.pictures.svc",
+        "unclip-gateway.pictures.svc",
+        "pictures.example.com",
+    ]
+    assert issued["unclip-encoder"]["issuerRef"] == {"kind": "Issuer", "name": "pictures-ca"}
 
 
 def test_fallback_stays_within_the_replicas_that_are_allowed() -> None:
