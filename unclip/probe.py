@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -16,9 +17,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 def state(address: str, service: str = "", timeout: float = 3.0) -> str:
     """What the server at ``address`` says of ``service``: SERVING, NOT_SERVING, or the status of a failed call."""
     with grpc.insecure_channel(address) as channel:
-        ask = health_pb2_grpc.HealthStub(channel).Check
+        stub: Any = health_pb2_grpc.HealthStub(channel)  # its types know no methods
         try:
-            answer = ask(health_pb2.HealthCheckRequest(service=service), timeout=timeout)
+            answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=timeout)
         except grpc.RpcError as error:
             return str(error.code().name)
     return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)

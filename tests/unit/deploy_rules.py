@@ -15,7 +15,8 @@ from unclip.serving.settings import parse
 
 Rule = Callable[[Sequence[Object]], Iterator[str]]
 
-HEALTH = {**WATCHED, "gateway": gateway_pb2.DESCRIPTOR.services_by_name["GatewayService"].full_name}
+GATEWAY = gateway_pb2.DESCRIPTOR.services_by_name["GatewayService"]
+HEALTH: dict[str, str] = dict([*WATCHED.items(), ("gateway", GATEWAY.full_name)])
 # Settings that the chart can switch on and that the services learn elsewhere; empty once they have them all.
 ARRIVING = frozenset(
     [
@@ -55,7 +56,7 @@ def ports_of(pod: Object) -> dict[str, int]:
 
 def probes_ask_what_the_service_answers(objects: Sequence[Object]) -> Iterator[str]:
     for pod in services_pods(objects):
-        name, health = component(pod), HEALTH[component(pod)]  # type: ignore[index]
+        name, health = component(pod), HEALTH[component(pod)]
         for kind, asked in (("startupProbe", health), ("readinessProbe", health), ("livenessProbe", None)):
             probe = container(pod).get(kind, {}).get("grpc")
             if probe is None:

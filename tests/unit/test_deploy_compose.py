@@ -74,7 +74,7 @@ def test_every_service_is_there_with_settings_that_it_knows(kind: str) -> None:
         assert settings.grace >= settings.max_deadline
         assert seconds(service["stop_grace_period"]) > settings.drain + settings.grace
         port, health = service["healthcheck"]["test"][-2:]
-        assert (port, health) == (f"127.0.0.1:{settings.port}", HEALTH[name])  # type: ignore[index]
+        assert (port, health) == (f"127.0.0.1:{settings.port}", HEALTH[name])
 
 
 @pytest.mark.parametrize("kind", FILES)

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.markers import default_environment
@@ -23,7 +24,7 @@ HADOLINT = Path(sys.executable).with_name("hadolint")
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==(\S+) ?(?:\\\n|$)", re.MULTILINE)
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 # Of the images, whatever this machine is.
-IMAGE = {
+IMAGE: dict[str, Any] = {
     **default_environment(),
     "python_version": "3.11",
     "python_full_version": "3.11.9",

@@ -142,7 +142,8 @@ def test_a_registry_stands_before_every_image() -> None:
 
 
 def test_a_gpu_brings_the_cuda_image_and_changes_no_other_resource() -> None:
-    plain, gpu = ({}, {"decoder": {"gpu": {"count": 2}}})
+    plain: Values = {}
+    gpu = {"decoder": {"gpu": {"count": 2}}}
     before, after = (container(pod(values, "decoder")) for values in (plain, gpu))
     assert after["image"] == "unclip-model:0.1.0-cuda"
     assert environment(pod(gpu, "decoder"))["UNCLIP_DEVICE"] == "cuda"
