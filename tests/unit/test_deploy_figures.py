@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import yaml
 from prometheus_client import REGISTRY
 
-from tests.unit.deploy_chart import CHART, NAMESPACE, SWITCHES, Object, named, of_kind, render
+from tests.unit.deploy_chart import CHART, NAMESPACE, ROOT, SWITCHES, Object, named, of_kind, render
 from unclip.serving import metrics
 
 SCRAPED = {"namespace", "pod", "job", "instance", "le"}  # labels that Prometheus adds
@@ -94,6 +95,12 @@ def test_an_alert_watches_figures_that_there_are(rule: Object) -> None:
     assert "$NAMESPACE" in rule["expr"]
     assert rule["labels"]["severity"] in ("critical", "warning")
     assert rule["annotations"]["summary"]
+
+
+def test_the_manual_tells_what_to_do_about_each_alert() -> None:
+    manual = (ROOT / "docs" / "deploy.md").read_text()
+    told = re.findall(r"^\| (Unclip\w+) \|", manual, re.MULTILINE)
+    assert told == [rule["alert"] for group in ALERTS["groups"] for rule in group["rules"]]
 
 
 def test_alerts_of_a_release_watch_its_namespace() -> None:
