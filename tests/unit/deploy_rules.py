@@ -154,6 +154,14 @@ def stopping_outlasts_every_call(objects: Sequence[Object]) -> Iterator[str]:
             yield f"{component(pod)} may take {settings.max_deadline:g} s for a call but waits {settings.grace:g} s"
 
 
+def new_pods_are_known_before_old_ones_go(objects: Sequence[Object]) -> Iterator[str]:
+    """The gateway asks DNS at most every 5 s, and cluster DNS answers from a cache of about as long."""
+    for deployment in of_kind(objects, "Deployment"):
+        spec = deployment["spec"]
+        if spec["strategy"]["rollingUpdate"]["maxUnavailable"] == 0 and spec.get("minReadySeconds", 0) < 10:
+            yield f"{deployment['metadata']['name']}: old pods go before DNS tells of new ones"
+
+
 def images_are_pinned(objects: Sequence[Object]) -> Iterator[str]:
     for pod in pods(objects):
         for each in [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]:
@@ -362,6 +370,7 @@ RULES: Sequence[Rule] = (
     the_gateway_finds_every_stage,
     settings_are_known_and_in_range,
     stopping_outlasts_every_call,
+    new_pods_are_known_before_old_ones_go,
     images_are_pinned,
     network_is_closed_but_for_what_is_needed,
     only_the_gateway_reaches_stages,

@@ -154,6 +154,12 @@ BROKEN: list[tuple[rules.Rule, str, Break, str]] = [
         "waits 10 s",
     ),
     (
+        rules.new_pods_are_known_before_old_ones_go,
+        "a hasty update",
+        lambda o: deployment(o, "prior")["spec"].pop("minReadySeconds"),
+        "old pods go before DNS tells",
+    ),
+    (
         rules.images_are_pinned,
         "latest",
         lambda o: of(o, "decoder").update(image="registry.example.com:5000/unclip-model:latest"),
