@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.drill.names import NameServer
 from tests.unit.deploy_chart import Object, component, container, environment, of_kind, render
 from unclip import Client
 from unclip.probe import state
@@ -26,13 +26,19 @@ def address_of(number: int) -> str:
     return f"127.{64 + process // 256 % 64}.{process % 256}.{number}"
 
 
-def variables(pod: Object, addresses: Mapping[str, str], checkpoint: Path) -> dict[str, str]:
-    """A pod's variables, with loopback addresses for what the cluster's DNS would answer, and a tiny checkpoint."""
-    own = addresses[component(pod)]
+def names(objects: list[Object], addresses: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """What the cluster's DNS would answer for headless Services."""
+    return {
+        f"{found['metadata']['name']}.{found['metadata']['namespace']}.svc": (addresses[component(found)],)
+        for found in of_kind(objects, "Service")
+        if found["spec"].get("clusterIP") == "None"
+    }
+
+
+def variables(pod: Object, own: str, server: NameServer, checkpoint: Path) -> dict[str, str]:
+    """A pod's variables, with a loopback address for the pod's, a name server for the cluster's, and tiny weights."""
     found = {name: value.replace("0.0.0.0", own) for name, value in environment(pod).items()}
-    for name, value in found.items():
-        if service := re.fullmatch(r"dns:///unclip-(\w+)\.pictures\.svc(:\d+)", value):
-            found[name] = addresses[service[1]] + service[2]
+    found = {name: value.replace("dns:///", f"dns://{server.address}/") for name, value in found.items()}
     if "UNCLIP_CHECKPOINT" in found:
         found["UNCLIP_CHECKPOINT"] = str(checkpoint)
     return {**found, "UNCLIP_DRAIN": "0"}  # nobody here looks elsewhere
@@ -44,23 +50,22 @@ def release(objects: list[Object], checkpoint: Path, logs: Path) -> Iterator[dic
     pods = {component(found): found["spec"]["template"] for found in of_kind(objects, "Deployment")}
     addresses = {name: address_of(number) for number, name in enumerate(pods, 2)}
     processes: dict[str, subprocess.Popen[bytes]] = {}
-    try:
-        for name, pod in pods.items():
-            _, *arguments = container(pod)["command"]
-            with (logs / f"{name}.log").open("wb") as log:
-                processes[name] = subprocess.Popen(
-                    [sys.executable, *arguments],
-                    env={**os.environ, **variables(pod, addresses, checkpoint)},
-                    stderr=log,
-                )
-        yield {name: (pods[name], addresses[name]) for name in pods}
-        for process in processes.values():
-            process.send_signal(signal.SIGTERM)
-        assert {name: process.wait(60) for name, process in processes.items()} == dict.fromkeys(processes, 0)
-    finally:
-        for process in processes.values():
-            process.kill()
-            process.wait()
+    with NameServer() as server:
+        server.records = names(objects, addresses)
+        try:
+            for name, pod in pods.items():
+                _, *arguments = container(pod)["command"]
+                told = {**os.environ, **variables(pod, addresses[name], server, checkpoint)}
+                with (logs / f"{name}.log").open("wb") as log:
+                    processes[name] = subprocess.Popen([sys.executable, *arguments], env=told, stderr=log)
+            yield {name: (pods[name], addresses[name]) for name in pods}
+            for process in processes.values():
+                process.send_signal(signal.SIGTERM)
+            assert {name: process.wait(60) for name, process in processes.items()} == dict.fromkeys(processes, 0)
+        finally:
+            for process in processes.values():
+                process.kill()
+                process.wait()
 
 
 def wait_for(probe: Object, address: str, log: Path) -> None:
