@@ -205,3 +205,28 @@ def settings_class(pod: Object) -> type[ServerSettings]:
     module = container(pod)["command"][-1]
     [cls] = {cls for cls in SERVICES.values() if cls.__module__ == f"{module}.settings"}
     return cls
+
+
+def selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    """Whether a label selector matches; an empty one matches everything."""
+    for expression in selector.get("matchExpressions", []):
+        if expression["operator"] != "NotIn":
+            raise NotImplementedError(expression["operator"])
+        if labels.get(expression["key"]) in expression["values"]:
+            return False
+    return all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items())
+
+
+def labels_of(found: Object) -> dict[str, str]:
+    """Labels of an object or pod template."""
+    return dict(found["metadata"]["labels"])
+
+
+def services_pods(objects: Sequence[Object]) -> list[Object]:
+    """The pods of Deployments, `helm test`'s left out."""
+    return [found["spec"]["template"] for found in of_kind(objects, "Deployment")]
+
+
+def ports_of(pod: Object) -> dict[str, int]:
+    """Open ports of a service's container by name."""
+    return {port["name"]: port["containerPort"] for port in container(pod).get("ports", [])}

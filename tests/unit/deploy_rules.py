@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 from gateway.app import WATCHED
-from tests.unit.deploy_chart import Object, component, container, environment, of_kind, pods, settings_class
+from tests.unit.deploy_chart import (
+    Object,
+    component,
+    container,
+    environment,
+    labels_of,
+    of_kind,
+    pods,
+    ports_of,
+    selects,
+    services_pods,
+    settings_class,
+)
+from tests.unit.deploy_network import network_is_closed_but_for_what_is_needed, only_the_gateway_reaches_stages
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.errors import ConfigurationError
 from unclip.serving.settings import parse
@@ -29,29 +41,6 @@ ARRIVING = frozenset(
 LIBRARIES = re.compile(r"OTEL_[A-Z_]+|POD_NAME|GOMP_SPINCOUNT|OMP_WAIT_POLICY")
 WRITABLE = ("/tmp", "/var/cache/unclip")
 LONGEST_NAME = 63
-
-
-def selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    """Whether a label selector matches; an empty one matches everything."""
-    for expression in selector.get("matchExpressions", []):
-        if expression["operator"] != "NotIn":
-            raise NotImplementedError(expression["operator"])
-        if labels.get(expression["key"]) in expression["values"]:
-            return False
-    return all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items())
-
-
-def labels_of(found: Object) -> dict[str, str]:
-    return dict(found["metadata"]["labels"])
-
-
-def services_pods(objects: Sequence[Object]) -> list[Object]:
-    """The pods of Deployments, `helm test`'s left out."""
-    return [found["spec"]["template"] for found in of_kind(objects, "Deployment")]
-
-
-def ports_of(pod: Object) -> dict[str, int]:
-    return {port["name"]: port["containerPort"] for port in container(pod).get("ports", [])}
 
 
 def probes_ask_what_the_service_answers(objects: Sequence[Object]) -> Iterator[str]:
@@ -169,67 +158,6 @@ def images_are_pinned(objects: Sequence[Object]) -> Iterator[str]:
             tag = repository.partition(":")[2]
             if tag == "latest" or not (tag or re.fullmatch(r"sha256:[0-9a-f]{64}", version)):
                 yield f"{each['name']}: {each['image']} names no fixed version"
-
-
-def network_is_closed_but_for_what_is_needed(objects: Sequence[Object]) -> Iterator[str]:
-    policies = of_kind(objects, "NetworkPolicy")
-    if not policies:
-        return
-    for pod in pods(objects):
-        closed = [
-            policy
-            for policy in policies
-            if selects(policy["spec"]["podSelector"], labels_of(pod))
-            and not policy["spec"].get("ingress")
-            and not policy["spec"].get("egress")
-        ]
-        if not any({"Ingress", "Egress"} <= set(policy["spec"]["policyTypes"]) for policy in closed):
-            yield f"{component(pod)} is open until a policy closes it"
-    for policy in policies:
-        if not any(selects(policy["spec"]["podSelector"], labels_of(pod)) for pod in pods(objects)):
-            yield f"NetworkPolicy {policy['metadata']['name']} selects no pod"
-        for rule in [*policy["spec"].get("ingress", []), *policy["spec"].get("egress", [])]:
-            for peer in [*rule.get("from", []), *rule.get("to", [])]:
-                ours = "podSelector" in peer and "namespaceSelector" not in peer
-                if ours and not any(selects(peer["podSelector"], labels_of(pod)) for pod in pods(objects)):
-                    yield f"NetworkPolicy {policy['metadata']['name']} names pods that are not there: {peer}"
-
-
-def may_call(objects: Sequence[Object], source: Object, target: Object, port: int) -> bool:
-    """Whether policies let pod ``source`` open a connection to pod ``target`` at ``port``, both of this release."""
-
-    def allowed(of: Object, other: Object, way: str, peers: str) -> bool:
-        mine = [p for p in of_kind(objects, "NetworkPolicy") if selects(p["spec"]["podSelector"], labels_of(of))]
-        rules = [rule for policy in mine for rule in policy["spec"].get(way.lower(), [])]
-        return not any(way in policy["spec"]["policyTypes"] for policy in mine) or any(
-            ("ports" not in rule or port in [entry["port"] for entry in rule["ports"]])
-            and (
-                peers not in rule
-                or any(
-                    "namespaceSelector" not in peer and selects(peer["podSelector"], labels_of(other))
-                    for peer in rule[peers]
-                )
-            )
-            for rule in rules
-        )
-
-    return allowed(source, target, "Egress", "to") and allowed(target, source, "Ingress", "from")
-
-
-def only_the_gateway_reaches_stages(objects: Sequence[Object]) -> Iterator[str]:
-    """And it reaches all of them; nobody of the release reaches metrics, and `helm test` reaches the gateway."""
-    closed = bool(of_kind(objects, "NetworkPolicy"))
-    for source in pods(objects):
-        for target in services_pods(objects):
-            meant = (component(source), component(target))
-            needed = meant[0] == "gateway" != meant[1] or meant == ("test", "gateway")
-            possible = may_call(objects, source, target, ports_of(target)["grpc"])
-            if needed and not possible:
-                yield f"{meant[0]} cannot reach {meant[1]}"
-            if closed and possible and meant[1] != "gateway" and not needed:
-                yield f"{meant[0]} reaches {meant[1]}"
-            if closed and may_call(objects, source, target, ports_of(target)["metrics"]):
-                yield f"{meant[0]} reads the metrics of {meant[1]}"
 
 
 def scalers_have_their_target(objects: Sequence[Object]) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.unit import deploy_network as network
 from tests.unit import deploy_rules as rules
 from tests.unit.deploy_chart import SWITCHES, Object, container, merged, named, of_kind, pods, render
 
@@ -178,43 +179,43 @@ BROKEN: list[tuple[rules.Rule, str, Break, str]] = [
         "no fixed version",
     ),
     (
-        rules.network_is_closed_but_for_what_is_needed,
+        network.network_is_closed_but_for_what_is_needed,
         "no default",
         lambda o: o.remove(named(o, "NetworkPolicy", "unclip-deny")),
         "open until a policy closes it",
     ),
     (
-        rules.network_is_closed_but_for_what_is_needed,
+        network.network_is_closed_but_for_what_is_needed,
         "a policy of nobody",
         lambda o: policy(o, "prior")["podSelector"]["matchLabels"].update(x="y"),
         "unclip-prior selects no pod",
     ),
     (
-        rules.network_is_closed_but_for_what_is_needed,
+        network.network_is_closed_but_for_what_is_needed,
         "a peer that is not there",
         lambda o: policy(o, "prior")["ingress"][0]["from"][0]["podSelector"]["matchLabels"].update(x="y"),
         "pods that are not there",
     ),
     (
-        rules.only_the_gateway_reaches_stages,
+        network.only_the_gateway_reaches_stages,
         "a stage that is shut off",
         lambda o: policy(o, "prior").update(ingress=[]),
         "gateway cannot reach prior",
     ),
     (
-        rules.only_the_gateway_reaches_stages,
+        network.only_the_gateway_reaches_stages,
         "a gateway that may not go out",
         lambda o: policy(o, "gateway").update(egress=[]),
         "gateway cannot reach upsampler",
     ),
     (
-        rules.only_the_gateway_reaches_stages,
+        network.only_the_gateway_reaches_stages,
         "stages that call each other",
         lambda o: [policy(o, "prior")["ingress"][0].pop("from"), policy(o, "encoder").update(egress=[{}])],
         "encoder reaches prior",
     ),
     (
-        rules.only_the_gateway_reaches_stages,
+        network.only_the_gateway_reaches_stages,
         "metrics for everyone",
         lambda o: [policy(o, "prior")["ingress"][1].pop("from"), policy(o, "gateway")["egress"].append({})],
         "gateway reads the metrics of prior",
