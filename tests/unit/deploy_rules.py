@@ -29,14 +29,6 @@ Rule = Callable[[Sequence[Object]], Iterator[str]]
 
 GATEWAY = gateway_pb2.DESCRIPTOR.services_by_name["GatewayService"]
 HEALTH: dict[str, str] = dict([*WATCHED.items(), ("gateway", GATEWAY.full_name)])
-# Settings that the chart can switch on and that the services learn elsewhere; empty once they have them all.
-ARRIVING = frozenset(
-    [
-        *("UNCLIP_TLS_CERT", "UNCLIP_TLS_KEY", "UNCLIP_TLS_CA", "UNCLIP_ALLOWED_IDENTITIES", "UNCLIP_API_KEYS"),
-        *("UNCLIP_LOG_FORMAT", "UNCLIP_REFLECTION", "UNCLIP_HEALTH_LISTEN"),
-        *("UNCLIP_STAGE_TLS_CA", "UNCLIP_STAGE_TLS_CERT", "UNCLIP_STAGE_TLS_KEY"),
-    ]
-)
 # Others that services may be given: the OpenTelemetry SDK's own, and the pod's name for its resource attributes.
 LIBRARIES = re.compile(r"OTEL_[A-Z_]+|POD_NAME|GOMP_SPINCOUNT|OMP_WAIT_POLICY")
 WRITABLE = ("/tmp", "/var/cache/unclip")
@@ -124,7 +116,7 @@ def settings_are_known_and_in_range(objects: Sequence[Object]) -> Iterator[str]:
         cls, variables = settings_class(pod), environment(pod)
         known = {f"UNCLIP_{field.name.upper()}" for field in dataclasses.fields(cls)}
         for variable in variables:
-            if variable not in known | ARRIVING and not LIBRARIES.fullmatch(variable):
+            if variable not in known and not LIBRARIES.fullmatch(variable):
                 yield f"{component(pod)}: nobody reads {variable}"
         try:
             parse(cls, [], component(pod), {name: value for name, value in variables.items() if name in known})
