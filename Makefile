@@ -27,10 +27,12 @@ serve: $(STAMP) ## the same services, kept running; the gateway on 127.0.0.1:500
 test: $(STAMP) ## the whole test suite
 	$(BIN)/python -m pytest
 
-check: $(STAMP) ## ruff, mypy --strict, buf lint, freshness of generated code, import rules
+check: $(STAMP) ## ruff, mypy --strict, buf lint, yamllint, hadolint, freshness of generated code, import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	cd protos && ../$(BIN)/buf lint
+	$(BIN)/yamllint --strict .
+	$(BIN)/hadolint deploy/Dockerfile
 	$(BIN)/python -m pytest tests/unit/test_generated_code.py
 	$(BIN)/lint-imports
 	$(BIN)/mypy
@@ -42,6 +44,15 @@ format: $(STAMP) ## lets ruff rewrite what it can
 
 protos: $(STAMP) ## generates unclip/api from protos/
 	$(BIN)/python protos/generate.py
+
+chart: $(STAMP) ## writes the services' settings into the chart's schema of values
+	$(BIN)/python -m deploy.settings_schema
+
+lock: $(STAMP) ## locks what the images install, to the versions in .venv, with digests
+	$(BIN)/python -m deploy.lock
+
+sbom: $(STAMP) ## a software bill of materials for each image in out/sbom
+	$(BIN)/python -m deploy.sbom
 
 evaluate: $(STAMP) ## measures the embedded checkpoint into out/evaluate
 	$(BIN)/python -m training.evaluate
@@ -57,4 +68,4 @@ drill: $(STAMP) ## what can happen to a cluster: restarts, kills, overload ...; 
 clean: ## removes .venv and everything made
 	rm -rf $(VENV) out build *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help install demo serve test check format protos evaluate bench drill clean
+.PHONY: help install demo serve test check format protos chart lock sbom evaluate bench drill clean

@@ -1,0 +1,98 @@
+{{/*
+Environment of a service as a list. Takes (dict "root" $ "name" component "facts" its facts "values" its values).
+What the chart decides comes first; `settings` adds the rest, and its schema has none of the former.
+*/}}
+{{- define "unclip.env" -}}
+{{- $root := .root -}}
+{{- $facts := .facts -}}
+- {name: UNCLIP_HOST, value: "0.0.0.0"}
+- {name: UNCLIP_PORT, value: {{ $facts.port | quote }}}
+- {name: UNCLIP_METRICS, value: "0.0.0.0:9090"}
+- {name: UNCLIP_LOG_LEVEL, value: {{ $root.Values.logs.level }}}
+- {name: UNCLIP_DRAIN, value: {{ .values.stop.drainSeconds | quote }}}
+- {name: UNCLIP_GRACE, value: {{ include "unclip.longest" .values | quote }}}
+{{- if ne $root.Values.logs.format "text" }}
+- {name: UNCLIP_LOG_FORMAT, value: {{ $root.Values.logs.format }}}
+{{- end }}
+{{- if ne $root.Values.reflection "auto" }}
+- {name: UNCLIP_REFLECTION, value: {{ $root.Values.reflection | quote }}}
+{{- end }}
+{{- if eq .name "gateway" }}
+{{- range $stage := list "encoder" "prior" "decoder" "upsampler" }}
+{{- $served := ternary $stage "decoder" (or (ne $stage "upsampler") $root.Values.upsampler.enabled) }}
+{{- $port := (index (include "unclip.facts" $root | fromYaml) $served).port }}
+{{- $host := include "unclip.host" (dict "root" $root "name" $served) }}
+- {name: UNCLIP_{{ upper $stage }}, value: {{ printf "dns:///%s:%v" $host $port | quote }}}
+{{- end }}
+{{- if $root.Values.apiKeys.enabled }}
+- {name: UNCLIP_API_KEYS, value: /etc/unclip/api-keys/{{ $root.Values.apiKeys.key }}}
+{{- end }}
+{{- else }}
+- {name: UNCLIP_CHECKPOINT, value: {{ include "unclip.checkpoint" $root | quote }}}
+- {name: UNCLIP_DEVICE, value: {{ ternary "cuda" "cpu" (gt (int .values.gpu.count) 0) }}}
+# Threads of the CPU: of the container's limit, not of the node's cores.
+- name: UNCLIP_THREADS
+  valueFrom: {resourceFieldRef: {resource: limits.cpu}}
+{{- with $facts.stages }}
+- {name: UNCLIP_STAGES, value: {{ . | quote }}}
+{{- end }}
+{{- end }}
+{{- if $root.Values.tls.enabled }}
+- {name: UNCLIP_TLS_CERT, value: /etc/unclip/tls/tls.crt}
+- {name: UNCLIP_TLS_KEY, value: /etc/unclip/tls/tls.key}
+# The kubelet has no certificate to show: its probes find health, and nothing else, at a port without TLS.
+- {name: UNCLIP_HEALTH_LISTEN, value: "0.0.0.0:50060"}
+{{- $clients := $root.Values.tls.clients }}
+{{- if ne .name "gateway" }}
+{{- $gateway := include "unclip.host" (dict "root" $root "name" "gateway") }}
+- {name: UNCLIP_TLS_CA, value: /etc/unclip/tls/ca.crt}
+- {name: UNCLIP_ALLOWED_IDENTITIES, value: {{ $root.Values.tls.allowedIdentities | default (list $gateway) | join "," | quote }}}
+{{- else }}
+{{- $folder := ternary "to-stages" "tls" (ne $root.Values.tls.secrets.toStages "") }}
+- {name: UNCLIP_STAGE_TLS_CA, value: /etc/unclip/{{ $folder }}/ca.crt}
+- {name: UNCLIP_STAGE_TLS_CERT, value: /etc/unclip/{{ $folder }}/tls.crt}
+- {name: UNCLIP_STAGE_TLS_KEY, value: /etc/unclip/{{ $folder }}/tls.key}
+{{- if $clients.required }}
+- {name: UNCLIP_TLS_CA, value: /etc/unclip/tls/ca.crt}
+{{- with $clients.allowedIdentities }}
+- {name: UNCLIP_ALLOWED_IDENTITIES, value: {{ join "," . | quote }}}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- range $setting, $value := .values.settings }}
+- {name: UNCLIP_{{ upper $setting }}, value: {{ include "unclip.scalar" $value | quote }}}
+{{- end }}
+{{- if $root.Values.tracing.enabled }}
+- name: POD_NAME
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+- {name: OTEL_SERVICE_NAME, value: unclip-{{ .name }}}
+- {name: OTEL_RESOURCE_ATTRIBUTES, value: "k8s.namespace.name={{ $root.Release.Namespace }},k8s.pod.name=$(POD_NAME)"}
+- {name: OTEL_EXPORTER_OTLP_ENDPOINT, value: {{ $root.Values.tracing.endpoint | quote }}}
+- {name: OTEL_EXPORTER_OTLP_PROTOCOL, value: grpc}
+- {name: OTEL_TRACES_SAMPLER, value: parentbased_traceidratio}
+- {name: OTEL_TRACES_SAMPLER_ARG, value: {{ $root.Values.tracing.sampledShare | quote }}}
+{{- end }}
+{{- range $variable, $value := .values.env }}
+- {name: {{ $variable }}, value: {{ include "unclip.scalar" $value | quote }}}
+{{- end }}
+{{- end -}}
+
+{{/* A value as text. Numbers go through JSON: as text Go writes 16777216 as 1.6777216e+07. */}}
+{{- define "unclip.scalar" -}}
+{{- if kindIs "string" . }}{{ . }}{{ else }}{{ toJson . }}{{ end -}}
+{{- end -}}
+
+{{/* Seconds that the longest call of a service may take; takes its values. */}}
+{{- define "unclip.longest" -}}
+{{- .settings.max_deadline | default 300 | float64 | ceil | int -}}
+{{- end -}}
+
+{{/* The folder of the checkpoint inside a container. */}}
+{{- define "unclip.checkpoint" -}}
+{{- if eq .Values.weights.source "embedded" -}}
+/opt/unclip/checkpoints/emoji
+{{- else -}}
+{{ printf "/weights/%s" .Values.weights.folder | trimSuffix "/" }}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,87 @@
+{{- define "unclip.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* Prefix of every object's name; short enough for "-upsampler-pods" behind it. */}}
+{{- define "unclip.fullname" -}}
+{{- $name := include "unclip.name" . -}}
+{{- $full := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
+{{- default $full .Values.fullnameOverride | trunc 45 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* Labels that select: they never change. Takes (dict "root" $ "name" component). */}}
+{{- define "unclip.selector" -}}
+app.kubernetes.io/name: {{ include "unclip.name" .root }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .name }}
+{{- end -}}
+
+{{/* Labels of pods: no versions, or every new version of the chart would restart them all. */}}
+{{- define "unclip.podLabels" -}}
+{{ include "unclip.selector" . }}
+app.kubernetes.io/part-of: unclip
+{{- end -}}
+
+{{- define "unclip.labels" -}}
+{{ include "unclip.podLabels" . }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* What is fixed of each service: its module, port, health name, and what an upsampler or decoder serves. */}}
+{{- define "unclip.facts" -}}
+gateway: {module: gateway, port: 50050, health: unclip.api.gateway.v1.GatewayService}
+encoder: {module: encoder_svc, port: 50051, health: unclip.api.encoder.v1.EncoderService}
+prior: {module: prior_svc, port: 50052, health: unclip.api.prior.v1.PriorService}
+{{- if .Values.upsampler.enabled }}
+decoder: {module: decoder_svc, port: 50053, health: unclip.api.decoder.v1.DecoderService, stages: decode}
+upsampler: {module: decoder_svc, port: 50054, health: unclip.api.decoder.v1.UpsamplerService, stages: upsample}
+{{- else }}
+decoder: {module: decoder_svc, port: 50053, health: unclip.api.decoder.v1.DecoderService, stages: "decode,upsample"}
+{{- end }}
+{{- end -}}
+
+{{/* The values of one service: the defaults, overridden key by key by those of all stages and by its own. */}}
+{{- define "unclip.values" -}}
+{{- $stages := ternary dict .root.Values.stages (eq .name "gateway") -}}
+{{- $own := omit (index .root.Values .name) "enabled" "service" -}}
+{{- mergeOverwrite (deepCopy .root.Values.defaults) (deepCopy $stages) $own | toYaml -}}
+{{- end -}}
+
+{{/* A reference to an image: registry, repository, then digest or tag. Takes (dict "root" $ "image" map "tag" default). */}}
+{{- define "unclip.image" -}}
+{{- $registry := .root.Values.image.registry | trimSuffix "/" -}}
+{{- $name := ternary (printf "%s/%s" $registry .image.repository) .image.repository (ne $registry "") -}}
+{{- if .image.digest -}}
+{{ printf "%s@%s" $name .image.digest }}
+{{- else -}}
+{{ printf "%s:%s" $name (default .tag .image.tag) }}
+{{- end -}}
+{{- end -}}
+
+{{/* The image of a service. Takes (dict "root" $ "name" component "values" its values). */}}
+{{- define "unclip.imageOf" -}}
+{{- $images := .root.Values.image -}}
+{{- $version := .root.Chart.AppVersion -}}
+{{- if eq .name "gateway" -}}
+{{ include "unclip.image" (dict "root" .root "image" $images.gateway "tag" $version) }}
+{{- else if gt (int .values.gpu.count) 0 -}}
+{{ include "unclip.image" (dict "root" .root "image" $images.modelCuda "tag" (printf "%s-cuda" $version)) }}
+{{- else -}}
+{{ include "unclip.image" (dict "root" .root "image" $images.modelCpu "tag" (printf "%s-cpu" $version)) }}
+{{- end -}}
+{{- end -}}
+
+{{/* DNS name of a service's headless Service. */}}
+{{- define "unclip.host" -}}
+{{- $service := ternary "gateway-pods" .name (eq .name "gateway") -}}
+{{ printf "%s-%s.%s.svc" (include "unclip.fullname" .root) $service .root.Release.Namespace }}
+{{- end -}}
+
+{{- define "unclip.tlsSecret" -}}
+{{- index .root.Values.tls.secrets .name | default (printf "%s-%s-tls" (include "unclip.fullname" .root) .name) -}}
+{{- end -}}

@@ -1,0 +1,232 @@
+"""The Helm chart, rendered by Helm itself, in every variant that the tests look at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import helm_python
+import yaml
+
+from deploy.settings_schema import SERVICES
+from unclip.serving.settings import ServerSettings
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "deploy" / "helm" / "unclip"
+EXAMPLES = sorted((ROOT / "deploy" / "helm" / "examples").glob("*.yaml"))
+DIGEST = "sha256:" + "ab" * 32
+NAMESPACE = "pictures"
+
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C is ten times as fast
+Object = dict[str, Any]
+Values = Mapping[str, Any]
+
+DIGESTS: Values = {"image": {name: {"digest": DIGEST} for name in ("gateway", "modelCpu", "modelCuda")}}
+# One switch each, and all together: what a switch breaks shows alone, and what two break together too.
+SWITCHES: Mapping[str, Values] = {
+    "digests": DIGESTS,
+    "one pool": {"upsampler": {"enabled": False}},
+    "keda": {"defaults": {"autoscaling": {"kind": "keda"}}},
+    "hpa": {"defaults": {"autoscaling": {"kind": "hpa"}}},
+    "hpa on cpu": {"defaults": {"autoscaling": {"kind": "hpa"}}, "hpa": {"metric": "cpu"}},
+    "gpu": {"stages": {"gpu": {"count": 2}, "runtimeClassName": "nvidia", "nodeSelector": {"gpu": "yes"}}},
+    "tls": {"tls": {"enabled": True}},
+    "tls by name": {
+        "tls": {
+            "enabled": True,
+            "secrets": {"prior": "its-own", "toStages": "inner"},
+            "allowedIdentities": ["one.example.com", "two"],
+            "clients": {"required": True, "allowedIdentities": ["spiffe://shop/front"]},
+        }
+    },
+    "tls by cert-manager": {
+        "tls": {
+            "enabled": True,
+            "secrets": {"prior": "its-own"},
+            "certManager": {
+                "enabled": True,
+                "issuer": {"name": "pictures-ca"},
+                "gatewayNames": ["pictures.example.com"],
+            },
+        }
+    },
+    "api keys": {"apiKeys": {"enabled": True, "secretName": "callers"}},
+    "json logs": {"logs": {"format": "json", "level": "WARNING"}},
+    "reflection": {"reflection": "off"},
+    "tracing": {"tracing": {"enabled": True}},
+    "weights as image": {
+        "weights": {
+            "source": "image",
+            "folder": "karlo",
+            "image": {"reference": "registry.example.com/weights", "digest": DIGEST},
+        }
+    },
+    "weights from a claim": {"weights": {"source": "claim", "claim": {"name": "weights"}}},
+    "weights by download": {
+        "weights": {
+            "source": "download",
+            "download": {"url": "https://weights.example.com/karlo.tar", "sha256": "cd" * 32},
+        }
+    },
+    "route": {
+        "grpcRoute": {
+            "enabled": True,
+            "parentRefs": [{"name": "public", "namespace": "ingress", "sectionName": "grpc"}],
+            "hostnames": ["pictures.example.com"],
+            "annotations": {"a": "b"},
+        }
+    },
+    "service monitor": {
+        "monitoring": {key: {"enabled": True} for key in ("serviceMonitor", "alerts", "dashboard")},
+    },
+    "pod monitor": {"monitoring": {"podMonitor": {"enabled": True, "labels": {"release": "prometheus"}}}},
+    "known clients": {
+        "networkPolicy": {"clients": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "shop"}}}]}
+    },
+    "open network": {"networkPolicy": {"enabled": False}},
+    "load balancer": {
+        "gateway": {
+            "service": {"type": "LoadBalancer", "port": 443, "loadBalancerSourceRanges": ["192.0.2.0/24"]},
+            "settings": {"max_request_bytes": 16777216, "default_deadline": 20.5, "max_deadline": 120.5},
+        }
+    },
+    "every field of a pod": {
+        "commonLabels": {"team": "pictures"},
+        "image": {"registry": "registry.example.com/team/", "pullSecrets": ["pull"], "pullPolicy": "Always"},
+        "defaults": {
+            "podAnnotations": {"a": "b"},
+            "podLabels": {"app.kubernetes.io/component": "mine", "tier": "back"},
+            "serviceAccountAnnotations": {"c": "d"},
+            "priorityClassName": "high",
+            "tolerations": [{"key": "k", "operator": "Exists"}],
+            "affinity": {"podAntiAffinity": {}},
+            "env": {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": 1000},
+            "stop": {"preStopSeconds": 0, "drainSeconds": 20},
+            "settings": {"max_connection_age": 30},
+        },
+        "stages": {"settings": {"queue_limit": 12}},
+        "decoder": {"settings": {"capacity": 24, "max_deadline": 90}},
+    },
+    "names of their own": {"fullnameOverride": "dalle", "nameOverride": "dalle"},
+}
+
+
+def merged(*values: Any) -> Any:
+    """Values laid over each other as Helm lays them: maps key by key, all else replaced."""
+    result: Any = {}
+    for each in values:
+        for key, value in each.items():
+            both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+            result = {**result, key: merged(result[key], value) if both else value}
+    return result
+
+
+def examples() -> dict[str, Values]:
+    """The example files by name."""
+    return {path.stem: yaml.safe_load(path.read_text()) for path in EXAMPLES}
+
+
+def variants() -> dict[str, Values]:
+    """Everything that is rendered and checked, by name."""
+    together = [
+        SWITCHES[name]
+        for name in (
+            "digests",
+            "keda",
+            "gpu",
+            "tls by cert-manager",
+            "api keys",
+            "json logs",
+            "tracing",
+            "weights by download",
+        )
+    ]
+    more = [SWITCHES[name] for name in ("route", "service monitor", "known clients", "every field of a pod")]
+    return {"default": {}, **examples(), **SWITCHES, "all together": merged(*together, *more)}
+
+
+def render(values: Values, release: str = "unclip") -> list[Object]:
+    """The objects that a release of these values has, `helm test`'s included. Raises helm_python.HelmError."""
+    return json.loads(_render(json.dumps(values), release))  # type: ignore[no-any-return]
+
+
+def notes(values: Values) -> str:
+    """What `helm install` prints."""
+    with helm_python.Chart.load(CHART) as chart:
+        return chart.render(dict(values), name="unclip", namespace=NAMESPACE)["unclip/templates/NOTES.txt"]
+
+
+@cache
+def _render(values: str, release: str) -> str:
+    with helm_python.Chart.load(CHART) as chart:
+        files = chart.render(json.loads(values), name=release, namespace=NAMESPACE)
+    texts = [text for name, text in files.items() if name.endswith(".yaml")]
+    objects = [found for text in texts for found in yaml.load_all(text, LOADER)]
+    return json.dumps([found for found in objects if found])
+
+
+def of_kind(objects: Sequence[Object], *kinds: str) -> list[Object]:
+    """Those of the given kinds."""
+    return [found for found in objects if found["kind"] in kinds]
+
+
+def named(objects: Sequence[Object], kind: str, name: str) -> Object:
+    """The one of that kind and name."""
+    [found] = [found for found in of_kind(objects, kind) if found["metadata"]["name"] == name]
+    return found
+
+
+def pods(objects: Sequence[Object]) -> list[Object]:
+    """Pod templates of all Deployments, and bare pods: ``{"metadata": ..., "spec": ...}`` each."""
+    templates = [found["spec"]["template"] for found in of_kind(objects, "Deployment")]
+    return [*templates, *of_kind(objects, "Pod")]
+
+
+def component(found: Object) -> str:
+    """Which service an object belongs to."""
+    return str(found["metadata"]["labels"]["app.kubernetes.io/component"])
+
+
+def container(pod: Object) -> Object:
+    """The service's container of a pod."""
+    return dict(pod["spec"]["containers"][0])
+
+
+def environment(pod: Object) -> dict[str, str]:
+    """Variables of the service's container; what the cluster fills in is "1"."""
+    return {entry["name"]: entry.get("value", "1") for entry in container(pod).get("env", [])}
+
+
+def settings_class(pod: Object) -> type[ServerSettings]:
+    """The settings of the service that a pod runs."""
+    module = container(pod)["command"][-1]
+    [cls] = {cls for cls in SERVICES.values() if cls.__module__ == f"{module}.settings"}
+    return cls
+
+
+def selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    """Whether a label selector matches; an empty one matches everything."""
+    for expression in selector.get("matchExpressions", []):
+        if expression["operator"] != "NotIn":
+            raise NotImplementedError(expression["operator"])
+        if labels.get(expression["key"]) in expression["values"]:
+            return False
+    return all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items())
+
+
+def labels_of(found: Object) -> dict[str, str]:
+    """Labels of an object or pod template."""
+    return dict(found["metadata"]["labels"])
+
+
+def services_pods(objects: Sequence[Object]) -> list[Object]:
+    """The pods of Deployments, `helm test`'s left out."""
+    return [found["spec"]["template"] for found in of_kind(objects, "Deployment")]
+
+
+def ports_of(pod: Object) -> dict[str, int]:
+    """Open ports of a service's container by name."""
+    return {port["name"]: port["containerPort"] for port in container(pod).get("ports", [])}

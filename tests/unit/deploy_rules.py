@@ -1,0 +1,305 @@
+"""What must hold between the objects of a release, rule by rule; each yields a line for everything that breaks it."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterator, Sequence
+
+from gateway.app import WATCHED
+from tests.unit.deploy_chart import (
+    Object,
+    component,
+    container,
+    environment,
+    labels_of,
+    of_kind,
+    pods,
+    ports_of,
+    selects,
+    services_pods,
+    settings_class,
+)
+from tests.unit.deploy_network import network_is_closed_but_for_what_is_needed, only_the_gateway_reaches_stages
+from unclip.api.gateway.v1 import gateway_pb2
+from unclip.errors import ConfigurationError
+from unclip.serving.settings import parse
+
+Rule = Callable[[Sequence[Object]], Iterator[str]]
+
+GATEWAY = gateway_pb2.DESCRIPTOR.services_by_name["GatewayService"]
+HEALTH: dict[str, str] = dict([*WATCHED.items(), ("gateway", GATEWAY.full_name)])
+# Others that services may be given: the OpenTelemetry SDK's own, and the pod's name for its resource attributes.
+LIBRARIES = re.compile(r"OTEL_[A-Z_]+|POD_NAME|GOMP_SPINCOUNT|OMP_WAIT_POLICY")
+WRITABLE = ("/tmp", "/var/cache/unclip")
+LONGEST_NAME = 63
+
+
+def probes_ask_what_the_service_answers(objects: Sequence[Object]) -> Iterator[str]:
+    for pod in services_pods(objects):
+        name, health = component(pod), HEALTH[component(pod)]
+        for kind, asked in (("startupProbe", health), ("readinessProbe", health), ("livenessProbe", None)):
+            probe = container(pod).get(kind, {}).get("grpc")
+            if probe is None:
+                yield f"{name} has no gRPC {kind}"
+                continue
+            if probe["port"] not in ports_of(pod).values():
+                yield f"{name}: {kind} asks port {probe['port']}, which is not open"
+            if probe.get("service") != asked:
+                yield f"{name}: {kind} asks for {probe.get('service')}, not {asked}"
+            if "UNCLIP_TLS_CERT" in environment(pod) and probe["port"] == ports_of(pod)["grpc"]:
+                yield f"{name}: {kind} has no certificate to show at port {probe['port']}"
+
+
+def resources_are_asked_for_and_bounded(objects: Sequence[Object]) -> Iterator[str]:
+    for pod in pods(objects):
+        for each in [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]:
+            requests, limits = each["resources"].get("requests", {}), each["resources"].get("limits", {})
+            if not {"cpu", "memory"} <= set(requests) or "memory" not in limits:
+                yield f"{each['name']} must ask for cpu and memory and bound memory; got {each['resources']}"
+            for resource in set(requests) | set(limits):
+                if "/" in resource and requests.get(resource) != limits.get(resource):
+                    yield f"{each['name']}: {resource} must be the same in requests and limits"
+
+
+def selectors_find_pods(objects: Sequence[Object]) -> Iterator[str]:
+    """Of each object, those that it is about, and no others."""
+    for found in of_kind(objects, "Deployment", "Service", "PodDisruptionBudget"):
+        spec, name = found["spec"], f"{found['kind']} {found['metadata']['name']}"
+        selector = {"matchLabels": spec["selector"]} if found["kind"] == "Service" else spec["selector"]
+        chosen = [component(pod) for pod in pods(objects) if selects(selector, labels_of(pod))]
+        if chosen != [component(found)]:
+            yield f"{name} selects the pods of {chosen}"
+    for pod in services_pods(objects):
+        for constraint in pod["spec"].get("topologySpreadConstraints", []):
+            if not selects(constraint["labelSelector"], labels_of(pod)):
+                yield f"{component(pod)} spreads over pods that are not its own"
+
+
+def every_port_of_a_service_is_open(objects: Sequence[Object]) -> Iterator[str]:
+    for service in of_kind(objects, "Service"):
+        for pod in services_pods(objects):
+            if component(pod) != component(service):
+                continue
+            for port in service["spec"]["ports"]:
+                if port["targetPort"] not in ports_of(pod):
+                    yield f"Service {service['metadata']['name']}: no port {port['targetPort']} in the pods"
+
+
+def the_gateway_finds_every_stage(objects: Sequence[Object]) -> Iterator[str]:
+    """Each address is of a headless Service of the release, whose pods serve that stage at that port."""
+    services = {
+        f"{found['metadata']['name']}.{found['metadata']['namespace']}.svc": found
+        for found in of_kind(objects, "Service")
+    }
+    [gateway] = [pod for pod in services_pods(objects) if component(pod) == "gateway"]
+    for stage in WATCHED:
+        target = environment(gateway).get(f"UNCLIP_{stage.upper()}", "")
+        found = re.fullmatch(r"dns:///(.+):(\d+)", target)
+        if found is None or found[1] not in services:
+            yield f"{stage}: {target!r} leads to no Service"
+            continue
+        service = services[found[1]]
+        if service["spec"].get("clusterIP") != "None":
+            yield f"{stage}: Service {service['metadata']['name']} is not headless, one replica would get every call"
+        serving = [pod for pod in services_pods(objects) if component(pod) == component(service)]
+        # DNS gives addresses of pods and knows no port of the Service: it must be the pods' own.
+        if [ports_of(pod)["grpc"] for pod in serving] != [int(found[2])]:
+            yield f"{stage}: no pod listens on {found[2]} behind {found[1]}"
+        verb = {"decoder": "decode", "upsampler": "upsample"}.get(stage)
+        if verb and not all(verb in environment(pod)["UNCLIP_STAGES"].split(",") for pod in serving):
+            yield f"{stage}: the pods behind {found[1]} do not {verb}"
+
+
+def settings_are_known_and_in_range(objects: Sequence[Object]) -> Iterator[str]:
+    for pod in services_pods(objects):
+        cls, variables = settings_class(pod), environment(pod)
+        known = {f"UNCLIP_{field.name.upper()}" for field in dataclasses.fields(cls)}
+        for variable in variables:
+            if variable not in known and not LIBRARIES.fullmatch(variable):
+                yield f"{component(pod)}: nobody reads {variable}"
+        try:
+            parse(cls, [], component(pod), {name: value for name, value in variables.items() if name in known})
+        except ConfigurationError as error:
+            yield f"{component(pod)}: {error}"
+
+
+def stopping_outlasts_every_call(objects: Sequence[Object]) -> Iterator[str]:
+    for pod in services_pods(objects):
+        settings = parse(settings_class(pod), [], component(pod), environment(pod))
+        before = container(pod).get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+        needed, given = before + settings.drain + settings.grace, pod["spec"]["terminationGracePeriodSeconds"]
+        if given <= needed:
+            yield f"{component(pod)} is killed after {given} s but may need {needed:g} s to stop"
+        if settings.grace < settings.max_deadline:
+            yield f"{component(pod)} may take {settings.max_deadline:g} s for a call but waits {settings.grace:g} s"
+
+
+def new_pods_are_known_before_old_ones_go(objects: Sequence[Object]) -> Iterator[str]:
+    """The gateway asks DNS at most every 5 s, and cluster DNS answers from a cache of about as long."""
+    for deployment in of_kind(objects, "Deployment"):
+        spec = deployment["spec"]
+        if spec["strategy"]["rollingUpdate"]["maxUnavailable"] == 0 and spec.get("minReadySeconds", 0) < 10:
+            yield f"{deployment['metadata']['name']}: old pods go before DNS tells of new ones"
+
+
+def images_are_pinned(objects: Sequence[Object]) -> Iterator[str]:
+    for pod in pods(objects):
+        for each in [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]:
+            repository, _, version = each["image"].rpartition("/")[2].partition("@")
+            tag = repository.partition(":")[2]
+            if tag == "latest" or not (tag or re.fullmatch(r"sha256:[0-9a-f]{64}", version)):
+                yield f"{each['name']}: {each['image']} names no fixed version"
+
+
+def scalers_have_their_target(objects: Sequence[Object]) -> Iterator[str]:
+    scaled = set()
+    for scaler in of_kind(objects, "ScaledObject", "HorizontalPodAutoscaler"):
+        spec, name = scaler["spec"], f"{scaler['kind']} {scaler['metadata']['name']}"
+        scaled.add(spec["scaleTargetRef"]["name"])
+        if spec["scaleTargetRef"]["name"] not in {d["metadata"]["name"] for d in of_kind(objects, "Deployment")}:
+            yield f"{name} scales {spec['scaleTargetRef']['name']}, which is not there"
+        least = spec.get("minReplicas", spec.get("minReplicaCount"))
+        most = spec.get("maxReplicas", spec.get("maxReplicaCount"))
+        if not 1 <= least <= most:
+            yield f"{name}: from {least} to {most} replicas"
+    for deployment in of_kind(objects, "Deployment"):
+        if ("replicas" in deployment["spec"]) == (deployment["metadata"]["name"] in scaled):
+            yield f"{deployment['metadata']['name']}: replicas must be fixed or scaled, one of both"
+
+
+def monitors_find_metrics(objects: Sequence[Object]) -> Iterator[str]:
+    for monitor in of_kind(objects, "ServiceMonitor", "PodMonitor"):
+        selector, seen = monitor["spec"]["selector"], set()
+        if monitor["kind"] == "ServiceMonitor":
+            for service in of_kind(objects, "Service"):
+                if selects(selector, labels_of(service)):
+                    seen.add(component(service))
+                    if "metrics" not in [port["name"] for port in service["spec"]["ports"]]:
+                        yield f"Service {service['metadata']['name']} is scraped but has no port metrics"
+        else:
+            seen = {component(pod) for pod in pods(objects) if selects(selector, labels_of(pod))}
+        if seen != {component(pod) for pod in services_pods(objects)}:
+            yield f"{monitor['kind']} finds {sorted(seen)}"
+
+
+def pods_are_restricted(objects: Sequence[Object]) -> Iterator[str]:
+    """The restricted profile of Kubernetes' Pod Security Standards, and a read-only root besides."""
+    for pod in pods(objects):
+        spec, name = pod["spec"], component(pod)
+        security = spec.get("securityContext", {})
+        if not (security.get("runAsNonRoot") and security.get("runAsUser", 0) > 0):
+            yield f"{name} may run as root"
+        if security.get("seccompProfile") != {"type": "RuntimeDefault"}:
+            yield f"{name} has no seccomp profile"
+        for shared in ("hostNetwork", "hostPID", "hostIPC"):
+            if spec.get(shared):
+                yield f"{name} has {shared}"
+        for volume in spec.get("volumes", []):
+            if not set(volume) - {"name"} <= {"emptyDir", "secret", "persistentVolumeClaim", "configMap", "image"}:
+                yield f"{name} mounts {volume}"
+        for each in [*spec.get("initContainers", []), *spec["containers"]]:
+            own = each.get("securityContext", {})
+            if own.get("allowPrivilegeEscalation") is not False or own.get("privileged"):
+                yield f"{name}: {each['name']} may gain privileges"
+            if own.get("capabilities") != {"drop": ["ALL"]}:
+                yield f"{name}: {each['name']} keeps capabilities"
+            if own.get("readOnlyRootFilesystem") is not True:
+                yield f"{name}: {each['name']} writes into its image"
+
+
+def pods_have_no_token_and_no_service_links(objects: Sequence[Object]) -> Iterator[str]:
+    accounts = {found["metadata"]["name"]: found for found in of_kind(objects, "ServiceAccount")}
+    for pod in pods(objects):
+        if pod["spec"].get("automountServiceAccountToken") is not False:
+            yield f"{component(pod)} gets a token"
+        if pod["spec"].get("enableServiceLinks") is not False:
+            yield f"{component(pod)}: variables of Services would be taken for settings"
+    for pod in services_pods(objects):
+        account = accounts.get(pod["spec"].get("serviceAccountName", ""))
+        if account is None or account["automountServiceAccountToken"] is not False:
+            yield f"{component(pod)} has no ServiceAccount without a token"
+
+
+def mounts_have_volumes(objects: Sequence[Object]) -> Iterator[str]:
+    for pod in pods(objects):
+        volumes = {volume["name"]: volume for volume in pod["spec"].get("volumes", [])}
+        mounted = set()
+        for each in [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]:
+            for mount in each.get("volumeMounts", []):
+                mounted.add(mount["name"])
+                if mount["name"] not in volumes:
+                    yield f"{component(pod)}: {each['name']} mounts {mount['name']}, which is no volume"
+        for unused in set(volumes) - mounted:
+            yield f"{component(pod)}: nobody mounts {unused}"
+    for pod in services_pods(objects):
+        places = {mount["mountPath"]: mount["name"] for mount in container(pod).get("volumeMounts", [])}
+        emptied = [volume["name"] for volume in pod["spec"]["volumes"] if "emptyDir" in volume]
+        for path in WRITABLE:
+            if places.get(path) not in emptied:
+                yield f"{component(pod)} cannot write into {path}"
+        for variable, value in environment(pod).items():
+            if value.startswith(("/weights", "/etc/unclip")) and not value.startswith(tuple(places)):
+                yield f"{component(pod)}: {variable} is {value}, where nothing is mounted"
+
+
+def names_are_unique_and_short(objects: Sequence[Object]) -> Iterator[str]:
+    names = [(found["kind"], found["metadata"]["name"]) for found in objects]
+    for kind, name in names:
+        if names.count((kind, name)) > 1:
+            yield f"{kind} {name} is there twice"
+        if len(name) > LONGEST_NAME or not re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", name):
+            yield f"{kind} {name} is no name of at most {LONGEST_NAME} characters"
+
+
+def certificates_bear_the_names_that_are_called(objects: Sequence[Object]) -> Iterator[str]:
+    """And the gateway's bears one that the stages let in; each is written where its service reads it."""
+    issued = {component(found): found["spec"] for found in of_kind(objects, "Certificate")}
+    for pod in services_pods(objects) if issued else []:
+        name, secrets = (
+            component(pod),
+            [v["secret"]["secretName"] for v in pod["spec"]["volumes"] if v["name"] == "tls"],
+        )
+        spec = issued.get(name)
+        if spec is None:
+            continue
+        if [spec["secretName"]] != secrets:
+            yield f"{name}: the certificate goes to {spec['secretName']}, read is {secrets}"
+        for service in of_kind(objects, "Service"):
+            host = f"{service['metadata']['name']}.{service['metadata']['namespace']}.svc"
+            if component(service) == name and host not in spec["dnsNames"]:
+                yield f"{name}: the certificate does not bear {host}"
+        allowed = environment(pod).get("UNCLIP_ALLOWED_IDENTITIES", "")
+        if name != "gateway" and not set(allowed.split(",")) & set(issued["gateway"]["dnsNames"]):
+            yield f"{name} lets in {allowed}, which the gateway's certificate does not bear"
+        if name == "gateway" and "client auth" not in spec["usages"]:
+            yield "the gateway's certificate is none for a client"
+
+
+def disruption_budgets_allow_one(objects: Sequence[Object]) -> Iterator[str]:
+    for budget in of_kind(objects, "PodDisruptionBudget"):
+        if budget["spec"].get("maxUnavailable") in (0, "0%", None):
+            yield f"PodDisruptionBudget {budget['metadata']['name']} lets no node be drained"
+
+
+RULES: Sequence[Rule] = (
+    probes_ask_what_the_service_answers,
+    resources_are_asked_for_and_bounded,
+    selectors_find_pods,
+    every_port_of_a_service_is_open,
+    the_gateway_finds_every_stage,
+    settings_are_known_and_in_range,
+    stopping_outlasts_every_call,
+    new_pods_are_known_before_old_ones_go,
+    images_are_pinned,
+    network_is_closed_but_for_what_is_needed,
+    only_the_gateway_reaches_stages,
+    scalers_have_their_target,
+    monitors_find_metrics,
+    pods_are_restricted,
+    pods_have_no_token_and_no_service_links,
+    mounts_have_volumes,
+    names_are_unique_and_short,
+    certificates_bear_the_names_that_are_called,
+    disruption_budgets_allow_one,
+)

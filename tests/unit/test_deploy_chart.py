@@ -1,0 +1,124 @@
+"""The chart, in every variant: accepted by Helm, by Kubernetes' own schemas, and by our rules."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import helm_python
+import jsonschema
+import kubernetes_validate
+import pytest
+
+from tests.unit.deploy_chart import CHART, NAMESPACE, ROOT, SWITCHES, Object, Values, notes, render, variants
+from tests.unit.deploy_rules import RULES, Rule
+
+VARIANTS = variants()
+KUBERNETES = ("1.30", "1.33", "1.35", "1.37")  # the oldest that the chart allows, two between, the newest there is
+CRDS = {path.stem: json.loads(path.read_text()) for path in (ROOT / "tests" / "data" / "crds").glob("*.json")}
+
+
+@pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS)
+def test_helm_lint_has_nothing_to_warn_of(values: Values) -> None:
+    report = helm_python.lint(CHART, dict(values), strict=True, namespace=NAMESPACE)
+    assert report["total_charts_linted"] == 1
+    assert report["errors"] == []
+    assert [message for message in report["messages"] if message["severity"] > 1] == []
+
+
+def test_lint_looks() -> None:
+    assert helm_python.lint(CHART, {"tls": {"enabled": "yes"}}, strict=True)["errors"]
+
+
+@pytest.fixture(scope="module")
+def distinct() -> list[tuple[str, Object]]:
+    """Every object of every variant with the variant's name, each different one once."""
+    seen: dict[str, tuple[str, Object]] = {}
+    for name, values in VARIANTS.items():
+        for found in render(values):
+            seen.setdefault(json.dumps(found, sort_keys=True), (name, found))
+    return list(seen.values())
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+def test_kubernetes_knows_every_field(version: str, distinct: list[tuple[str, Object]], monkeypatch: Any) -> None:
+    read_once(monkeypatch)
+    wrong = []
+    for variant, found in distinct:
+        if found["kind"] in CRDS:
+            continue
+        if version == "1.30" and '"image": {' in json.dumps(found):
+            continue  # volumes from images came with 1.31
+        try:
+            assert kubernetes_validate.validate(found, version, strict=True) == version
+        except kubernetes_validate.ValidationError as error:
+            wrong.append(f"{variant}: {found['kind']} {found['metadata']['name']}: {error.json_path}: {error.message}")
+    assert wrong == []
+
+
+def test_kubernetes_refuses_an_unknown_field(monkeypatch: Any) -> None:
+    read_once(monkeypatch)
+    [deployment, *_] = [found for found in render({}) if found["kind"] == "Deployment"]
+    deployment["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]["grpc"]["servce"] = "typo"
+    with pytest.raises(kubernetes_validate.ValidationError, match="servce"):
+        kubernetes_validate.validate(deployment, KUBERNETES[-1], strict=True)
+
+
+def read_once(monkeypatch: Any) -> None:
+    """The library reads its schemas, megabytes of JSON, for every object anew."""
+    known: dict[tuple[str, str], Any] = {}
+    read = kubernetes_validate.utils.schema_contents
+
+    def schema_contents(filename: str, desired_version: str) -> Any:
+        if (filename, desired_version) not in known:
+            known[filename, desired_version] = read(filename, desired_version)
+        return known[filename, desired_version]
+
+    monkeypatch.setattr(kubernetes_validate.utils, "schema_contents", schema_contents)
+
+
+def test_custom_resources_have_the_fields_of_their_definitions(distinct: list[tuple[str, Object]]) -> None:
+    checked = set()
+    for variant, found in distinct:
+        if found["kind"] in CRDS:
+            checked.add(found["kind"])
+            errors = jsonschema.Draft202012Validator(CRDS[found["kind"]]).iter_errors(found)
+            assert [f"{variant}: {error.json_path}: {error.message}" for error in errors] == []
+    assert checked == set(CRDS)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_every_variant_keeps_the_rule(rule: Rule) -> None:
+    assert [f"{name}: {line}" for name, values in VARIANTS.items() for line in rule(render(values))] == []
+
+
+@pytest.mark.parametrize("release", ["unclip", "a", "pictures-of-cats", "r" * 53])
+def test_any_release_name_will_do(release: str) -> None:
+    assert [line for rule in RULES for line in rule(render({}, release))] == []
+
+
+def test_two_releases_share_no_name_and_no_pod() -> None:
+    one, two = (render({}, release) for release in ("one", "two"))
+    names = [{(found["kind"], found["metadata"]["name"]) for found in objects} for objects in (one, two)]
+    assert not names[0] & names[1]
+    selectors = [found["spec"]["selector"] for found in one if found["kind"] == "Service"]
+    labels = [found["spec"]["template"]["metadata"]["labels"] for found in two if found["kind"] == "Deployment"]
+    assert not any(selector.items() <= label.items() for selector in selectors for label in labels)
+
+
+@pytest.mark.parametrize("values", [{}, SWITCHES["tls"], SWITCHES["api keys"]], ids=["default", "tls", "api keys"])
+def test_notes_warn_of_what_is_open(values: Values) -> None:
+    told = notes(values)
+    assert ("plain text" in told) == ("tls" not in values)
+    assert ("everyone" in told) == ("apiKeys" not in values)
+
+
+def test_the_chart_has_the_version_of_the_package() -> None:
+    pyproject = (ROOT / "pyproject.toml").read_text()
+    with helm_python.Chart.load(CHART) as chart:
+        assert f'version = "{chart.metadata["appVersion"]}"' in pyproject
+
+
+def test_the_dashboards_folder_is_the_charts() -> None:
+    assert (Path(ROOT) / "deploy" / "dashboards" / "unclip.json").samefile(CHART / "dashboards" / "unclip.json")

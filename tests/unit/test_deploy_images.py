@@ -1,0 +1,204 @@
+"""The Dockerfile, and the locks of what images install."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from deploy import lock, sbom
+from tests.unit.deploy_chart import ROOT
+
+DOCKERFILE = ROOT / "deploy" / "Dockerfile"
+HADOLINT = Path(sys.executable).with_name("hadolint")
+PIN = re.compile(r"^([A-Za-z0-9._-]+)==(\S+) ?(?:\\\n|$)", re.MULTILINE)
+HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
+# Of the images, whatever this machine is.
+IMAGE: dict[str, Any] = {
+    **default_environment(),
+    "python_version": "3.11",
+    "python_full_version": "3.11.9",
+    "sys_platform": "linux",
+    "platform_system": "Linux",
+    "platform_machine": "x86_64",
+    "os_name": "posix",
+    "implementation_name": "cpython",
+    "platform_python_implementation": "CPython",
+}
+FILES = {"gateway": ["gateway"], "model": ["model", "torch-cuda"]}
+
+
+def pins(name: str) -> dict[str, Version]:
+    text = (lock.FOLDER / f"{name}.txt").read_text()
+    return {str(canonicalize_name(found)): Version(version) for found, version in PIN.findall(text)}
+
+
+def locked(image: str) -> dict[str, Version]:
+    """Everything that an image installs, with CUDA."""
+    return {name: version for file in FILES[image] for name, version in pins(file).items()}
+
+
+def asked(image: str) -> list[Requirement]:
+    """What pyproject.toml asks for in an image."""
+    project = lock.project()["project"]
+    assert isinstance(project, dict)
+    lines = list(project["dependencies"])
+    for extra in lock.extras_of(image):
+        lines += project["optional-dependencies"][extra]
+    return [Requirement(line) for line in lines]
+
+
+def unmet(requirements: list[Requirement], versions: dict[str, Version]) -> list[str]:
+    """The requirements that hold in images and that ``versions`` do not satisfy."""
+    lines = []
+    for each in requirements:
+        if each.marker is None or each.marker.evaluate({**IMAGE, "extra": ""}):
+            version = versions.get(canonicalize_name(each.name))
+            if version is None or version not in each.specifier:
+                lines.append(f"{each} (locked: {version})")
+    return lines
+
+
+@pytest.mark.parametrize("image", FILES)
+def test_the_lock_has_what_the_package_asks_for(image: str) -> None:
+    assert unmet(asked(image), locked(image)) == [], "run `make lock`"
+
+
+@pytest.mark.parametrize("image", FILES)
+def test_the_lock_has_what_its_packages_ask_for(image: str) -> None:
+    """As far as they are installed here in the locked version: they are, unless the lock is old."""
+    versions, looked = locked(image), 0
+    for name, version in versions.items():
+        try:
+            here = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        if Version(here.version) == version:
+            looked += 1
+            assert (name, unmet([Requirement(line) for line in here.requires or []], versions)) == (name, [])
+    assert looked
+
+
+def test_an_unmet_requirement_is_noticed() -> None:
+    versions = locked("gateway")
+    lines = ["grpcio>=99", "torch", "tomli; python_version < '3.11'", "numpy"]
+    assert unmet([Requirement(line) for line in lines], versions) == [
+        f"grpcio>=99 (locked: {versions['grpcio']})",
+        "torch (locked: None)",
+    ]
+
+
+@pytest.mark.parametrize("name", ["build", "gateway", "model", "torch-cuda"])
+def test_every_locked_package_has_digests(name: str) -> None:
+    text = (lock.FOLDER / f"{name}.txt").read_text()
+    blocks = re.findall(r"^[A-Za-z].*(?:\n\s.*)*", text, re.MULTILINE)
+    assert len(blocks) == len(pins(name)) > 0
+    assert [block.partition(" ")[0] for block in blocks if not HASH.search(block)] == []
+    assert "://" not in text
+
+
+def test_the_gateway_has_no_torch_and_torch_is_locked_apart() -> None:
+    assert not {"torch", "transformers", "diffusers"} & set(locked("gateway"))
+    assert "torch" not in pins("model")
+    assert pins("torch") == {"torch": pins("torch-cuda")["torch"]}
+    makefile = (ROOT / "Makefile").read_text()
+    assert f"torch=={pins('torch')['torch']}\n" in makefile
+
+
+def test_both_images_speak_the_same_versions() -> None:
+    gateway, model = locked("gateway"), locked("model")
+    assert {name: version for name, version in gateway.items() if model[name] != version} == {}
+
+
+def test_the_build_backend_is_locked() -> None:
+    build = lock.project()["build-system"]
+    assert isinstance(build, dict)
+    assert unmet([Requirement(line) for line in build["requires"]], pins("build")) == []
+
+
+def test_a_bill_of_materials_lists_every_locked_package(tmp_path: Path) -> None:
+    bill = json.loads(sbom.write("model-cuda", tmp_path).read_text())
+    listed = {canonicalize_name(each["name"]): Version(each["version"]) for each in bill["components"]}
+    assert listed == locked("model")
+    assert bill["metadata"]["component"]["name"] == "unclip"
+
+
+def test_hadolint_has_nothing_to_say() -> None:
+    result = subprocess.run([HADOLINT, DOCKERFILE], capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (0, "")
+
+
+def test_hadolint_looks(tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM python:latest\nRUN cd /tmp && pip install requests\n")
+    result = subprocess.run([HADOLINT, tmp_path / "Dockerfile"], capture_output=True, text=True)
+    assert result.returncode != 0
+    assert {"DL3007", "DL3013"} <= set(re.findall(r"DL\d+", result.stdout))
+
+
+def stages() -> dict[str, str]:
+    """The text of each stage of the Dockerfile by name."""
+    parts = re.split(r"^FROM (\S+) AS (\S+)\n", DOCKERFILE.read_text(), flags=re.MULTILINE)
+    return {
+        name: f"FROM {base}\n{text}" for base, name, text in zip(parts[1::3], parts[2::3], parts[3::3], strict=True)
+    }
+
+
+def test_images_end_as_a_user_that_is_not_root() -> None:
+    found = stages()
+    for image in ("gateway", "model"):
+        assert found[image].startswith("FROM base\n")
+        assert "USER" not in found[image]
+    assert re.findall(r"^USER (.*)$", found["base"], re.MULTILINE) == ["10001:10001"]
+
+
+def test_everything_is_installed_from_a_lock_or_by_exact_version() -> None:
+    for line in re.findall(r"pip install .*", DOCKERFILE.read_text()):
+        from_lock = "--require-hashes --no-deps -r " in line
+        exact_torch = "--no-deps" in line and "-r deploy/requirements/torch.txt" in line
+        own_wheel = "--no-deps --no-index /wheels/" in line
+        assert from_lock or exact_torch or own_wheel, line
+
+
+def test_the_version_is_the_packages() -> None:
+    project = lock.project()["project"]
+    assert isinstance(project, dict)
+    assert set(re.findall(r"^ARG VERSION=(.*)$", DOCKERFILE.read_text(), re.MULTILINE)) == {project["version"]}
+
+
+def test_what_is_copied_is_there_and_let_in() -> None:
+    ignore = (ROOT / "deploy" / "Dockerfile.dockerignore").read_text().splitlines()
+    let_in = {line[1:] for line in ignore if line.startswith("!")}
+    sources = [
+        source
+        for line in re.findall(r"^COPY (?!--from)(.*)$", DOCKERFILE.read_text(), re.MULTILINE)
+        for source in line.split()[:-1]
+        if not source.startswith("$")
+    ]
+    assert len(sources) > 5
+    for source in sources:
+        assert (ROOT / source).exists(), source
+        assert any(source == place or source.startswith(f"{place}/") for place in let_in), source
+    assert all((ROOT / place).exists() for place in let_in)
+
+
+def test_every_package_of_the_distribution_is_copied() -> None:
+    tops = re.findall(r"^include = \[(.*)\]$", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[0]
+    packages = re.findall(r'"(\w+)\*"', tops)
+    assert len(packages) == 6
+    for package in packages:
+        assert f"COPY {package} {package}\n" in stages()["build"]
+
+
+def test_the_checkpoint_lies_where_the_chart_and_the_settings_look_for_it() -> None:
+    assert "COPY checkpoints/emoji checkpoints/emoji\n" in stages()["model"]
+    assert "WORKDIR /opt/unclip\n" in stages()["base"]
