@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from unclip.errors import Overloaded
+from unclip.serving.metrics import REFUSALS, RETRIES
 
 # How long a stage that was full everywhere is not asked again. Its queue holds more than it works off in that time, so
 # that it does not run dry; and who would be refused is, before other stages have worked for nothing.
@@ -38,6 +39,7 @@ class Restraint:
         if self._tokens < 1:
             return False
         self._tokens -= 1
+        RETRIES.labels(self._stage).inc()
         return True
 
     def full(self, error: Overloaded) -> None:
@@ -49,6 +51,7 @@ class Restraint:
     def check(self) -> None:
         """Raises Overloaded while the stage is not to be asked."""
         if self._clock() < self._closed_until:
+            REFUSALS.labels(self._stage, "paused").inc()
             raise Overloaded(f"{self._stage}: no room a moment ago", self._retry_after)
 
     def _earn(self, tokens: float) -> None:

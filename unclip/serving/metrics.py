@@ -40,6 +40,7 @@ CALL_SECONDS = Histogram(
     ["rpc_method", "rpc_response_status_code"],
     buckets=SECONDS,
 )
+RETRIES = Counter("unclip_stage_retries", "Calls of a stage that the gateway made again.", ["stage"])
 CALLS_RUNNING = Gauge("rpc_server_active_requests", "Calls under way.", ["rpc_method"])
 
 
