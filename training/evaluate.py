@@ -48,7 +48,7 @@ class Question:
     pair: Pair
     background: str
     colour: tuple[int, int, int]
-    tuning: bool
+    tuning: bool = False
 
     @property
     def caption(self) -> str:

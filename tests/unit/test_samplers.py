@@ -155,7 +155,7 @@ def test_dpm_solver_walks_as_diffusers_does_but_for_the_wide_step_to_the_last_ti
     scheduler.set_timesteps(timesteps=spaced_timesteps(steps).tolist())
     bars = BARS[spaced_timesteps(steps)]
     scheduler.sigmas = torch.from_numpy(np.append(np.sqrt((1 - bars) / bars), 0.0))  # it rounds them to float32
-    x, path = normal(4, *SHAPE), []
+    x, path = normal(4, *SHAPE), list[torch.Tensor]()
     for t in scheduler.timesteps:
         if len(path) == steps - 2 and steps > 3:
             scheduler.lower_order_nums = 0  # as at its first step: there is no history
