@@ -4,7 +4,9 @@ Each held-out pair is asked for on white and on a coloured background, with two 
 says of the real pictures how well it can tell them at all, which is the ceiling; of the generated ones; and of the
 generated ones under each other's captions, which is the floor.
 
-Metrics are named ``measure.whose.figure``: see `retrieval`, `distances` and `training.sweeps`.
+Settings are chosen on one half of the pairs, in the sweeps; the figures of the other half confirm or refute the choice.
+
+Metrics are named ``measure.whose.figure``: see `retrieval`, `distances`, `halves` and `training.sweeps`.
 """
 
 from __future__ import annotations
@@ -41,11 +43,12 @@ SEEDS = (0, 1)
 
 @dataclass(frozen=True)
 class Question:
-    """A held-out pair, the background asked for, and its colour."""
+    """A held-out pair, the background asked for, its colour, and whether settings may be chosen by it."""
 
     pair: Pair
     background: str
     colour: tuple[int, int, int]
+    tuning: bool = False
 
     @property
     def caption(self) -> str:
@@ -60,8 +63,11 @@ class Question:
 
 def questions(pairs: list[Pair]) -> list[Question]:
     """Every pair on white, then every pair on one of the coloured backgrounds, taken in turn."""
-    coloured = [Question(pair, *BACKGROUNDS[i % len(BACKGROUNDS)]) for i, pair in enumerate(pairs)]
-    return [Question(pair, *WHITE) for pair in pairs] + coloured
+    tuning = set(sorted(pair.key for pair in pairs)[::2])
+    white = [Question(pair, *WHITE, pair.key in tuning) for pair in pairs]
+    return white + [
+        Question(pair, *BACKGROUNDS[i % len(BACKGROUNDS)], pair.key in tuning) for i, pair in enumerate(pairs)
+    ]
 
 
 def retrieval(judge: judging.Judge, asked: list[Question], made: npt.NDArray[np.uint8], every: list[Pair]) -> Metrics:
@@ -109,6 +115,25 @@ def distances(judge: judging.Judge, asked: list[Question], made: npt.NDArray[np.
     return found | {
         f"frechet_halves.{whose}.mean": float(np.mean(values)) for whose, values in halves.items() if values
     }
+
+
+def halves(judge: judging.Judge, asked: list[Question], made: npt.NDArray[np.uint8]) -> Metrics:
+    """R@1, R@5 and Fréchet distance of each half of the pairs: "tuning" for choosing settings, "confirming" for not.
+
+    The captions of both halves are candidates.
+    """
+    captions = judge.read_all([question.caption for question in asked])
+    real = judge.see_all(np.stack([question.real for question in asked]))
+    seen, own = judge.see_all(made), np.eye(len(asked), dtype=np.bool_)
+    found: Metrics = {}
+    for name, tuning in (("tuning", True), ("confirming", False)):
+        chosen = np.array([question.tuning is tuning for question in asked])
+        if chosen.sum() < 2:
+            continue
+        found |= named(f"prompt_{name}.generated", hits(cosines(seen, captions)[chosen], own[chosen]))
+        found |= named(f"prompt_{name}.real", hits(cosines(real, captions)[chosen], own[chosen]))
+        found[f"frechet_{name}.generated.mean"] = frechet(seen[chosen], real[chosen])
+    return found
 
 
 def pixels(asked: list[Question], made: npt.NDArray[np.uint8], every: list[Pair]) -> Metrics:
@@ -173,6 +198,7 @@ def evaluate(folder: Path, judge_folder: Path, out: Path, prompts: int | None = 
         [
             retrieval(judge, asked, pictures, every)
             | distances(judge, asked, pictures)
+            | halves(judge, asked, pictures)
             | pixels(asked, pictures, every)
             for pictures in made
         ]

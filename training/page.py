@@ -13,6 +13,20 @@ matplotlib.use("Agg")
 
 Row = Mapping[str, Any]
 
+MEANING = {
+    "prior": "What the image embedding is worth (the paper's figure 8): left out, the text embedding in its place, or "
+    "the prior's. All held-out captions.",
+    "prior_guidance": "The prior's guidance scale. This sweep and those below ask for the tuning half of the pairs.",
+    "prior_samplers": "The prior's samplers at more and more steps, guidance as by default.",
+    "guidance": "The decoder's guidance scale.",
+    "samplers": "The decoder's samplers at more and more steps, guidance as by default: quality against time.",
+    "upsampler": "The upsampler alone, on real pictures made small.",
+}
+SHEETS = {
+    "samples.png": "Held-out captions, seed 0, the first 64, nothing picked",
+    "held_out.png": "The same beside the real pictures",
+}
+
 
 def write_page(out: Path, metrics: Mapping[str, float], sweeps: Mapping[str, Sequence[Row]]) -> None:
     """Writes index.html and its plots into ``out``, which has the contact sheets already."""
@@ -24,8 +38,10 @@ def write_page(out: Path, metrics: Mapping[str, float], sweeps: Mapping[str, Seq
     parts.append("td:first-child,th:first-child{text-align:left}img{max-width:100%}</style><h1>Evaluation</h1>")
     parts.append(table([{"metric": name, "value": value} for name, value in metrics.items()]))
     for name, rows in sweeps.items():
-        parts.append(f"<h2>{html.escape(name)}</h2>{table(rows)}")
-    parts += [f'<p><img src="{name}" alt="{name}">' for name in (*plots, "samples.png", "held_out.png")]
+        parts.append(f"<h2>{html.escape(name)}</h2><p>{html.escape(MEANING[name])}</p>{table(rows)}")
+        if f"{name}.png" in plots:
+            parts.append(f'<p><img src="{name}.png" alt="{name}">')
+    parts += [f"<h2>{title}</h2><p><img src={name} alt={name}>" for name, title in SHEETS.items()]
     (out / "index.html").write_text("\n".join(parts) + "\n")
 
 
@@ -66,14 +82,16 @@ def plot_all(out: Path, sweeps: Mapping[str, Sequence[Row]]) -> list[Path]:
         axes.set_xlabel(label)
     save()
 
-    (left, right), save = figure("guidance", 2)
-    scales = [row["guidance"] for row in sweeps["guidance"]]
-    for axes, key, label in ((left, "frechet", "Fréchet distance"), (right, "top5", "R@5")):
-        axes.plot(scales, [row[key] for row in sweeps["guidance"]], marker="o")
-        axes.set(xlabel="guidance scale", ylabel=label)
-    save()
+    for name in ("prior_guidance", "guidance"):
+        (left, right), save = figure(name, 2)
+        scales = [row["guidance"] for row in sweeps[name]]
+        for axes, key, label in ((left, "frechet", "Fréchet distance"), (right, "top5", "R@5")):
+            axes.plot(scales, [row[key] for row in sweeps[name]], marker="o")
+            axes.set(xlabel="guidance scale", ylabel=label)
+        save()
 
     for name, figures in (
+        ("prior_samplers", (("frechet", "Fréchet distance"), ("top5", "R@5"))),
         ("samplers", (("frechet", "Fréchet distance"), ("top5", "R@5"))),
         ("upsampler", (("psnr", "PSNR, dB"), ("sharpness", "sharpness, 1: real"))),
     ):

@@ -57,9 +57,15 @@ class Pipeline:
         empty, *texts = self.read(["", *captions])
         return self.enlarge(self.decode(self.guess(texts, empty, seeds), texts, empty, seeds), seeds)
 
-    def guess(self, texts: Sequence[TextEncoding], empty: TextEncoding, seeds: Sequence[int]) -> torch.Tensor:
+    def guess(
+        self,
+        texts: Sequence[TextEncoding],
+        empty: TextEncoding,
+        seeds: Sequence[int],
+        settings: SamplingSettings | None = None,
+    ) -> torch.Tensor:
         """The prior's image embeddings ``[N, D]``: of each caption's candidates the nearest to its text embedding."""
-        settings = self.checkpoint.defaults("prior")
+        settings = settings or self.checkpoint.defaults("prior")
         walks = [
             self._prior.walk(text, empty, seed, candidate, settings)
             for text, seed in zip(texts, seeds, strict=True)

@@ -1,6 +1,8 @@
 """What each part and each setting is worth: prior on and off, guidance, samplers and steps, quality against time.
 
-Sweeps of the decoder are judged on its base-size pictures, enlarged without a network, so that they measure it alone.
+Sweeps of prior and decoder are judged on base-size pictures, enlarged without a network, so that they measure those
+alone. Settings are to be chosen by them, so they ask for one half of the held-out pairs only; the prior's table, which
+chooses nothing, asks for all.
 """
 
 from __future__ import annotations
@@ -29,8 +31,11 @@ Pictures = npt.NDArray[np.uint8]
 
 GUIDANCE = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 STEPS = (4, 6, 8, 12, 18, 25)
+PRIOR_GUIDANCE = (1.0, 1.5, 2.0, 3.0)
+PRIOR_STEPS = (1, 5, 25)
 UPSAMPLER_STEPS = (1, 2, 3, 5, 7)
 MOST = 64  # pictures of one setting
+ENLARGED = 16  # of the upsampler: each costs the most, and pixels tell more than a judge's rank
 
 
 class Sweeps:
@@ -53,8 +58,12 @@ class Sweeps:
         seen = self._judge.see_all(pictures)
         near = cosines(seen, self._captions)
         own = np.eye(len(self._asked), dtype=np.bool_)
-        figures = {"frechet": frechet(seen, self._features), "cosine": float(near[own].mean())}
-        return figures | hits(near, own)
+        figures = {"frechet": frechet(seen, self._features), "cosine": float(near[own].mean())} | hits(near, own)
+        for name, tuning in (("tuning", True), ("confirming", False)):
+            chosen = np.array([question.tuning is tuning for question in self._asked])
+            if 0 < chosen.sum() < len(chosen):
+                figures[f"top5 {name}"] = hits(near[chosen], own[chosen])["top5"]
+        return figures
 
     def _decoded(self, embeddings: torch.Tensor, settings: SamplingSettings) -> tuple[list[torch.Tensor], float]:
         """(base pictures, seconds for each)."""
@@ -62,21 +71,26 @@ class Sweeps:
         small = self._model.decode(embeddings, self._texts, self._empty, self._seeds, settings)
         return small, (time.monotonic() - started) / len(small)
 
+    def _judged_small(self, small: Sequence[torch.Tensor]) -> dict[str, float]:
+        """`_judged` of base pictures."""
+        large = enlarge(torch.stack(list(small)), self._real.shape[1])
+        return self._judged(as_pictures(list(large.clamp(-1, 1))))
+
     def _setting(self, settings: SamplingSettings) -> Row:
         small, seconds = self._decoded(self._guesses, settings)
-        large = enlarge(torch.stack(small), self._real.shape[1])
-        return {
-            "sampler": settings.sampler,
-            "steps": settings.steps,
-            "guidance": settings.guidance_scale,
-            "seconds": seconds,
-            **self._judged(as_pictures(list(large.clamp(-1, 1)))),
-        }
+        return {**told(settings), "seconds": seconds, **self._judged_small(small)}
+
+    def _prior_setting(self, settings: SamplingSettings) -> Row:
+        started = time.monotonic()
+        guesses = self._model.guess(self._texts, self._empty, self._seeds, settings)
+        seconds = (time.monotonic() - started) / len(guesses)
+        small, _ = self._decoded(guesses, self._model.checkpoint.defaults("decoder"))
+        return {**told(settings), "seconds": seconds, **self._judged_small(small)}
 
     def prior(self) -> list[Row]:
         """The image embedding left out, replaced by the text embedding, and from the prior (the paper's figure 8).
 
-        The text embedding is tried as it is, and at the length that image embeddings have here. Judged at full size.
+        The text embedding is tried as it is, and at the length that image embeddings have here.
         """
         where = self._guesses.device
         text = torch.from_numpy(np.stack([text.embedding.values for text in self._texts])).to(where)
@@ -91,8 +105,20 @@ class Sweeps:
         rows: list[Row] = []
         for name, embeddings in ways.items():
             small, _ = self._decoded(embeddings, self._model.checkpoint.defaults("decoder"))
-            rows.append({"condition": name, **self._judged(self._model.enlarge(small, self._seeds))})
+            rows.append({"condition": name, **self._judged_small(small)})
         return rows
+
+    def prior_guidance(self) -> list[Row]:
+        """The prior's guidance scale, everything else at its default."""
+        default = self._model.checkpoint.defaults("prior")
+        return [
+            self._prior_setting(SamplingSettings(default.sampler, default.steps, scale)) for scale in PRIOR_GUIDANCE
+        ]
+
+    def prior_samplers(self) -> list[Row]:
+        """Every sampler of the prior at more and more steps; one step alone is the mean of what it could say."""
+        scale = self._model.checkpoint.defaults("prior").guidance_scale
+        return [self._prior_setting(SamplingSettings(name, steps, scale)) for name in SAMPLERS for steps in PRIOR_STEPS]
 
     def guidance(self) -> list[Row]:
         """The decoder's guidance scale, everything else at its default."""
@@ -106,20 +132,25 @@ class Sweeps:
 
     def upsampler(self) -> list[Row]:
         """The upsampler on real pictures made small: likeness to the original (PSNR), sharpness (1: like it)."""
-        real = torch.from_numpy(self._real).permute(0, 3, 1, 2) / 127.5 - 1
-        small = list(reduce(real, self._base()))
+        originals = self._real[:: -(-len(self._real) // ENLARGED)]
+        small = list(reduce(torch.from_numpy(originals).permute(0, 3, 1, 2) / 127.5 - 1, self._base()))
         rows: list[Row] = []
         for name in SAMPLERS:
             for steps in UPSAMPLER_STEPS:
                 started = time.monotonic()
-                made = self._model.enlarge(small, self._seeds, SamplingSettings(name, steps))
+                made = self._model.enlarge(small, self._seeds[: len(small)], SamplingSettings(name, steps))
                 seconds = (time.monotonic() - started) / len(made)
-                likeness = {"psnr": psnr(made, self._real), "sharpness": edges(made) / edges(self._real)}
-                rows.append({"sampler": name, "steps": steps, "seconds": seconds, **likeness, **self._judged(made)})
+                likeness = {"psnr": psnr(made, originals), "sharpness": edges(made) / edges(originals)}
+                rows.append({"sampler": name, "steps": steps, "seconds": seconds, **likeness})
         return rows
 
     def _base(self) -> int:
         return int(self._model.checkpoint.config("decoder", "config.json")["sample_size"])
+
+
+def told(settings: SamplingSettings) -> Row:
+    """The settings as columns."""
+    return {"sampler": settings.sampler, "steps": settings.steps, "guidance": settings.guidance_scale}
 
 
 def psnr(made: Pictures, real: Pictures) -> float:
@@ -135,10 +166,15 @@ def edges(pictures: Pictures) -> float:
 
 
 def run(model: Pipeline, judge: Judge, asked: Sequence[Question]) -> dict[str, list[Row]]:
-    """All sweeps. At most `MOST` questions, spread over all, except for the prior's table, which takes every one."""
-    few = Sweeps(model, judge, asked[:: -(-len(asked) // MOST)])
+    """All sweeps. At most `MOST` questions of the half for choosing; the prior's table takes every question."""
+    tuning = [question for question in asked if question.tuning]
+    if len(tuning) < 2:
+        tuning = list(asked)
+    few = Sweeps(model, judge, tuning[:: -(-len(tuning) // MOST)])
     parts: dict[str, Callable[[], list[Row]]] = {
         "prior": Sweeps(model, judge, asked).prior,
+        "prior_guidance": few.prior_guidance,
+        "prior_samplers": few.prior_samplers,
         "guidance": few.guidance,
         "samplers": few.samplers,
         "upsampler": few.upsampler,

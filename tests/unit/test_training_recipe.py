@@ -17,7 +17,7 @@ from training import clip, loop, presets
 from training import evaluate as evaluation
 from training import judge as judging
 from training.all import run
-from training.evaluate import distances, evaluate, pixels, questions, retrieval
+from training.evaluate import distances, evaluate, halves, pixels, questions, retrieval
 from training.loop import OUT_OF_TIME
 from training.pictures import BACKGROUNDS, WHITE, Pair, composite
 from training.pipeline import Pipeline
@@ -218,6 +218,19 @@ def test_the_distance_of_real_pictures_is_nothing_and_grows_with_what_is_wrong()
     assert dark["frechet.generated.mean"] > 100 * abs(same["frechet.generated.mean"]) + 0.01
 
 
+def test_half_of_the_pairs_chooses_settings_and_each_half_has_its_own_figures() -> None:
+    made = np.stack([question.real if question.tuning else 255 - question.real for question in ASKED])
+
+    found = halves(Eyes(), ASKED, made)
+
+    keys = {tuning: {q.pair.key for q in ASKED if q.tuning is tuning} for tuning in (True, False)}
+    assert len(keys[True]) == len(keys[False]) == len(EVERY) / 2
+    assert not keys[True] & keys[False]
+    assert found["prompt_tuning.generated.top1"] == found["prompt_confirming.real.top1"] == 1
+    assert found["prompt_confirming.generated.top1"] < 0.5
+    assert found["frechet_confirming.generated.mean"] > 100 * abs(found["frechet_tuning.generated.mean"])
+
+
 def test_likeness_and_sharpness_know_a_blurred_picture() -> None:
     sharp = np.stack([question.real for question in ASKED])
     soft = np.stack([np.asarray(Image.fromarray(picture).resize((8, 8)).resize((64, 64))) for picture in sharp])
@@ -230,7 +243,14 @@ def test_likeness_and_sharpness_know_a_blurred_picture() -> None:
 def test_an_evaluation_leaves_numbers_sheets_and_a_page(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, few in (("GUIDANCE", (1.0, 2.0)), ("STEPS", (1, 2)), ("UPSAMPLER_STEPS", (1, 2))):
+    scales, steps = (1.0, 2.0), (1, 2)
+    for name, few in (
+        ("GUIDANCE", scales),
+        ("PRIOR_GUIDANCE", scales),
+        ("STEPS", steps),
+        ("PRIOR_STEPS", steps),
+        ("UPSAMPLER_STEPS", steps),
+    ):
         monkeypatch.setattr(f"training.sweeps.{name}", few)
     out = tmp_path / "evaluate"
 
@@ -242,9 +262,10 @@ def test_an_evaluation_leaves_numbers_sheets_and_a_page(
     for name in ("prompt.generated.top5", "prompt.real.top5", "prompt.shuffled.top5", "frechet.generated.mean"):
         assert name in metrics
     assert [row["condition"] for row in report["sweeps"]["prior"]][-1] == "prior"
-    assert {row["sampler"] for row in report["sweeps"]["samplers"]} == {"ddpm", "ddim", "dpm++2m"}
+    for name in ("samplers", "prior_samplers", "upsampler"):
+        assert {row["sampler"] for row in report["sweeps"][name]} == {"ddpm", "ddim", "dpm++2m"}
     page = (out / "index.html").read_text()
-    for picture in ("prior.png", "guidance.png", "samplers.png", "upsampler.png", "samples.png", "held_out.png"):
+    for picture in (*(f"{name}.png" for name in report["sweeps"]), "samples.png", "held_out.png"):
         assert (out / picture).read_bytes().startswith(b"\x89PNG")
         assert picture in page
 

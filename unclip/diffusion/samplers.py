@@ -184,7 +184,11 @@ def _to_x0(bars: Float64Array, prediction: Prediction) -> tuple[Float64Array, Fl
 
 
 def _dpm_solver(here: Float64Array, after: Float64Array) -> tuple[Float64Array, Float64Array, Float64Array]:
-    """(A, B, C) of DPM-Solver++ (2M). First and last step are of first order: no history, and no noise left."""
+    """(A, B, C) of DPM-Solver++ (2M). First and last step are of first order: no history, and no noise left.
+
+    So is one more than twice as wide in log-SNR as the step before it, as the one to t = 0 is unless steps are few:
+    extrapolated that far, the difference of two predictions is mostly their errors, and pictures come out grainy.
+    """
     steps = len(here)
     keep, predicted, before = np.zeros(steps), np.zeros(steps), np.zeros(steps)
     width_before = 0.0
@@ -197,7 +201,7 @@ def _dpm_solver(here: Float64Array, after: Float64Array) -> tuple[Float64Array, 
             predicted[i] = gain
             continue
         width = _half_log_snr(after[i]) - _half_log_snr(here[i])
-        slope = width / (2 * width_before) if i > 0 else 0.0
+        slope = width / (2 * width_before) if i > 0 and width <= 2 * width_before else 0.0
         predicted[i], before[i] = gain * (1 + slope), -gain * slope
         width_before = width
     return keep, predicted, before
