@@ -22,6 +22,7 @@ from unclip.wire.model_info import model_info, stage_info
 from unclip.wire.requests import StageSpec
 
 DECODER = decoder_pb2.DESCRIPTOR.services_by_name["DecoderService"].full_name
+FOLDERS = {"decode": DECODER_FOLDERS, "upsample": (*UPSAMPLER_FOLDERS, *OPTIONAL_FOLDERS)}
 UPSAMPLER = upsampler_pb2.DESCRIPTOR.services_by_name["UpsamplerService"].full_name
 
 
@@ -32,9 +33,11 @@ async def build(settings: Settings) -> ModelApp:
         CheckpointError: the checkpoint is incomplete or altered.
         ConfigurationError: the device is not here.
     """
-    checkpoint = Checkpoint.open(settings.checkpoint)
+    stages = settings.stages.split(",")
+    folders = [folder for stage in stages for folder in FOLDERS[stage]]
+    checkpoint = await load(Checkpoint.open, settings.checkpoint, folders)
     device = open_device(settings.device, settings.threads)
-    stages, precision, deadlines = settings.stages.split(","), settings.precision, Deadlines(settings.max_deadline)
+    precision, deadlines = settings.precision, Deadlines(settings.max_deadline)
     decoder = await load(Decoder, checkpoint, device, precision) if "decode" in stages else None
     upsampler = await load(Upsampler, checkpoint, device, precision) if "upsample" in stages else None
     programs = {**(decoder.programs if decoder else {}), **(upsampler.programs if upsampler else {})}

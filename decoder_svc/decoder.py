@@ -6,18 +6,20 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 from decoder_svc.editing import edited
+from decoder_svc.networks import load, signature
 from decoder_svc.text_projection import TextProjection
-from unclip.checkpoint import DECODER_FOLDERS, Checkpoint, loading
+from unclip.checkpoint import DECODER_FOLDERS, Checkpoint
 from unclip.diffusion.noise import Stream
 from unclip.diffusion.samplers import inversion_table, sampler_table
 from unclip.diffusion.schedule import NoiseSchedule
 from unclip.engine.accelerate import Placement
 from unclip.engine.walk import Tensors, Walk, WalkProgram
 from unclip.errors import CheckpointError
+from unclip.network import LOCAL, Remotes
 from unclip.options import SamplingSettings
+from unclip.loading import count_parameters
 from unclip.wire.embeddings import TextEncoding
 from unclip.wire.known import KnownPixels
 
@@ -28,40 +30,27 @@ Notify = Callable[[Any], None]
 class Decoder:
     """A checkpoint's decoder on a device. Attributes: size, side of its pictures; embedding_dim D; context L."""
 
-    def __init__(self, checkpoint: Checkpoint, device: torch.device, precision: str = "float32") -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        device: torch.device,
+        precision: str = "float32",
+        remotes: Remotes = LOCAL,
+    ) -> None:
         checkpoint.verify(DECODER_FOLDERS)
         self.device = device
-        self._projection = TextProjection.from_checkpoint(checkpoint).eval().to(device)
-        with loading("decoder"):
-            unet: Any = UNet2DConditionModel.from_pretrained(
-                checkpoint.folder,
-                subfolder="decoder",
-                torch_dtype=torch.float32,
-                local_files_only=True,
-                use_safetensors=True,
-            )
-        placement = Placement.choose(device, precision)
-        self._unet = placement.place(unet)
         config = checkpoint.config("decoder_scheduler", "scheduler_config.json")
         if config.get("prediction_type", "epsilon") != "epsilon":
             raise CheckpointError("decoder_scheduler: prediction_type must be epsilon")
         self._schedule = NoiseSchedule.from_config(config)
         self._clip = float(config.get("clip_sample_range") or 1.0)
         self._variance = config.get("variance_type", "fixed_small_log")
-        self.size = int(unet.config.sample_size)
+        self._projection = TextProjection.from_checkpoint(checkpoint).eval().to(device)
+        self.size = signature("decoder", checkpoint).output.shape[-1]
         self.embedding_dim = int(self._projection.learned_classifier_free_guidance_embeddings.shape[0])
-        self.parameters = sum(p.numel() for part in (self._projection, unet) for p in part.parameters())
-        self.programs = {"decoder": WalkProgram(placement.run(self._forward))}
-
-    def _forward(self, inputs: Tensors) -> torch.Tensor:
-        out: torch.Tensor = self._unet(
-            inputs["sample"],
-            inputs["timestep"],
-            encoder_hidden_states=inputs["context"],
-            class_labels=inputs["addition"],
-            attention_mask=inputs["mask"],
-        ).sample
-        return out
+        self.parameters = sum(count_parameters(checkpoint, folder) for folder in ("text_proj", "decoder"))
+        network = remotes.get("decoder") or load("decoder", checkpoint, Placement.choose(device, precision))
+        self.programs = {"decoder": WalkProgram(network)}
 
     @torch.inference_mode()
     def _conditions(self, image: torch.Tensor, text: TextEncoding) -> Tensors:

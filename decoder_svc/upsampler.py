@@ -6,18 +6,20 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from diffusers.models.unets.unet_2d import UNet2DModel
 from torch.nn import functional
 
 from decoder_svc.editing import edited
-from unclip.checkpoint import UPSAMPLER_FOLDERS, Checkpoint, loading
+from decoder_svc.networks import UPSAMPLERS, load, signature
+from unclip.checkpoint import OPTIONAL_FOLDERS, UPSAMPLER_FOLDERS, Checkpoint
 from unclip.diffusion.noise import Stream
 from unclip.diffusion.samplers import sampler_table
 from unclip.diffusion.schedule import NoiseSchedule
 from unclip.engine.accelerate import Placement
-from unclip.engine.walk import Network, Tensors, Walk, WalkProgram
+from unclip.engine.walk import Walk, WalkProgram
 from unclip.errors import CheckpointError
+from unclip.network import LOCAL, Remotes
 from unclip.options import SamplingSettings
+from unclip.loading import count_parameters
 from unclip.wire.known import KnownPixels
 
 FIRST, LAST = ("upsampler",), ("upsampler_last",)
@@ -29,20 +31,16 @@ class Upsampler:
     Karlo takes the last step with a network of its own; a checkpoint without one takes every step with the first.
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: torch.device, precision: str = "float32") -> None:
-        checkpoint.verify(UPSAMPLER_FOLDERS)
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        device: torch.device,
+        precision: str = "float32",
+        remotes: Remotes = LOCAL,
+    ) -> None:
+        folders = [*UPSAMPLER_FOLDERS, *(folder for folder in OPTIONAL_FOLDERS if checkpoint.has(folder))]
+        checkpoint.verify(folders)
         self.device = device
-        self._placement = Placement.choose(device, precision)
-        first = self._load(checkpoint, "super_res_first")
-        self.programs = {FIRST[0]: WalkProgram(self._placement.run(_forward(first)))}
-        self.parameters = sum(p.numel() for p in first.parameters())
-        self._last_lane = None
-        if checkpoint.has("super_res_last"):
-            checkpoint.verify(["super_res_last"])
-            last = self._load(checkpoint, "super_res_last")
-            self.programs[LAST[0]] = WalkProgram(self._placement.run(_forward(last)))
-            self.parameters += sum(p.numel() for p in last.parameters())
-            self._last_lane = LAST
         config = checkpoint.config("super_res_scheduler", "scheduler_config.json")
         self._prediction = config.get("prediction_type", "epsilon")
         if self._prediction not in ("epsilon", "sample"):
@@ -51,18 +49,14 @@ class Upsampler:
             raise CheckpointError("super_res_scheduler: variance_type must be fixed_small_log")
         self._clip = float(config.get("clip_sample_range") or 1.0)
         self._schedule = NoiseSchedule.from_config(config)
-        self.size = int(first.config.sample_size)
-
-    def _load(self, checkpoint: Checkpoint, folder: str) -> Any:
-        with loading(folder):
-            network: Any = UNet2DModel.from_pretrained(
-                checkpoint.folder,
-                subfolder=folder,
-                torch_dtype=torch.float32,
-                local_files_only=True,
-                use_safetensors=True,
-            )
-        return self._placement.place(network)
+        self.size = signature("upsampler", checkpoint).output.shape[-1]
+        placement = Placement.choose(device, precision)
+        names = [name for name, folder in UPSAMPLERS.items() if folder in folders]
+        self.parameters = sum(count_parameters(checkpoint, UPSAMPLERS[name]) for name in names)
+        self.programs = {
+            str(name): WalkProgram(remotes.get(name) or load(name, checkpoint, placement)) for name in names
+        }
+        self._last_lane = LAST if LAST[0] in self.programs else None
 
     @torch.inference_mode()
     def walk(
@@ -108,11 +102,3 @@ class Upsampler:
             deadline=deadline,
             notify=notify,
         )
-
-
-def _forward(network: Any) -> Network:
-    def forward(inputs: Tensors) -> torch.Tensor:
-        out: torch.Tensor = network(torch.cat([inputs["sample"], inputs["large"]], dim=1), inputs["timestep"]).sample
-        return out
-
-    return forward

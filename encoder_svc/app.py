@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from PIL import Image
 
 from encoder_svc.encoder import Encoder
@@ -9,14 +11,17 @@ from encoder_svc.servicer import EncoderServicer
 from encoder_svc.settings import Settings
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.api.type.v1 import sampling_pb2
-from unclip.checkpoint import ENCODER_FOLDERS, Checkpoint
+from unclip.checkpoint import ENCODER_FOLDERS, IMAGE_FOLDERS, Checkpoint, combined_digest
 from unclip.engine.device import open_device
 from unclip.engine.walk import Once
+from unclip.errors import CheckpointError
 from unclip.model_app import ModelApp, load
+from unclip.network import LOCAL
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.server import Service
 from unclip.wire.model_info import model_info, stage_info
 
+log = logging.getLogger(__name__)
 NAME = encoder_pb2.DESCRIPTOR.services_by_name["EncoderService"].full_name
 
 
@@ -27,25 +32,49 @@ async def build(settings: Settings) -> ModelApp:
         CheckpointError: the checkpoint is incomplete or altered.
         ConfigurationError: the device is not here.
     """
-    checkpoint = Checkpoint.open(settings.checkpoint)
+    checkpoint = await load(Checkpoint.open, settings.checkpoint, ENCODER_FOLDERS)
+    images = await load(image_checkpoint, checkpoint, settings.image_encoder)
     device = open_device(settings.device, settings.threads)
-    encoder = await load(Encoder, checkpoint, device)
+    precision = "float32" if settings.precision == "auto" else settings.precision
+    encoder = await load(Encoder, checkpoint, device, precision, LOCAL, images)
     app = ModelApp.start(settings, encoder.programs, "encoder")
     await app.warm_up(lambda: trial(encoder))
     info = model_info(
         checkpoint,
         ENCODER_FOLDERS,
         str(device),
-        ["encode_text", "encode_image"],
+        ["encode_text", "encode_image"] if encoder.image_size else ["encode_text"],
         [stage_info(sampling_pb2.STAGE_ENCODER, encoder.parameters)],
         encoder.embedding_dim,
     )
+    if images is not None:
+        info.version = combined_digest([info.version, images.version(IMAGE_FOLDERS)])
     servicer = EncoderServicer(encoder, app.engine, info, Deadlines(settings.max_deadline))
     app.services.append(Service(NAME, encoder_pb2_grpc.add_EncoderServiceServicer_to_server, servicer))
     return app
 
 
+def image_checkpoint(checkpoint: Checkpoint, chosen: str) -> Checkpoint | None:
+    """The other checkpoint that the image encoder comes from, None where there is none or ``checkpoint`` has its own.
+
+    Raises:
+        CheckpointError: the ``chosen`` one is not there, or has no image encoder either.
+    """
+    if chosen:
+        other = Checkpoint.open(chosen, IMAGE_FOLDERS)
+        other.verify(IMAGE_FOLDERS)
+        return other
+    if not checkpoint.lacks("image_encoder") or checkpoint.companion is None:
+        return None
+    try:
+        return Checkpoint.open(checkpoint.companion, IMAGE_FOLDERS)
+    except CheckpointError as error:
+        log.warning("captions only, no pictures: %s", error)
+        return None
+
+
 def trial(encoder: Encoder) -> list[Once]:
-    """A caption and a picture."""
+    """A caption, and a picture where pictures can be read."""
     ids, _ = encoder.tokenize([""])
-    return [*encoder.text_jobs(ids), *encoder.image_jobs([Image.new("RGB", (encoder.image_size,) * 2)])]
+    pictures = [Image.new("RGB", (encoder.image_size,) * 2)] if encoder.image_size else []
+    return [*encoder.text_jobs(ids), *(encoder.image_jobs(pictures) if pictures else [])]

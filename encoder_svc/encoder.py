@@ -3,71 +3,74 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from PIL import Image
-from transformers import (
-    CLIPImageProcessorPil,
-    CLIPTextModelWithProjection,
-    CLIPTokenizer,
-    CLIPVisionModelWithProjection,
-)
-from transformers.utils.logging import disable_progress_bar
+from transformers import CLIPImageProcessorPil, CLIPTokenizer
 
-from unclip.checkpoint import ENCODER_FOLDERS, Checkpoint, loading
-from unclip.engine.walk import Once, OnceProgram, Tensors
-from unclip.errors import CheckpointError
+from encoder_svc.networks import load, signature
+from unclip.checkpoint import IMAGE_FOLDERS, TEXT_FOLDERS, Checkpoint, loading
+from unclip.engine.accelerate import Placement
+from unclip.engine.walk import Once, OnceProgram
+from unclip.errors import CheckpointError, PreconditionFailed
+from unclip.network import LOCAL, Remotes
+from unclip.loading import count_parameters
 from unclip.wire.embeddings import Embedding, TextEncoding
 
 TEXT, IMAGE = ("text",), ("image",)
 
 
 class Encoder:
-    """A checkpoint's CLIP on a device. Attributes: embedding_dim D; context L, tokens of a caption; image_size."""
+    """A checkpoint's CLIP on a device.
 
-    def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
-        checkpoint.verify(ENCODER_FOLDERS)
-        disable_progress_bar()  # bars are not for logs
+    Attributes: embedding_dim D; context L, tokens of a caption; image_size, 0 where no image encoder is there.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        device: torch.device,
+        precision: str = "float32",
+        remotes: Remotes = LOCAL,
+        images: Checkpoint | None = None,
+    ) -> None:
+        """images: where the image encoder is, ``checkpoint`` itself when None and it has one."""
+        checkpoint.verify(TEXT_FOLDERS)
+        images = images or (None if checkpoint.lacks("image_encoder") else checkpoint)
+        placement = Placement.choose(device, precision)
         self.device = device
         self.clip_space = checkpoint.clip_space
         with loading("tokenizer"):
             self._tokenizer = CLIPTokenizer.from_pretrained(
                 checkpoint.folder, subfolder="tokenizer", local_files_only=True
             )
+        read = signature("text_encoder", checkpoint)
+        self.context = read.inputs[0].shape[0]
+        self.embedding_dim = int(checkpoint.config("text_encoder", "config.json").get("projection_dim", 512))
+        self.image_size = 0
+        self.parameters = count_parameters(checkpoint, "text_encoder")
+        self.programs = {
+            TEXT[0]: OnceProgram(remotes.get("text_encoder") or load("text_encoder", checkpoint, placement))
+        }
+        if images is not None:
+            self._add_images(images, placement, remotes)
+
+    def _add_images(self, checkpoint: Checkpoint, placement: Placement, remotes: Remotes) -> None:
+        checkpoint.verify(IMAGE_FOLDERS)
         with loading("feature_extractor"):
             self._processor = CLIPImageProcessorPil.from_pretrained(
                 checkpoint.folder, subfolder="feature_extractor", local_files_only=True
             )
-        self._text = self._load(CLIPTextModelWithProjection, checkpoint, "text_encoder")
-        self._image = self._load(CLIPVisionModelWithProjection, checkpoint, "image_encoder")
-        self.context = int(self._text.config.max_position_embeddings)
-        self.embedding_dim = int(self._text.config.projection_dim)
-        self.image_size = int(self._image.config.image_size)
-        if int(self._image.config.projection_dim) != self.embedding_dim:
+        seen = signature("image_encoder", checkpoint)
+        self.image_size = seen.inputs[0].shape[-1]
+        if seen.output.shape != (self.embedding_dim,):
             raise CheckpointError(
                 f"checkpoint: text embeddings have {self.embedding_dim} dimensions, "
-                f"image embeddings {self._image.config.projection_dim}"
+                f"image embeddings {seen.output.shape[0]}"
             )
-        self.parameters = sum(p.numel() for part in (self._text, self._image) for p in part.parameters())
-        self.programs = {TEXT[0]: OnceProgram(self._forward_text), IMAGE[0]: OnceProgram(self._forward_image)}
-
-    def _load(self, kind: Any, checkpoint: Checkpoint, folder: str) -> Any:
-        with loading(folder):
-            network = kind.from_pretrained(
-                checkpoint.folder, subfolder=folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
-            )
-        return network.eval().to(self.device)
-
-    def _forward_text(self, inputs: Tensors) -> torch.Tensor:
-        """ids ``[B, L]`` to ``[B, D + L * H]``: the embedding, then every token's last hidden state."""
-        out = self._text(input_ids=inputs["ids"])
-        return torch.cat([out.text_embeds, out.last_hidden_state.flatten(1)], dim=1)
-
-    def _forward_image(self, inputs: Tensors) -> torch.Tensor:
-        """pixels ``[B, 3, S, S]`` to ``[B, D]``."""
-        out: torch.Tensor = self._image(pixel_values=inputs["pixels"]).image_embeds
-        return out
+        self.parameters += count_parameters(checkpoint, "image_encoder")
+        network = remotes.get("image_encoder") or load("image_encoder", checkpoint, placement)
+        self.programs[IMAGE[0]] = OnceProgram(network)
 
     def tokenize(self, captions: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """(ids int64, mask bool), both ``[B, L]``; what exceeds L tokens is cut, the end token kept."""
@@ -90,6 +93,12 @@ class Encoder:
         )
 
     def image_jobs(self, images: Sequence[Image.Image], deadline: float = float("inf")) -> list[Once]:
-        """One job per RGB picture, resized by its shortest edge and centre-cropped; its result is ``[D]``."""
+        """One job per RGB picture, resized by its shortest edge and centre-cropped; its result is ``[D]``.
+
+        Raises:
+            PreconditionFailed: no image encoder is there.
+        """
+        if not self.image_size:
+            raise PreconditionFailed("image_encoder", "this checkpoint has no image encoder: it cannot read pictures")
         pixels = torch.from_numpy(self._processor(list(images), return_tensors="np").pixel_values)
         return [Once(IMAGE, {"pixels": row}, deadline) for row in pixels.to(self.device)]

@@ -11,5 +11,11 @@ from unclip.serving.settings import ModelSettings, setting
 class Settings(ModelSettings):
     """Room for the largest requests, 64 captions or 16 pictures, several at a time."""
 
+    precision: str = setting("auto", "of both encoders: float32, bfloat16, float16, or auto: float32")
+    image_encoder: str = setting(
+        "",
+        "checkpoint folder or Hub id whose image encoder to use where the checkpoint has none; "
+        "empty takes the one known to belong to it, if it is there",
+    )
     max_batch: int = setting(16, "captions or pictures that share one pass through a network", 1, 1024)
     queue_limit: int = setting(512, "captions and pictures that may wait", 0, 65536)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from prior_svc.prior import Prior
-from prior_svc.servicer import PriorServicer
+from prior_svc.servicer import NoPriorServicer, PriorServicer
 from prior_svc.settings import Settings
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
 from unclip.api.type.v1 import sampling_pb2
@@ -28,8 +28,12 @@ async def build(settings: Settings) -> ModelApp:
         CheckpointError: the checkpoint is incomplete or altered.
         ConfigurationError: the device is not here.
     """
-    checkpoint = Checkpoint.open(settings.checkpoint)
+    checkpoint = await load(Checkpoint.open, settings.checkpoint, PRIOR_FOLDERS)
     device = open_device(settings.device, settings.threads)
+    if checkpoint.lacks("prior"):
+        app = ModelApp.start(settings, {}, "prior")
+        app.services.append(service(NoPriorServicer(model_info(checkpoint, PRIOR_FOLDERS, str(device), [], []))))
+        return app
     prior = await load(Prior, checkpoint, device, settings.precision)
     defaults = checkpoint.defaults("prior")
     spec = StageSpec(checkpoint.clip_space, prior.embedding_dim, prior.context, defaults=defaults)
@@ -43,9 +47,13 @@ async def build(settings: Settings) -> ModelApp:
         [stage_info(sampling_pb2.STAGE_PRIOR, prior.parameters, defaults=defaults)],
         prior.embedding_dim,
     )
-    servicer = PriorServicer(prior, app.engine, spec, info, Deadlines(settings.max_deadline))
-    app.services.append(Service(NAME, prior_pb2_grpc.add_PriorServiceServicer_to_server, servicer))
+    app.services.append(service(PriorServicer(prior, app.engine, spec, info, Deadlines(settings.max_deadline))))
     return app
+
+
+def service(servicer: prior_pb2_grpc.PriorServiceServicer) -> Service:
+    """PriorService, answered by ``servicer``."""
+    return Service(NAME, prior_pb2_grpc.add_PriorServiceServicer_to_server, servicer)
 
 
 def trial(prior: Prior) -> Walk:

@@ -6,16 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from diffusers.models.transformers.prior_transformer import PriorTransformer
 
-from unclip.checkpoint import PRIOR_FOLDERS, Checkpoint, loading
+from prior_svc.networks import load, signature
+from unclip.checkpoint import PRIOR_FOLDERS, Checkpoint
 from unclip.diffusion.noise import Stream
 from unclip.diffusion.samplers import sampler_table
 from unclip.diffusion.schedule import NoiseSchedule
 from unclip.engine.accelerate import Placement
 from unclip.engine.walk import Tensors, Walk, WalkProgram
 from unclip.errors import CheckpointError
+from unclip.network import LOCAL, Remotes
 from unclip.options import SamplingSettings
+from unclip.loading import count_parameters, read_tensor
 from unclip.wire.embeddings import TextEncoding
 
 LANE = ("prior",)
@@ -27,40 +29,30 @@ class Prior:
     Attributes: embedding_dim D; context L, tokens of a caption.
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: torch.device, precision: str = "float32") -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        device: torch.device,
+        precision: str = "float32",
+        remotes: Remotes = LOCAL,
+    ) -> None:
         checkpoint.verify(PRIOR_FOLDERS)
-        with loading("prior"):
-            network: Any = PriorTransformer.from_pretrained(
-                checkpoint.folder,
-                subfolder="prior",
-                torch_dtype=torch.float32,
-                local_files_only=True,
-                use_safetensors=True,
-            )
-        # The prior works on embeddings of zero mean and unit deviation; these stay float32 whatever the network is.
-        self._mean, self._deviation = (p.detach()[0].to(device) for p in (network.clip_mean, network.clip_std))
-        placement = Placement.choose(device, precision)
-        self._network = placement.place(network)
         self.device = device
         config = checkpoint.config("prior_scheduler", "scheduler_config.json")
         if config.get("prediction_type") != "sample":
             raise CheckpointError("prior_scheduler: prediction_type must be sample: an unCLIP prior predicts x0")
         self._schedule = NoiseSchedule.from_config(config)
         self._clip = float(config.get("clip_sample_range") or 1.0) if config.get("clip_sample", True) else float("inf")
-        self.embedding_dim = int(network.config.embedding_dim)
-        self.context = int(network.config.num_embeddings)
-        self.parameters = sum(p.numel() for p in network.parameters())
-        self.programs = {"prior": WalkProgram(placement.run(self._forward))}
-
-    def _forward(self, inputs: Tensors) -> torch.Tensor:
-        out: torch.Tensor = self._network(
-            inputs["sample"],
-            timestep=inputs["timestep"],
-            proj_embedding=inputs["text"],
-            encoder_hidden_states=inputs["states"],
-            attention_mask=inputs["mask"],
-        ).predicted_image_embedding
-        return out
+        # The prior works on embeddings of zero mean and unit deviation; these stay float32 whatever the network is.
+        self._mean, self._deviation = (
+            read_tensor(checkpoint, "prior", name)[0].to(device) for name in ("clip_mean", "clip_std")
+        )
+        inputs = {port.name: port.shape for port in signature("prior", checkpoint).inputs}
+        [self.embedding_dim] = inputs["sample"]
+        self.context = inputs["states"][0]
+        self.parameters = count_parameters(checkpoint, "prior")
+        network = remotes.get("prior") or load("prior", checkpoint, Placement.choose(device, precision))
+        self.programs = {"prior": WalkProgram(network)}
 
     def _conditions(self, text: TextEncoding) -> Tensors:
         return {

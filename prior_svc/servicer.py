@@ -16,6 +16,7 @@ from unclip.api.type.v1 import model_info_pb2, sampling_pb2
 from unclip.engine.engine import Engine
 from unclip.engine.follow import Tick, follow
 from unclip.engine.walk import Walk
+from unclip.errors import PreconditionFailed
 from unclip.serving.clients import client_of
 from unclip.serving.deadlines import Deadlines
 from unclip.wire.embeddings import Embedding
@@ -59,6 +60,26 @@ class PriorServicer(prior_pb2_grpc.PriorServiceServicer):
             self._prior.walk(task.text, task.unconditional_text, task.seed, candidate, task.settings, deadline=deadline)
             for candidate in range(task.candidates)
         ]
+
+    async def GetModelInfo(
+        self, request: prior_pb2.GetModelInfoRequest, context: Context
+    ) -> prior_pb2.GetModelInfoResponse:
+        """Says which model is loaded."""
+        return prior_pb2.GetModelInfoResponse(model=self._info)
+
+
+class NoPriorServicer(prior_pb2_grpc.PriorServiceServicer):
+    """Stands where a checkpoint, whole as it is, has no prior; ``info`` is what it says of itself."""
+
+    def __init__(self, info: model_info_pb2.ModelInfo) -> None:
+        self._info = info
+
+    async def Sample(
+        self, request: prior_pb2.SampleRequest, context: Context
+    ) -> AsyncIterator[prior_pb2.SampleResponse]:
+        """Raises PreconditionFailed."""
+        raise PreconditionFailed("prior", f"{self._info.name} has no prior: it cannot make pictures from captions")
+        yield  # what makes this a stream
 
     async def GetModelInfo(
         self, request: prior_pb2.GetModelInfoRequest, context: Context

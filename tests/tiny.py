@@ -59,7 +59,7 @@ def make_tiny_checkpoint(folder: Path, *, seed: int = 0, super_res_last: bool = 
         if super_res_last:
             networks["super_res_last"] = _upsampler()
         for name, network in networks.items():
-            _stir(network)
+            stir(network)
             network.save_pretrained(folder / name)
     for name, config in SCHEDULERS.items():
         UnCLIPScheduler(**config).save_pretrained(folder / name)
@@ -145,7 +145,7 @@ def _upsampler() -> Any:
 
 
 @torch.no_grad()
-def _stir(network: nn.Module) -> None:
+def stir(network: nn.Module) -> None:
     """Makes every parameter matter: a fresh network has zeros where a mistake could hide."""
     for name, parameter in network.named_parameters():
         if name == "clip_std":

@@ -1,38 +1,39 @@
 """A checkpoint folder in diffusers' unCLIP layout: what is in it, whether it is what it says, and its defaults.
 
-Networks load component by component with their own ``from_pretrained(folder, subfolder=...)``; this module opens the
-folder, checks digests, and reads the small files. It imports no torch.
+Networks load component by component, see `unclip.loading`; this module opens the folder, checks digests, and reads the
+small files. It imports no torch.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from unclip.errors import CheckpointError
+from unclip.families import Family, family_of
+from unclip.hub import HubId
 from unclip.options import SAMPLERS, SamplingSettings
 
 FORMAT = 1
 MANIFEST = "unclip.json"
+INDEX = "model_index.json"
 TEXT_FOLDERS = ("tokenizer", "text_encoder")
-ENCODER_FOLDERS = (*TEXT_FOLDERS, "image_encoder", "feature_extractor")
+IMAGE_FOLDERS = ("image_encoder", "feature_extractor")
+ENCODER_FOLDERS = (*TEXT_FOLDERS, *IMAGE_FOLDERS)
 PRIOR_FOLDERS = ("prior", "prior_scheduler")
 DECODER_FOLDERS = ("text_proj", "decoder", "decoder_scheduler")
 UPSAMPLER_FOLDERS = ("super_res_first", "super_res_scheduler")
 OPTIONAL_FOLDERS = ("super_res_last",)  # Karlo's last step; without it the first network takes every step
 
-# Karlo as published has no unclip.json; these are its pipeline's defaults.
-KARLO_DEFAULTS = {
-    "prior": SamplingSettings("ddpm", 25, 4.0),
-    "decoder": SamplingSettings("ddpm", 25, 8.0),
-    "upsampler": SamplingSettings("ddpm", 7, 1.0),
-}
+EVERY_FOLDER = (*ENCODER_FOLDERS, *PRIOR_FOLDERS, *DECODER_FOLDERS, *UPSAMPLER_FOLDERS, *OPTIONAL_FOLDERS)
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
 def digest(path: Path) -> str:
@@ -48,37 +49,60 @@ def combined_digest(parts: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """An opened checkpoint. ``manifest`` is unclip.json, or empty where the folder has none."""
+    """An opened checkpoint.
+
+    manifest: unclip.json, or empty where the folder has none. index: likewise model_index.json, as diffusers'
+    pipelines write it. hub: ``owner/name@commit`` where it lies on the Hub.
+    """
 
     folder: Path
     manifest: Mapping[str, Any]
+    index: Mapping[str, Any] = field(default_factory=dict)
+    hub: str = ""
 
     @classmethod
-    def open(cls, folder: str | Path) -> Checkpoint:
-        """Opens a folder; nothing is verified yet, see `verify`.
+    def open(cls, source: str | Path, folders: Iterable[str] = EVERY_FOLDER, *, pickles: bool = False) -> Checkpoint:
+        """Opens a folder, or a repository of the Hub; nothing is verified yet, see `verify`.
+
+        folders: the components that will be read; of a repository only these are fetched, with weights that are
+        pickles if ``pickles``.
 
         Raises:
-            CheckpointError: no such folder, or its unclip.json cannot be read or is of another format.
+            CheckpointError: no such folder or repository, its unclip.json cannot be read or is of another format, or
+                its model_index.json is of no family that is supported.
         """
-        path = Path(folder)
+        path, hub = Path(source), ""
         if not path.is_dir():
-            raise CheckpointError(f"checkpoint: no such folder: {path}")
-        file = path / MANIFEST
-        if not file.exists():
-            return cls(path, {})
-        try:
-            manifest = json.loads(file.read_text())
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"checkpoint: {file} cannot be read: {error}") from error
-        if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-            raise CheckpointError(f"checkpoint: {file} must be a JSON object with format {FORMAT}")
-        if not isinstance(manifest.get("files"), dict):
-            raise CheckpointError(f"checkpoint: {file}: files must map each file to its sha256")
-        return cls(path, manifest)
+            if path.exists() or (found := HubId.parse(str(source))) is None:
+                raise CheckpointError(f"checkpoint: no such folder: {path}")
+            path = found.fetch(folders, pickles=pickles)
+            hub = f"{found.repository}@{path.name}"
+        checkpoint = cls(path, read_manifest(path), read_json(path / INDEX) if (path / INDEX).exists() else {}, hub)
+        _ = checkpoint.family
+        return checkpoint
 
     def has(self, folder: str) -> bool:
         """Whether a component's folder is there."""
         return (self.folder / folder).is_dir()
+
+    def lacks(self, folder: str) -> bool:
+        """Whether the checkpoint is whole without a component: neither there nor listed. One that is lost is not."""
+        listed = {path.partition("/")[0] for path in self.manifest.get("files", ())} if self.manifest else self.index
+        return not self.has(folder) and bool(listed) and folder not in listed
+
+    @cached_property
+    def family(self) -> Family:
+        """The kind of checkpoint it is."""
+        return family_of(self.index, bool(self.manifest))
+
+    @property
+    def companion(self) -> str | None:
+        """The repository or folder that is known to have what this one lacks, None where there is none."""
+        if self.hub:
+            return self.family.companions.get(self.hub.partition("@")[0])
+        name = self.family.companions.get(self.folder.resolve().name)
+        beside = self.folder.resolve().parent / name if name else None
+        return str(beside) if beside and beside.is_dir() else None
 
     def verify(self, folders: Iterable[str]) -> None:
         """Checks that these components are complete and unaltered.
@@ -91,8 +115,11 @@ class Checkpoint:
             component = self.folder / name
             if not component.is_dir():
                 raise CheckpointError(f"checkpoint: {component} is missing")
-            for weights in [*component.glob("*.bin"), *component.glob("*.pt"), *component.glob("*.ckpt")]:
-                raise CheckpointError(f"checkpoint: {weights}: only safetensors weights are loaded")
+            if not any(component.glob("*.safetensors")):
+                for weights in (path for pattern in PICKLES for path in component.glob(pattern)):
+                    raise CheckpointError(
+                        f"checkpoint: {weights}: only safetensors are loaded; convert it with unclip convert"
+                    )
             if files is None:
                 continue
             listed = {path for path in files if path.startswith(name + "/")}
@@ -111,14 +138,7 @@ class Checkpoint:
         Raises:
             CheckpointError: it is missing or no JSON object.
         """
-        path = self.folder / folder / name
-        try:
-            value = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"checkpoint: {path} cannot be read: {error}") from error
-        if not isinstance(value, dict):
-            raise CheckpointError(f"checkpoint: {path} must be a JSON object")
-        return value
+        return read_json(self.folder / folder / name)
 
     def defaults(self, stage: str) -> SamplingSettings:
         """Default sampling of "prior", "decoder" or "upsampler".
@@ -127,7 +147,7 @@ class Checkpoint:
             CheckpointError: unclip.json's defaults for it are incomplete or out of range.
         """
         if not self.manifest:
-            return KARLO_DEFAULTS[stage]
+            return self.family.defaults[stage]
         try:
             entry = self.manifest["defaults"][stage]
             settings = SamplingSettings(entry["sampler"], int(entry["steps"]), float(entry["guidance_scale"]))
@@ -143,28 +163,43 @@ class Checkpoint:
 
     @property
     def name(self) -> str:
-        """What the checkpoint calls itself."""
-        return str(self.manifest.get("name", self.folder.resolve().name))
+        """What the checkpoint calls itself, or is called."""
+        return str(self.manifest.get("name", self.hub.partition("@")[0] or self.folder.resolve().name))
 
-    @property
+    @cached_property
     def license(self) -> str:
-        """Licence of the weights."""
-        return str(self.manifest.get("license", "unknown"))
+        """Licence of the weights: what unclip.json says, else the head of the repository's README, else its family."""
+        if self.manifest:
+            return str(self.manifest.get("license", "unknown"))
+        readme = self.folder / "README.md"
+        head = readme.read_text(errors="replace").partition("\n---")[0] if readme.is_file() else ""
+        told = re.search(r"^license:\s*(\S+)\s*$", head, re.MULTILINE) if head.startswith("---") else None
+        if told:
+            return told[1]
+        return self.family.license if self.index else "unknown"
 
     @property
     def caption_template(self) -> str:
         """Template around the captions of a text diff."""
-        return str(self.manifest.get("caption_template", "a photo of {}"))
+        return str(self.manifest.get("caption_template", self.family.caption_template))
 
     @cached_property
     def clip_space(self) -> str:
-        """sha256 over the weights of both CLIP encoders, in hex."""
+        """Names the CLIP: sha256 over the weights of its encoders, in hex.
+
+        Of a repository without unclip.json it is sha256 over the repository's name and commit: services that read
+        other folders than the encoders' have not fetched these.
+        """
         if "clip_space" in self.manifest:
             return str(self.manifest["clip_space"])
+        if self.hub:
+            return combined_digest([self.hub])
         return clip_space_of(self.folder)
 
     def version(self, folders: Iterable[str]) -> str:
-        """sha256 over every file of these components, in hex."""
+        """sha256 over every file of these components, in hex; over the names where a commit of the Hub holds them."""
+        if self.hub and not self.manifest:
+            return combined_digest([self.hub, *(name for name in folders if self.has(name))])
         files = self.manifest.get("files")
         found = []
         for name in folders:
@@ -173,6 +208,38 @@ class Checkpoint:
                 if path.is_file():
                     found.append(f"{relative} {files[relative] if files and relative in files else digest(path)}")
         return combined_digest(found)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """A folder's unclip.json, empty where there is none.
+
+    Raises:
+        CheckpointError: it cannot be read or is of another format.
+    """
+    file = folder / MANIFEST
+    if not file.exists():
+        return {}
+    manifest = read_json(file)
+    if manifest.get("format") != FORMAT:
+        raise CheckpointError(f"checkpoint: {file} must be a JSON object with format {FORMAT}")
+    if not isinstance(manifest.get("files"), dict):
+        raise CheckpointError(f"checkpoint: {file}: files must map each file to its sha256")
+    return manifest
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises:
+        CheckpointError: it is missing or no JSON object.
+    """
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"checkpoint: {path} cannot be read: {error}") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f"checkpoint: {path} must be a JSON object")
+    return value
 
 
 def clip_space_of(folder: Path) -> str:

@@ -19,6 +19,7 @@ import grpc
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from unclip.client.blocking import Metadata, bearer
 from unclip.errors import ConfigurationError, Unavailable
+from unclip.hub import HubId
 from unclip.serving.channels import open_sync_channel
 from unclip.serving.tls import Tls
 
@@ -40,6 +41,19 @@ def find_checkpoint() -> Path:
         if place.is_dir():
             return place
     raise ConfigurationError("no checkpoint found: name one with --checkpoint or UNCLIP_CHECKPOINT")
+
+
+def located(checkpoint: Path) -> str:
+    """A checkpoint as services that run elsewhere understand it: an absolute folder, or the id of a repository.
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
+    if checkpoint.is_dir():
+        return str(checkpoint.resolve())
+    if checkpoint.exists() or HubId.parse(str(checkpoint)) is None:
+        raise ConfigurationError(f"checkpoint {checkpoint} is not a folder, nor owner/name of a repository")
+    return str(checkpoint)
 
 
 def command(module: str) -> list[str]:
@@ -102,6 +116,7 @@ class LocalStack:
         api_key: str = "",
     ) -> None:
         """``host``, ``port``: of the gateway, port 0 takes a free one; the others stay on free ports of 127.0.0.1.
+        ``checkpoint``: a folder, or ``owner/name`` of a repository on the Hub.
         ``threads``: of each model service, its own default when None. ``log_dir``: kept, a temporary folder when
         None. ``patience``: seconds in which all must be ready. ``grace``: seconds a service may take to stop.
         ``options``: more words of the command line of a role, such as
@@ -131,10 +146,9 @@ class LocalStack:
 
         Raises:
             Unavailable: a service ended, or was not ready in time; the message ends with its last log lines.
-            ConfigurationError: the checkpoint is not a folder.
+            ConfigurationError: the checkpoint is neither a folder nor called like a repository.
         """
-        if not self._checkpoint.is_dir():
-            raise ConfigurationError(f"checkpoint {self._checkpoint} is not a folder")
+        checkpoint = located(self._checkpoint)
         deadline = time.monotonic() + self._patience
         self._folder = tempfile.TemporaryDirectory(prefix="unclip-")
         self.log_dir = self._chosen_log_dir or Path(self._folder.name)
@@ -148,11 +162,11 @@ class LocalStack:
                 start_new_session=True,
                 bufsize=0,
             )
-            options = ["--checkpoint", str(self._checkpoint.resolve())]
+            options = ["--checkpoint", checkpoint]
             if self._threads is not None:
                 options += ["--threads", str(self._threads)]
             for role, module in MODEL_SERVICES.items():
-                self._launch(role, module, "127.0.0.1", 0, options)
+                self._launch(role, module, "127.0.0.1", 0, [*options, *self._options.get(role, ())])
             stages = {service.role: self._wait(service, service.address, deadline) for service in self._services}
             stages["upsampler"] = stages["decoder"]
             targets = [word for role, address in stages.items() for word in (f"--{role}", address)]

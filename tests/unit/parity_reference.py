@@ -62,13 +62,16 @@ class OurNoise:
 
 
 class Reference:
-    """Both pipelines. float64: with the schedulers' tables made anew in double precision.
+    """Both pipelines. images: the folder with the image encoder, the same when None. float64: with the schedulers'
+    tables made anew in double precision.
 
     In float32, as published, 1 - alphas_cumprod[0] has but three digits.
     """
 
-    def __init__(self, folder: Path, *, float64: bool = True) -> None:
-        def load(cls: Any, name: str) -> Any:
+    def __init__(self, folder: Path, images: Path | None = None, *, float64: bool = True) -> None:
+        images = images or folder
+
+        def load(cls: Any, name: str, folder: Path = folder) -> Any:
             part = cls.from_pretrained(folder, subfolder=name)
             return part.float() if isinstance(part, torch.nn.Module) else part  # the embedded weights are float16
 
@@ -99,8 +102,8 @@ class Reference:
         self.pipeline = pipeline_unclip.UnCLIPPipeline(**prior, **shared)
         self.variation = pipeline_unclip_image_variation.UnCLIPImageVariationPipeline(
             **shared,
-            feature_extractor=CLIPImageProcessorPil.from_pretrained(folder / "feature_extractor"),
-            image_encoder=load(CLIPVisionModelWithProjection, "image_encoder"),
+            feature_extractor=CLIPImageProcessorPil.from_pretrained(images / "feature_extractor"),
+            image_encoder=load(CLIPVisionModelWithProjection, "image_encoder", images),
         )
         for pipeline in (self.pipeline, self.variation):
             pipeline.set_progress_bar_config(disable=True)

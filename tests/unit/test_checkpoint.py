@@ -19,7 +19,7 @@ from decoder_svc.decoder import Decoder
 from decoder_svc.text_projection import TextProjection
 from decoder_svc.upsampler import Upsampler
 from prior_svc.prior import Prior
-from tests.tiny import make_tiny_checkpoint
+from tests.tiny import WIDTH, make_tiny_checkpoint
 from unclip.checkpoint import (
     DECODER_FOLDERS,
     ENCODER_FOLDERS,
@@ -105,12 +105,20 @@ def test_altered_weights_are_refused_before_they_are_loaded(folder: Path, stage:
 
 @pytest.mark.parametrize("name", ["diffusion_pytorch_model.bin", "model.pt", "model.ckpt"])
 @pytest.mark.parametrize("manifest", [True, False])
-def test_pickled_weights_are_refused(folder: Path, name: str, manifest: bool) -> None:
+def test_pickled_weights_are_refused_with_the_way_to_convert_them(folder: Path, name: str, manifest: bool) -> None:
     if not manifest:
         (folder / "unclip.json").unlink()
-    (folder / "prior" / name).write_bytes(b"")
-    with pytest.raises(CheckpointError, match="only safetensors"):
+    next((folder / "prior").glob("*.safetensors")).rename(folder / "prior" / name)
+    with pytest.raises(CheckpointError, match=f"{name}: only safetensors are loaded; convert it with unclip convert"):
         Checkpoint.open(folder).verify(PRIOR_FOLDERS)
+
+
+def test_pickled_weights_beside_safetensors_are_never_read(folder: Path) -> None:
+    """Repositories publish both."""
+    (folder / "prior" / "diffusion_pytorch_model.bin").write_bytes(b"whatever it would do when opened")
+    checkpoint = Checkpoint.open(folder)
+    checkpoint.verify(PRIOR_FOLDERS)
+    assert Prior(checkpoint, CPU).embedding_dim == WIDTH
 
 
 @pytest.mark.parametrize(

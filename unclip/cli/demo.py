@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from unclip.cli import report
 from unclip.cli.making import thetas_to
-from unclip.cli.serve import terminated_as_interrupted
+from unclip.cli.serve import of_services, terminated_as_interrupted
 from unclip.client import AsyncClient, GeneratedImage, Sampling
 from unclip.pictures import animate, contact_sheet
 from unclip.stack import LocalStack, find_checkpoint
@@ -44,7 +44,12 @@ FRAMES = 6
 def demo(options: argparse.Namespace) -> None:
     """Starts the services, makes pictures of captions, variations and a text diff, and stops the services."""
     options.out.mkdir(parents=True, exist_ok=True)
-    stack = LocalStack(options.checkpoint or find_checkpoint(), threads=options.threads, log_dir=options.out / "logs")
+    stack = LocalStack(
+        options.checkpoint or find_checkpoint(),
+        threads=options.threads,
+        log_dir=options.out / "logs",
+        options=of_services(options),
+    )
     began = time.monotonic()
     with terminated_as_interrupted():
         print("starting the services …", file=sys.stderr)

@@ -10,7 +10,8 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
-from unclip.stack import LocalStack, find_checkpoint
+from unclip.client import Client
+from unclip.stack import MODEL_SERVICES, LocalStack, find_checkpoint
 
 CHECK_S = 0.5
 
@@ -30,15 +31,34 @@ def terminated_as_interrupted() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def of_services(options: argparse.Namespace) -> dict[str, list[str]]:
+    """The options that the services of a stack are given beside those of all, by role."""
+    chosen: dict[str, list[str]] = {role: [] for role in MODEL_SERVICES}
+    if options.image_encoder:
+        chosen["encoder"] += ["--image-encoder", options.image_encoder]
+    if options.precision:
+        for words in chosen.values():
+            words += ["--precision", options.precision]
+    return chosen
+
+
 def serve(options: argparse.Namespace) -> None:
     """Starts the services, says where they are, and stops them when interrupted or when one of them ends."""
     stack = LocalStack(
-        options.checkpoint or find_checkpoint(), options.host, options.port, options.threads, options.log_dir
+        options.checkpoint or find_checkpoint(),
+        options.host,
+        options.port,
+        options.threads,
+        options.log_dir,
+        options=of_services(options),
     )
     with terminated_as_interrupted():
         print("starting the services …", file=sys.stderr)
         with stack:
             print(f"gateway on {stack.address}")
+            with Client(stack.address) as client:
+                model = client.model_info()
+            print(f"{model.name}, licence {model.license}; it can {', '.join(model.capabilities) or 'nothing'}")
             print("  ".join(f"{role} {pid}" for role, pid in stack.pids.items()))
             print(f"logs in {stack.log_dir}", flush=True)
             with contextlib.suppress(KeyboardInterrupt):

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 
+from unclip.checkpoint import Checkpoint
 from unclip.engine.walk import Network, Tensors
 from unclip.errors import ConfigurationError
+from unclip.loading import load_network
 
-FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 WARM_UP = 3  # runs before a capture: cuDNN chooses its algorithms and allocators settle
 
 
@@ -32,7 +33,7 @@ class Placement:
 
     @classmethod
     def choose(cls, device: torch.device, precision: str = "auto") -> Placement:
-        """The placement for ``precision``: float32, bfloat16, or auto, bfloat16 on a GPU and float32 elsewhere.
+        """The placement for ``precision``: one of FORMATS, or auto, bfloat16 on a GPU and float32 elsewhere.
 
         Raises:
             ConfigurationError: another precision.
@@ -41,15 +42,13 @@ class Placement:
         if precision == "auto":
             return cls(device, torch.bfloat16 if gpu else torch.float32, gpu)
         if precision not in FORMATS:
-            raise ConfigurationError(f"precision must be auto, {' or '.join(FORMATS)}; got {precision!r}")
+            raise ConfigurationError(f"precision must be auto, {', '.join(FORMATS)}; got {precision!r}")
         return cls(device, FORMATS[precision], gpu)
 
-    def place(self, network: nn.Module) -> Any:
-        """The network in its format on its device, for inference."""
-        placed = network.eval().to(self.device, self.dtype)
+    def load(self, kind: Any, checkpoint: Checkpoint, folder: str) -> Any:
+        """A component in its format on its device, for inference; see `unclip.loading.load_network`."""
         # Tensor cores want channels innermost, and so does oneDNN on a CPU, which else reorders before and after.
-        placed.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return placed
+        return load_network(kind, checkpoint, folder, self.device, self.dtype, torch.channels_last)
 
     def run(self, network: Network) -> Network:
         """``network`` as an engine's program calls it: float32 in and out, whatever is in between."""

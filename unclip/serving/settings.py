@@ -85,9 +85,11 @@ class ServerSettings:
 class ModelSettings(ServerSettings):
     """What the services with networks are told beside that."""
 
-    checkpoint: str = setting("checkpoints/emoji", "checkpoint folder")
+    checkpoint: str = setting("checkpoints/emoji", "checkpoint folder, or owner/name of a repository on the Hub")
     device: str = setting("auto", "cpu, cuda, cuda:N, or auto: the first GPU if there is one")
-    precision: str = setting("auto", "of the diffusion networks: float32, bfloat16, or auto: bfloat16 on a GPU")
+    precision: str = setting(
+        "auto", "of the networks: float32, bfloat16, float16, or auto: bfloat16 on a GPU, else float32"
+    )
     threads: int = setting(0, "CPU threads, 0 for as many as there are cores", 0, 1024)
     capacity: int = setting(16, "samples under way at once", 1, 4096)
     max_batch: int = setting(8, "samples that share one pass through a network", 1, 1024)

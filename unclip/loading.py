@@ -1,0 +1,139 @@
+"""From safetensors files into a network: each tensor is mapped, and copied once, into its place on the device.
+
+A network is first built without memory for its weights. Peak memory is then the weights as they run, in their number
+format and layout, and one tensor more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+from safetensors import safe_open
+from torch import nn
+
+from unclip.checkpoint import Checkpoint, loading
+from unclip.errors import CheckpointError
+
+STEMS = ("model", "diffusion_pytorch_model")  # of the files that transformers and diffusers write
+FORGOTTEN = (".position_ids",)  # buffers that old files hold and networks now make themselves
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a component: one, or shards. Variants beside them, such as fp16, are not among them.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    for stem in STEMS:
+        if (whole := folder / f"{stem}.safetensors").is_file():
+            return [whole]
+        if shards := sorted(folder.glob(f"{stem}-?????-of-?????.safetensors")):
+            return shards
+    raise CheckpointError(f"checkpoint: {folder.name} does not load: {folder} has no {STEMS[0]}.safetensors")
+
+
+def places(files: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+    """Every tensor's name, and its file."""
+    for file in files:
+        with safe_open(file, framework="pt") as opened:
+            yield from ((name, file) for name in opened.keys())  # noqa: SIM118, no mapping
+
+
+def read_tensor(checkpoint: Checkpoint, folder: str, name: str) -> torch.Tensor:
+    """One tensor of a component, float32 on the CPU.
+
+    Raises:
+        CheckpointError: there is no such tensor.
+    """
+    for found, file in places(weight_files(checkpoint.folder / folder)):
+        if found == name:
+            with safe_open(file, framework="pt") as opened:
+                value: torch.Tensor = opened.get_tensor(name)
+            return torch.empty_like(value, dtype=torch.float32).copy_(value)
+    raise CheckpointError(f"checkpoint: {folder} does not load: it has no {name}")
+
+
+def count_parameters(checkpoint: Checkpoint, folder: str) -> int:
+    """How many numbers a component's files hold; their heads are read, the weights are not."""
+    total = 0
+    for file in weight_files(checkpoint.folder / folder):
+        with safe_open(file, framework="pt") as opened:
+            for name in opened.keys():  # noqa: SIM118, no mapping
+                if not name.endswith(FORGOTTEN):
+                    total += torch.Size(opened.get_slice(name).get_shape()).numel()
+    return total
+
+
+def load_network(
+    kind: Any,
+    checkpoint: Checkpoint,
+    folder: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    layout: torch.memory_format = torch.contiguous_format,
+) -> Any:
+    """A component of transformers' or diffusers' class ``kind``, for inference.
+
+    layout: of weights with four dimensions.
+
+    Raises:
+        CheckpointError: config or weights are missing or do not fit.
+    """
+    config = checkpoint.config(folder, "config.json")
+    with loading(folder):
+        with init_empty_weights(include_buffers=False):
+            network: nn.Module = (
+                kind(kind.config_class.from_dict(config)) if hasattr(kind, "config_class") else kind.from_config(config)
+            )
+        fill(network, weight_files(checkpoint.folder / folder), device, dtype, layout)
+        return network.eval().to(device)  # of buffers; the weights are there
+
+
+@torch.no_grad()
+def fill(
+    network: nn.Module,
+    files: Sequence[Path],
+    device: torch.device,
+    dtype: torch.dtype,
+    layout: torch.memory_format = torch.contiguous_format,
+) -> None:
+    """Gives ``network`` the weights in ``files``.
+
+    Raises:
+        ValueError: they are not the network's, by name or shape.
+    """
+    wanted = network.state_dict()
+    missing = set(wanted)
+    for name, file in places(files):
+        if name not in wanted:
+            if name.endswith(FORGOTTEN):
+                continue
+            raise ValueError(f"{file.name} has {name}, which the network of config.json has not")
+        # Opened anew for each tensor: pages stay in memory until their mapping is gone.
+        with safe_open(file, framework="pt") as opened:
+            value: torch.Tensor = opened.get_tensor(name)
+            if value.shape != wanted[name].shape:
+                raise ValueError(f"{name} is {list(value.shape)}, by config.json {list(wanted[name].shape)}")
+            put(network, name, placed(value, device, dtype, layout))
+            del value
+        missing.discard(name)
+    if missing:
+        raise ValueError(f"{', '.join(file.name for file in files)} lacks {', '.join(sorted(missing)[:3])}")
+
+
+def placed(value: torch.Tensor, device: torch.device, dtype: torch.dtype, layout: torch.memory_format) -> torch.Tensor:
+    """A copy of ``value`` where and as it will be used."""
+    form = layout if value.dim() == 4 else torch.contiguous_format
+    kind = dtype if value.is_floating_point() else value.dtype
+    return torch.empty_like(value, dtype=kind, device=device, memory_format=form).copy_(value)
+
+
+def put(network: nn.Module, name: str, value: torch.Tensor) -> None:
+    """Makes ``value`` the parameter or buffer called ``name``."""
+    owner, _, leaf = name.rpartition(".")
+    module = network.get_submodule(owner)
+    setattr(module, leaf, nn.Parameter(value, requires_grad=False) if leaf in module._parameters else value)

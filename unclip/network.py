@@ -1,0 +1,41 @@
+"""A network behind a tick, whoever runs it: what goes in, what comes out, and the function between."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal, get_args
+
+from unclip.engine.walk import Network
+
+NetworkName = Literal["text_encoder", "image_encoder", "prior", "decoder", "upsampler", "upsampler_last"]
+NETWORKS: tuple[NetworkName, ...] = get_args(NetworkName)
+Format = Literal["FP32", "INT64", "BOOL"]
+
+
+@dataclass(frozen=True)
+class Port:
+    """A named tensor of a network. shape: of one row, without batch; -1 where rows of a batch agree on any length.
+
+    trial: the length that a trial run gives such an axis.
+    """
+
+    name: str
+    format: Format
+    shape: tuple[int, ...] = ()
+    trial: int = 8
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Inputs and output of a network, batch first."""
+
+    inputs: tuple[Port, ...]
+    output: Port
+
+
+Remotes = Mapping[NetworkName, Network]
+"""Networks that others run; the rest is loaded here."""
+
+LOCAL: Remotes = MappingProxyType({})
