@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unclip.cli import asking, demo, making, replaying, serve
+from unclip.cli import asking, checkpoints, demo, making, replaying, serve
 from unclip.cli import keys as cli_keys
 from unclip.cli.connection import add_connection
 from unclip.options import SAMPLERS
@@ -28,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
     add_edit(commands)
     add_replay(commands)
     add_embed(commands)
+    add_convert(commands)
     info = commands.add_parser("info", help="what the stack has loaded and can do")
     add_connection(info)
     info.set_defaults(run=asking.info)
@@ -55,6 +56,15 @@ def add_demo(commands: Commands) -> None:
     )
     command.add_argument("--steps", type=positive, help="decoder steps (default: the checkpoint's)")
     command.set_defaults(run=demo.demo)
+
+
+def add_convert(commands: Commands) -> None:
+    """``unclip convert``."""
+    command = commands.add_parser("convert", help="make a checkpoint of safetensors from one whose weights are pickles")
+    command.add_argument("source", help="checkpoint folder, or owner/name on the Hugging Face Hub")
+    command.add_argument("target", type=Path, help="folder to make")
+    command.add_argument("--image-encoder", metavar="CHECKPOINT", help="whose image encoder completes it")
+    command.set_defaults(run=checkpoints.convert)
 
 
 def add_generate(commands: Commands) -> None:
@@ -219,7 +229,17 @@ def run_doctor(options: argparse.Namespace) -> int:
 
 def add_stack(command: argparse.ArgumentParser) -> None:
     """What the services on this machine are told."""
-    command.add_argument("--checkpoint", type=Path, help="folder (default: UNCLIP_CHECKPOINT, or checkpoints/emoji)")
+    command.add_argument(
+        "--checkpoint",
+        type=Path,
+        help="folder, or owner/name on the Hugging Face Hub (default: UNCLIP_CHECKPOINT, or checkpoints/emoji)",
+    )
+    command.add_argument(
+        "--image-encoder", metavar="CHECKPOINT", help="whose image encoder to use where the checkpoint has none"
+    )
+    command.add_argument(
+        "--precision", choices=["auto", "float32", "bfloat16", "float16"], help="of the networks (default: auto)"
+    )
     command.add_argument("--threads", type=positive, help="CPU threads of each model service (default: its own)")
 
 

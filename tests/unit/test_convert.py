@@ -1,0 +1,110 @@
+"""Pickled weights become safetensors, once and on request; what is no plain file of tensors is refused unexecuted."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from prior_svc.prior import Prior
+from tests.karlo import make_tiny_karlo
+from unclip.checkpoint import EVERY_FOLDER, IMAGE_FOLDERS, PRIOR_FOLDERS, Checkpoint
+from unclip.cli import main
+from unclip.convert import convert
+from unclip.errors import CheckpointError, ConfigurationError
+from unclip.options import SamplingSettings
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def karlo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Both repositories with their weights as pickles, as many were published."""
+    repositories = make_tiny_karlo(tmp_path_factory.mktemp("karlo"))
+    for repository in repositories:
+        for path in [*repository.glob("*/*.safetensors")]:
+            stem = "pytorch_model" if path.stem == "model" else path.stem
+            torch.save(load_file(path), path.with_name(f"{stem}.bin"))
+            path.rename(repository / f"{path.parent.name}.kept")
+    return repositories
+
+
+def test_every_weight_is_the_same_and_the_result_loads(karlo: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="convert it with unclip convert"):
+        Prior(Checkpoint.open(karlo[0]), CPU)
+    made = convert(str(karlo[0]), tmp_path / "made")
+    for kept in karlo[0].glob("*.kept"):
+        [written] = (made / kept.stem).glob("*.safetensors")
+        before, after = load_file(kept), load_file(written)
+        assert before.keys() == after.keys()
+        assert all(torch.equal(before[name], after[name]) for name in before)
+    checkpoint = Checkpoint.open(made)
+    checkpoint.verify([name for name in EVERY_FOLDER if name not in IMAGE_FOLDERS])
+    assert Prior(checkpoint, CPU).parameters > 0
+    assert not list(made.rglob("*.bin"))
+
+
+def test_the_result_says_what_the_source_was_known_for(karlo: tuple[Path, Path], tmp_path: Path) -> None:
+    source, made = Checkpoint.open(karlo[0]), Checkpoint.open(convert(str(karlo[0]), tmp_path / "made"))
+    assert (made.name, made.license) == (source.name, source.license)
+    assert made.defaults("decoder") == source.defaults("decoder") == SamplingSettings("ddpm", 25, 8.0)
+    assert [name for name in EVERY_FOLDER if made.lacks(name)] == [*IMAGE_FOLDERS]
+
+
+def test_another_repositorys_image_encoder_completes_it(karlo: tuple[Path, Path], tmp_path: Path) -> None:
+    made = Checkpoint.open(convert(str(karlo[0]), tmp_path / "made", str(karlo[1])))
+    made.verify(EVERY_FOLDER)
+    assert not any(made.lacks(name) for name in EVERY_FOLDER)
+
+
+class Program:
+    """What a pickle can do when it is opened by Python's own unpickler."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self._path),)
+
+
+def test_a_pickle_that_holds_a_program_is_refused_and_the_program_not_run(
+    karlo: tuple[Path, Path], tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(karlo[0], tmp_path / "copy"))
+    harm = tmp_path / "harm"
+    torch.save({"weight": torch.ones(1), "more": Program(harm)}, copy / "prior" / "diffusion_pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=r"prior/diffusion_pytorch_model\.bin is no file of tensors"):
+        convert(str(copy), tmp_path / "made")
+    assert not harm.exists()
+    with (copy / "prior" / "diffusion_pytorch_model.bin").open("rb") as handle:  # the trap was a real one
+        assert b"mkdir" in handle.read()
+
+
+@pytest.mark.parametrize("content", [b"", b"no pickle", pickle.dumps([1, 2])])
+def test_a_file_of_anything_else_is_refused(karlo: tuple[Path, Path], tmp_path: Path, content: bytes) -> None:
+    copy = Path(shutil.copytree(karlo[0], tmp_path / "copy"))
+    (copy / "prior" / "diffusion_pytorch_model.bin").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"diffusion_pytorch_model\.bin"):
+        convert(str(copy), tmp_path / "made")
+
+
+def test_nothing_is_written_over(karlo: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "precious").touch()
+    with pytest.raises(ConfigurationError, match="is there already"):
+        convert(str(karlo[0]), tmp_path / "made")
+
+
+def test_the_command_line_converts_and_ends_as_the_conversion_did(
+    karlo: tuple[Path, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["convert", str(karlo[0]), str(tmp_path / "made")]) == 0
+    Checkpoint.open(tmp_path / "made").verify(PRIOR_FOLDERS)
+    with pytest.raises(SystemExit, match="2"):
+        main(["convert", str(karlo[0]), str(tmp_path / "made")])
+    assert "is there already" in capfd.readouterr().err
