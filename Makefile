@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+TRITON_VENV := .venv-triton
+TRITON := $(TRITON_VENV)/.installed
 
 .DEFAULT_GOAL := help
 
@@ -13,7 +15,7 @@ help: ## this list
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet torch==2.13.0
-	$(BIN)/pip install --quiet --editable '.[model,otel,train,dev]'
+	$(BIN)/pip install --quiet --editable '.[model,triton,otel,train,dev]'
 	touch $@
 
 install: $(STAMP) ## makes .venv with everything
@@ -24,7 +26,14 @@ demo: $(STAMP) ## starts the four services, makes pictures into out/demo, stops 
 serve: $(STAMP) ## the same services, kept running; the gateway on 127.0.0.1:50050
 	$(BIN)/unclip serve --port 50050
 
-test: $(STAMP) ## the whole test suite
+# A real tritonserver for the tests of networks on Triton, apart: its wheel wants numpy 1. Where it cannot be had the
+# tests say so and are skipped.
+$(TRITON): Makefile
+	test -x $(TRITON_VENV)/bin/python || $(PYTHON) -m venv $(TRITON_VENV)
+	-$(TRITON_VENV)/bin/pip install --quiet 'nvidia-pytriton>=0.7,<0.8' 'numpy<2'
+	touch $@
+
+test: $(STAMP) $(TRITON) ## the whole test suite
 	$(BIN)/python -m pytest
 
 check: $(STAMP) ## ruff, mypy --strict, buf lint, yamllint, hadolint, freshness of generated code, import rules
@@ -59,13 +68,13 @@ evaluate: $(STAMP) ## measures the embedded checkpoint into out/evaluate
 	$(BIN)/python -m training.manipulations
 	$(BIN)/python -m training.edits
 
-bench: $(STAMP) ## every benchmark that runs on this machine; tables, and JSON in out/bench
+bench: $(STAMP) $(TRITON) ## every benchmark that runs on this machine; tables, and JSON in out/bench
 	$(BIN)/python -m tests.bench
 
 drill: $(STAMP) ## what can happen to a cluster: restarts, kills, overload ...; a table, and JSON in out/drill
 	$(BIN)/python -m tests.drill
 
 clean: ## removes .venv and everything made
-	rm -rf $(VENV) out build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(TRITON_VENV) out build *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
 .PHONY: help install demo serve test check format protos chart lock sbom evaluate bench drill clean

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from decoder_svc.decoder import Decoder
+from decoder_svc.networks import signature
 from decoder_svc.servicer import DecoderServicer, UpsamplerServicer
 from decoder_svc.settings import Settings
 from decoder_svc.upsampler import Upsampler
@@ -14,15 +15,18 @@ from unclip.checkpoint import DECODER_FOLDERS, OPTIONAL_FOLDERS, UPSAMPLER_FOLDE
 from unclip.engine.device import open_device
 from unclip.engine.walk import Walk
 from unclip.model_app import ModelApp, load
+from unclip.network import NetworkName
 from unclip.options import SamplingSettings
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.server import Service
+from unclip.triton.remote import connect
 from unclip.wire.embeddings import TextEncoding
 from unclip.wire.model_info import model_info, stage_info
 from unclip.wire.requests import StageSpec
 
 DECODER = decoder_pb2.DESCRIPTOR.services_by_name["DecoderService"].full_name
 FOLDERS = {"decode": DECODER_FOLDERS, "upsample": (*UPSAMPLER_FOLDERS, *OPTIONAL_FOLDERS)}
+NETWORKS: dict[str, tuple[NetworkName, ...]] = {"decode": ("decoder",), "upsample": ("upsampler", "upsampler_last")}
 UPSAMPLER = upsampler_pb2.DESCRIPTOR.services_by_name["UpsamplerService"].full_name
 
 
@@ -38,10 +42,12 @@ async def build(settings: Settings) -> ModelApp:
     checkpoint = await load(Checkpoint.open, settings.checkpoint, folders)
     device = open_device(settings.device, settings.threads)
     precision, deadlines = settings.precision, Deadlines(settings.max_deadline)
-    decoder = await load(Decoder, checkpoint, device, precision) if "decode" in stages else None
-    upsampler = await load(Upsampler, checkpoint, device, precision) if "upsample" in stages else None
+    served = [name for stage in stages for name in NETWORKS[stage]]
+    remotes = await connect(settings.network, served, lambda name: signature(name, checkpoint))
+    decoder = await load(Decoder, checkpoint, device, precision, remotes) if "decode" in stages else None
+    upsampler = await load(Upsampler, checkpoint, device, precision, remotes) if "upsample" in stages else None
     programs = {**(decoder.programs if decoder else {}), **(upsampler.programs if upsampler else {})}
-    app = ModelApp.start(settings, programs, "decoder" if decoder else "upsampler")
+    app = ModelApp.start(settings, programs, "decoder" if decoder else "upsampler", remotes)
     if decoder:
         spec = StageSpec(
             checkpoint.clip_space, decoder.embedding_dim, size=decoder.size, defaults=checkpoint.defaults("decoder")

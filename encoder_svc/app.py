@@ -7,6 +7,7 @@ import logging
 from PIL import Image
 
 from encoder_svc.encoder import Encoder
+from encoder_svc.networks import signature
 from encoder_svc.servicer import EncoderServicer
 from encoder_svc.settings import Settings
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
@@ -16,12 +17,14 @@ from unclip.engine.device import open_device
 from unclip.engine.walk import Once
 from unclip.errors import CheckpointError
 from unclip.model_app import ModelApp, load
-from unclip.network import LOCAL
+from unclip.network import NetworkName
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.server import Service
+from unclip.triton.remote import connect
 from unclip.wire.model_info import model_info, stage_info
 
 log = logging.getLogger(__name__)
+NETWORKS: tuple[NetworkName, ...] = ("text_encoder", "image_encoder")
 NAME = encoder_pb2.DESCRIPTOR.services_by_name["EncoderService"].full_name
 
 
@@ -36,8 +39,10 @@ async def build(settings: Settings) -> ModelApp:
     images = await load(image_checkpoint, checkpoint, settings.image_encoder)
     device = open_device(settings.device, settings.threads)
     precision = "float32" if settings.precision == "auto" else settings.precision
-    encoder = await load(Encoder, checkpoint, device, precision, LOCAL, images)
-    app = ModelApp.start(settings, encoder.programs, "encoder")
+    described = {"text_encoder": checkpoint, "image_encoder": images or checkpoint}
+    remotes = await connect(settings.network, NETWORKS, lambda name: signature(name, described[name]))
+    encoder = await load(Encoder, checkpoint, device, precision, remotes, images)
+    app = ModelApp.start(settings, encoder.programs, "encoder", remotes)
     await app.warm_up(lambda: trial(encoder))
     info = model_info(
         checkpoint,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from prior_svc.networks import signature
 from prior_svc.prior import Prior
 from prior_svc.servicer import NoPriorServicer, PriorServicer
 from prior_svc.settings import Settings
@@ -11,13 +12,16 @@ from unclip.checkpoint import PRIOR_FOLDERS, Checkpoint
 from unclip.engine.device import open_device
 from unclip.engine.walk import Walk
 from unclip.model_app import ModelApp, load
+from unclip.network import NetworkName
 from unclip.options import SamplingSettings
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.server import Service
+from unclip.triton.remote import connect
 from unclip.wire.embeddings import TextEncoding
 from unclip.wire.model_info import model_info, stage_info
 from unclip.wire.requests import StageSpec
 
+NETWORKS: tuple[NetworkName, ...] = ("prior",)
 NAME = prior_pb2.DESCRIPTOR.services_by_name["PriorService"].full_name
 
 
@@ -34,10 +38,11 @@ async def build(settings: Settings) -> ModelApp:
         app = ModelApp.start(settings, {}, "prior")
         app.services.append(service(NoPriorServicer(model_info(checkpoint, PRIOR_FOLDERS, str(device), [], []))))
         return app
-    prior = await load(Prior, checkpoint, device, settings.precision)
+    remotes = await connect(settings.network, NETWORKS, lambda name: signature(name, checkpoint))
+    prior = await load(Prior, checkpoint, device, settings.precision, remotes)
     defaults = checkpoint.defaults("prior")
     spec = StageSpec(checkpoint.clip_space, prior.embedding_dim, prior.context, defaults=defaults)
-    app = ModelApp.start(settings, prior.programs, "prior")
+    app = ModelApp.start(settings, prior.programs, "prior", remotes)
     await app.warm_up(lambda: [trial(prior)])
     info = model_info(
         checkpoint,

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from unclip.engine.engine import Engine
 from unclip.engine.job import Job, Program
+from unclip.network import NetworkName
 from unclip.serving.metrics import EngineMetrics
 from unclip.serving.server import Service
 from unclip.serving.settings import ModelSettings
+from unclip.triton.remote import TritonNetwork, watch
 
 Loaded = TypeVar("Loaded")
 
@@ -28,14 +30,21 @@ async def load(build: Callable[..., Loaded], *arguments: Any) -> Loaded:
 
 @dataclass
 class ModelApp:
-    """Services in front of one engine; see `unclip.serving.server.App`."""
+    """Services in front of one engine; see `unclip.serving.server.App`. remotes: networks that others run."""
 
     engine: Engine
     failed: asyncio.Event
     services: list[Service] = field(default_factory=list)
+    remotes: Sequence[TritonNetwork] = ()
 
     @classmethod
-    def start(cls, settings: ModelSettings, programs: Mapping[str, Program[Any]], stage: str) -> ModelApp:
+    def start(
+        cls,
+        settings: ModelSettings,
+        programs: Mapping[str, Program[Any]],
+        stage: str,
+        remotes: Mapping[NetworkName, TritonNetwork] = {},
+    ) -> ModelApp:
         """An app with a running engine and no services yet. Call it on the event loop that will serve."""
         loop, failed, metrics = asyncio.get_running_loop(), asyncio.Event(), EngineMetrics(stage)
         engine = Engine(
@@ -48,7 +57,7 @@ class ModelApp:
             observer=metrics,
         )
         metrics.watch(engine.load, settings.capacity)
-        return cls(engine, failed)
+        return cls(engine, failed, remotes=list(remotes.values()))
 
     async def warm_up(self, trial: Callable[[], Sequence[Job[Any]]]) -> None:
         """Runs the jobs of ``trial``, so that the first caller does not wait for what is done only once."""
@@ -57,6 +66,13 @@ class ModelApp:
                 room.submit(job)
             await asyncio.wrap_future(job.future)
 
+    async def watch(self, tell: Callable[[bool], Awaitable[None]]) -> None:
+        """Tells whether the networks that others run are there, whenever that changes."""
+        if self.remotes:
+            await watch(self.remotes, tell)
+
     async def close(self) -> None:
         """Ends what still runs."""
         await asyncio.to_thread(self.engine.close)
+        for network in self.remotes:
+            await network.close()

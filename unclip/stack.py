@@ -166,7 +166,7 @@ class LocalStack:
             if self._threads is not None:
                 options += ["--threads", str(self._threads)]
             for role, module in MODEL_SERVICES.items():
-                self._launch(role, module, "127.0.0.1", 0, [*options, *self._options.get(role, ())])
+                self._launch(role, module, "127.0.0.1", 0, options)
             stages = {service.role: self._wait(service, service.address, deadline) for service in self._services}
             stages["upsampler"] = stages["decoder"]
             targets = [word for role, address in stages.items() for word in (f"--{role}", address)]

@@ -29,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
     add_replay(commands)
     add_embed(commands)
     add_convert(commands)
+    add_export_triton(commands)
     info = commands.add_parser("info", help="what the stack has loaded and can do")
     add_connection(info)
     info.set_defaults(run=asking.info)
@@ -65,6 +66,19 @@ def add_convert(commands: Commands) -> None:
     command.add_argument("target", type=Path, help="folder to make")
     command.add_argument("--image-encoder", metavar="CHECKPOINT", help="whose image encoder completes it")
     command.set_defaults(run=checkpoints.convert)
+
+
+def add_export_triton(commands: Commands) -> None:
+    """``unclip export-triton``."""
+    command = commands.add_parser(
+        "export-triton",
+        help="write a checkpoint as a model repository for NVIDIA Triton",
+        description="What follows the two is for python -m unclip.triton.export; its --help lists it.",
+    )
+    command.add_argument("checkpoint", help="checkpoint folder, or owner/name on the Hugging Face Hub")
+    command.add_argument("repository", type=Path, help="folder of the models")
+    command.add_argument("options", nargs=argparse.REMAINDER, help="such as --gpu 0 --precision bfloat16")
+    command.set_defaults(run=checkpoints.export_triton)
 
 
 def add_generate(commands: Commands) -> None:
@@ -239,6 +253,13 @@ def add_stack(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--precision", choices=["auto", "float32", "bfloat16", "float16"], help="of the networks (default: auto)"
+    )
+    command.add_argument(
+        "--network",
+        action="append",
+        default=[],
+        metavar="NAME=triton://HOST:PORT/MODEL",
+        help="a network that a Triton server runs; may be repeated",
     )
     command.add_argument("--threads", type=positive, help="CPU threads of each model service (default: its own)")
 

@@ -1,4 +1,4 @@
-"""``unclip convert``: commands that handle weights run in a process of their own, since this one has no torch."""
+"""Commands that handle weights: they run in a process of their own, since this one has no torch."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ def convert(options: argparse.Namespace) -> None:
     """Converts a checkpoint's weights to safetensors."""
     extra = ["--image-encoder", options.image_encoder] if options.image_encoder else []
     run("unclip.convert", [options.source, str(options.target), *extra])
+
+
+def export_triton(options: argparse.Namespace) -> None:
+    """Writes a Triton model repository."""
+    run("unclip.triton.export", [options.checkpoint, str(options.repository), *options.options])
 
 
 def run(module: str, arguments: Sequence[str]) -> None:

@@ -11,9 +11,15 @@ from collections.abc import Iterator
 from types import FrameType
 
 from unclip.client import Client
+from unclip.errors import ConfigurationError
 from unclip.stack import MODEL_SERVICES, LocalStack, find_checkpoint
 
 CHECK_S = 0.5
+NETWORKS = {
+    "encoder": ("text_encoder", "image_encoder"),
+    "prior": ("prior",),
+    "decoder": ("decoder", "upsampler", "upsampler_last"),
+}
 
 
 @contextlib.contextmanager
@@ -36,6 +42,15 @@ def of_services(options: argparse.Namespace) -> dict[str, list[str]]:
     chosen: dict[str, list[str]] = {role: [] for role in MODEL_SERVICES}
     if options.image_encoder:
         chosen["encoder"] += ["--image-encoder", options.image_encoder]
+    for network in options.network:
+        name = network.partition("=")[0]
+        role = next((role for role, names in NETWORKS.items() if name in names), None)
+        if role is None:
+            known = ", ".join(name for names in NETWORKS.values() for name in names)
+            raise ConfigurationError(
+                f"network must be one of {known}, as name=triton://host:port/model; got {network!r}"
+            )
+        chosen[role] += ["--network", network]
     if options.precision:
         for words in chosen.values():
             words += ["--precision", options.precision]

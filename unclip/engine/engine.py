@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 import torch
 
 from unclip.engine.admission import Admission, Reservation
+from unclip.engine.batch import under_way
 from unclip.engine.job import Job, Program
 from unclip.engine.observer import Observer, Outcome
-from unclip.errors import Cancelled, DeadlineExceeded, OutOfDeviceMemory, Unavailable, UnclipError
+from unclip.errors import Cancelled, DeadlineExceeded, OutOfDeviceMemory, Overloaded, Unavailable, UnclipError
 
 log = logging.getLogger(__name__)
 AnyJob = Job[Any]
@@ -204,15 +205,17 @@ class Engine:
         try:
             lane = batch[0].lane
             assert isinstance(lane, tuple)
-            with torch.inference_mode():
+            with torch.inference_mode(), under_way(batch):
                 self._programs[lane[0]].tick(batch)
         except Exception as error:
             if _poisoned(error):
                 self._fail(error)
-            elif len(batch) == 1:
-                with self._changed:
-                    self._active.remove(batch[0])
-                self._end(batch[0], _explain(error))
+            elif len(batch) == 1 or isinstance(error, Unavailable | Overloaded):
+                # No row is at fault where a network that runs elsewhere is away or busy.
+                for job in batch:
+                    with self._changed:
+                        self._active.remove(job)
+                    self._end(job, _explain(error))
             else:
                 # Somebody's row is at fault, and only that one may suffer: take them one by one.
                 for job in batch:

@@ -9,10 +9,10 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -67,6 +67,15 @@ class App(Protocol):
 
     async def close(self) -> None:
         """Ends what still runs."""
+        ...
+
+
+@runtime_checkable
+class Dependent(Protocol):
+    """An app that needs others to take calls."""
+
+    async def watch(self, tell: Callable[[bool], Awaitable[None]]) -> None:
+        """Tells, until cancelled, whether calls can be taken, whenever that changes."""
         ...
 
 
@@ -156,11 +165,16 @@ async def serve(settings: S_contra, stage: str, build: Callable[[S_contra], Awai
         names = [service.name for service in app.services]
         services = [*app.services, *(_reflections(app.services) if settings.reflects else ())]
         handlers.open([replace(service, guards=[*guards, *service.guards]) for service in services])
-        for name in names:
-            await probes.set(name, SERVING)
+
+        async def tell(ready: bool) -> None:
+            for name in names:
+                await probes.set(name, SERVING if ready else NOT_SERVING)
+
+        await tell(True)
         _write(settings.address_file, address)
         log.info("%s is ready", stage)
-        await _first(stopped, app.failed)
+        async with _in_background(app.watch(tell) if isinstance(app, Dependent) else None):
+            await _first(stopped, app.failed)
         broken = app.failed.is_set()
         log.info("%s %s", stage, "failed" if broken else "drains")
         for name in ("", *names) if broken else names:
@@ -199,6 +213,18 @@ async def _first(*events: asyncio.Event) -> None:
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     for wait in waits:
         wait.cancel()
+
+
+@contextlib.asynccontextmanager
+async def _in_background(work: Coroutine[Any, Any, None] | None) -> AsyncIterator[None]:
+    """``work`` goes on beside what is inside, and is ended with it."""
+    task = asyncio.ensure_future(work) if work else None
+    try:
+        yield
+    finally:
+        if task:
+            task.cancel()
+            await asyncio.wait([task])
 
 
 def _reflections(services: Sequence[Service]) -> list[Service]:

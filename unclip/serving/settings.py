@@ -16,9 +16,14 @@ S = TypeVar("S", bound="ServerSettings")
 HIGHEST_PORT = 65535
 
 
-def setting(default: Any, help: str, low: float | None = None, high: float | None = None) -> Any:
-    """A field of a settings class: its default, what ``--help`` says of it, and its range where it is a number."""
-    return dataclasses.field(default=default, metadata={"help": help, "low": low, "high": high})
+def setting(
+    default: Any, help: str, low: float | None = None, high: float | None = None, *, repeated: bool = False
+) -> Any:
+    """A field of a settings class: its default, what ``--help`` says of it, and its range where it is a number.
+
+    repeated: a text whose flag may be given many times; what was given is then joined by commas.
+    """
+    return dataclasses.field(default=default, metadata={"help": help, "low": low, "high": high, "repeated": repeated})
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,9 @@ class ModelSettings(ServerSettings):
     precision: str = setting(
         "auto", "of the networks: float32, bfloat16, float16, or auto: bfloat16 on a GPU, else float32"
     )
+    network: str = setting(
+        "", "a network that a Triton server runs, as name=triton://host:port/model; may be repeated", repeated=True
+    )
     threads: int = setting(0, "CPU threads, 0 for as many as there are cores", 0, 1024)
     capacity: int = setting(16, "samples under way at once", 1, 4096)
     max_batch: int = setting(8, "samples that share one pass through a network", 1, 1024)
@@ -120,9 +128,11 @@ def parse(cls: type[S], arguments: Sequence[str], prog: str, environment: Mappin
         parser.add_argument(
             f"--{field.name.replace('_', '-')}",
             type=kind,
+            action="append" if field.metadata.get("repeated") else "store",
             default=argparse.SUPPRESS,
             metavar=kind.__name__.upper(),
             help=f"{field.metadata.get('help', '')} (default {field.default!r}; {variable})".replace("%", "%%"),
         )
-    values.update(vars(parser.parse_args(arguments)))
+    given = vars(parser.parse_args(arguments))
+    values.update({name: ",".join(value) if isinstance(value, list) else value for name, value in given.items()})
     return cls(**values)

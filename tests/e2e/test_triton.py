@@ -1,0 +1,347 @@
+"""Networks on a real tritonserver: the same pictures, and its failures as ours."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import sysconfig
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import torch
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_status import rpc_status
+from PIL import Image
+
+from prior_svc import networks as prior_networks
+from prior_svc.app import build
+from prior_svc.prior import Prior
+from prior_svc.settings import Settings
+from tests.tiny import CONTEXT, WIDTH
+from tests.triton_server import ROOT, NoTriton, TritonServer, wheel
+from unclip import Client, Generate, LocalStack, Progress, Sampling
+from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
+from unclip.checkpoint import Checkpoint
+from unclip.client import GeneratedImage
+from unclip.engine.engine import Engine
+from unclip.engine.walk import Walk
+from unclip.errors import Cancelled, ConfigurationError, DeadlineExceeded, Unavailable
+from unclip.network import NETWORKS
+from unclip.options import SamplingSettings
+from unclip.testing.stack import start_server
+from unclip.triton.address import ModelAddress
+from unclip.triton.export import Options, export
+from unclip.triton.remote import connect
+from unclip.wire.embeddings import Embedding, TextEncoding
+
+pytestmark = pytest.mark.timeout(400)  # a server takes half a minute to load six models on two cores
+CPU = torch.device("cpu")
+PRIOR = "unclip.api.prior.v1.PriorService"
+ROLES = {"text_encoder": "encoder", "image_encoder": "encoder", "prior": "prior"}  # the decoder runs the others
+PATHS = (str(ROOT), sysconfig.get_path("purelib"))
+SLEEPER = '''
+import time
+import triton_python_backend_utils as pb_utils
+
+class TritonPythonModel:
+    """Sleeps over each request, and fails."""
+
+    def execute(self, requests):
+        time.sleep({seconds})
+        error = pb_utils.TritonError("overslept")
+        return [pb_utils.InferenceResponse(output_tensors=[], error=error) for _ in requests]
+'''
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def add_sleeper(repository: Path, name: str, seconds: float) -> None:
+    """A model with the prior's signature that takes ``seconds`` for one request and lets one more wait."""
+    text = (repository / "prior" / "config.pbtxt").read_text()
+    head, _, _ = text.partition("model_warmup")
+    head = head.replace('name: "prior"', f'name: "{name}"', 1).replace("max_queue_size: 64", "max_queue_size: 1")
+    (repository / name / "1").mkdir(parents=True)
+    (repository / name / "config.pbtxt").write_text(head + 'backend: "python"\n')
+    (repository / name / "1" / "model.py").write_text(SLEEPER.format(seconds=seconds))
+
+
+@pytest.fixture(scope="module")
+def server(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    """A tritonserver with all networks of the tiny checkpoint, four rows at most at once, and two that sleep."""
+    try:
+        wheel()
+    except NoTriton as reason:
+        pytest.skip(str(reason))
+    folder = tmp_path_factory.mktemp("triton")
+    models = folder / "models"
+    exported = export(str(tiny_checkpoint), models, Options(max_batch=4, threads=1, python_path=PATHS))
+    assert [path.name for path in exported] == list(NETWORKS)
+    add_sleeper(models, "slow", 1.0)
+    add_sleeper(models, "stuck", 600.0)
+    with TritonServer(models, folder, free_port()) as running:
+        try:
+            running.wait_ready([*NETWORKS, "slow", "stuck"], 300)
+        except NoTriton as reason:
+            pytest.skip(str(reason))
+        yield running
+
+
+@pytest.fixture(scope="module")
+def stack(server: TritonServer, tiny_checkpoint: Path) -> Iterator[LocalStack]:
+    """A stack whose every network is on the server."""
+    options: dict[str, list[str]] = {}
+    for name in NETWORKS:
+        words = options.setdefault(ROLES.get(name, "decoder"), [])
+        words += ["--network", f"{name}=triton://{server.address}/{name}"]
+    with LocalStack(tiny_checkpoint, threads=1, options=options) as running:
+        yield running
+
+
+def pixels(image: GeneratedImage) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
+    return np.asarray(image.to_pil()).astype(np.int16)
+
+
+def until(condition: Callable[[], bool], patience: float = 120.0) -> None:
+    end = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < end, "not within patience"
+        time.sleep(0.1)
+
+
+def walk(prior: Prior, seed: int = 0, steps: int = 3, deadline: float = float("inf")) -> Walk:
+    """A guided walk of the prior."""
+    random = np.random.default_rng(seed)
+    text, empty = (
+        TextEncoding(
+            Embedding(random.standard_normal(WIDTH, dtype=np.float32), ""),
+            random.standard_normal((CONTEXT, WIDTH), dtype=np.float32),
+            np.arange(CONTEXT) < 5 + seed,
+        )
+        for _ in range(2)
+    )
+    return prior.walk(text, empty, seed, 0, SamplingSettings("ddpm", steps, 3.0), deadline=deadline)
+
+
+@asynccontextmanager
+async def remote_prior(server: TritonServer, checkpoint: Path, model: str) -> AsyncIterator[tuple[Prior, Engine]]:
+    """A prior whose network is ``model`` on the server, and an engine that runs it."""
+    opened = Checkpoint.open(checkpoint)
+    remotes = await connect(
+        f"prior=triton://{server.address}/{model}", ["prior"], lambda name: prior_networks.signature(name, opened)
+    )
+    prior = Prior(opened, CPU, remotes=remotes)
+    engine = Engine(prior.programs, max_batch=8)
+    try:
+        yield prior, engine
+    finally:
+        await asyncio.to_thread(engine.close)
+        await remotes["prior"].close()
+
+
+async def results(engine: Engine, walks: list[Walk]) -> list[torch.Tensor]:
+    with engine.reserve(len(walks)) as room:
+        for one in walks:
+            room.submit(one)
+    return [await asyncio.wrap_future(one.future) for one in walks]
+
+
+def test_a_picture_whose_every_network_is_on_the_server_is_the_local_one(
+    stack: LocalStack, tiny_checkpoint: Path
+) -> None:
+    source = Image.effect_noise((40, 30), 60).convert("RGB")
+    made: dict[Client, list[GeneratedImage]] = {}
+    with (
+        LocalStack(tiny_checkpoint, threads=1) as local,
+        Client(local.address) as ours,
+        Client(stack.address) as theirs,
+    ):
+        for make in (
+            lambda client: client.generate("a red cat", seed=5, image_count=2),
+            lambda client: client.vary(source, seed=5),
+        ):
+            for one, other in zip(make(ours), make(theirs), strict=True):
+                assert abs(pixels(one) - pixels(other)).max() <= 1
+        assert theirs.model_info().version == ours.model_info().version
+
+
+async def test_more_rows_than_the_model_takes_at_once_come_back_in_order(
+    server: TritonServer, tiny_checkpoint: Path
+) -> None:
+    local = Prior(Checkpoint.open(tiny_checkpoint), CPU)
+    engine = Engine(local.programs)
+    try:
+        wanted = await results(engine, [walk(local, seed) for seed in range(5)])
+    finally:
+        await asyncio.to_thread(engine.close)
+    async with remote_prior(server, tiny_checkpoint, "prior") as (prior, remote):
+        found = await results(remote, [walk(prior, seed) for seed in range(5)])
+        assert max(remote.batch_sizes) == 5  # ten rows, guided as they are, on a model that takes four
+    assert torch.allclose(torch.stack(found), torch.stack(wanted), atol=1e-4)
+
+
+async def test_a_cancelled_job_frees_the_engine_while_the_model_still_works(
+    server: TritonServer, tiny_checkpoint: Path
+) -> None:
+    async with remote_prior(server, tiny_checkpoint, "stuck") as (prior, engine):
+        job = walk(prior)
+        with engine.reserve() as room:
+            room.submit(job)
+        await asyncio.sleep(0.3)
+        job.cancel()
+        with pytest.raises(Cancelled):
+            await asyncio.wait_for(asyncio.wrap_future(job.future), 20)
+        late = walk(prior, deadline=time.monotonic() + 0.3)
+        with pytest.raises(DeadlineExceeded):
+            await asyncio.wait_for(asyncio.wrap_future(submitted(engine, late).future), 20)
+
+
+def submitted(engine: Engine, job: Walk) -> Walk:
+    with engine.reserve() as room:
+        room.submit(job)
+    return job
+
+
+async def test_a_full_queue_is_resource_exhausted_with_a_time_to_come_back(
+    server: TritonServer, tiny_checkpoint: Path
+) -> None:
+    """One request on the model and one in its queue, whoever sent them, are all it takes."""
+    app = await build(
+        Settings(checkpoint=str(tiny_checkpoint), device="cpu", network=f"prior=triton://{server.address}/prior")
+    )
+    [network] = app.remotes
+    network.address = ModelAddress(server.address, "slow")
+    served, address = await start_server(app.services)
+    try:
+        async with grpc.aio.insecure_channel(address) as channel:
+            stub = prior_pb2_grpc.PriorServiceStub(channel)
+            blank = TextEncoding.blank(WIDTH, CONTEXT, WIDTH)
+            space = Checkpoint.open(tiny_checkpoint).clip_space
+            named = Embedding(blank.embedding.values, space)
+            text = TextEncoding(named, blank.token_states, blank.token_mask).to_proto()
+            with pressed(network):
+                for _ in range(60):  # a place in the queue may be free for a moment, and the sleeper then fails
+                    with pytest.raises(grpc.aio.AioRpcError) as refused:
+                        async for _ in stub.Sample(prior_pb2.SampleRequest(text=text, unconditional_text=text)):
+                            pass
+                    if refused.value.code() is not grpc.StatusCode.INTERNAL:
+                        break
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "queue is full" in (refused.value.details() or "")
+        found: Any = rpc_status.from_call(refused.value)  # type: ignore[arg-type]
+        retry = error_details_pb2.RetryInfo()
+        assert any(detail.Unpack(retry) for detail in found.details)
+        assert retry.retry_delay.seconds >= 1
+    finally:
+        await served.stop(None)
+        await app.close()
+
+
+@contextlib.contextmanager
+def pressed(network: Any) -> Iterator[None]:
+    """Others keep the model busy and its queue full."""
+    from tritonclient.grpc import InferenceServerClient, InferInput
+    from tritonclient.utils import InferenceServerException
+
+    over = threading.Event()
+
+    def press() -> None:
+        dtypes = {"FP32": np.float32, "INT64": np.int64, "BOOL": np.bool_}
+        sent = []
+        for port in network.signature.inputs:
+            array = np.zeros((1, *(port.shape or (1,))), dtypes[port.format])
+            sent.append(InferInput(port.name, array.shape, port.format))
+            sent[-1].set_data_from_numpy(array)
+        with InferenceServerClient(network.address.server) as client:
+            while not over.is_set():
+                with contextlib.suppress(InferenceServerException):
+                    client.infer("slow", sent, client_timeout=30)
+                time.sleep(0.01)
+
+    threads = [threading.Thread(target=press) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
+async def test_a_model_of_another_signature_is_refused_at_start(server: TritonServer, tiny_checkpoint: Path) -> None:
+    opened = Checkpoint.open(tiny_checkpoint)
+    with pytest.raises(ConfigurationError, match="the model upsampler has the input"):
+        await connect(
+            f"prior=triton://{server.address}/upsampler",
+            ["prior"],
+            lambda name: prior_networks.signature(name, opened),
+        )
+
+
+async def test_a_service_waits_for_a_model_that_is_not_there(server: TritonServer, tiny_checkpoint: Path) -> None:
+    opened = Checkpoint.open(tiny_checkpoint)
+    waiting = asyncio.ensure_future(
+        connect(
+            f"prior=triton://{server.address}/nobody",
+            ["prior"],
+            lambda name: prior_networks.signature(name, opened),
+        )
+    )
+    done, _ = await asyncio.wait([waiting], timeout=2)
+    assert not done
+    waiting.cancel()
+
+
+def test_a_server_killed_mid_picture_is_unavailable_and_its_return_is_noticed(
+    server: TritonServer, stack: LocalStack
+) -> None:
+    settings: dict[str, Any] = {"seed": 9, "decoder": Sampling(steps=20)}
+    long = Generate("a red cat", seed=9, decoder=Sampling(steps=1000))
+    [address] = [service.address() for service in stack._services if service.role == "prior"]
+    assert address is not None
+
+    with Client(stack.address, timeout=120) as client, grpc.insecure_channel(address) as channel:
+        health: Any = health_pb2_grpc.HealthStub(channel)
+
+        def serving() -> bool:
+            answer = health.Check(health_pb2.HealthCheckRequest(service=PRIOR), timeout=5)
+            return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+        [before] = client.generate("a red cat", **settings)
+        assert serving()
+        events = client.stream(long)
+        for event in events:
+            if isinstance(event, Progress) and event.stage == "decoder" and event.step > 2:
+                server.kill()
+                break
+        with pytest.raises(Unavailable):
+            list(events)
+        until(lambda: not serving())
+        with pytest.raises(Unavailable):
+            client.generate("a red cat", **settings)
+
+        server.start()
+        server.wait_ready(NETWORKS, 300)
+        until(serving)
+        again: list[GeneratedImage] = []
+
+        def drawn() -> bool:
+            with contextlib.suppress(Unavailable):
+                again[:] = client.generate("a red cat", **settings)
+            return bool(again)
+
+        until(drawn)
+        assert abs(pixels(again[0]) - pixels(before)).max() <= 1

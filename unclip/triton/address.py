@@ -1,0 +1,40 @@
+"""Where networks run: ``name=triton://host:port/model``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from unclip.errors import ConfigurationError
+from unclip.network import NETWORKS, NetworkName
+
+ADDRESS = re.compile(r"(?P<name>\w+)=triton://(?P<server>[^/\s]+:\d+)/(?P<model>[\w.-]+)")
+
+
+@dataclass(frozen=True)
+class ModelAddress:
+    """A model on a Triton server. server: ``host:port`` of its gRPC endpoint."""
+
+    server: str
+    model: str
+
+
+def parse_networks(text: str, served: Collection[NetworkName]) -> dict[NetworkName, ModelAddress]:
+    """Addresses by network, from ``name=triton://host:port/model`` with commas between; empty text names none.
+
+    Raises:
+        ConfigurationError: malformed, named twice, or no network of those ``served`` here.
+    """
+    found: dict[NetworkName, ModelAddress] = {}
+    for part in filter(None, text.split(",")):
+        match = ADDRESS.fullmatch(part)
+        if match is None:
+            raise ConfigurationError(f"network must be name=triton://host:port/model; got {part!r}")
+        name = next((name for name in NETWORKS if name == match["name"]), None)
+        if name is None or name not in served:
+            raise ConfigurationError(f"network: this service runs {', '.join(served)}; got {match['name']!r}")
+        if name in found:
+            raise ConfigurationError(f"network: {name} is named twice")
+        found[name] = ModelAddress(match["server"], match["model"])
+    return found

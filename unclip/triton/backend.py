@@ -1,0 +1,87 @@
+"""The half that runs inside a Triton server: a network of a checkpoint behind Triton's Python backend."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from unclip.network import NetworkName
+from unclip.serving.server import SPIN
+
+SERVICES: Mapping[NetworkName, str] = {
+    "text_encoder": "encoder_svc",
+    "image_encoder": "encoder_svc",
+    "prior": "prior_svc",
+    "decoder": "decoder_svc",
+    "upsampler": "decoder_svc",
+    "upsampler_last": "decoder_svc",
+}
+
+
+def networks_of(name: NetworkName) -> Any:
+    """The module whose ``signature`` and ``load`` know a network."""
+    return importlib.import_module(f"{SERVICES[name]}.networks")
+
+
+class Backend:
+    """What ``TritonPythonModel`` does; see the Python backend's documentation for its life.
+
+    args: of ``initialize``. Parameters of ``config.pbtxt``: network, precision, threads (0 for all cores).
+    """
+
+    def __init__(self, args: Mapping[str, str]) -> None:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN)  # read when torch is imported
+        import triton_python_backend_utils as utils
+
+        from unclip.checkpoint import Checkpoint
+        from unclip.engine.accelerate import Placement
+        from unclip.engine.device import open_device
+
+        config = json.loads(args["model_config"])
+        told = {name: value["string_value"] for name, value in config["parameters"].items()}
+        self._utils = utils
+        name: Any = told["network"]
+        gpu = args["model_instance_kind"] == "GPU"
+        device = open_device(f"cuda:{args['model_instance_device_id']}" if gpu else "cpu", int(told["threads"]))
+        folder = Path(args["model_repository"]) / args["model_version"] / "checkpoint"
+        checkpoint = Checkpoint.open(folder)
+        module = networks_of(name)
+        self._signature = module.signature(name, checkpoint)
+        self._network = module.load(name, checkpoint, Placement.choose(device, told["precision"]))
+        self._device = device
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """One response for each request; all requests of a call share one pass through the network."""
+        import torch
+
+        ports = self._signature.inputs
+        parts = {port.name: [self._tensor(request, port.name) for request in requests] for port in ports}
+        rows = [len(part) for part in parts[ports[0].name]]
+        inputs = {port.name: self._batch(parts[port.name], port) for port in ports}
+        try:
+            with torch.inference_mode():
+                out = self._network(inputs).float().cpu()
+        except torch.OutOfMemoryError:
+            error = self._utils.TritonError("OUT_OF_DEVICE_MEMORY")
+            return [self._utils.InferenceResponse(output_tensors=[], error=error) for _ in requests]
+        name = self._signature.output.name
+        return [
+            self._utils.InferenceResponse(output_tensors=[self._utils.Tensor.from_dlpack(name, part.contiguous())])
+            for part in out.split(rows)
+        ]
+
+    def _batch(self, parts: Sequence[Any], port: Any) -> Any:
+        import torch
+
+        whole = torch.cat(parts) if len(parts) > 1 else parts[0]
+        return (whole if port.shape else whole[:, 0]).to(self._device)
+
+    def _tensor(self, request: Any, name: str) -> Any:
+        """An input, by DLPack: the backend's own numpy arrays are wrong under numpy 2."""
+        import torch
+
+        return torch.from_dlpack(self._utils.get_input_tensor_by_name(request, name).to_dlpack())

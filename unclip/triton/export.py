@@ -1,0 +1,191 @@
+"""``python -m unclip.triton.export CHECKPOINT REPOSITORY``: a checkpoint as a model repository for NVIDIA Triton.
+
+Each network becomes a model of Triton's Python backend, with the components it needs beside it; the server's Python
+needs this package with its extra ``model``, or finds it by ``--python-path``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from unclip.checkpoint import EVERY_FOLDER, Checkpoint
+from unclip.errors import ConfigurationError, UnclipError
+from unclip.network import NETWORKS, NetworkName, Port, Signature
+from unclip.triton.backend import networks_of
+
+COMPONENTS: Mapping[NetworkName, str] = {
+    "text_encoder": "text_encoder",
+    "image_encoder": "image_encoder",
+    "prior": "prior",
+    "decoder": "decoder",
+    "upsampler": "super_res_first",
+    "upsampler_last": "super_res_last",
+}
+MODEL = '''"""A network of an unclip checkpoint, written by ``unclip export-triton``."""
+
+import json
+import sys
+
+
+class TritonPythonModel:
+    """See unclip.triton.backend."""
+
+    def initialize(self, args):
+        parameters = json.loads(args["model_config"])["parameters"]
+        sys.path[:0] = json.loads(parameters["python_path"]["string_value"])
+        from unclip.triton.backend import Backend
+
+        self._backend = Backend(args)
+
+    def execute(self, requests):
+        return self._backend.execute(requests)
+'''
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the models are served.
+
+    max_batch: rows of one pass. queue: requests that may wait for one model, beyond which it refuses.
+    delay_us: how long a request may wait for others to share its pass; 0 waits for nobody. threads: of each model on a
+    CPU, 0 for all cores. gpus: device numbers, none for the CPU. python_path: folders for the server's Python.
+    """
+
+    max_batch: int = 16
+    queue: int = 64
+    delay_us: int = 0
+    threads: int = 0
+    precision: str = "auto"
+    gpus: tuple[int, ...] = ()
+    python_path: tuple[str, ...] = ()
+
+
+def export(source: str, repository: Path, options: Options = Options()) -> list[Path]:
+    """Writes a model for each network of a checkpoint into ``repository``, over those that are there; their folders.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, or it is incomplete or altered.
+    """
+    checkpoint = Checkpoint.open(source, EVERY_FOLDER)
+    return [write_model(name, checkpoint, repository, options) for name in NETWORKS if checkpoint.has(COMPONENTS[name])]
+
+
+def write_model(name: NetworkName, checkpoint: Checkpoint, repository: Path, options: Options) -> Path:
+    """One network as a model of its own."""
+    component = COMPONENTS[name]
+    checkpoint.verify([component])
+    signature: Signature = networks_of(name).signature(name, checkpoint)
+    folder = repository / name
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "1").mkdir(parents=True)
+    (folder / "1" / "model.py").write_text(MODEL)
+    kept = folder / "1" / "checkpoint"
+    shutil.copytree(checkpoint.folder / component, kept / component)
+    if name == "decoder":  # its signature is that of what the projection makes
+        (kept / "text_proj").mkdir()
+        shutil.copy(checkpoint.folder / "text_proj" / "config.json", kept / "text_proj" / "config.json")
+    (folder / "config.pbtxt").write_text(text_format.MessageToString(model_config(name, signature, options)))
+    return folder
+
+
+def model_config(name: NetworkName, signature: Signature, options: Options) -> model_config_pb2.ModelConfig:
+    """What ``config.pbtxt`` says."""
+    import json
+
+    pb = model_config_pb2
+    config = pb.ModelConfig(
+        name=name,
+        backend="python",
+        max_batch_size=options.max_batch,
+        input=[pb.ModelInput(name=p.name, data_type=data_type(p), dims=p.shape or (1,)) for p in signature.inputs],
+        output=[
+            pb.ModelOutput(
+                name=signature.output.name, data_type=data_type(signature.output), dims=signature.output.shape
+            )
+        ],
+        instance_group=[
+            pb.ModelInstanceGroup(
+                count=1,
+                kind=pb.ModelInstanceGroup.KIND_GPU if options.gpus else pb.ModelInstanceGroup.KIND_CPU,
+                gpus=options.gpus,
+            )
+        ],
+        model_warmup=[warm_up(signature)],
+    )
+    batching = config.dynamic_batching
+    batching.max_queue_delay_microseconds = options.delay_us
+    policy = batching.default_queue_policy
+    policy.max_queue_size = options.queue
+    policy.allow_timeout_override = True  # a request of ours names the time it has left
+    policy.timeout_action = pb.ModelQueuePolicy.REJECT
+    told = {
+        "network": name,
+        "precision": options.precision,
+        "threads": str(options.threads),
+        "python_path": json.dumps(list(options.python_path)),
+    }
+    for key, value in told.items():
+        config.parameters[key].string_value = value
+    return config
+
+
+def data_type(port: Port) -> model_config_pb2.DataType:
+    """Triton's name for a port's format."""
+    return model_config_pb2.DataType.Value(f"TYPE_{port.format}")
+
+
+def warm_up(signature: Signature) -> model_config_pb2.ModelWarmup:
+    """Two rows of zeros before the model is ready, so that no caller waits for what is done only once."""
+    sample = model_config_pb2.ModelWarmup(name="zeros", batch_size=2)
+    for port in signature.inputs:
+        tensor = sample.inputs[port.name]
+        tensor.data_type = data_type(port)
+        tensor.dims.extend(port.trial if size < 0 else size for size in port.shape or (1,))
+        tensor.zero_data = True
+    return sample
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exports what the command line names; 2 and one line on standard error when that cannot be done."""
+    default = Options()
+    parser = argparse.ArgumentParser(prog="python -m unclip.triton.export", description="a Triton model repository")
+    parser.add_argument("checkpoint", help="checkpoint folder, or owner/name on the Hugging Face Hub")
+    parser.add_argument("repository", type=Path, help="folder of the models")
+    parser.add_argument("--max-batch", type=int, default=default.max_batch, help="rows of one pass (%(default)s)")
+    parser.add_argument("--queue", type=int, default=default.queue, help="requests that may wait (%(default)s)")
+    parser.add_argument("--delay-us", type=int, default=default.delay_us, help="wait for company (%(default)s)")
+    parser.add_argument("--threads", type=int, default=default.threads, help="of each model on a CPU (all cores)")
+    parser.add_argument("--precision", default=default.precision, help="auto, float32, bfloat16, float16")
+    parser.add_argument("--gpu", type=int, action="append", default=[], help="device number; none is the CPU")
+    parser.add_argument("--python-path", action="append", default=[], help="folder for the server's Python to import")
+    chosen = parser.parse_args(arguments)
+    options = Options(
+        chosen.max_batch,
+        chosen.queue,
+        chosen.delay_us,
+        chosen.threads,
+        chosen.precision,
+        tuple(chosen.gpu),
+        tuple(chosen.python_path),
+    )
+    try:
+        if min(options.max_batch, options.queue) < 1 or min(options.delay_us, options.threads) < 0:
+            raise ConfigurationError("max-batch and queue must be at least 1, delay-us and threads at least 0")
+        for folder in export(chosen.checkpoint, chosen.repository, options):
+            print(folder)
+    except UnclipError as error:
+        print(f"unclip: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
