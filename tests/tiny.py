@@ -48,7 +48,7 @@ def make_tiny_checkpoint(folder: Path, *, seed: int = 0, super_res_last: bool = 
     unclip.json; without, the folder is as Karlo was published.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    words = _tokenizer()
+    words = tokenizer()
     words.save_pretrained(folder / "tokenizer")
     CLIPImageProcessorPil(size={"shortest_edge": FINAL}, crop_size={"height": FINAL, "width": FINAL}).save_pretrained(
         folder / "feature_extractor"
@@ -68,13 +68,13 @@ def make_tiny_checkpoint(folder: Path, *, seed: int = 0, super_res_last: bool = 
     return folder
 
 
-def _tokenizer() -> Any:
+def tokenizer(context: int = CONTEXT) -> Any:
     """Bytes and a few merges. "!" is id 0 and pads; the end token comes last, as in CLIP, whose pooling seeks it."""
     letters = sorted(set(ByteLevel.alphabet()) - {"!"})
     merges = [("r", "e"), ("re", "d</w>"), ("c", "a"), ("ca", "t</w>"), ("d", "o"), ("do", "g</w>")]
     tokens = ["!", *letters, "!</w>", *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges)]
     vocab = {token: index for index, token in enumerate([*tokens, "<|startoftext|>", "<|endoftext|>"])}
-    return CLIPTokenizer(vocab=vocab, merges=merges, pad_token="!", model_max_length=CONTEXT)
+    return CLIPTokenizer(vocab=vocab, merges=merges, pad_token="!", model_max_length=context)
 
 
 def _networks(words: Any) -> dict[str, Any]:

@@ -20,19 +20,21 @@ from tests.bench.options import Options
 from tests.bench.report import Report, cores
 from unclip.errors import UnclipError
 
-NAMES = ("overhead", "peer", "defaults", "mixed", "scale", "gpu")
+NAMES = ("overhead", "peer", "defaults", "mixed", "scale", "memory", "triton", "gpu")
+ON_REQUEST = ("full_size",)  # a quarter of an hour, 9 GiB of memory, 3 of disk
 
 
 def main() -> int:
     """Runs the benchmarks named, all when none is; 1 when one could not run."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("names", nargs="*", help=f"which of {', '.join(NAMES)}; all when none is named")
-    parser.add_argument("--quick", action="store_true", help="seconds instead of minutes; the figures mean nothing")
+    parser.add_argument(
+        "names", nargs="*", help=f"which of {', '.join(NAMES)}, or {', '.join(ON_REQUEST)}; else all but these"
+    )
     parser.add_argument("--checkpoint", type=Path, help="default: the embedded one; with --quick a tiny random one")
     parser.add_argument("--threads", type=int, default=cores(), help="CPU threads of whatever has networks")
     parser.add_argument("--out", type=Path, default=Path("out/bench"), help="folder of the JSON files")
     chosen = parser.parse_args()
-    if unknown := set(chosen.names) - set(NAMES):
+    if unknown := set(chosen.names) - {*NAMES, *ON_REQUEST}:
         parser.error(f"no benchmark is called {', '.join(sorted(unknown))}")
     for variable in ("DIFFUSERS_VERBOSITY", "TRANSFORMERS_VERBOSITY"):
         os.environ.setdefault(variable, "error")  # their advice is not for tables

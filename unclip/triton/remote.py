@@ -27,7 +27,7 @@ PATIENCE_S = 2.0  # that one such question may take
 WAKE_S = 0.05  # after which a waiting tick looks whether anybody still wants it
 LONGEST_S = 300.0  # of a call without a deadline
 SILENT_S = 15.0  # between words to the log about a model that is not there
-DTYPES: Mapping[str, Any] = {"FP32": np.float32, "INT64": np.int64, "BOOL": np.bool_}
+DTYPES = {"FP32": torch.float32, "INT64": torch.int64, "BOOL": torch.bool}
 # These replace tritonclient's own, which bound neither how long it waits before it connects again.
 CHANNEL = (
     ("grpc.max_send_message_length", -1),
@@ -121,7 +121,7 @@ class TritonNetwork:
 
 def to_array(value: torch.Tensor, port: Port) -> npt.NDArray[Any]:
     """A batch as it is sent; a number for each row becomes an axis of one."""
-    array = np.ascontiguousarray(value.detach().cpu().numpy().astype(DTYPES[port.format], copy=False))
+    array = value.detach().to("cpu", DTYPES[port.format]).contiguous().numpy()
     return array[:, None] if not port.shape else array
 
 

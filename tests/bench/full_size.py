@@ -1,0 +1,55 @@
+"""full_size: every service with the networks of Karlo v1 alpha at full size, random weights, float32 on the CPU.
+
+3.7 billion parameters; one service at a time: its part of a checkpoint is written in half precision, served, asked for
+one step through each network, and removed. The bar: a service's peak memory is at most 1.15 times its weights and what
+one forward takes beside them. See ``memory`` for how that is measured.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from tests.bench.karlo import make_karlo_part
+from tests.bench.memory import BAR, SERVICES, measure
+from tests.bench.options import Options
+from tests.bench.report import Report
+from tests.karlo import ALPHA, INDEXES, VARIATIONS
+
+
+def run(options: Options) -> Report:
+    """Measures service after service."""
+    report = Report("full_size")
+    parameters = 0
+    for service in SERVICES:
+        folder = options.scratch / ALPHA
+        began = time.monotonic()
+        # The encoder's two halves are of one folder here, hence no index that denies one of them.
+        index = None if service.name == "encoder" else INDEXES[ALPHA]
+        parameters += write(folder, service.networks, index)
+        written = time.monotonic() - began
+        row = measure(service, folder, options.threads, options.scratch)
+        report.rows.append({**row, "written_s": round(written)})
+        report.figure(f"{service.name}_over_weights", float(str(row["over_weights"])), f"<= {BAR}")
+        shutil.rmtree(folder)
+        print(f"   {json.dumps(report.rows[-1])}", flush=True)
+    report.figure("parameters_millions", round(parameters / 1e6))
+    report.notes.append("weights lie on disk in float16; ready_s has reading, converting, digests and two steps in it")
+    report.notes.append(f"as published the encoder's image half is in {VARIATIONS}")
+    return report
+
+
+def write(folder: Path, networks: Sequence[str], index: object) -> int:
+    """What a service reads of a checkpoint of random weights; how many numbers they are."""
+    folder.mkdir()
+    if index is not None:
+        (folder / "model_index.json").write_text(json.dumps(index))
+        (folder / "text_encoder").mkdir()  # named and not loaded: whose embeddings these are
+        save_file({"none": torch.zeros(1)}, folder / "text_encoder" / "model.safetensors")
+    return sum(make_karlo_part(folder, name) for name in networks)

@@ -1,0 +1,194 @@
+"""What can be said of Triton without one: addresses, errors, the repository that is written, and who waits for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from decoder_svc import networks as decoder_networks
+from encoder_svc import networks as encoder_networks
+from prior_svc import networks as prior_networks
+from tests.unit.engine_bench import WAIT
+from unclip.checkpoint import Checkpoint
+from unclip.cli import main
+from unclip.engine.accelerate import Placement
+from unclip.engine.batch import abandoned, deadline
+from unclip.engine.engine import Engine
+from unclip.engine.walk import Once, OnceProgram, Tensors
+from unclip.errors import ConfigurationError, DeadlineExceeded, OutOfDeviceMemory, Overloaded, Unavailable
+from unclip.network import NETWORKS, NetworkName, Port, Signature
+from unclip.serving.settings import ModelSettings, parse
+from unclip.triton.address import ModelAddress, parse_networks
+from unclip.triton.export import COMPONENTS, Options, export
+from unclip.triton.failures import error_of
+from unclip.triton.remote import check, to_array
+
+CPU = torch.device("cpu")
+MODULES = {"text_encoder": encoder_networks, "image_encoder": encoder_networks, "prior": prior_networks}
+
+
+def test_networks_are_found_by_their_addresses() -> None:
+    found = parse_networks("decoder=triton://gpu-1:8001/d,upsampler=triton://10.0.0.2:8001/up.v2", NETWORKS)
+    assert found == {"decoder": ModelAddress("gpu-1:8001", "d"), "upsampler": ModelAddress("10.0.0.2:8001", "up.v2")}
+    assert parse_networks("", NETWORKS) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("prior", "must be name=triton://host:port/model; got 'prior'"),
+        ("prior=http://a:1/b", "must be name=triton"),
+        ("prior=triton://a/b", "must be name=triton"),
+        ("prior=triton://a:1", "must be name=triton"),
+        ("decoder=triton://a:1/b", "this service runs prior; got 'decoder'"),
+        ("prior=triton://a:1/b,prior=triton://a:1/c", "prior is named twice"),
+    ],
+)
+def test_an_address_that_cannot_be_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        parse_networks(text, ["prior"])
+
+
+def test_a_repeated_flag_and_an_environment_variable_say_the_same() -> None:
+    one, other = "decoder=triton://a:1/b", "upsampler=triton://a:1/c"
+    flags = parse(ModelSettings, ["--network", one, "--network", other], "x", {})
+    variable = parse(ModelSettings, [], "x", {"UNCLIP_NETWORK": f"{one},{other}"})
+    assert flags.network == variable.network == f"{one},{other}"
+
+
+def test_the_command_line_refuses_a_network_that_no_service_has(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--network", "vae=triton://a:1/b"]) == 2
+    assert "upsampler_last, as name=triton://host:port/model; got 'vae=triton://a:1/b'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "kind"),
+    [
+        ("StatusCode.UNAVAILABLE", "[request id: <id_unknown>] Exceeds maximum queue size", Overloaded),
+        ("StatusCode.UNAVAILABLE", "Request timeout expired", Overloaded),
+        ("StatusCode.RESOURCE_EXHAUSTED", "", Overloaded),
+        ("StatusCode.UNAVAILABLE", "failed to connect to all addresses", Unavailable),
+        ("StatusCode.UNAVAILABLE", "Request for unknown model: 'prior' is not ready", Unavailable),
+        ("StatusCode.CANCELLED", "", Unavailable),
+        ("StatusCode.NOT_FOUND", "Request for unknown model", Unavailable),
+        ("StatusCode.DEADLINE_EXCEEDED", "Deadline Exceeded", DeadlineExceeded),
+        ("StatusCode.INTERNAL", "OUT_OF_DEVICE_MEMORY", OutOfDeviceMemory),
+        ("StatusCode.INTERNAL", "Traceback", RuntimeError),
+        ("StatusCode.INVALID_ARGUMENT", "unexpected shape", RuntimeError),
+    ],
+)
+def test_what_triton_says_becomes_an_error_of_ours(status: str, message: str, kind: type[Exception]) -> None:
+    error = error_of(status, message, "prior")
+    assert type(error) is kind
+    if kind is not RuntimeError:
+        assert "connect to all addresses" not in str(error)
+
+
+def test_every_network_is_written_with_its_signature_and_its_own_components(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    checkpoint = Checkpoint.open(tiny_checkpoint)
+    options = Options(max_batch=4, queue=7, delay_us=50, threads=3, precision="float16", python_path=("/a", "/b"))
+    assert [folder.name for folder in export(str(tiny_checkpoint), tmp_path, options)] == list(NETWORKS)
+    for name in NETWORKS:
+        config = text_format.Parse((tmp_path / name / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+        assert (config.name, config.backend, config.max_batch_size) == (name, "python", 4)
+        assert config.dynamic_batching.max_queue_delay_microseconds == 50
+        assert config.dynamic_batching.default_queue_policy.max_queue_size == 7
+        assert [dict(warm.inputs).keys() for warm in config.model_warmup] == [{part.name for part in config.input}]
+        told = {key: value.string_value for key, value in config.parameters.items()}
+        assert told == {"network": name, "threads": "3", "precision": "float16", "python_path": '["/a", "/b"]'}
+        signature = MODULES.get(name, decoder_networks).signature(name, checkpoint)
+        as_json = {
+            kind: [
+                {"name": p.name, "data_type": model_config_pb2.DataType.Name(p.data_type), "dims": [*map(str, p.dims)]}
+                for p in getattr(config, kind)
+            ]
+            for kind in ("input", "output")
+        }
+        check(as_json, signature, name)
+        assert compile((tmp_path / name / "1" / "model.py").read_text(), "model.py", "exec")
+        kept = {path.name for path in (tmp_path / name / "1" / "checkpoint").iterdir()}
+        assert kept == {COMPONENTS[name]} | ({"text_proj"} if name == "decoder" else set())
+
+
+def test_a_checkpoint_without_a_network_exports_the_others(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    import shutil
+
+    copy = Path(shutil.copytree(tiny_checkpoint, tmp_path / "copy"))
+    shutil.rmtree(copy / "super_res_last")
+    assert "upsampler_last" not in {folder.name for folder in export(str(copy), tmp_path / "models")}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_keeps_its_signature(tiny_checkpoint: Path, name: NetworkName) -> None:
+    checkpoint = Checkpoint.open(tiny_checkpoint)
+    module = MODULES.get(name, decoder_networks)
+    signature: Signature = module.signature(name, checkpoint)
+    dtypes = {"FP32": torch.float32, "INT64": torch.int64, "BOOL": torch.bool}
+    inputs = {
+        port.name: torch.zeros((2, *(port.trial if n < 0 else n for n in port.shape)), dtype=dtypes[port.format])
+        for port in signature.inputs
+    }
+    with torch.inference_mode():
+        out = module.load(name, checkpoint, Placement(CPU))(inputs)
+    assert out.shape == (2, *signature.output.shape)
+
+
+def test_a_number_for_each_row_is_sent_as_an_axis_of_one() -> None:
+    assert to_array(torch.tensor([3, 4]), Port("timestep", "INT64")).tolist() == [[3], [4]]
+    assert to_array(torch.ones(2, 3, dtype=torch.bfloat16), Port("x", "FP32", (3,))).dtype == "float32"
+
+
+class Elsewhere:
+    """A network that runs elsewhere and fails as told; it keeps what the engine's thread was busy with."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error, self.calls = error, 0
+        self.seen: list[tuple[bool, float]] = []
+
+    def __call__(self, inputs: Tensors) -> torch.Tensor:
+        self.calls += 1
+        self.seen.append((abandoned(), deadline()))
+        if self.error:
+            raise self.error
+        return inputs["x"]
+
+
+def run(network: Elsewhere, deadlines: Sequence[float]) -> list[Once]:
+    engine = Engine({"x": OnceProgram(network)}, max_batch=8)
+    try:
+        jobs = [Once(("x",), {"x": torch.zeros(1)}, deadline=at) for at in deadlines]
+        with engine.reserve(len(jobs)) as room:
+
+            def together() -> None:
+                for job in jobs:
+                    room.submit(job)
+
+            engine.call(together).result(WAIT)
+            for job in jobs:
+                job.future.exception(WAIT)
+        return jobs
+    finally:
+        engine.close()
+
+
+@pytest.mark.parametrize("error", [Unavailable("x", "away"), Overloaded("full", 1.0)])
+def test_a_network_that_is_away_or_busy_is_not_asked_again_for_every_row(error: Exception) -> None:
+    network = Elsewhere(error)
+    jobs = run(network, [float("inf")] * 4)
+    assert [job.future.exception() for job in jobs] == [error] * 4
+    assert network.calls == 1
+
+
+def test_a_tick_is_of_use_until_the_last_of_its_deadlines() -> None:
+    network, now = Elsewhere(), time.monotonic()
+    run(network, [now + 50, now + 90])
+    assert network.seen == [(False, now + 90)]
+    assert (abandoned(), deadline()) == (False, float("inf"))
