@@ -30,6 +30,7 @@ def main() -> int:
     parser.add_argument(
         "names", nargs="*", help=f"which of {', '.join(NAMES)}, or {', '.join(ON_REQUEST)}; else all but these"
     )
+    parser.add_argument("--quick", action="store_true", help="seconds instead of minutes; the figures mean nothing")
     parser.add_argument("--checkpoint", type=Path, help="default: the embedded one; with --quick a tiny random one")
     parser.add_argument("--threads", type=int, default=cores(), help="CPU threads of whatever has networks")
     parser.add_argument("--out", type=Path, default=Path("out/bench"), help="folder of the JSON files")
