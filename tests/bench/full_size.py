@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.bench.karlo import make_karlo_part
-from tests.bench.memory import BAR, SERVICES, measure
+from tests.bench.memory import BAR, SERVICES, idle, measure
 from tests.bench.options import Options
 from tests.bench.report import Report
 from tests.karlo import ALPHA, INDEXES, VARIATIONS
@@ -25,18 +25,19 @@ from tests.karlo import ALPHA, INDEXES, VARIATIONS
 
 def run(options: Options) -> Report:
     """Measures service after service."""
-    report = Report("full_size")
+    report, base = Report("full_size"), idle(options)
     parameters = 0
     for service in SERVICES:
         folder = options.scratch / ALPHA
         began = time.monotonic()
         # The encoder's two halves are of one folder here, hence no index that denies one of them.
         index = None if service.name == "encoder" else INDEXES[ALPHA]
-        parameters += write(folder, service.networks, index)
+        parameters += write(folder, service.folders, index)
         written = time.monotonic() - began
-        row = measure(service, folder, options.threads, options.scratch)
+        row = measure(service, folder, options.threads, options.scratch, base)
         report.rows.append({**row, "written_s": round(written)})
         report.figure(f"{service.name}_over_weights", float(str(row["over_weights"])), f"<= {BAR}")
+        report.figure(f"{service.name}_without_base", float(str(row["without_base"])))
         shutil.rmtree(folder)
         print(f"   {json.dumps(report.rows[-1])}", flush=True)
     report.figure("parameters_millions", round(parameters / 1e6))

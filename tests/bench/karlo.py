@@ -120,7 +120,7 @@ def make_karlo_part(folder: Path, name: str) -> int:
     Without memory for more than the file: the network has none, and each tensor is drawn for itself.
     """
     with torch.device("meta"):
-        network = (NETWORKS | ENCODERS)[name]()
+        network = {**NETWORKS, **ENCODERS}[name]()
     part = folder / name
     part.mkdir(parents=True)
     (network.config.to_json_file if name in ENCODERS else network.save_config)(

@@ -1,13 +1,16 @@
 """memory: what each service needs at most, over the weights it runs, and how long it takes to be ready.
 
 Each service is a process of its own, float32 on the CPU. ``peak`` is its VmHWM once it is ready: interpreter,
-libraries, loading, and the two steps in which it warms up. ``activations`` is what one more request, of one step
-through each of its networks, adds to what is in memory before it. The figure is (peak - activations) / weights; the
-interpreter and its libraries, ``base``, are in it, so that it means something only for checkpoints of some size.
+libraries, loading, the two steps in which it warms up, and one more request of a step through each of its networks.
+``activations`` is what one forward takes beside the weights (``python -m tests.bench.activations``). The figure is
+(peak - activations) / weights; interpreter and libraries, ``base``, are in it, so that it means something only for
+checkpoints of some size; without them it is the second figure.
 """
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +28,7 @@ from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
 from unclip.api.type.v1 import embedding_pb2, image_pb2
 from unclip.checkpoint import Checkpoint
+from unclip.network import NetworkName
 from unclip.weights import count_parameters
 from unclip.wire import tensors
 from unclip.wire.embeddings import Embedding, TextEncoding
@@ -38,12 +42,15 @@ FLOAT32 = 4  # bytes
 
 @dataclass(frozen=True)
 class Service:
-    """A service to measure. networks: the components whose weights it loads. ask: one request of a step each."""
+    """A service to measure. folders: the components whose weights it loads. networks: what runs them. rows: that a
+    request of ``ask``, of one step through each of them, has in a forward."""
 
     name: str
     module: str
     options: Sequence[str]
-    networks: Sequence[str]
+    folders: Sequence[str]
+    networks: Sequence[NetworkName]
+    rows: int
     ask: Callable[[grpc.Channel, Checkpoint], None]
 
 
@@ -94,15 +101,18 @@ def drain(stream: object) -> None:
         pass
 
 
+CLIP: tuple[NetworkName, ...] = ("text_encoder", "image_encoder")
 SERVICES = (
-    Service("encoder", "encoder_svc", (), ("text_encoder", "image_encoder"), ask_encoder),
-    Service("prior", "prior_svc", (), ("prior",), ask_prior),
-    Service("decoder", "decoder_svc", ("--stages", "decode"), ("text_proj", "decoder"), ask_decoder),
+    Service("encoder", "encoder_svc", (), CLIP, CLIP, 1, ask_encoder),
+    Service("prior", "prior_svc", (), ("prior",), ("prior",), 2, ask_prior),
+    Service("decoder", "decoder_svc", ("--stages", "decode"), ("text_proj", "decoder"), ("decoder",), 2, ask_decoder),
     Service(
         "upsampler",
         "decoder_svc",
         ("--stages", "upsample"),
         ("super_res_first", "super_res_last"),
+        ("upsampler",),  # the last step's network is of the same size
+        1,
         ask_upsampler,
     ),
 )
@@ -110,13 +120,11 @@ SERVICES = (
 
 def run(options: Options) -> Report:
     """Measures every service on the chosen checkpoint."""
-    report = Report("memory")
-    base = idle(options)
+    report, base = Report("memory"), idle(options)
     for service in SERVICES:
-        row = measure(service, options.checkpoint, options.threads, options.scratch)
-        report.rows.append({**row, "base_mib": base})
+        row = measure(service, options.checkpoint, options.threads, options.scratch, base)
+        report.rows.append(row)
         report.figure(f"{service.name}_peak_mib", float(str(row["peak_mib"])))
-    report.notes.append("base_mib: an upsampler service of no size, with all libraries")
     return report
 
 
@@ -128,31 +136,32 @@ def idle(options: Options) -> int:
     return int(str(measure(SERVICES[-1], tiny, options.threads, options.scratch)["peak_mib"]))
 
 
-def measure(service: Service, folder: Path, threads: int, scratch: Path) -> Mapping[str, object]:
-    """One service's row: MiB, seconds, and (peak - activations) / weights."""
+def measure(service: Service, folder: Path, threads: int, scratch: Path, base: int = 0) -> Mapping[str, object]:
+    """One service's row: MiB, seconds, and (peak - activations) / weights, with and without the ``base``, in MiB."""
     checkpoint = Checkpoint.open(folder)
-    weights = FLOAT32 * sum(count_parameters(checkpoint, name) for name in service.networks if checkpoint.has(name))
+    weights = FLOAT32 * sum(count_parameters(checkpoint, name) for name in service.folders if checkpoint.has(name))
     words = ("--checkpoint", str(folder), "--device", "cpu", "--precision", "float32", "--threads", str(threads))
-    began = time.monotonic()
     more = (*service.options, "--max-deadline", str(PATIENCE_S))
+    began = time.monotonic()
     with Process(service.module, [*words, *more], scratch, service.name) as process:
         address = process.address(PATIENCE_S)
         ready = time.monotonic() - began
-        peak = process.memory()
-        before = process.memory("VmRSS")
-        process.forget_peak()
-        with grpc.insecure_channel(address, [("grpc.max_receive_message_length", -1)]) as channel:
+        with grpc.insecure_channel(address) as channel:
             began = time.monotonic()
             service.ask(channel, checkpoint)
             asked = time.monotonic() - began
-        after = process.memory()
-    activations = after - before
+        peak = process.memory()
+    command = [sys.executable, "-m", "tests.bench.activations", str(folder), str(threads), str(service.rows)]
+    told = subprocess.run([*command, *service.networks], capture_output=True, text=True, check=True).stdout
+    activations = int(told.split()[-1])
     return {
         "service": service.name,
         "weights_mib": weights // MIB,
-        "peak_mib": max(peak, after) // MIB,
+        "peak_mib": peak // MIB,
         "activations_mib": activations // MIB,
-        "over_weights": round((max(peak, after) - activations) / weights, 3),
+        "base_mib": base,
+        "over_weights": round((peak - activations) / weights, 3),
+        "without_base": round((peak - activations - base * MIB) / weights, 3),
         "ready_s": round(ready, 1),
         "one_step_each_s": round(asked, 2),
     }

@@ -49,14 +49,10 @@ class Process:
         fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICKS  # utime and stime
 
-    def memory(self, figure: str = "VmHWM") -> int:
-        """Bytes of memory that it has in RAM: ``VmHWM`` at most so far, ``VmRSS`` now."""
+    def memory(self) -> int:
+        """The most bytes that it has had in RAM."""
         lines = Path(f"/proc/{self._process.pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{figure}:"))
-
-    def forget_peak(self) -> None:
-        """Has ``VmHWM`` begin again from what is there now."""
-        Path(f"/proc/{self._process.pid}/clear_refs").write_text("5")
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
     def __enter__(self) -> Self:
         return self

@@ -208,6 +208,8 @@ class Engine:
             with torch.inference_mode(), under_way(batch):
                 self._programs[lane[0]].tick(batch)
         except Exception as error:
+            if isinstance(error, torch.OutOfMemoryError) and torch.cuda.is_initialized():
+                torch.cuda.empty_cache()  # blocks of sizes that nobody asks for again leave room for smaller batches
             if _poisoned(error):
                 self._fail(error)
             elif len(batch) == 1 or isinstance(error, Unavailable | Overloaded):

@@ -74,7 +74,7 @@ class Backend:
             for part in out.split(rows)
         ]
 
-    def _batch(self, parts: Sequence[Any], port: Any) -> Any:
+    def _batch(self, parts: list[Any], port: Any) -> Any:
         import torch
 
         whole = torch.cat(parts) if len(parts) > 1 else parts[0]
@@ -82,6 +82,6 @@ class Backend:
 
     def _tensor(self, request: Any, name: str) -> Any:
         """An input, by DLPack: the backend's own numpy arrays are wrong under numpy 2."""
-        import torch
+        from torch.utils.dlpack import from_dlpack
 
-        return torch.from_dlpack(self._utils.get_input_tensor_by_name(request, name).to_dlpack())
+        return from_dlpack(self._utils.get_input_tensor_by_name(request, name).to_dlpack())
