@@ -44,8 +44,9 @@ async def build(settings: Settings) -> ModelApp:
     precision, deadlines = settings.precision, Deadlines(settings.max_deadline)
     served = [name for stage in stages for name in NETWORKS[stage]]
     remotes = await connect(settings.network, served, lambda name: signature(name, checkpoint))
-    decoder = await load(Decoder, checkpoint, device, precision, remotes) if "decode" in stages else None
-    upsampler = await load(Upsampler, checkpoint, device, precision, remotes) if "upsample" in stages else None
+    how = (checkpoint, device, precision, remotes, bool(settings.offload))
+    decoder = await load(Decoder, *how) if "decode" in stages else None
+    upsampler = await load(Upsampler, *how) if "upsample" in stages else None
     programs = {**(decoder.programs if decoder else {}), **(upsampler.programs if upsampler else {})}
     app = ModelApp.start(settings, programs, "decoder" if decoder else "upsampler", remotes)
     if decoder:

@@ -36,6 +36,7 @@ class Decoder:
         device: torch.device,
         precision: str = "float32",
         remotes: Remotes = LOCAL,
+        offload: bool = False,
     ) -> None:
         checkpoint.verify(DECODER_FOLDERS)
         self.device = device
@@ -49,7 +50,7 @@ class Decoder:
         self.size = signature("decoder", checkpoint).output.shape[-1]
         self.embedding_dim = int(self._projection.learned_classifier_free_guidance_embeddings.shape[0])
         self.parameters = sum(count_parameters(checkpoint, folder) for folder in ("text_proj", "decoder"))
-        network = remotes.get("decoder") or load("decoder", checkpoint, Placement.choose(device, precision))
+        network = remotes.get("decoder") or load("decoder", checkpoint, Placement.choose(device, precision, offload))
         self.programs = {"decoder": WalkProgram(network)}
 
     @torch.inference_mode()

@@ -37,6 +37,7 @@ class Upsampler:
         device: torch.device,
         precision: str = "float32",
         remotes: Remotes = LOCAL,
+        offload: bool = False,
     ) -> None:
         folders = [*UPSAMPLER_FOLDERS, *(folder for folder in OPTIONAL_FOLDERS if checkpoint.has(folder))]
         checkpoint.verify(folders)
@@ -50,7 +51,7 @@ class Upsampler:
         self._clip = float(config.get("clip_sample_range") or 1.0)
         self._schedule = NoiseSchedule.from_config(config)
         self.size = signature("upsampler", checkpoint).output.shape[-1]
-        placement = Placement.choose(device, precision)
+        placement = Placement.choose(device, precision, offload)
         names = [name for name, folder in UPSAMPLERS.items() if folder in folders]
         self.parameters = sum(count_parameters(checkpoint, UPSAMPLERS[name]) for name in names)
         self.programs = {

@@ -41,7 +41,7 @@ async def build(settings: Settings) -> ModelApp:
     precision = "float32" if settings.precision == "auto" else settings.precision
     described = {"text_encoder": checkpoint, "image_encoder": images or checkpoint}
     remotes = await connect(settings.network, NETWORKS, lambda name: signature(name, described[name]))
-    encoder = await load(Encoder, checkpoint, device, precision, remotes, images)
+    encoder = await load(Encoder, checkpoint, device, precision, remotes, images, bool(settings.offload))
     app = ModelApp.start(settings, encoder.programs, "encoder", remotes)
     await app.warm_up(lambda: trial(encoder))
     info = model_info(

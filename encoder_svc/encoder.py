@@ -33,11 +33,12 @@ class Encoder:
         precision: str = "float32",
         remotes: Remotes = LOCAL,
         images: Checkpoint | None = None,
+        offload: bool = False,
     ) -> None:
         """images: where the image encoder is, ``checkpoint`` itself when None and it has one."""
         checkpoint.verify(TEXT_FOLDERS)
         images = images or (None if checkpoint.lacks("image_encoder") else checkpoint)
-        placement = Placement.choose(device, precision)
+        placement = Placement.choose(device, precision, offload)
         self.device = device
         self.clip_space = checkpoint.clip_space
         with loading("tokenizer"):

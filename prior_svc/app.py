@@ -39,7 +39,7 @@ async def build(settings: Settings) -> ModelApp:
         app.services.append(service(NoPriorServicer(model_info(checkpoint, PRIOR_FOLDERS, str(device), [], []))))
         return app
     remotes = await connect(settings.network, NETWORKS, lambda name: signature(name, checkpoint))
-    prior = await load(Prior, checkpoint, device, settings.precision, remotes)
+    prior = await load(Prior, checkpoint, device, settings.precision, remotes, bool(settings.offload))
     defaults = checkpoint.defaults("prior")
     spec = StageSpec(checkpoint.clip_space, prior.embedding_dim, prior.context, defaults=defaults)
     app = ModelApp.start(settings, prior.programs, "prior", remotes)

@@ -35,6 +35,7 @@ class Prior:
         device: torch.device,
         precision: str = "float32",
         remotes: Remotes = LOCAL,
+        offload: bool = False,
     ) -> None:
         checkpoint.verify(PRIOR_FOLDERS)
         self.device = device
@@ -51,7 +52,7 @@ class Prior:
         [self.embedding_dim] = inputs["sample"]
         self.context = inputs["states"][0]
         self.parameters = count_parameters(checkpoint, "prior")
-        network = remotes.get("prior") or load("prior", checkpoint, Placement.choose(device, precision))
+        network = remotes.get("prior") or load("prior", checkpoint, Placement.choose(device, precision, offload))
         self.programs = {"prior": WalkProgram(network)}
 
     def _conditions(self, text: TextEncoding) -> Tensors:

@@ -16,6 +16,7 @@ from prior_svc.prior import Prior
 from tests.tiny import BASE, CONTEXT, WIDTH
 from unclip.checkpoint import Checkpoint
 from unclip.engine.accelerate import Placement, bucket, padded
+from unclip.engine.offload import Shelf, shelf_of
 from unclip.engine.walk import Walk, WalkProgram
 from unclip.errors import ConfigurationError
 from unclip.options import SamplingSettings
@@ -45,6 +46,48 @@ def test_auto_is_bfloat16_with_graphs_on_a_gpu_and_plain_float32_elsewhere() -> 
     assert Placement.choose(GPU) == Placement(GPU, torch.bfloat16, capture=True)
     with pytest.raises(ConfigurationError, match="precision must be auto, float32, bfloat16, float16; got 'int3'"):
         Placement.choose(CPU, "int3")
+
+
+def test_offloading_captures_no_graphs() -> None:
+    assert Placement.choose(GPU, "float16", offload=True) == Placement(GPU, torch.float16, capture=False, offload=True)
+
+
+def test_networks_on_a_shelf_take_turns_and_draw_the_same(tiny_checkpoint: Path) -> None:
+    """On a CPU, where being on the device means being a copy."""
+    checkpoint, settings = Checkpoint.open(tiny_checkpoint), SamplingSettings("ddpm", 3)
+    shelf = shelf_of(CPU)
+    base = torch.zeros(3, BASE, BASE)
+    text = TextEncoding.blank(WIDTH, CONTEXT, WIDTH)
+    drawn = {}
+    for offload in (False, True):
+        decoder = Decoder(checkpoint, CPU, offload=offload)
+        upsampler = Upsampler(checkpoint, CPU, offload=offload)
+        seen = []
+        walks = [upsampler.walk(base, 1, settings), decoder.decode(torch.ones(WIDTH), text, text, 1, settings)]
+        stages: list[Upsampler | Decoder] = [upsampler, decoder]
+        for stage, walk in zip(stages, walks, strict=True):
+            while walk.position < walk.length:
+                lane = walk.lane
+                assert isinstance(lane, tuple)
+                stage.programs[lane[0]].tick([walk])
+                walk.position += 1
+                seen.append(shelf.present)
+        drawn[offload] = [walk.result() for walk in walks]
+    assert [id(network) for network in seen[:3]] == [id(seen[0]), id(seen[0]), id(seen[2])]  # the last step has its own
+    assert len({id(network) for network in seen}) == 3
+    assert all(torch.equal(one, other) for one, other in zip(drawn[False], drawn[True], strict=True))
+
+
+def test_a_network_that_leaves_the_device_leaves_no_copy() -> None:
+    shelf = Shelf(CPU)
+    networks = [torch.nn.Linear(2, 2) for _ in range(2)]
+    homes = [network.weight.data_ptr() for network in networks]
+    for network in networks:
+        shelf.add(network)
+    for turn in (0, 1, 0):
+        networks[turn](torch.zeros(1, 2))
+        away = [network.weight.data_ptr() != home for network, home in zip(networks, homes, strict=True)]
+        assert away == [turn == 0, turn == 1]
 
 
 def test_a_network_in_bfloat16_takes_and_gives_float32() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from unclip.checkpoint import Checkpoint
+from unclip.engine.offload import shelved
 from unclip.engine.walk import Network, Tensors
 from unclip.errors import ConfigurationError
 from unclip.loading import load_network
@@ -24,15 +25,17 @@ class Placement:
     """Where and in what format networks run.
 
     dtype: of weights and activations. capture: replay each batch size as one CUDA graph instead of launching its
-    kernels one by one; sizes are then rounded up to powers of two, so that few graphs serve them all.
+    kernels one by one; sizes are then rounded up to powers of two, so that few graphs serve them all. offload: only the
+    network that is called is on the device, see `unclip.engine.offload`; it captures nothing.
     """
 
     device: torch.device
     dtype: torch.dtype = torch.float32
     capture: bool = False
+    offload: bool = False
 
     @classmethod
-    def choose(cls, device: torch.device, precision: str = "auto") -> Placement:
+    def choose(cls, device: torch.device, precision: str = "auto", offload: bool = False) -> Placement:
         """The placement for ``precision``: one of FORMATS, or auto, bfloat16 on a GPU and float32 elsewhere.
 
         Raises:
@@ -40,15 +43,17 @@ class Placement:
         """
         gpu = device.type == "cuda"
         if precision == "auto":
-            return cls(device, torch.bfloat16 if gpu else torch.float32, gpu)
+            precision = "bfloat16" if gpu else "float32"
         if precision not in FORMATS:
             raise ConfigurationError(f"precision must be auto, {', '.join(FORMATS)}; got {precision!r}")
-        return cls(device, FORMATS[precision], gpu)
+        return cls(device, FORMATS[precision], gpu and not offload, offload)
 
     def load(self, kind: Any, checkpoint: Checkpoint, folder: str) -> Any:
         """A component in its format on its device, for inference; see `unclip.loading.load_network`."""
         # Tensor cores want channels innermost, and so does oneDNN on a CPU, which else reorders before and after.
-        return load_network(kind, checkpoint, folder, self.device, self.dtype, torch.channels_last)
+        place = torch.device("cpu") if self.offload else self.device
+        network = load_network(kind, checkpoint, folder, place, self.dtype, torch.channels_last)
+        return shelved(network, self.device) if self.offload else network
 
     def run(self, network: Network) -> Network:
         """``network`` as an engine's program calls it: float32 in and out, whatever is in between."""

@@ -208,7 +208,7 @@ class Engine:
             with torch.inference_mode(), under_way(batch):
                 self._programs[lane[0]].tick(batch)
         except Exception as error:
-            if isinstance(error, torch.OutOfMemoryError) and torch.cuda.is_initialized():
+            if isinstance(error, torch.OutOfMemoryError) and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
                 torch.cuda.empty_cache()  # blocks of sizes that nobody asks for again leave room for smaller batches
             if _poisoned(error):
                 self._fail(error)

@@ -95,6 +95,9 @@ class ModelSettings(ServerSettings):
     precision: str = setting(
         "auto", "of the networks: float32, bfloat16, float16, or auto: bfloat16 on a GPU, else float32"
     )
+    offload: int = setting(
+        0, "1 keeps on the device only the network that is called, for GPUs too small for all of them", 0, 1
+    )
     network: str = setting(
         "", "a network that a Triton server runs, as name=triton://host:port/model; may be repeated", repeated=True
     )
