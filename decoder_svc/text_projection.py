@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
-from unclip.checkpoint import Checkpoint
-from unclip.errors import CheckpointError
-
-WEIGHTS = ("diffusion_pytorch_model.safetensors", "model.safetensors")
+from unclip.checkpoint import Checkpoint, loading
+from unclip.loading import fill, weight_files
 
 
 class TextProjection(nn.Module):
@@ -36,27 +33,15 @@ class TextProjection(nn.Module):
             CheckpointError: config or weights are missing or do not fit.
         """
         config = checkpoint.config("text_proj", "config.json")
-        file = next(
-            (
-                checkpoint.folder / "text_proj" / name
-                for name in WEIGHTS
-                if (checkpoint.folder / "text_proj" / name).is_file()
-            ),
-            None,
-        )
-        if file is None:
-            raise CheckpointError(f"checkpoint: {checkpoint.folder / 'text_proj'} has no {WEIGHTS[0]}")
-        try:
+        with loading("text_proj"):
             module = cls(
                 clip_embeddings_dim=config.get("clip_embeddings_dim", 768),
                 time_embed_dim=config["time_embed_dim"],
                 cross_attention_dim=config["cross_attention_dim"],
                 tokens=config.get("clip_extra_context_tokens", 4),
             )
-            module.load_state_dict(load_file(file))
-        except (KeyError, TypeError, RuntimeError, ValueError) as error:
-            raise CheckpointError(f"checkpoint: text_proj does not load: {error}") from error
-        return module.float()
+            fill(module, weight_files(checkpoint.folder / "text_proj"), torch.device("cpu"), torch.float32)
+        return module
 
     def forward(
         self, image: torch.Tensor, text: torch.Tensor, states: torch.Tensor, mask: torch.Tensor

@@ -7,12 +7,13 @@ format and layout, and one tensor more.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import init_empty_weights
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from unclip.checkpoint import Checkpoint, loading
@@ -36,11 +37,22 @@ def weight_files(folder: Path) -> list[Path]:
     raise CheckpointError(f"checkpoint: {folder.name} does not load: {folder} has no {STEMS[0]}.safetensors")
 
 
+@contextmanager
+def opened(file: Path) -> Iterator[Any]:
+    """A safetensors file, mapped. Raises CheckpointError when it is none."""
+    try:
+        with safe_open(file, framework="pt") as mapped:
+            yield mapped
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"checkpoint: {file.parent.name} does not load: {file.name}: {error}") from error
+
+
 def places(files: Sequence[Path]) -> Iterator[tuple[str, Path]]:
     """Every tensor's name, and its file."""
     for file in files:
-        with safe_open(file, framework="pt") as opened:
-            yield from ((name, file) for name in opened.keys())  # noqa: SIM118, no mapping
+        with opened(file) as mapped:
+            names = list(mapped.keys())
+        yield from ((name, file) for name in names)
 
 
 def read_tensor(checkpoint: Checkpoint, folder: str, name: str) -> torch.Tensor:
@@ -51,8 +63,8 @@ def read_tensor(checkpoint: Checkpoint, folder: str, name: str) -> torch.Tensor:
     """
     for found, file in places(weight_files(checkpoint.folder / folder)):
         if found == name:
-            with safe_open(file, framework="pt") as opened:
-                value: torch.Tensor = opened.get_tensor(name)
+            with opened(file) as mapped:
+                value: torch.Tensor = mapped.get_tensor(name)
             return torch.empty_like(value, dtype=torch.float32).copy_(value)
     raise CheckpointError(f"checkpoint: {folder} does not load: it has no {name}")
 
@@ -61,10 +73,9 @@ def count_parameters(checkpoint: Checkpoint, folder: str) -> int:
     """How many numbers a component's files hold; their heads are read, the weights are not."""
     total = 0
     for file in weight_files(checkpoint.folder / folder):
-        with safe_open(file, framework="pt") as opened:
-            for name in opened.keys():  # noqa: SIM118, no mapping
-                if not name.endswith(FORGOTTEN):
-                    total += torch.Size(opened.get_slice(name).get_shape()).numel()
+        with opened(file) as mapped:
+            names = [name for name in mapped.keys() if not name.endswith(FORGOTTEN)]  # noqa: SIM118, no mapping
+            total += sum(torch.Size(mapped.get_slice(name).get_shape()).numel() for name in names)
     return total
 
 
@@ -114,8 +125,8 @@ def fill(
                 continue
             raise ValueError(f"{file.name} has {name}, which the network of config.json has not")
         # Opened anew for each tensor: pages stay in memory until their mapping is gone.
-        with safe_open(file, framework="pt") as opened:
-            value: torch.Tensor = opened.get_tensor(name)
+        with opened(file) as mapped:
+            value: torch.Tensor = mapped.get_tensor(name)
             if value.shape != wanted[name].shape:
                 raise ValueError(f"{name} is {list(value.shape)}, by config.json {list(wanted[name].shape)}")
             put(network, name, placed(value, device, dtype, layout))

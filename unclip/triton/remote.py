@@ -114,6 +114,19 @@ class TritonNetwork:
         except InferenceServerException:
             return False
 
+    async def config(self) -> Mapping[str, Any] | None:
+        """What the model's ``config.pbtxt`` says, None while it is not ready."""
+        from tritonclient.utils import InferenceServerException
+
+        try:
+            if not await self.ready():
+                return None
+            answer = await self._client.get_model_config(self.address.model, as_json=True, client_timeout=PATIENCE_S)
+        except InferenceServerException:
+            return None
+        found: Mapping[str, Any] = answer["config"]
+        return found
+
     async def close(self) -> None:
         """Closes the connection."""
         await self._client.close()
@@ -145,12 +158,11 @@ async def open_model(name: NetworkName, address: ModelAddress, signature: Signat
         raise ConfigurationError("network: needs the extra triton: pip install 'unclip[triton]'") from None
     network = TritonNetwork(name, address, signature, 1, InferenceServerClient(address.server, channel_args=CHANNEL))
     told = float("-inf")
-    while not await network.ready():
+    while (config := await network.config()) is None:
         if time.monotonic() - told > SILENT_S:
             told = time.monotonic()
             log.warning("waiting for the model %s on %s", address.model, address.server)
         await asyncio.sleep(PROBE_S)
-    config = (await network._client.get_model_config(address.model, as_json=True))["config"]
     check(config, signature, address.model)
     network.max_batch = max(1, int(config.get("max_batch_size", 0)))
     return network
