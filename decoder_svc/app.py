@@ -43,7 +43,7 @@ async def build(settings: Settings) -> ModelApp:
     device = open_device(settings.device, settings.threads)
     precision, deadlines = settings.precision, Deadlines(settings.max_deadline)
     served = [name for stage in stages for name in NETWORKS[stage]]
-    remotes = await connect(settings.network, served, lambda name: signature(name, checkpoint))
+    remotes = await connect(settings.network, served, lambda name: signature(name, checkpoint), lambda _: checkpoint)
     how = (checkpoint, device, precision, remotes, bool(settings.offload))
     decoder = await load(Decoder, *how) if "decode" in stages else None
     upsampler = await load(Upsampler, *how) if "upsample" in stages else None

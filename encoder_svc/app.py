@@ -39,8 +39,8 @@ async def build(settings: Settings) -> ModelApp:
     images = await load(image_checkpoint, checkpoint, settings.image_encoder)
     device = open_device(settings.device, settings.threads)
     precision = "float32" if settings.precision == "auto" else settings.precision
-    described = {"text_encoder": checkpoint, "image_encoder": images or checkpoint}
-    remotes = await connect(settings.network, NETWORKS, lambda name: signature(name, described[name]))
+    holds = {"text_encoder": checkpoint, "image_encoder": images or checkpoint}
+    remotes = await connect(settings.network, NETWORKS, lambda name: signature(name, holds[name]), holds.__getitem__)
     encoder = await load(Encoder, checkpoint, device, precision, remotes, images, bool(settings.offload))
     app = ModelApp.start(settings, encoder.programs, "encoder", remotes)
     await app.warm_up(lambda: trial(encoder))

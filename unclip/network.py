@@ -11,6 +11,16 @@ from unclip.engine.walk import Network
 
 NetworkName = Literal["text_encoder", "image_encoder", "prior", "decoder", "upsampler", "upsampler_last"]
 NETWORKS: tuple[NetworkName, ...] = get_args(NetworkName)
+COMPONENTS: Mapping[NetworkName, str] = {
+    "text_encoder": "text_encoder",
+    "image_encoder": "image_encoder",
+    "prior": "prior",
+    "decoder": "decoder",
+    "upsampler": "super_res_first",
+    "upsampler_last": "super_res_last",
+}
+"""Whose weights a network runs."""
+
 Format = Literal["FP32", "INT64", "BOOL"]
 
 

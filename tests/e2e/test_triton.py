@@ -26,7 +26,7 @@ from prior_svc import networks as prior_networks
 from prior_svc.app import build
 from prior_svc.prior import Prior
 from prior_svc.settings import Settings
-from tests.tiny import CONTEXT, WIDTH
+from tests.tiny import CONTEXT, WIDTH, make_tiny_checkpoint
 from tests.triton_server import ROOT, NoTriton, TritonServer, wheel
 from unclip import Client, Generate, LocalStack, Progress, Sampling
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
@@ -140,7 +140,10 @@ async def remote_prior(server: TritonServer, checkpoint: Path, model: str) -> As
     """A prior whose network is ``model`` on the server, and an engine that runs it."""
     opened = Checkpoint.open(checkpoint)
     remotes = await connect(
-        f"prior=triton://{server.address}/{model}", ["prior"], lambda name: prior_networks.signature(name, opened)
+        f"prior=triton://{server.address}/{model}",
+        ["prior"],
+        lambda name: prior_networks.signature(name, opened),
+        lambda _: opened,
     )
     prior = Prior(opened, CPU, remotes=remotes)
     engine = Engine(prior.programs, max_batch=8)
@@ -282,11 +285,23 @@ def pressed(network: Any) -> Iterator[None]:
 
 async def test_a_model_of_another_signature_is_refused_at_start(server: TritonServer, tiny_checkpoint: Path) -> None:
     opened = Checkpoint.open(tiny_checkpoint)
-    with pytest.raises(ConfigurationError, match="the model upsampler has as input .*, this checkpoint needs"):
+    with pytest.raises(ConfigurationError, match="the model upsampler has as input "):
         await connect(
             f"prior=triton://{server.address}/upsampler",
             ["prior"],
             lambda name: prior_networks.signature(name, opened),
+            lambda _: opened,
+        )
+
+
+async def test_a_model_of_other_weights_is_refused_at_start(server: TritonServer, tmp_path: Path) -> None:
+    other = Checkpoint.open(make_tiny_checkpoint(tmp_path / "other", seed=1))
+    with pytest.raises(ConfigurationError, match="the model prior was exported with weights"):
+        await connect(
+            f"prior=triton://{server.address}/prior",
+            ["prior"],
+            lambda name: prior_networks.signature(name, other),
+            lambda _: other,
         )
 
 
@@ -297,6 +312,7 @@ async def test_a_service_waits_for_a_model_that_is_not_there(server: TritonServe
             f"prior=triton://{server.address}/nobody",
             ["prior"],
             lambda name: prior_networks.signature(name, opened),
+            lambda _: opened,
         )
     )
     done, _ = await asyncio.wait([waiting], timeout=2)

@@ -22,10 +22,10 @@ from unclip.engine.batch import abandoned, deadline
 from unclip.engine.engine import Engine
 from unclip.engine.walk import Once, OnceProgram, Tensors
 from unclip.errors import ConfigurationError, DeadlineExceeded, OutOfDeviceMemory, Overloaded, Unavailable
-from unclip.network import NETWORKS, NetworkName, Port, Signature
+from unclip.network import COMPONENTS, NETWORKS, NetworkName, Port, Signature
 from unclip.serving.settings import ModelSettings, parse
 from unclip.triton.address import ModelAddress, parse_networks
-from unclip.triton.export import COMPONENTS, Options, export
+from unclip.triton.export import Options, export
 from unclip.triton.failures import error_of
 from unclip.triton.remote import check, to_array
 
@@ -103,6 +103,7 @@ def test_every_network_is_written_with_its_signature_and_its_own_components(
         assert config.dynamic_batching.default_queue_policy.max_queue_size == 7
         assert [dict(warm.inputs).keys() for warm in config.model_warmup] == [{part.name for part in config.input}]
         told = {key: value.string_value for key, value in config.parameters.items()}
+        assert told.pop("weights") == checkpoint.version([COMPONENTS[name]])
         assert told == {"network": name, "threads": "3", "precision": "float16", "python_path": '["/a", "/b"]'}
         signature = MODULES.get(name, decoder_networks).signature(name, checkpoint)
         as_json = {
@@ -112,7 +113,7 @@ def test_every_network_is_written_with_its_signature_and_its_own_components(
             ]
             for kind in ("input", "output")
         }
-        check(as_json, signature, name)
+        check(as_json, signature, name, "any")
         assert compile((tmp_path / name / "1" / "model.py").read_text(), "model.py", "exec")
         kept = {path.name for path in (tmp_path / name / "1" / "checkpoint").iterdir()}
         assert kept == {COMPONENTS[name]} | ({"text_proj"} if name == "decoder" else set())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,17 +18,9 @@ from tritonclient.grpc import model_config_pb2
 
 from unclip.checkpoint import EVERY_FOLDER, Checkpoint
 from unclip.errors import ConfigurationError, UnclipError
-from unclip.network import NETWORKS, NetworkName, Port, Signature
+from unclip.network import COMPONENTS, NETWORKS, NetworkName, Port, Signature
 from unclip.triton.backend import networks_of
 
-COMPONENTS: Mapping[NetworkName, str] = {
-    "text_encoder": "text_encoder",
-    "image_encoder": "image_encoder",
-    "prior": "prior",
-    "decoder": "decoder",
-    "upsampler": "super_res_first",
-    "upsampler_last": "super_res_last",
-}
 MODEL = '''"""A network of an unclip checkpoint, written by ``unclip export-triton``."""
 
 import json
@@ -92,7 +84,9 @@ def write_model(name: NetworkName, checkpoint: Checkpoint, repository: Path, opt
     if name == "decoder":  # its signature is that of what the projection makes
         (kept / "text_proj").mkdir()
         shutil.copy(checkpoint.folder / "text_proj" / "config.json", kept / "text_proj" / "config.json")
-    (folder / "config.pbtxt").write_text(text_format.MessageToString(model_config(name, signature, options)))
+    config = model_config(name, signature, options)
+    config.parameters["weights"].string_value = checkpoint.version([component])
+    (folder / "config.pbtxt").write_text(text_format.MessageToString(config))
     return folder
 
 

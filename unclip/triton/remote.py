@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from unclip.checkpoint import Checkpoint
 from unclip.engine.batch import abandoned, deadline
 from unclip.engine.walk import Tensors
 from unclip.errors import Cancelled, ConfigurationError, DeadlineExceeded, Unavailable
-from unclip.network import NetworkName, Port, Signature
+from unclip.network import COMPONENTS, NetworkName, Port, Signature
 from unclip.triton.address import ModelAddress, parse_networks
 from unclip.triton.failures import error_of
 
@@ -139,18 +140,25 @@ def to_array(value: torch.Tensor, port: Port) -> npt.NDArray[Any]:
 
 
 async def connect(
-    networks: str, served: Collection[NetworkName], signature: Callable[[NetworkName], Signature]
+    networks: str,
+    served: Collection[NetworkName],
+    signature: Callable[[NetworkName], Signature],
+    checkpoint: Callable[[NetworkName], Checkpoint],
 ) -> dict[NetworkName, TritonNetwork]:
     """The networks that ``networks`` names, see `parse_networks`, once all of them are ready, however long it takes.
 
     Raises:
-        ConfigurationError: a model takes or gives other tensors than this checkpoint's network.
+        ConfigurationError: a model takes or gives other tensors than the checkpoint's network, or was exported with
+            other weights.
     """
-    addresses = parse_networks(networks, served)
-    return {name: await open_model(name, address, signature(name)) for name, address in addresses.items()}
+    found = {}
+    for name, address in parse_networks(networks, served).items():
+        weights = await asyncio.to_thread(checkpoint(name).version, [COMPONENTS[name]])
+        found[name] = await open_model(name, address, signature(name), weights)
+    return found
 
 
-async def open_model(name: NetworkName, address: ModelAddress, signature: Signature) -> TritonNetwork:
+async def open_model(name: NetworkName, address: ModelAddress, signature: Signature, weights: str) -> TritonNetwork:
     """A model, once it is ready; see `connect`."""
     try:
         from tritonclient.grpc.aio import InferenceServerClient
@@ -163,13 +171,13 @@ async def open_model(name: NetworkName, address: ModelAddress, signature: Signat
             told = time.monotonic()
             log.warning("waiting for the model %s on %s", address.model, address.server)
         await asyncio.sleep(PROBE_S)
-    check(config, signature, address.model)
+    check(config, signature, address.model, weights)
     network.max_batch = max(1, int(config.get("max_batch_size", 0)))
     return network
 
 
-def check(config: Mapping[str, Any], signature: Signature, model: str) -> None:
-    """Raises ConfigurationError unless a model's config is of this signature."""
+def check(config: Mapping[str, Any], signature: Signature, model: str, weights: str) -> None:
+    """Raises ConfigurationError unless a model's config is of this signature and, if it names any, these weights."""
     for kind, ports in (("input", signature.inputs), ("output", (signature.output,))):
         found = {
             part["name"]: (part["data_type"].removeprefix("TYPE_"), tuple(int(n) for n in part.get("dims", ())))
@@ -180,6 +188,11 @@ def check(config: Mapping[str, Any], signature: Signature, model: str) -> None:
             raise ConfigurationError(
                 f"network: the model {model} has as {kind} {found}, this checkpoint needs {wanted}"
             )
+    named = config.get("parameters", {}).get("weights", {}).get("string_value", weights)
+    if named != weights:
+        raise ConfigurationError(
+            f"network: the model {model} was exported with weights {named[:12]}, this checkpoint has {weights[:12]}"
+        )
 
 
 async def watch(networks: Collection[TritonNetwork], tell: Callable[[bool], Any]) -> None:
