@@ -68,14 +68,14 @@ def decoder_info(checkpoint: Checkpoint, decoder: Decoder, spec: StageSpec) -> m
     """What the decoder says of itself."""
     stage = stage_info(sampling_pb2.STAGE_DECODER, decoder.parameters, spec.size, spec.defaults)
     able = ["decode", "invert", "edit"]
-    return model_info(checkpoint, DECODER_FOLDERS, str(decoder.device), able, [stage], decoder.embedding_dim)
+    return model_info(checkpoint, DECODER_FOLDERS, decoder.where, able, [stage], decoder.embedding_dim)
 
 
 def upsampler_info(checkpoint: Checkpoint, upsampler: Upsampler, spec: StageSpec) -> model_info_pb2.ModelInfo:
     """What the upsampler says of itself; the folder of the last step's network is optional."""
     folders = [*UPSAMPLER_FOLDERS, *(folder for folder in OPTIONAL_FOLDERS if checkpoint.has(folder))]
     stage = stage_info(sampling_pb2.STAGE_UPSAMPLER, upsampler.parameters, spec.size, spec.defaults)
-    return model_info(checkpoint, folders, str(upsampler.device), ["upsample", "edit"], [stage])
+    return model_info(checkpoint, folders, upsampler.where, ["upsample", "edit"], [stage])
 
 
 def trial_of_decoder(decoder: Decoder) -> Walk:

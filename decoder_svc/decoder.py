@@ -17,7 +17,7 @@ from unclip.diffusion.schedule import NoiseSchedule
 from unclip.engine.accelerate import Placement
 from unclip.engine.walk import Tensors, Walk, WalkProgram
 from unclip.errors import CheckpointError
-from unclip.network import LOCAL, Remotes
+from unclip.network import LOCAL, Remotes, running_on
 from unclip.options import SamplingSettings
 from unclip.loading import count_parameters
 from unclip.wire.embeddings import TextEncoding
@@ -28,7 +28,10 @@ Notify = Callable[[Any], None]
 
 
 class Decoder:
-    """A checkpoint's decoder on a device. Attributes: size, side of its pictures; embedding_dim D; context L."""
+    """A checkpoint's decoder on a device.
+
+    Attributes: size, side of its pictures; embedding_dim D; where, the place its network runs on.
+    """
 
     def __init__(
         self,
@@ -51,6 +54,7 @@ class Decoder:
         self.embedding_dim = int(self._projection.learned_classifier_free_guidance_embeddings.shape[0])
         self.parameters = sum(count_parameters(checkpoint, folder) for folder in ("text_proj", "decoder"))
         network = remotes.get("decoder") or load("decoder", checkpoint, Placement.choose(device, precision, offload))
+        self.where = running_on(device, remotes, ["decoder"])
         self.programs = {"decoder": WalkProgram(network)}
 
     @torch.inference_mode()

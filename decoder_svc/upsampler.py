@@ -17,7 +17,7 @@ from unclip.diffusion.schedule import NoiseSchedule
 from unclip.engine.accelerate import Placement
 from unclip.engine.walk import Walk, WalkProgram
 from unclip.errors import CheckpointError
-from unclip.network import LOCAL, Remotes
+from unclip.network import LOCAL, Remotes, running_on
 from unclip.options import SamplingSettings
 from unclip.loading import count_parameters
 from unclip.wire.known import KnownPixels
@@ -26,7 +26,7 @@ FIRST, LAST = ("upsampler",), ("upsampler_last",)
 
 
 class Upsampler:
-    """A checkpoint's upsampler on a device; ``size`` is the side of its pictures.
+    """A checkpoint's upsampler on a device; ``size`` is the side of its pictures, ``where`` the place it runs on.
 
     Karlo takes the last step with a network of its own; a checkpoint without one takes every step with the first.
     """
@@ -57,6 +57,7 @@ class Upsampler:
         self.programs = {
             str(name): WalkProgram(remotes.get(name) or load(name, checkpoint, placement)) for name in names
         }
+        self.where = running_on(device, remotes, names)
         self._last_lane = LAST if LAST[0] in self.programs else None
 
     @torch.inference_mode()

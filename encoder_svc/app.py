@@ -17,7 +17,7 @@ from unclip.engine.device import open_device
 from unclip.engine.walk import Once
 from unclip.errors import CheckpointError
 from unclip.model_app import ModelApp, load
-from unclip.network import NetworkName
+from unclip.network import NetworkName, running_on
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.server import Service
 from unclip.triton.remote import connect
@@ -47,7 +47,7 @@ async def build(settings: Settings) -> ModelApp:
     info = model_info(
         checkpoint,
         ENCODER_FOLDERS,
-        str(device),
+        running_on(device, remotes, NETWORKS if encoder.image_size else NETWORKS[:1]),
         ["encode_text", "encode_image"] if encoder.image_size else ["encode_text"],
         [stage_info(sampling_pb2.STAGE_ENCODER, encoder.parameters)],
         encoder.embedding_dim,

@@ -12,7 +12,7 @@ from unclip.checkpoint import PRIOR_FOLDERS, Checkpoint
 from unclip.engine.device import open_device
 from unclip.engine.walk import Walk
 from unclip.model_app import ModelApp, load
-from unclip.network import NetworkName
+from unclip.network import NetworkName, running_on
 from unclip.options import SamplingSettings
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.server import Service
@@ -47,7 +47,7 @@ async def build(settings: Settings) -> ModelApp:
     info = model_info(
         checkpoint,
         PRIOR_FOLDERS,
-        str(device),
+        running_on(device, remotes, NETWORKS),
         ["sample"],
         [stage_info(sampling_pb2.STAGE_PRIOR, prior.parameters, defaults=defaults)],
         prior.embedding_dim,

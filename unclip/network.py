@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, get_args
@@ -49,3 +49,8 @@ Remotes = Mapping[NetworkName, Network]
 """Networks that others run; the rest is loaded here."""
 
 LOCAL: Remotes = MappingProxyType({})
+
+
+def running_on(device: object, remotes: Remotes, names: Iterable[NetworkName]) -> str:
+    """Where these networks run: the device, "triton", or both."""
+    return ", ".join(dict.fromkeys("triton" if name in remotes else str(device) for name in names))

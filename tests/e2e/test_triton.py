@@ -177,6 +177,7 @@ def test_a_picture_whose_every_network_is_on_the_server_is_the_local_one(
         for one, other in zip(made[ours], made[theirs], strict=True):
             assert abs(pixels(one) - pixels(other)).max() <= 1
         assert theirs.model_info().version == ours.model_info().version
+        assert (theirs.model_info().device, ours.model_info().device) == ("triton", "cpu")
 
 
 async def test_more_rows_than_the_model_takes_at_once_come_back_in_order(

@@ -17,12 +17,14 @@ from prior_svc import networks as prior_networks
 from tests.unit.engine_bench import WAIT
 from unclip.checkpoint import Checkpoint
 from unclip.cli import main
+from unclip.cli.arguments import parser
+from unclip.cli.serve import of_services
 from unclip.engine.accelerate import Placement
 from unclip.engine.batch import abandoned, deadline
 from unclip.engine.engine import Engine
-from unclip.engine.walk import Once, OnceProgram, Tensors
+from unclip.engine.walk import Network, Once, OnceProgram, Tensors
 from unclip.errors import ConfigurationError, DeadlineExceeded, OutOfDeviceMemory, Overloaded, Unavailable
-from unclip.network import COMPONENTS, NETWORKS, NetworkName, Port, Signature
+from unclip.network import COMPONENTS, NETWORKS, NetworkName, Port, Signature, running_on
 from unclip.serving.settings import ModelSettings, parse
 from unclip.triton.address import ModelAddress, parse_networks
 from unclip.triton.export import Options, export
@@ -65,6 +67,25 @@ def test_a_repeated_flag_and_an_environment_variable_say_the_same() -> None:
 def test_the_command_line_refuses_a_network_that_no_service_has(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--network", "vae=triton://a:1/b"]) == 2
     assert "upsampler_last, as name=triton://host:port/model; got 'vae=triton://a:1/b'" in capsys.readouterr().err
+
+
+def test_each_service_of_a_stack_is_told_of_its_own_networks() -> None:
+    decoder, prior = "decoder=triton://a:1/b", "prior=triton://a:1/c"
+    words = ["serve", "--network", decoder, "--network", prior, "--precision", "bfloat16", "--image-encoder", "x/y"]
+    precision = ["--precision", "bfloat16"]
+    assert of_services(parser().parse_args(words)) == {
+        "encoder": ["--image-encoder", "x/y", *precision],
+        "prior": ["--network", prior, *precision],
+        "decoder": ["--network", decoder, *precision],
+    }
+
+
+def test_where_networks_run_is_told_without_addresses() -> None:
+    elsewhere: Network = lambda inputs: inputs["x"]  # noqa: E731
+    names: list[NetworkName] = ["upsampler", "upsampler_last"]
+    assert running_on(CPU, {}, names) == "cpu"
+    assert running_on(CPU, {"upsampler": elsewhere}, names) == "triton, cpu"
+    assert running_on(CPU, dict.fromkeys(names, elsewhere), names) == "triton"
 
 
 @pytest.mark.parametrize(

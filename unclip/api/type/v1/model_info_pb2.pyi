@@ -43,7 +43,7 @@ class ModelInfo(_message.Message):
     clip_space: _builtins.str
     """The CLIP whose embeddings it speaks, see Embedding.clip_space."""
     device: _builtins.str
-    """Where the networks run, such as "cpu" or "cuda:0"."""
+    """Where the networks run, such as "cpu", "cuda:0" or "triton"."""
     caption_template: _builtins.str
     """Template around the captions of a text diff, with one "{}"."""
     embedding_dim: _builtins.int
