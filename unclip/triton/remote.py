@@ -24,7 +24,7 @@ from unclip.triton.failures import error_of
 
 log = logging.getLogger(__name__)
 PROBE_S = 0.5  # between questions whether a model is ready
-PATIENCE_S = 2.0  # that one such question may take
+PATIENCE_S = 5.0  # that one such question may take
 WAKE_S = 0.05  # after which a waiting tick looks whether anybody still wants it
 LONGEST_S = 300.0  # of a call without a deadline
 SILENT_S = 15.0  # between words to the log about a model that is not there
