@@ -36,7 +36,7 @@ def wheel() -> Path:
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     package = venv / "lib" / f"python{version}" / "site-packages" / "pytriton"
     if not package.is_dir():
-        raise NoTriton(f"no tritonserver in {venv}: make triton installs it")
+        raise NoTriton(f"no tritonserver in {venv}: make test installs it where the wheel can be had")
     if not (package / "tritonserver" / "python_backend_stubs" / version).is_dir():
         raise NoTriton(f"the nvidia-pytriton wheel has no Python backend for Python {version}")
     return package
