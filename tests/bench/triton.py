@@ -8,8 +8,6 @@ checked by comparing a picture.
 
 from __future__ import annotations
 
-import socket
-import sysconfig
 from functools import partial
 
 import numpy as np
@@ -19,14 +17,12 @@ from tests.bench.options import Options
 from tests.bench.overhead import CANDIDATES, LARGEST_DIFFERENCE
 from tests.bench.pairs import in_turns
 from tests.bench.report import Report
-from tests.triton_server import ROOT, NoTriton, TritonServer, wheel
+from tests.triton_server import PATHS, NoTriton, TritonServer, free_port, wheel
 from unclip.checkpoint import Checkpoint
 from unclip.cli.serve import NETWORKS
 from unclip.client import Client
 from unclip.stack import LocalStack
 from unclip.triton import export
-
-PATHS = (str(ROOT), sysconfig.get_path("purelib"))
 
 
 def run(options: Options) -> Report:
@@ -74,10 +70,3 @@ def flags(names: list[str], server: TritonServer) -> dict[str, list[str]]:
         ]
         for role, served in NETWORKS.items()
     }
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody has."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])

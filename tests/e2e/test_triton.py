@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
-import sysconfig
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -27,7 +25,7 @@ from prior_svc.app import build
 from prior_svc.prior import Prior
 from prior_svc.settings import Settings
 from tests.tiny import CONTEXT, WIDTH, make_tiny_checkpoint
-from tests.triton_server import ROOT, NoTriton, TritonServer, wheel
+from tests.triton_server import PATHS, NoTriton, TritonServer, free_port, wheel
 from unclip import Client, Generate, LocalStack, Progress, Sampling
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
 from unclip.checkpoint import Checkpoint
@@ -47,7 +45,6 @@ pytestmark = pytest.mark.timeout(400)  # a server takes half a minute to load si
 CPU = torch.device("cpu")
 PRIOR = "unclip.api.prior.v1.PriorService"
 ROLES = {"text_encoder": "encoder", "image_encoder": "encoder", "prior": "prior"}  # the decoder runs the others
-PATHS = (str(ROOT), sysconfig.get_path("purelib"))
 SLEEPER = '''
 import time
 import triton_python_backend_utils as pb_utils
@@ -60,12 +57,6 @@ class TritonPythonModel:
         error = pb_utils.TritonError("overslept")
         return [pb_utils.InferenceResponse(output_tensors=[], error=error) for _ in requests]
 '''
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def add_sleeper(repository: Path, name: str, seconds: float) -> None:
