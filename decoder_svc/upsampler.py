@@ -17,9 +17,9 @@ from unclip.diffusion.schedule import NoiseSchedule
 from unclip.engine.accelerate import Placement
 from unclip.engine.walk import Walk, WalkProgram
 from unclip.errors import CheckpointError
+from unclip.loading import count_parameters
 from unclip.network import LOCAL, Remotes, running_on
 from unclip.options import SamplingSettings
-from unclip.loading import count_parameters
 from unclip.wire.known import KnownPixels
 
 FIRST, LAST = ("upsampler",), ("upsampler_last",)

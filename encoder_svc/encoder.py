@@ -13,8 +13,8 @@ from unclip.checkpoint import IMAGE_FOLDERS, TEXT_FOLDERS, Checkpoint, loading
 from unclip.engine.accelerate import Placement
 from unclip.engine.walk import Once, OnceProgram
 from unclip.errors import CheckpointError, PreconditionFailed
-from unclip.network import LOCAL, Remotes
 from unclip.loading import count_parameters
+from unclip.network import LOCAL, Remotes
 from unclip.wire.embeddings import Embedding, TextEncoding
 
 TEXT, IMAGE = ("text",), ("image",)

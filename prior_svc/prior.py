@@ -15,9 +15,9 @@ from unclip.diffusion.schedule import NoiseSchedule
 from unclip.engine.accelerate import Placement
 from unclip.engine.walk import Tensors, Walk, WalkProgram
 from unclip.errors import CheckpointError
+from unclip.loading import count_parameters, read_tensor
 from unclip.network import LOCAL, Remotes
 from unclip.options import SamplingSettings
-from unclip.loading import count_parameters, read_tensor
 from unclip.wire.embeddings import TextEncoding
 
 LANE = ("prior",)
