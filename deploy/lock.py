@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "deploy" / "requirements"
 HEADER = "# Made by `make lock` for Python 3.11 on Linux, x86-64; do not edit.\n"
 # What each image has beside the base; an extra that pyproject.toml does not have is left out.
-EXTRAS = {"gateway": ["otel"], "model": ["model", "otel"]}
+EXTRAS = {"gateway": ["otel"], "model": ["model", "triton", "otel"]}
 ONLY_CUDA = re.compile(r"(torch|triton|nvidia-.*|cuda-.*)==")
 LOCAL = re.compile(r"\+\w+$")  # "+cpu" of a version
 
