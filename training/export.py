@@ -22,7 +22,7 @@ from unclip.checkpoint import write_manifest
 
 SHARD = "15MB"  # of a weights file: repositories and code hosts dislike larger ones
 LARGEST = 64_000_000  # bytes of the whole folder
-# From the sweeps of `training.evaluate` on the tuning half: of settings that noise cannot tell apart, one with few steps.
+# From the sweeps on the tuning half (`training.evaluate`): where noise tells none apart, one with few steps.
 DEFAULTS = {
     "prior": {"sampler": "ddpm", "steps": 10, "guidance_scale": 1.0},
     "decoder": {"sampler": "dpm++2m", "steps": 12, "guidance_scale": 3.0},
