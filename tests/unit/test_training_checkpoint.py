@@ -130,8 +130,8 @@ def test_the_manifest_names_licences_preset_and_defaults(exported: Exported) -> 
     assert checkpoint.license == "Apache-2.0 AND MIT"
     assert checkpoint.manifest["preset"] == "smoke"
     assert checkpoint.caption_template == "{}"
-    assert checkpoint.defaults("prior") == SamplingSettings("ddpm", 25, 2.0)
-    assert checkpoint.defaults("upsampler") == SamplingSettings("ddpm", 7, 1.0)
+    assert checkpoint.defaults("prior") == SamplingSettings("ddpm", 10, 1.0)
+    assert checkpoint.defaults("upsampler") == SamplingSettings("ddpm", 3, 1.0)
 
 
 @pytest.mark.usefixtures("drawn")
