@@ -29,7 +29,7 @@ mask = Image.new("L", (128, 128), 0)
 ImageDraw.Draw(mask).rectangle((0, 64, 127, 127), fill=255)
 mask.save("lower-half.png")
 MASK
-unclip edit flat-snake.png "a flat emoji of a snake on a green background" --mask lower-half.png --count 6 --seed 1
+unclip edit flat-snake.png "a flat emoji of a snake" --mask lower-half.png --count 6 --seed 1
 
 cp out/generate-sheet.png "$out/generate.png"
 cp out/vary-noto-automobile-sheet.png "$out/vary.png"
