@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -22,13 +21,6 @@ ROOT = Path(__file__).resolve().parent.parent
 HOME = "UNCLIP_TRITON_VENV"  # another place of the venv
 GRACE_S = 20.0
 PATHS = (str(ROOT), sysconfig.get_path("purelib"))  # where the server's Python finds this package and what it needs
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody has."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 class NoTriton(Exception):

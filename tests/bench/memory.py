@@ -21,8 +21,8 @@ import numpy as np
 from PIL import Image
 
 from tests.bench.options import Options
-from tests.bench.processes import Process
 from tests.bench.report import Report
+from tests.processes import Process
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, upsampler_pb2_grpc
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
@@ -150,7 +150,7 @@ def measure(service: Service, folder: Path, threads: int, scratch: Path, base: i
             began = time.monotonic()
             service.ask(channel, checkpoint)
             asked = time.monotonic() - began
-        peak = process.memory()
+        peak = process.memory("VmHWM")
     command = [sys.executable, "-m", "tests.bench.activations", str(folder), str(threads), str(service.rows)]
     told = subprocess.run([*command, *service.networks], capture_output=True, text=True, check=True).stdout
     activations = int(told.split()[-1])

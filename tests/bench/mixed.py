@@ -25,11 +25,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import statistics
-import urllib.request
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from socket import AF_INET, SOCK_STREAM, socket
 
 import numpy as np
 import torch
@@ -37,8 +35,9 @@ import torch
 from encoder_svc.encoder import Encoder
 from tests.bench.load import GUIDANCE, Caller, Job, jobs
 from tests.bench.options import Options
-from tests.bench.processes import Process
 from tests.bench.report import Report
+from tests.metrics import Metrics
+from tests.processes import Process, free_port
 from unclip.checkpoint import Checkpoint
 from unclip.wire.embeddings import TextEncoding
 
@@ -64,13 +63,8 @@ class System:
 
     def batches(self) -> tuple[float, float]:
         """(passes so far, jobs in them all), from its metrics."""
-        with urllib.request.urlopen(f"http://{self.metrics}/metrics", timeout=10) as answer:
-            lines = answer.read().decode().splitlines()
-
-        def total(name: str) -> float:
-            return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name}{{"))
-
-        return total("unclip_batch_size_count"), total("unclip_batch_size_sum")
+        told = Metrics(self.metrics)
+        return told.total("unclip_batch_size_count"), told.total("unclip_batch_size_sum")
 
 
 def run(options: Options) -> Report:
@@ -204,10 +198,3 @@ def encodings(options: Options) -> list[TextEncoding]:
     with torch.inference_mode():
         encoder.programs["text"].tick(todo)
     return [encoder.text_encoding(job.result(), mask) for job, mask in zip(todo, masks, strict=True)]
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    with socket(AF_INET, SOCK_STREAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

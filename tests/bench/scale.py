@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 import grpc
 
 from tests.bench.options import Options
-from tests.bench.processes import Process
 from tests.bench.report import Report
+from tests.processes import Process
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 
 COUNTS, QUICK_COUNTS = (1, 2, 4, 8, 16), (1, 4)

@@ -17,7 +17,8 @@ from tests.bench.options import Options
 from tests.bench.overhead import CANDIDATES, LARGEST_DIFFERENCE
 from tests.bench.pairs import in_turns
 from tests.bench.report import Report
-from tests.triton_server import PATHS, NoTriton, TritonServer, free_port, wheel
+from tests.processes import free_port
+from tests.triton_server import PATHS, NoTriton, TritonServer, wheel
 from unclip.checkpoint import Checkpoint
 from unclip.cli.serve import NETWORKS
 from unclip.client import Client

@@ -7,13 +7,8 @@ those that are ready, as a headless Service does.
 from __future__ import annotations
 
 import os
-import re
 import signal
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +17,8 @@ from pathlib import Path
 from typing import Literal
 
 from tests.drill.names import NameServer
+from tests.metrics import Metrics
+from tests.processes import Process, free_port
 
 Role = Literal["encoder", "prior", "decoder", "upsampler", "gateway"]
 STAGES: tuple[Role, ...] = ("encoder", "prior", "decoder", "upsampler")
@@ -32,52 +29,25 @@ MODULES: Mapping[Role, tuple[str, ...]] = {
     "upsampler": ("decoder_svc", "--stages", "upsample"),
     "gateway": ("gateway",),
 }
+DECODE = "unclip.api.decoder.v1.DecoderService/Decode"
 PATIENCE_S = 120.0
 GRACE_S = 60.0
 DRAIN_S = 6.0  # longer than a channel takes to ask its names again
 
 
-@dataclass
+@dataclass(frozen=True)
 class Replica:
-    """One process. address: its loopback address; log: what it writes."""
+    """One process with a loopback address of its own."""
 
     role: Role
     address: str
-    process: subprocess.Popen[bytes]
-    metrics: int
-    ready_file: Path
-    log: Path
-
-    def signal(self, number: signal.Signals) -> None:
-        """Sends it a signal."""
-        self.process.send_signal(number)
-
-    def wait_ready(self) -> None:
-        """Returns once it serves. Raises RuntimeError with the end of its log when it does not come to that."""
-        end = time.monotonic() + PATIENCE_S
-        while not self.ready_file.exists():
-            if self.process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"a {self.role} did not start:\n{self.log.read_text(errors='replace')[-2000:]}")
-            time.sleep(0.02)
-
-    def figure(self, name: str) -> float:
-        """The sum of a metric over its labels, 0 where it has none yet."""
-        return sum(value for found, _, value in self._metrics() if found == name)
+    process: Process
+    metrics: Metrics
 
     def calls(self, method: str, code: str) -> float:
-        """How many calls of a method have ended with a status."""
-        ended = (f'/{method}"', f'status_code="{code}"')
-        return sum(
-            value
-            for name, labels, value in self._metrics()
-            if name == "rpc_server_call_duration_seconds_count" and all(part in labels for part in ended)
-        )
-
-    def _metrics(self) -> list[tuple[str, str, float]]:
-        """(name, labels, value) of everything it tells Prometheus."""
-        page = urllib.request.urlopen(f"http://{self.address}:{self.metrics}/metrics", timeout=10).read().decode()
-        found = re.findall(r"^([a-z_:]+)(\{[^}]*\})? (\S+)$", page, re.MULTILINE)
-        return [(name, labels, float(value)) for name, labels, value in found]
+        """How many calls of a method, "package.Service/Method", have ended with a status."""
+        ended = {"rpc_method": method, "rpc_response_status_code": code}
+        return self.metrics.total("rpc_server_call_duration_seconds_count", **ended)
 
     def seconds_until(self, method: str, more_than: float, patience: float) -> float:
         """Seconds until more calls of a method than so many have ended well; ``patience`` when they do not."""
@@ -85,11 +55,6 @@ class Replica:
         while self.calls(method, "OK") <= more_than and time.monotonic() - began < patience:
             time.sleep(0.1)
         return time.monotonic() - began
-
-    def resident(self) -> int:
-        """Bytes of memory in use."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(status.partition("VmRSS:")[2].split()[0]) * 1024
 
 
 @dataclass
@@ -106,6 +71,7 @@ class Cluster:
     options: Mapping[Role, Sequence[str]]
     replicas: list[Replica] = field(default_factory=list)
     ports: dict[Role, int] = field(default_factory=dict)
+    _launched: list[Process] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=lambda: count(2))
 
     def target(self, role: Role) -> str:
@@ -122,27 +88,25 @@ class Cluster:
         number = next(self._numbers)
         # A pid of our own in the address keeps clusters on one machine apart.
         address = f"127.{1 + os.getpid() // 250 % 250}.{1 + os.getpid() % 250}.{number}"
-        ready, log = self.folder / f"{role}-{number}.address", self.folder / f"{role}-{number}.log"
         self.target(role)
-        metrics = free_port()
-        words = [
-            *(("unclip.testing", "--stages", role, *self.stubs[role]) if role in self.stubs else MODULES[role]),
-            *("--host", address, "--port", str(self.ports[role]), "--address-file", str(ready)),
-            *("--metrics", f"{address}:{metrics}", "--drain", str(DRAIN_S), "--grace", "30", "--log-level", "WARNING"),
-        ]
+        metrics = Metrics(f"{address}:{free_port()}")
+        stubbed = ("unclip.testing", "--stages", role, *self.stubs.get(role, ()))
+        module, *words = stubbed if role in self.stubs else MODULES[role]
+        words += ["--host", address, "--port", str(self.ports[role]), "--metrics", metrics.address]
+        words += ["--drain", str(DRAIN_S), "--grace", "30", "--log-level", "WARNING"]
         if role == "gateway":
             words += [word for stage in STAGES for word in (f"--{stage}", self.target(stage))]
         elif role not in self.stubs:
             words += ["--checkpoint", str(self.checkpoint), "--device", "cpu", "--threads", "1"]
         words += self.options.get(role, ())
-        with log.open("wb") as out:
-            process = subprocess.Popen([sys.executable, "-m", *words], stdin=subprocess.DEVNULL, stdout=out, stderr=out)
-        return Replica(role, address, process, metrics, ready, log)
+        process = Process(module, words, self.folder, f"{role}-{number}")
+        self._launched.append(process)
+        return Replica(role, address, process, metrics)
 
     def admit(self, *replicas: Replica) -> None:
         """Tells the names of replicas once they serve."""
         for replica in replicas:
-            replica.wait_ready()
+            replica.process.address(PATIENCE_S)
             self.replicas.append(replica)
         self._publish()
 
@@ -156,22 +120,19 @@ class Cluster:
         self.replicas = [replica for replica in self.replicas if replica not in replicas]
         self._publish()
         for replica in replicas:
-            replica.signal(signal.SIGTERM)
+            replica.process.send_signal(signal.SIGTERM)
         return [replica.process.wait(DRAIN_S + GRACE_S) for replica in replicas]
 
     def lose(self, replica: Replica) -> None:
         """Kills a replica; the names forget it."""
         replica.process.kill()
-        replica.process.wait()
         self.replicas.remove(replica)
         self._publish()
 
     def close(self) -> None:
-        """Ends every process at once."""
-        for replica in self.replicas:
-            replica.process.kill()
-        for replica in self.replicas:
-            replica.process.wait()
+        """Ends every process at once, those not admitted yet included."""
+        for process in self._launched:
+            process.kill()
 
     def _publish(self) -> None:
         for role in (*STAGES, "gateway"):
@@ -195,10 +156,3 @@ def cluster(
             yield made
         finally:
             made.close()
-
-
-def free_port() -> int:
-    """A port that nobody listens on at 127.0.0.1."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -7,7 +7,7 @@ import asyncio
 import signal
 import time
 
-from tests.drill.cluster import STAGES, Replica, Role, cluster
+from tests.drill.cluster import DECODE, STAGES, Replica, Role, cluster
 from tests.drill.load import calling
 from tests.drill.report import Finding, Setting
 
@@ -27,16 +27,16 @@ async def run(setting: Setting) -> Finding:
         async with calling(running.target("gateway")) as load, load.flowing(RATE):
             await asyncio.sleep(3)
             usual = max(outcome.seconds for outcome in load.ended)
-            victim.signal(signal.SIGSTOP)
+            victim.process.send_signal(signal.SIGSTOP)
             frozen = time.monotonic()
             await asyncio.sleep(FROZEN_SHORT_S if setting.short else FROZEN_S)
-            victim.signal(signal.SIGCONT)
+            victim.process.send_signal(signal.SIGCONT)
             rejoined = await seconds_to_rejoin(victim)
         delays = [outcome.seconds - usual for outcome in load.ended if outcome.ended > frozen]
         late = [o.sent - frozen for o in load.ended if o.seconds > usual + 1]
     finding.claim(f"{len(load.failures)} of {len(load.ended)} calls failed ({load.told()})", not load.failures)
     finding.claim(f"the slowest call took {max(delays):.1f} s more than usual", max(delays) <= MOVED_S)
-    finding.claim(f"the last call that it delayed came {max(late, default=0.0):.1f} s after the stop", True)
+    finding.told(f"the last call that it delayed came {max(late, default=0.0):.1f} s after the stop")
     finding.claim(f"it served again {rejoined:.1f} s after it went on", rejoined <= REJOINED_S)
     return finding
 
@@ -44,5 +44,5 @@ async def run(setting: Setting) -> Finding:
 async def seconds_to_rejoin(replica: Replica) -> float:
     """How long until it ends a call that it got after now."""
     await asyncio.sleep(1)  # what it held when it stopped ends at once, broken off
-    before = await asyncio.to_thread(replica.calls, "Decode", "OK")
-    return 1 + await asyncio.to_thread(replica.seconds_until, "Decode", before, 2 * REJOINED_S)
+    before = await asyncio.to_thread(replica.calls, DECODE, "OK")
+    return 1 + await asyncio.to_thread(replica.seconds_until, DECODE, before, 2 * REJOINED_S)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.drill.cluster import STAGES, Role, cluster
+from tests.drill.cluster import DECODE, STAGES, Role, cluster
 from tests.drill.load import calling
 from tests.drill.report import Finding, Setting
 
@@ -23,11 +23,9 @@ async def run(setting: Setting) -> Finding:
         async with calling(running.target("gateway")) as load, load.flowing(RATE):
             await asyncio.sleep(2)
             new = [running.launch("decoder") for _ in range(most - 1)]
-            await asyncio.gather(*(asyncio.to_thread(one.wait_ready) for one in new))
+            await asyncio.gather(*(asyncio.to_thread(one.process.address) for one in new))
             running.admit(*new)
-            waits = await asyncio.gather(
-                *(asyncio.to_thread(one.seconds_until, "Decode", 0, 4 * USED_S) for one in new)
-            )
+            waits = await asyncio.gather(*(asyncio.to_thread(one.seconds_until, DECODE, 0, 4 * USED_S) for one in new))
             await asyncio.sleep(2)
             going = running.of("decoder")[: most - LEFT]
             statuses = await asyncio.to_thread(running.retire, *going)

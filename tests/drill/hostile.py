@@ -81,7 +81,7 @@ async def run(setting: Setting) -> Finding:
                     told.append(f"{shot.kind} to {shot.method.path}: {code} {details[:200]}")
 
         await asyncio.gather(*(fire(shot) for shot in shots(methods, messages)))
-        dead = [replica.role for replica in running.replicas if replica.process.poll() is not None]
+        dead = [replica.role for replica in running.replicas if not replica.process.running]
         unwell = [method.path for method in methods if await health(channels[method.address]) != SERVING]
         after = [await call(channels[m.address], Shot("sound", m, m.sound.SerializeToString())) for m in methods]
         for channel in channels.values():

@@ -69,4 +69,4 @@ async def picture(stub: gateway_pb2_grpc.GatewayServiceAsyncStub, seed: int, run
 
 def at_work(running: Cluster) -> Replica | None:
     """The decoder that has something under way."""
-    return next((one for one in running.of("decoder") if one.figure("unclip_rows_running")), None)
+    return next((one for one in running.of("decoder") if one.metrics.known("unclip_rows_running")), None)

@@ -21,10 +21,15 @@ class Finding:
 
     name: str
     claims: list[tuple[str, bool]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def claim(self, figure: str, held: bool) -> None:
         """``figure`` says what was seen, ``held`` whether that is what has to be."""
         self.claims.append((figure, held))
+
+    def told(self, figure: str) -> None:
+        """``figure`` is worth knowing, whatever it is."""
+        self.notes.append(figure)
 
     @property
     def ok(self) -> bool:
@@ -34,4 +39,5 @@ class Finding:
     @property
     def figure(self) -> str:
         """All that was seen, in a line; what was not as it has to be is marked."""
-        return "; ".join(figure if held else f"NOT AS IT MUST BE: {figure}" for figure, held in self.claims)
+        claims = [figure if held else f"NOT AS IT MUST BE: {figure}" for figure, held in self.claims]
+        return "; ".join([*claims, *self.notes])

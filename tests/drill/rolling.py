@@ -31,7 +31,7 @@ async def run(setting: Setting) -> Finding:
             await asyncio.sleep(2)
         finding.claim(f"{len(load.failures)} of {len(load.ended)} calls failed ({load.told()})", not load.failures)
         finding.claim(f"{len(statuses)} replicas replaced, all exited 0", set(statuses) == {0} and len(statuses) == 10)
-        finding.claim(f"p99 {percentile([o.seconds for o in load.ended], 0.99):.2f} s", True)
+        finding.told(f"p99 {percentile([o.seconds for o in load.ended], 0.99):.2f} s")
     return finding
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.drill.cluster import STAGES, Role, cluster
+from tests.drill.cluster import DECODE, STAGES, Role, cluster
 from tests.drill.load import calling
 from tests.drill.report import Finding, Setting
 
@@ -29,11 +29,11 @@ async def run(setting: Setting) -> Finding:
             asked, patience = 0.0, 40
             while not asked and patience:  # until the gateway has found it
                 await asyncio.sleep(0.5)
-                asked, patience = await asyncio.to_thread(sick.calls, "Decode", "UNAVAILABLE"), patience - 1
+                asked, patience = await asyncio.to_thread(sick.calls, DECODE, "UNAVAILABLE"), patience - 1
             await asyncio.sleep(NOTICED_S)
-            before, served = await asyncio.to_thread(sick.calls, "Decode", "UNAVAILABLE"), len(load.ended)
+            before, served = await asyncio.to_thread(sick.calls, DECODE, "UNAVAILABLE"), len(load.ended)
             await asyncio.sleep(SECONDS_SHORT if setting.short else SECONDS)
-            after, served = await asyncio.to_thread(sick.calls, "Decode", "UNAVAILABLE"), len(load.ended) - served
+            after, served = await asyncio.to_thread(sick.calls, DECODE, "UNAVAILABLE"), len(load.ended) - served
     finding.claim(f"{len(load.failures)} of {len(load.ended)} calls failed ({load.told()})", not load.failures)
     finding.claim(f"it was asked {before:.0f} times until it was noticed", before > 0)
     finding.claim(

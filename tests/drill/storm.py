@@ -18,6 +18,7 @@ from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 
 REQUESTS, REQUESTS_SHORT, AT_ONCE = 10_000, 400, 64
 DEAD_CLIENTS = 4
+PLACES = ("unclip_rows_running", "unclip_queue_depth")
 GROWTH_LIMIT = 100 * 2**20
 FATES = ("ok", "cancel", "leave", "deadline", "hang up")
 STUBS: dict[Role, tuple[str, ...]] = dict.fromkeys(
@@ -34,11 +35,11 @@ async def run(setting: Setting) -> Finding:
         [gateway] = running.of("gateway")
         address = f"{gateway.address}:{running.ports['gateway']}"
         await storm(address, requests // 5, 1)  # pools and caches fill
-        before = {replica.role: replica.resident() for replica in running.replicas}
+        before = {replica.role: replica.process.memory() for replica in running.replicas}
         await storm(address, requests, 2)
         await asyncio.to_thread(die, address)
         left = await asyncio.to_thread(leftovers, running)
-        growth = {replica.role: replica.resident() - before[replica.role] for replica in running.replicas}
+        growth = {replica.role: replica.process.memory() - before[replica.role] for replica in running.replicas}
     finding.claim(f"{left:.0f} calls and places left", left == 0)
     most = max(growth, key=lambda role: growth[role])
     finding.claim(f"memory grew by at most {growth[most] / 2**20:.1f} MiB ({most})", growth[most] <= GROWTH_LIMIT)
@@ -50,8 +51,9 @@ def leftovers(running: Cluster) -> float:
     left, end = 1.0, time.monotonic() + 20
     while left and time.monotonic() < end:
         time.sleep(0.2)
-        left = sum(one.figure("rpc_server_active_requests") for one in running.replicas)
-        left += sum(one.figure("unclip_rows_running") + one.figure("unclip_queue_depth") for one in running.replicas)
+        left = sum(one.metrics.known("rpc_server_active_requests") for one in running.replicas)
+        stages = [one for one in running.replicas if one.role != "gateway"]
+        left += sum(one.metrics.known(gauge) for one in stages for gauge in PLACES)
     return left
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.drill.cluster import STAGES, Cluster, Role, cluster
+from tests.drill.cluster import DECODE, STAGES, Cluster, Role, cluster
 from tests.drill.load import calling, percentile
 from tests.drill.report import Finding, Setting
 
@@ -52,4 +52,4 @@ def slow(step: float) -> tuple[str, ...]:
 
 async def made(running: Cluster) -> list[float]:
     """Pictures that each decoder has made."""
-    return [await asyncio.to_thread(replica.calls, "Decode", "OK") for replica in running.of("decoder")]
+    return [await asyncio.to_thread(replica.calls, DECODE, "OK") for replica in running.of("decoder")]

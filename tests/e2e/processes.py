@@ -4,48 +4,29 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.processes import Process
 
 PATIENCE_S = 90.0
 
 
 @contextmanager
 def service(
-    module: str, folder: Path, *options: str, variables: Mapping[str, str] | None = None, log: Path | None = None
+    module: str, folder: Path, *options: str, variables: Mapping[str, str] | None = None, name: str = ""
 ) -> Iterator[str]:
-    """The address of a running service, whose standard error goes to ``log``; it must end well on SIGTERM."""
-    file, errors = folder / f"{module}.address", log or folder / f"{module}.log"
-    with errors.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, "--address-file", str(file), *options],
-            stderr=out,
-            env={**os.environ, **(variables or {})},
-        )
+    """The address of a running service, which logs to ``<name>.log``, and must end well on SIGTERM."""
+    process = Process(module, options, folder, name, variables)
     try:
-        end = time.monotonic() + PATIENCE_S
-        while not file.exists():
-            assert process.poll() is None, errors.read_text()
-            assert time.monotonic() < end, "not ready in time"
-            time.sleep(0.05)
-        yield file.read_text().strip()
+        yield process.address(PATIENCE_S)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE_S) == 0, errors.read_text()
+        assert process.wait(PATIENCE_S) == 0, process.last_words()
     finally:
         process.kill()
-        process.wait()
-
-
-def free_address() -> str:
-    """A ``host:port`` that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 def cli(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -90,12 +90,12 @@ def observed(
     collector: tuple[Collector, dict[str, str]], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Observed]:
     folder = tmp_path_factory.mktemp("observed")
-    logs = {name: folder / f"{name}.json" for name in ("stages", "gateway")}
+    logs = {name: folder / f"{name}.log" for name in ("stages", "gateway")}
     options = ("--log-format", "json", "--log-level", "DEBUG")
     stubs = ("--stages", ",".join(STAGES), "--step-seconds", "0.001", *options)
-    with service("unclip.testing", folder, *stubs, variables=collector[1], log=logs["stages"]) as stages:
+    with service("unclip.testing", folder, *stubs, variables=collector[1], name="stages") as stages:
         targets = [word for name in STAGES for word in (f"--{name}", stages)]
-        with service("gateway", folder, *targets, *options, variables=collector[1], log=logs["gateway"]) as gateway:
+        with service("gateway", folder, *targets, *options, variables=collector[1]) as gateway:
             metadata = [PARENT, ("x-request-id", "req-7")]
             with Client(gateway, metadata=metadata, api_key=KEYLIKE) as client:
                 client.generate(CAPTION, seed=1)

@@ -7,7 +7,6 @@ import os
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -21,7 +20,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from tests.certificates import Authority, presented, put
-from tests.e2e.processes import PATIENCE_S, cli, free_address, service
+from tests.e2e.processes import PATIENCE_S, cli, service
+from tests.metrics import Metrics
+from tests.processes import free_port
 from unclip import Client, LocalStack, Tls
 from unclip import stack as stack_module
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc
@@ -68,7 +69,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     made = json.loads(cli("keys", "new", "alice", "--requests-per-minute", "6000", "--json").stdout)
     put(keys, json.dumps({"keys": made["keys"]}).encode())
     put(allowed, GATEWAY.encode())
-    health, metrics = free_address(), free_address()
+    health, metrics = (f"127.0.0.1:{free_port()}" for _ in range(2))
     with ExitStack() as running:
         stages = running.enter_context(
             service(
@@ -187,12 +188,10 @@ def test_the_gateways_revoked_identity_is_refused_by_the_stages(secured: Secured
 
 def test_metrics_tell_when_certificates_end_and_whose_calls_were_refused(secured: Secured) -> None:
     cli("info", "--server", secured.gateway, "--tls-ca", str(secured.authority.ca), UNCLIP_API_KEY="unclip_no")
-    with urllib.request.urlopen(f"http://{secured.metrics}/metrics", timeout=10) as answer:
-        page = answer.read().decode()
-    figures = dict(line.rsplit(" ", 1) for line in page.splitlines() if not line.startswith("#"))
+    told = Metrics(secured.metrics)
     for role in ("server", "client"):
-        assert 0 < float(figures[f'unclip_tls_certificate_expiry_seconds{{role="{role}"}}']) <= 86400
-    assert float(figures['unclip_api_key_refusals_total{key="",reason="CREDENTIALS_INVALID"}']) >= 1
+        assert 0 < told.known("unclip_tls_certificate_expiry_seconds", role=role) <= 86400
+    assert told.known("unclip_api_key_refusals_total", key="", reason="CREDENTIALS_INVALID") >= 1
 
 
 def test_a_local_stack_can_be_secured_on_every_hop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from tests.processes import Process
 from tests.tiny import BASE
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, upsampler_pb2_grpc
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
@@ -25,37 +25,28 @@ from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
 from unclip.wire import tensors
 
 ENCODER, PRIOR = "unclip.api.encoder.v1.EncoderService", "unclip.api.prior.v1.PriorService"
+PLAIN = ("--host", "127.0.0.1", "--device", "cpu", "--threads", "1")
 PATIENCE_S = 90.0
 
 
-def command(module: str, *options: str) -> list[str]:
-    return [sys.executable, "-m", module, "--host", "127.0.0.1", "--device", "cpu", "--threads", "1", *options]
-
-
 @contextmanager
-def service(module: str, folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], grpc.Channel]]:
+def service(module: str, folder: Path, *options: str) -> Iterator[tuple[Process, grpc.Channel]]:
     """A running service and a channel to it."""
-    file = folder / f"{module}.address"
-    process = subprocess.Popen(
-        command(module, "--port", "0", "--address-file", str(file), *options), stderr=subprocess.PIPE, text=True
-    )
+    process = Process(module, [*PLAIN, "--port", "0", *options], folder)
     try:
-        end = time.monotonic() + PATIENCE_S
-        while not file.exists():
-            assert process.poll() is None, process.stderr and process.stderr.read()
-            assert time.monotonic() < end, "not ready in time"
-            time.sleep(0.05)
-        with grpc.insecure_channel(file.read_text().strip()) as channel:
+        with grpc.insecure_channel(process.address(PATIENCE_S)) as channel:
             yield process, channel
     finally:
         process.kill()
-        process.communicate()
 
 
 def refusal(module: str, *options: str) -> str:
     """The one line of a service that cannot start."""
     done = subprocess.run(
-        command(module, "--log-level", "ERROR", *options), capture_output=True, text=True, timeout=PATIENCE_S
+        [sys.executable, "-m", module, *PLAIN, "--log-level", "ERROR", *options],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 2, done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith(module.removesuffix("_svc") + ": ")]

@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import re
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +16,8 @@ import grpc
 import numpy as np
 import pytest
 
+from tests.metrics import Metrics
+from tests.processes import Process, free_port
 from tests.tiny import CONTEXT, WIDTH
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
 from unclip.checkpoint import Checkpoint
@@ -27,45 +26,22 @@ from unclip.wire.embeddings import Embedding, TextEncoding
 REQUESTS = 2000
 AT_ONCE = 32
 GROWTH_LIMIT = 100 * 1024 * 1024
+GAUGES = ("unclip_rows_running", "unclip_queue_depth", "unclip_saturation")
 FATES = ("ok", "ok", "cancel", "leave", "timeout", "bad", "kill")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class Server:
-    """A running service: where it is, and what it says of itself."""
-
-    def __init__(self, process: subprocess.Popen[bytes], address: str, metrics: int) -> None:
-        self.process, self.address, self._metrics = process, address, metrics
-
-    def figures(self, *names: str) -> list[float]:
-        page = urllib.request.urlopen(f"http://127.0.0.1:{self._metrics}/metrics", timeout=10).read().decode()
-        return [float(re.search(rf"^{name}\{{[^}}]*\}} (\S+)$", page, re.MULTILINE)[1]) for name in names]  # type: ignore[index]
-
-    def resident(self) -> int:
-        """Bytes of memory in use."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(status.partition("VmRSS:")[2].split()[0]) * 1024
-
-
 @contextmanager
-def running(module: str, checkpoint: Path, folder: Path) -> Iterator[Server]:
-    file, metrics = folder / f"{module}.address", free_port()
-    command = [sys.executable, "-m", module, "--checkpoint", str(checkpoint), "--device", "cpu", "--threads", "1"]
-    command += ["--address-file", str(file), "--metrics", f"127.0.0.1:{metrics}", "--log-level", "ERROR"]
-    process = subprocess.Popen([*command, "--capacity", "8", "--queue-limit", "1024"], stderr=subprocess.DEVNULL)
+def running(module: str, checkpoint: Path, folder: Path) -> Iterator[tuple[Process, Metrics]]:
+    """A running service, and what it says of itself."""
+    metrics = Metrics(f"127.0.0.1:{free_port()}")
+    options = ["--checkpoint", str(checkpoint), "--device", "cpu", "--threads", "1", "--metrics", metrics.address]
+    options += ["--log-level", "ERROR", "--capacity", "8", "--queue-limit", "1024"]
+    process = Process(module, options, folder)
     try:
-        while not file.exists():
-            assert process.poll() is None
-            time.sleep(0.05)
-        yield Server(process, file.read_text().strip(), metrics)
+        process.address()
+        yield process, metrics
     finally:
         process.kill()
-        process.wait()
 
 
 def request(space: str, seed: int, steps: int) -> prior_pb2.SampleRequest:
@@ -141,18 +117,17 @@ def killed_client(address: str, space: str) -> None:
     process.stdout.close()
 
 
-def growth(server: Server, space: str) -> int:
+def growth(process: Process, metrics: Metrics, space: str) -> int:
     """Bytes by which the service has grown after a storm, every gauge having returned to zero."""
-    asyncio.run(storm(server.address, space, REQUESTS // 4, seed=1))  # caches and pools fill
-    before = server.resident()
-    asyncio.run(storm(server.address, space, REQUESTS, seed=2))
-    killed_client(server.address, space)
+    asyncio.run(storm(process.address(), space, REQUESTS // 4, seed=1))  # caches and pools fill
+    before = process.memory()
+    asyncio.run(storm(process.address(), space, REQUESTS, seed=2))
+    killed_client(process.address(), space)
     end = time.monotonic() + 20
-    gauges = ("unclip_rows_running", "unclip_queue_depth", "unclip_saturation")
-    while any(server.figures(*gauges)) and time.monotonic() < end:
+    while any(map(metrics.known, GAUGES)) and time.monotonic() < end:
         time.sleep(0.1)
-    assert server.figures(*gauges) == [0, 0, 0]
-    return server.resident() - before
+    assert [metrics.known(gauge) for gauge in GAUGES] == [0, 0, 0]
+    return process.memory() - before
 
 
 @pytest.mark.timeout(300)
@@ -161,5 +136,5 @@ def test_nothing_is_left_of_two_thousand_requests(
     tiny_checkpoint: Path, tmp_path: Path, module: str, leaks: bool
 ) -> None:
     space = Checkpoint.open(tiny_checkpoint).clip_space
-    with running(module, tiny_checkpoint, tmp_path) as server:
-        assert (growth(server, space) > GROWTH_LIMIT) == leaks
+    with running(module, tiny_checkpoint, tmp_path) as (process, metrics):
+        assert (growth(process, metrics, space) > GROWTH_LIMIT) == leaks

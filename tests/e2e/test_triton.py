@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -20,12 +19,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 from PIL import Image
 
-from prior_svc import networks as prior_networks
 from prior_svc.app import build
+from prior_svc.networks import signature
 from prior_svc.prior import Prior
 from prior_svc.settings import Settings
+from tests.e2e.triton_models import add_sleeper, pressed
+from tests.processes import free_port
 from tests.tiny import CONTEXT, WIDTH, make_tiny_checkpoint
-from tests.triton_server import PATHS, NoTriton, TritonServer, free_port, wheel
+from tests.triton_server import PATHS, NoTriton, TritonServer, wheel
 from unclip import Client, Generate, LocalStack, Progress, Sampling
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
 from unclip.checkpoint import Checkpoint
@@ -33,40 +34,18 @@ from unclip.client import GeneratedImage
 from unclip.engine.engine import Engine
 from unclip.engine.walk import Walk
 from unclip.errors import Cancelled, ConfigurationError, DeadlineExceeded, Unavailable
-from unclip.network import NETWORKS
+from unclip.network import NETWORKS, NetworkName
 from unclip.options import SamplingSettings
 from unclip.testing.stack import start_server
 from unclip.triton.address import ModelAddress
 from unclip.triton.export import Options, export
-from unclip.triton.remote import connect
+from unclip.triton.remote import TritonNetwork, connect
 from unclip.wire.embeddings import Embedding, TextEncoding
 
 pytestmark = pytest.mark.timeout(400)  # a server takes half a minute to load six models on two cores
 CPU = torch.device("cpu")
 PRIOR = "unclip.api.prior.v1.PriorService"
 ROLES = {"text_encoder": "encoder", "image_encoder": "encoder", "prior": "prior"}  # the decoder runs the others
-SLEEPER = '''
-import time
-import triton_python_backend_utils as pb_utils
-
-class TritonPythonModel:
-    """Sleeps over each request, and fails."""
-
-    def execute(self, requests):
-        time.sleep({seconds})
-        error = pb_utils.TritonError("overslept")
-        return [pb_utils.InferenceResponse(output_tensors=[], error=error) for _ in requests]
-'''
-
-
-def add_sleeper(repository: Path, name: str, seconds: float) -> None:
-    """A model with the prior's signature that takes ``seconds`` for one request and lets one more wait."""
-    text = (repository / "prior" / "config.pbtxt").read_text()
-    head, _, _ = text.partition("model_warmup")
-    head = head.replace('name: "prior"', f'name: "{name}"', 1).replace("max_queue_size: 64", "max_queue_size: 1")
-    (repository / name / "1").mkdir(parents=True)
-    (repository / name / "config.pbtxt").write_text(head + 'backend: "python"\n')
-    (repository / name / "1" / "model.py").write_text(SLEEPER.format(seconds=seconds))
 
 
 @pytest.fixture(scope="module")
@@ -126,16 +105,17 @@ def walk(prior: Prior, seed: int = 0, steps: int = 3, deadline: float = float("i
     return prior.walk(text, empty, seed, 0, SamplingSettings("ddpm", steps, 3.0), deadline=deadline)
 
 
+async def prior_on(server: TritonServer, model: str, checkpoint: Checkpoint) -> dict[NetworkName, TritonNetwork]:
+    """The prior's network of a checkpoint, run by ``model`` on the server."""
+    networks = f"prior=triton://{server.address}/{model}"
+    return await connect(networks, ["prior"], lambda name: signature(name, checkpoint), lambda _: checkpoint)
+
+
 @asynccontextmanager
 async def remote_prior(server: TritonServer, checkpoint: Path, model: str) -> AsyncIterator[tuple[Prior, Engine]]:
     """A prior whose network is ``model`` on the server, and an engine that runs it."""
     opened = Checkpoint.open(checkpoint)
-    remotes = await connect(
-        f"prior=triton://{server.address}/{model}",
-        ["prior"],
-        lambda name: prior_networks.signature(name, opened),
-        lambda _: opened,
-    )
+    remotes = await prior_on(server, model, opened)
     prior = Prior(opened, CPU, remotes=remotes)
     engine = Engine(prior.programs, max_batch=8)
     try:
@@ -243,70 +223,21 @@ async def test_a_full_queue_is_resource_exhausted_with_a_time_to_come_back(
         await app.close()
 
 
-@contextlib.contextmanager
-def pressed(network: Any) -> Iterator[None]:
-    """Others keep the model busy and its queue full."""
-    from tritonclient.grpc import InferenceServerClient, InferInput
-    from tritonclient.utils import InferenceServerException
-
-    over = threading.Event()
-
-    def press() -> None:
-        dtypes = {"FP32": np.float32, "INT64": np.int64, "BOOL": np.bool_}
-        sent = []
-        for port in network.signature.inputs:
-            array = np.zeros((1, *(port.shape or (1,))), dtypes[port.format])
-            sent.append(InferInput(port.name, array.shape, port.format))
-            sent[-1].set_data_from_numpy(array)
-        with InferenceServerClient(network.address.server) as client:
-            while not over.is_set():
-                with contextlib.suppress(InferenceServerException):
-                    client.infer("slow", sent, client_timeout=30)
-                time.sleep(0.01)
-
-    threads = [threading.Thread(target=press) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join()
-
-
 async def test_a_model_of_another_signature_is_refused_at_start(server: TritonServer, tiny_checkpoint: Path) -> None:
     opened = Checkpoint.open(tiny_checkpoint)
     with pytest.raises(ConfigurationError, match="the model upsampler has as input "):
-        await connect(
-            f"prior=triton://{server.address}/upsampler",
-            ["prior"],
-            lambda name: prior_networks.signature(name, opened),
-            lambda _: opened,
-        )
+        await prior_on(server, "upsampler", opened)
 
 
 async def test_a_model_of_other_weights_is_refused_at_start(server: TritonServer, tmp_path: Path) -> None:
     other = Checkpoint.open(make_tiny_checkpoint(tmp_path / "other", seed=1))
     with pytest.raises(ConfigurationError, match="the model prior was exported with weights"):
-        await connect(
-            f"prior=triton://{server.address}/prior",
-            ["prior"],
-            lambda name: prior_networks.signature(name, other),
-            lambda _: other,
-        )
+        await prior_on(server, "prior", other)
 
 
 async def test_a_service_waits_for_a_model_that_is_not_there(server: TritonServer, tiny_checkpoint: Path) -> None:
     opened = Checkpoint.open(tiny_checkpoint)
-    waiting = asyncio.ensure_future(
-        connect(
-            f"prior=triton://{server.address}/nobody",
-            ["prior"],
-            lambda name: prior_networks.signature(name, opened),
-            lambda _: opened,
-        )
-    )
+    waiting = asyncio.ensure_future(prior_on(server, "nobody", opened))
     done, _ = await asyncio.wait([waiting], timeout=2)
     assert not done
     waiting.cancel()

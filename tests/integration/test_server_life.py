@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client import REGISTRY
 
+from tests.processes import free_port
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.serving.channels import open_channel
 from unclip.serving.error_table import from_rpc_error
@@ -90,12 +90,6 @@ class Life:
         self.loaded.set()
         while not self.file.exists():  # noqa: ASYNC110 (a file gives no event)
             await asyncio.sleep(0.01)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture
