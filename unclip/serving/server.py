@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import importlib
 import logging
-import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
@@ -19,6 +18,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from unclip.errors import CheckpointError, ConfigurationError, PreconditionFailed, Unavailable
+from unclip.idle import spin_briefly
 from unclip.serving import tracing
 from unclip.serving.handlers import Guard, GuardedServer
 from unclip.serving.interceptors import ErrorInterceptor
@@ -33,9 +33,6 @@ S_contra = TypeVar("S_contra", bound=ServerSettings, contravariant=True)
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 EXIT_FAILED, EXIT_MISCONFIGURED = 1, 2
-# Rounds that libgomp's idle workers spin before they sleep: long enough for the next operation of a step to find them
-# awake, and 30 times shorter than its default, in which they keep cores from the event loop and the next stage.
-SPIN = "10000"
 
 
 @dataclass(frozen=True)
@@ -124,7 +121,7 @@ def main(package: str, settings_class: type[ServerSettings], arguments: Sequence
     try:
         settings = parse(settings_class, sys.argv[1:] if arguments is None else arguments, package)
         configure_logs(settings.log_level, settings.log_format)
-        os.environ.setdefault("GOMP_SPINCOUNT", SPIN)  # read when torch is first imported
+        spin_briefly()
 
         async def build(settings: ServerSettings) -> App:
             # Importing torch takes seconds, in which health probes want an answer.

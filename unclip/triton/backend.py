@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from unclip.network import NetworkName
-from unclip.serving.server import SPIN
+from unclip.idle import spin_briefly
+
+if TYPE_CHECKING:
+    from unclip.network import NetworkName
 
 SERVICES: Mapping[NetworkName, str] = {
     "text_encoder": "encoder_svc",
@@ -34,7 +35,7 @@ class Backend:
     """
 
     def __init__(self, args: Mapping[str, str]) -> None:
-        os.environ.setdefault("GOMP_SPINCOUNT", SPIN)  # read when torch is imported
+        spin_briefly()
         import triton_python_backend_utils as utils
 
         from unclip.checkpoint import Checkpoint
