@@ -6,6 +6,8 @@ not kept, each at its own size, so that what is kept is seen by both and changed
 
 from __future__ import annotations
 
+import asyncio
+
 from gateway.compose import Kept, Stages
 from gateway.feed import Feed
 from gateway.generate import generate
@@ -19,6 +21,10 @@ async def edit(plan: EditPlan, base: int, stages: Stages, unconditional: TextEnc
     What the decoder knows is made of what the upsampler knows, so that they agree about the mask: a base pixel is known
     only where all that it stands for is, and the rest is free to be painted.
     """
-    final, small = plan.subject, plan.subject.resized(base, base)
-    kept = Kept(small.known(plan.resampling), final.known(plan.resampling))
-    await generate(plan.wanted, stages, unconditional, feed, kept)
+
+    def keep() -> Kept:
+        final, small = plan.subject, plan.subject.resized(base, base)
+        return Kept(small.known(plan.resampling), final.known(plan.resampling))
+
+    # Resizing takes milliseconds, which other calls must not wait for.
+    await generate(plan.wanted, stages, unconditional, feed, await asyncio.to_thread(keep))

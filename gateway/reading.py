@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -21,6 +22,7 @@ from unclip.wire.requests import MAX_SIZE
 from unclip.wire.sampling import settings_from_proto
 from unclip.wire.violations import Violations
 
+MAX_FRAMES = 64
 FORMATS: dict[int, FileFormat] = {
     gateway_pb2.IMAGE_FORMAT_UNSPECIFIED: "png",
     gateway_pb2.IMAGE_FORMAT_PNG: "png",
@@ -68,6 +70,13 @@ class Reader:
     def at_most(self, field: str, count: int, limit: int) -> None:
         """A list of ``count`` values may have ``limit``."""
         self._violations.count(self._prefix + field, count, 0, limit)
+
+    def frames(self, field: str, shares: Sequence[float], default: float) -> tuple[float, ...]:
+        """How far each frame goes, at most 64 shares of 0 to 1; one frame at ``default`` where none is named."""
+        self.at_most(field, len(shares), MAX_FRAMES)
+        for index, share in enumerate(shares[:MAX_FRAMES]):
+            self.between(f"{field}[{index}]", share, 0, 1)
+        return tuple(shares) or (default,)
 
     def caption(self, field: str, caption: str, allow_empty: bool = False) -> None:
         """A caption is 1 byte to 4 KiB of UTF-8 without control characters."""

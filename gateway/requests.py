@@ -32,7 +32,6 @@ from unclip.wire.known import MAX_RESAMPLING
 MAX_IMAGES = 16
 MAX_CANDIDATES = 16  # of the prior, for each picture
 MAX_RANKED = 64  # pictures made so that the best can be kept
-MAX_THETAS = 64
 MAX_CAPTIONS = 64
 MAX_PREVIEW_INTERVAL = 1000
 DEFAULT_CANDIDATES = 2  # section 2.2 of the paper
@@ -149,17 +148,13 @@ def read_text_diff(request: gateway_pb2.TextDiffRequest, info: StackInfo, reader
     """The plan of a TextDiff, as ``read_generate``."""
     reader.caption("before", request.before, allow_empty=True)
     reader.caption("after", request.after)
-    thetas = tuple(request.thetas) or (DEFAULT_THETA,)
-    reader.at_most("thetas", len(thetas), MAX_THETAS)
-    for index, theta in enumerate(thetas[:MAX_THETAS]):
-        reader.between(f"thetas[{index}]", theta, 0, 1)
     fit = reader.fit("fit", request.fit)
     return TextDiffPlan(
         image=reader.image("image", request.image, fit),
         before=request.before,
         after=request.after,
-        thetas=thetas,
-        seed=request.seed if request.HasField("seed") else secrets.randbelow(CHOSEN_SEEDS),
+        thetas=reader.frames("thetas", request.thetas, DEFAULT_THETA),
+        seed=read_seed(request),
         decoder=reader.sampling("decoder", request.decoder, walking_ddim(info.decoder), ddim_only=True),
         output=read_output(request, info, reader, every),
         fit=fit,
@@ -171,10 +166,6 @@ def read_interpolate(
     request: gateway_pb2.InterpolateRequest, info: StackInfo, reader: Reader, every: int
 ) -> InterpolatePlan:
     """The plan of an Interpolate, as ``read_generate``."""
-    ts = tuple(request.ts) or (DEFAULT_T,)
-    reader.at_most("ts", len(ts), MAX_THETAS)
-    for index, t in enumerate(ts[:MAX_THETAS]):
-        reader.between(f"ts[{index}]", t, 0, 1)
     to = request.WhichOneof("to")
     if to is None:
         reader.refuse("to", "must be to_image or to_caption; got none")
@@ -188,9 +179,9 @@ def read_interpolate(
         image=reader.image("image", request.image, fit),
         to_image=reader.image("to_image", request.to_image, fit) if to == "to_image" else None,
         to_caption=request.to_caption,
-        ts=ts,
+        ts=reader.frames("ts", request.ts, DEFAULT_T),
         start=reader.start("start", request.start),
-        seed=request.seed if request.HasField("seed") else secrets.randbelow(CHOSEN_SEEDS),
+        seed=read_seed(request),
         candidates=DEFAULT_CANDIDATES,
         prior=reader.sampling("prior", request.prior, info.prior),
         decoder=reader.sampling("decoder", request.decoder, walking_ddim(info.decoder), ddim_only=True),
@@ -239,6 +230,17 @@ def read_embed(request: gateway_pb2.EmbedRequest) -> tuple[list[str], list[Sourc
     return list(request.captions), images
 
 
+def read_seed(
+    request: gateway_pb2.GenerateRequest
+    | gateway_pb2.VaryRequest
+    | gateway_pb2.TextDiffRequest
+    | gateway_pb2.InterpolateRequest
+    | gateway_pb2.EditRequest,
+) -> int:
+    """The seed, chosen here where there is none."""
+    return request.seed if request.HasField("seed") else secrets.randbelow(CHOSEN_SEEDS)
+
+
 def read_candidate_seeds(
     request: gateway_pb2.GenerateRequest | gateway_pb2.EditRequest, reader: Reader
 ) -> tuple[int, ...]:
@@ -259,7 +261,7 @@ def read_seeds(
     """The seed of each picture asked for."""
     count = image_count(request)
     reader.between("image_count", count, 1, MAX_IMAGES)
-    seed = request.seed if request.HasField("seed") else secrets.randbelow(CHOSEN_SEEDS)
+    seed = read_seed(request)
     return tuple(seed_of_image(seed, index) for index in range(min(count, MAX_IMAGES)))
 
 

@@ -123,7 +123,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
             for capability in capabilities_of(plan):
                 info.require(capability)
             for service, restraint in self._clients.restraints.items():
-                if service != "prior" or "generate" in capabilities_of(plan):
+                if service != "prior" or asks_prior(plan):
                     restraint.check()
             stages = CallStages(self._clients, call, watched=nested, texts=self._texts.of(info.model.clip_space))
             [unconditional] = await stages.encode_text([""])
@@ -167,11 +167,21 @@ def capabilities_of(plan: Plan) -> set[str]:
     """What the stack must be able to do for ``plan``."""
     needed = {CAPABILITIES[type(plan)]}
     wanted = plan.wanted if isinstance(plan, EditPlan) else plan
-    if isinstance(plan, EditPlan) or (isinstance(plan, InterpolatePlan) and plan.to_image is None):
-        needed.add("generate")  # the caption goes through the prior
+    if asks_prior(plan):
+        needed.add("generate")
     if isinstance(wanted, GeneratePlan) and wanted.keep is not None:
         needed.add("embed")  # pictures are ranked by their embeddings
     return needed
+
+
+def asks_prior(plan: Plan) -> bool:
+    """Whether a caption of ``plan`` goes through the prior."""
+    match plan:
+        case GeneratePlan():
+            return plan.embedding is None
+        case InterpolatePlan():
+            return plan.to_image is None
+    return isinstance(plan, EditPlan)
 
 
 async def compose(plan: Plan, info: StackInfo, stages: CallStages, unconditional: TextEncoding, feed: Feed) -> None:
