@@ -1,11 +1,10 @@
-"""Both clients against a real socket: what is sent, what comes back, and how failure looks."""
+"""The blocking client against a real socket: what is sent, what comes back, and how failure looks."""
 
 from __future__ import annotations
 
-import asyncio
 import io
 from collections.abc import Iterator
-from contextlib import aclosing, closing
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from tests.unit.client_peer import CHOSEN_SEED, SIDE, STEPS, GatewayPeer, invali
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import sampling_pb2
 from unclip.client import (
-    AsyncClient,
     Client,
     Edit,
     Fit,
@@ -312,52 +310,3 @@ def test_a_channel_of_the_callers_stays_open(peer: GatewayPeer) -> None:
         for _ in range(2):
             with Client(channel=channel) as client:
                 assert client.generate("a cat")
-
-
-async def test_the_async_client_gives_what_the_blocking_one_gives(peer: GatewayPeer, client: Client) -> None:
-    async with AsyncClient(peer.target, timeout=20) as waiting:
-        assert await waiting.generate("a cat", image_count=2) == client.generate("a cat", image_count=2)
-        assert await waiting.vary(picture(7), eta=0.5) == client.vary(picture(7), eta=0.5)
-        diffed = await waiting.text_diff(picture(7), "", "a house", thetas=[0.1])
-        assert diffed == client.text_diff(picture(7), "", "a house", thetas=[0.1])
-        assert await waiting.edit(picture(7), "a cat", picture(8)) == client.edit(picture(7), "a cat", picture(8))
-        assert await waiting.model_info() == client.model_info()
-        embedded = await waiting.embed(["a cat"])
-        assert np.array_equal(embedded.captions[0].values, client.embed(["a cat"]).captions[0].values)
-        request = Generate("a cat", image_count=2)
-        assert [event async for event in waiting.stream(request)] == list(client.stream(request))
-
-
-async def test_the_async_client_raises_the_same_errors(peer: GatewayPeer) -> None:
-    peer.fails = overloaded(7)
-    async with AsyncClient(peer.target, timeout=20) as client:
-        with pytest.raises(Overloaded, match="the queue is full"):
-            await client.generate("a cat")
-        with pytest.raises(Overloaded):
-            _ = [event async for event in client.stream(Generate("a cat"))]
-
-
-async def test_leaving_an_async_stream_cancels_the_work(peer: GatewayPeer) -> None:
-    peer.hangs = True
-    async with AsyncClient(peer.target, timeout=20) as client, aclosing(client.stream(Generate("a cat"))) as events:
-        assert isinstance(await anext(events), Progress)
-
-    assert await asyncio.to_thread(peer.left.wait, 5)
-
-
-async def test_cancelling_the_task_cancels_the_work(peer: GatewayPeer) -> None:
-    peer.hangs = True
-    async with AsyncClient(peer.target, timeout=20) as client:
-        begun = asyncio.Event()
-
-        async def watch() -> None:
-            async for _ in client.stream(Generate("a cat")):
-                begun.set()
-
-        task = asyncio.create_task(watch())
-        await begun.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    assert await asyncio.to_thread(peer.left.wait, 5)

@@ -13,8 +13,8 @@ from PIL import Image
 from gateway.plan import EditPlan
 from gateway.recipes import recipe
 from gateway.requests import plan_of
-from tests.unit.test_gateway_requests import INFO as SILENT
-from tests.unit.test_gateway_requests import broken, png
+from tests.unit.gateway_plans import INFO as SILENT
+from tests.unit.gateway_plans import broken, png
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import image_pb2, model_info_pb2, sampling_pb2
 from unclip.options import SamplingSettings

@@ -9,7 +9,7 @@ from PIL import Image
 
 from gateway.recipes import recipe
 from gateway.requests import read_embed
-from tests.unit.test_gateway_requests import broken, diff_plan, interpolate_plan, png, vary_plan
+from tests.unit.gateway_plans import broken, diff_plan, interpolate_plan, png, vary_plan
 from unclip.api.gateway.v1 import gateway_pb2
 
 WIDE = png(size=(16, 8))

@@ -3,64 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import math
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
-from gateway.plan import GeneratePlan, InterpolatePlan, TextDiffPlan, VaryPlan, seed_of_image
-from gateway.recipes import recipe
+from gateway.plan import seed_of_image
 from gateway.requests import plan_of, read_embed
-from gateway.stack import StackInfo
+from tests.unit.gateway_plans import INFO, broken, diff_plan, generate_plan, interpolate_plan, png, vary_plan
 from unclip.api.gateway.v1 import gateway_pb2
-from unclip.api.type.v1 import image_pb2, model_info_pb2, sampling_pb2
+from unclip.api.type.v1 import image_pb2, sampling_pb2
 from unclip.errors import InvalidRequest
 from unclip.options import SamplingSettings
-
-INFO = StackInfo(
-    model=model_info_pb2.ModelInfo(name="tiny", version="abc", capabilities=["generate", "vary", "text_diff"]),
-    prior=SamplingSettings("ddpm", 25, 4.0),
-    decoder=SamplingSettings("ddpm", 20, 8.0),
-    upsampler=SamplingSettings("ddpm", 7, 1.0),
-)
-
-
-def png(mode: str = "RGB", size: tuple[int, int] = (8, 8)) -> image_pb2.Image:
-    buffer = io.BytesIO()
-    Image.new(mode, size).save(buffer, "PNG")
-    return image_pb2.Image(data=buffer.getvalue())
-
-
-def generate_plan(**fields: object) -> GeneratePlan:
-    request = gateway_pb2.StreamRequest(generate=gateway_pb2.GenerateRequest(**fields))  # type: ignore[arg-type]
-    plan = plan_of(request, INFO, nested=False)
-    assert isinstance(plan, GeneratePlan)
-    return plan
-
-
-def vary_plan(**fields: object) -> VaryPlan:
-    request = gateway_pb2.StreamRequest(vary=gateway_pb2.VaryRequest(**fields))  # type: ignore[arg-type]
-    plan = plan_of(request, INFO, nested=False)
-    assert isinstance(plan, VaryPlan)
-    return plan
-
-
-def diff_plan(**fields: object) -> TextDiffPlan:
-    request = gateway_pb2.StreamRequest(text_diff=gateway_pb2.TextDiffRequest(**fields))  # type: ignore[arg-type]
-    plan = plan_of(request, INFO, nested=False)
-    assert isinstance(plan, TextDiffPlan)
-    return plan
-
-
-def broken(request: gateway_pb2.StreamRequest, nested: bool = False) -> dict[str, str]:
-    """Field path to description of every violation of ``request``."""
-    with pytest.raises(InvalidRequest) as refused:
-        plan_of(request, INFO, nested)
-    return {violation.field: violation.description for violation in refused.value.violations}
 
 
 def test_a_silent_request_takes_the_stacks_defaults() -> None:
@@ -219,52 +174,6 @@ def test_embed_allows_the_empty_caption_and_bounds_the_lists() -> None:
     assert {violation.field for violation in refused.value.violations} == {"captions", "images"}
 
 
-def test_the_recipe_of_a_generated_picture_leads_to_the_same_plan_alone() -> None:
-    options = sampling_pb2.SamplingOptions(steps=11, guidance_scale=3.3)
-    plan = generate_plan(caption="x", seed=2**63 - 1, image_count=2, decoder=options)
-    again = plan_of(recipe(plan, 1), INFO, nested=True)
-    assert isinstance(again, GeneratePlan)
-    assert again.seeds == (-(2**63),)
-    assert (again.caption, again.candidates, again.prior, again.decoder, again.output) == (
-        plan.caption, plan.candidates, plan.prior, plan.decoder, plan.output,
-    )  # fmt: skip
-
-
-def test_the_recipe_of_a_variation_leads_to_the_same_plan_once_the_picture_is_put_back() -> None:
-    plan = vary_plan(image=png(), seed=1, image_count=2, eta=0.3, start=gateway_pb2.START_RANDOM)
-    request = recipe(plan, 1)
-    assert not request.vary.HasField("image")
-    request.vary.image.CopyFrom(png())
-    again = plan_of(request, INFO, nested=True)
-    assert isinstance(again, VaryPlan)
-    assert again.seeds == (2,)
-    assert (again.decoder, again.start, again.output) == (plan.decoder, plan.start, plan.output)
-
-
-def test_the_recipe_of_a_frame_leads_to_the_same_frame_once_the_picture_is_put_back() -> None:
-    plan = diff_plan(image=png(), before="a", after="b", thetas=[0.1, 0.3], seed=5)
-    request = recipe(plan, 1)
-    assert not request.text_diff.HasField("image")
-    request.text_diff.image.CopyFrom(png())
-    again = plan_of(request, INFO, nested=True)
-    assert isinstance(again, TextDiffPlan)
-    assert (again.thetas, again.seed, again.before, again.after) == ((plan.thetas[1],), 5, "a", "b")
-    assert again.decoder == plan.decoder
-
-
-def test_a_recipe_is_complete_whatever_the_defaults_become() -> None:
-    plan = generate_plan(caption="x", seed=3)
-    other = StackInfo(INFO.model, *(SamplingSettings("dpm++2m", 3, 2.0, 0.5) for _ in range(3)))
-    again = plan_of(recipe(plan, 0), other, nested=True)
-    assert again == plan
-
-
-def test_a_negative_caption_travels_into_the_plan_and_its_recipe() -> None:
-    plan = generate_plan(caption="a cat", negative_caption="a dog")
-    assert plan.negative_caption == "a dog"
-    assert recipe(plan, 0).generate.negative_caption == "a dog"
-
-
 def test_a_negative_caption_without_guidance_is_refused() -> None:
     unguided = sampling_pb2.SamplingOptions(guidance_scale=1)
     asked = gateway_pb2.GenerateRequest(caption="a cat", negative_caption="a dog", prior=unguided, decoder=unguided)
@@ -286,20 +195,6 @@ def test_candidates_are_made_from_the_seeds_that_follow_and_as_many_kept_as_aske
     assert generate_plan(caption="x", image_count=2).keep is None
 
 
-def test_the_recipe_of_the_best_candidate_makes_it_alone_and_unranked() -> None:
-    plan = generate_plan(caption="x", seed=41, image_count=2, candidates=5)
-    again = recipe(plan, 3)
-    assert (again.generate.seed, again.generate.image_count) == (44, 1)
-    assert not again.generate.HasField("candidates")
-    assert plan_of(again, INFO, nested=True) == replace(plan, seeds=(44,), keep=None)
-
-
-def test_measuring_is_no_part_of_the_recipe() -> None:
-    plan = vary_plan(image=png(), report_psnr=True)
-    assert plan.report_psnr
-    assert not recipe(plan, 0).vary.report_psnr
-
-
 def test_without_an_inversion_there_is_nothing_to_measure() -> None:
     asked = gateway_pb2.VaryRequest(image=png(), start=gateway_pb2.START_RANDOM, report_psnr=True)
     assert set(broken(gateway_pb2.StreamRequest(vary=asked))) == {"report_psnr"}
@@ -318,33 +213,11 @@ def test_fewer_candidates_than_pictures_or_too_many_are_refused(count: int, cand
     assert str(candidates) in found["candidates"]
 
 
-def interpolate_plan(**fields: object) -> InterpolatePlan:
-    request = gateway_pb2.StreamRequest(interpolate=gateway_pb2.InterpolateRequest(**fields))  # type: ignore[arg-type]
-    plan = plan_of(request, INFO, nested=False)
-    assert isinstance(plan, InterpolatePlan)
-    return plan
-
-
 def test_an_interpolation_goes_half_way_unless_told_otherwise() -> None:
     plan = interpolate_plan(image=png(), to_image=png(size=(9, 9)), seed=4)
     assert (plan.ts, plan.seeds, plan.start) == ((0.5,), (4,), "inverted")
     assert plan.decoder == SamplingSettings("ddim", 20, 1.0)
     assert len(plan.sources) == 2
-
-
-@pytest.mark.parametrize("end", ["to_image", "to_caption"])
-def test_the_recipe_of_a_frame_makes_its_plan_again(end: str) -> None:
-    to: dict[str, object] = {"to_image": png(size=(9, 9))} if end == "to_image" else {"to_caption": "a cat"}
-    plan = interpolate_plan(image=png(), ts=[0.25, 0.75], seed=4, start=gateway_pb2.START_RANDOM, **to)
-    again = recipe(plan, 1)
-    again.interpolate.image.CopyFrom(png())
-    if end == "to_image":
-        again.interpolate.to_image.CopyFrom(png(size=(9, 9)))
-    replayed = plan_of(again, INFO, nested=True)
-    assert isinstance(replayed, InterpolatePlan)
-    assert replayed.ts == (0.75,)
-    assert (replayed.start, replayed.seed, replayed.to_caption) == ("random", 4, plan.to_caption)
-    assert replayed.sources == plan.sources
 
 
 def test_what_is_wrong_with_an_interpolation_is_told_at_once() -> None:
