@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -214,3 +216,8 @@ def test_a_tick_is_of_use_until_the_last_of_its_deadlines() -> None:
     run(network, [now + 50, now + 90])
     assert network.seen == [(False, now + 90)]
     assert (abandoned(), deadline()) == (False, float("inf"))
+
+
+def test_the_half_inside_the_server_imports_no_torch_before_it_has_said_how_long_threads_spin() -> None:
+    check = "import sys, unclip.triton.backend; assert not {'torch', 'grpc'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True)
