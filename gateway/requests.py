@@ -292,7 +292,7 @@ def walking_ddim(decoder: SamplingSettings) -> SamplingSettings:
 def inpainting(decoder: SamplingSettings) -> SamplingSettings:
     """The decoder's defaults where a part of the picture is known: DDPM.
 
-    In pictures looked at, DPM++ 2M at its few steps left broken shapes and specks where DDPM at as many did not. Step
-    sizes across the mask's border are about the same for both; it is guidance that moves them (``training.edits``).
+    In pictures looked at, DPM++ 2M at its few steps left broken shapes where DDPM at as many did not. Step sizes
+    across the mask's border are about the same for both; it is guidance that moves them (``training.edits``).
     """
     return replace(decoder, sampler="ddpm", eta=0.0)
