@@ -32,6 +32,7 @@ from training.scaling import reduce
 from unclip import Client, GeneratedImage, Sampling, Vary
 from unclip.pictures import contact_sheet
 from unclip.stack import LocalStack
+from unclip.wire.images import psnr
 
 matplotlib.use("Agg")
 
@@ -122,7 +123,7 @@ def measure_vary(client: Client, eyes: Eyes, pictures: Sequence[Question], base:
         seen, seen_by_judge = eyes.see(made)
         row: Row = {"way": name, "eta": request.eta, "steps": request.decoder.steps}
         row["psnr_base"] = likeness(small(made, base), small(originals, base))
-        row["psnr"] = likeness(made / 255, originals / 255)
+        row["psnr"] = likeness(signed(made), signed(originals))
         row["clip"] = float((own * seen).sum(axis=1).mean())
         row["judge"] = float((judged * seen_by_judge).sum(axis=1).mean())
         print(row, flush=True)
@@ -196,16 +197,21 @@ def units(rows: npt.NDArray[Any]) -> Floats:
     return scaled
 
 
-def small(pictures: Pictures, side: int) -> npt.NDArray[np.float64]:
-    """Pictures ``[N, H, W, 3]`` at the decoder's size, values in [0, 1]."""
-    values = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
-    return (reduce(values, side).double().numpy() + 1) / 2
+def signed(pictures: Pictures) -> Floats:
+    """Values in [-1, 1]."""
+    values: Floats = (pictures / 127.5 - 1).astype(np.float32)
+    return values
 
 
-def likeness(some: npt.NDArray[np.float64], others: npt.NDArray[np.float64]) -> float:
-    """Mean over pictures of the peak signal-to-noise ratio in dB, at most 100 each; values in [0, 1]."""
-    errors = ((some - others) ** 2).reshape(len(some), -1).mean(axis=1)
-    return float(np.mean(-10 * np.log10(np.maximum(errors, 1e-10))))
+def small(pictures: Pictures, side: int) -> Floats:
+    """Pictures ``[N, H, W, 3]`` at the decoder's size, values in [-1, 1]."""
+    values: Floats = reduce(torch.from_numpy(signed(pictures)).permute(0, 3, 1, 2), side).numpy()
+    return values
+
+
+def likeness(some: Floats, others: Floats) -> float:
+    """Mean over pictures of their PSNR in dB."""
+    return float(np.mean([psnr(*pair) for pair in zip(some, others, strict=True)]))
 
 
 def plot(rows: Sequence[Row], path: Path) -> None:
