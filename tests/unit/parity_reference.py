@@ -63,12 +63,19 @@ class OurNoise:
 
 class Reference:
     """Both pipelines. images: the folder with the image encoder, the same when None. float64: with the schedulers'
-    tables made anew in double precision.
+    tables made anew in double precision. unets: what the U-Nets compute in; what goes in and comes out is float32.
 
     In float32, as published, 1 - alphas_cumprod[0] has but three digits.
     """
 
-    def __init__(self, folder: Path, images: Path | None = None, *, float64: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        images: Path | None = None,
+        *,
+        float64: bool = True,
+        unets: torch.dtype = torch.float32,
+    ) -> None:
         images = images or folder
 
         def load(cls: Any, name: str, folder: Path = folder) -> Any:
@@ -105,6 +112,9 @@ class Reference:
             feature_extractor=CLIPImageProcessorPil.from_pretrained(images / "feature_extractor"),
             image_encoder=load(CLIPVisionModelWithProjection, "image_encoder", images),
         )
+        if unets != torch.float32:
+            for name in ("decoder", "super_res_first", "super_res_last"):
+                cast(shared[name], unets)
         for pipeline in (self.pipeline, self.variation):
             pipeline.set_progress_bar_config(disable=True)
 
@@ -168,3 +178,21 @@ class Reference:
             final = pipeline(**arguments, num_images_per_prompt=2, output_type="np").images
         run.final = torch.from_numpy(final).permute(0, 3, 1, 2) * 2 - 1
         return run
+
+
+def cast(network: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Has a network compute in ``dtype``; its floating inputs are cast, and the output that it returns to float32."""
+
+    def to(kind: torch.dtype, value: Any) -> Any:
+        return value.to(kind) if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+
+    def before(_: object, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return tuple(to(dtype, value) for value in given), {name: to(dtype, value) for name, value in named.items()}
+
+    def after(_: object, __: object, output: Any) -> Any:
+        [name] = output.keys()
+        return type(output)(**{name: to(torch.float32, output[name])})
+
+    network.to(dtype)
+    network.register_forward_pre_hook(before, with_kwargs=True)
+    network.register_forward_hook(after)
