@@ -19,6 +19,7 @@ from tests.unit.parity_reference import Reference, Run
 from unclip.checkpoint import Checkpoint
 from unclip.engine.engine import Engine
 from unclip.engine.walk import Walk
+from unclip.network import LOCAL, Remotes
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import TextEncoding
 
@@ -29,10 +30,11 @@ CPU = torch.device("cpu")
 class Ours:
     """The three stages on one engine; all rows of a call share its batches."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, remotes: Remotes = LOCAL) -> None:
         checkpoint = Checkpoint.open(folder)
-        self.prior, self.decoder = Prior(checkpoint, CPU), Decoder(checkpoint, CPU)
-        self.upsampler = Upsampler(checkpoint, CPU)
+        self.prior = Prior(checkpoint, CPU, remotes=remotes)
+        self.decoder = Decoder(checkpoint, CPU, remotes=remotes)
+        self.upsampler = Upsampler(checkpoint, CPU, remotes=remotes)
         self.engine = Engine({**self.prior.programs, **self.decoder.programs, **self.upsampler.programs})
 
     def run(self, walks: Sequence[Walk]) -> torch.Tensor:

@@ -54,9 +54,10 @@ class TritonPythonModel:
 class Options:
     """How the models are served.
 
-    backend: of Triton. max_batch: rows of one pass. queue: requests that may wait for one model, beyond which it refuses.
-    delay_us: how long a request may wait for others to share its pass; 0 waits for nobody. threads: of each model on a
-    CPU, 0 for all cores. gpus: device numbers, none for the CPU. python_path: folders for the server's Python.
+    backend: one of Triton's. max_batch: rows of one pass. queue: requests that may wait for one model, beyond which it
+    refuses. delay_us: how long a request may wait for others to share its pass; 0 waits for nobody. threads: of each
+    model on a CPU, 0 for all cores. gpus: device numbers, none for the CPU. python_path: folders in which the server's
+    Python looks for packages.
     """
 
     backend: BackendName = "python"

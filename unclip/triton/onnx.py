@@ -150,7 +150,7 @@ def difference(network: Network, other: Network, signature: Signature, vocabular
 
 
 def trial(signature: Signature, rows: int, length: int, vocabulary: int = 0, seed: int = 0) -> dict[str, torch.Tensor]:
-    """Random inputs of a network. vocabulary: of token ids, whose last one, the end's, is in every row; 0 has none."""
+    """Random inputs of a network. vocabulary: of token ids, whose last one, the end's, is in every row."""
     random = np.random.default_rng(seed)
     found: dict[str, torch.Tensor] = {}
     for port in signature.inputs:
@@ -160,7 +160,7 @@ def trial(signature: Signature, rows: int, length: int, vocabulary: int = 0, see
         elif port.format == "BOOL":
             value = random.random(shape) < 0.6
             value[:, 0] = True  # a caption has a token
-        elif vocabulary:
+        elif port.shape:
             value = random.integers(0, vocabulary - 1, shape)
             value[np.arange(rows), random.integers(1, shape[1], rows)] = vocabulary - 1
         else:
