@@ -57,7 +57,7 @@ def models(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def unwritten(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files are not made, which takes seconds, where only what is beside them counts."""
 
-    def write(name: NetworkName, checkpoint: Checkpoint, signature: Signature, file: Path) -> float:
+    def write(name: NetworkName, checkpoint: Checkpoint, signature: Signature, file: Path, precision: str) -> float:
         file.touch()
         return 2e-6
 
@@ -77,13 +77,13 @@ def config_of(folder: Path) -> model_config_pb2.ModelConfig:
     return text_format.Parse((folder / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
 
 
-def assert_same(one: Network, other: Network, signature: Signature, rows: int, length: int) -> None:
+def assert_same(one: Network, other: Network, signature: Signature, rows: int, length: int, bar: float = 2e-5) -> None:
     inputs = onnx.trial(signature, rows, length, vocabulary=200, seed=rows)
     with torch.inference_mode():
         wanted, found = one(inputs), other(inputs)
     assert found.dtype == torch.float32
     assert found.shape == wanted.shape == (rows, *signature.output.shape)
-    assert (found - wanted).abs().max() <= 2e-5 * wanted.abs().max()
+    assert (found - wanted).abs().max() <= bar * wanted.abs().max()
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -162,8 +162,7 @@ def as_triton_tells(config: model_config_pb2.ModelConfig) -> Mapping[str, Any]:
 
 @pytest.mark.usefixtures("unwritten")
 def test_the_script_makes_a_plan_for_every_batch_and_caption(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    options = Options("tensorrt", max_batch=4, precision="float16", gpus=(0,))
-    export(str(tiny_checkpoint), tmp_path / "models", options)
+    export(str(tiny_checkpoint), tmp_path / "models", Options("tensorrt", max_batch=4, gpus=(0,)))
     tool = tmp_path / "bin" / "trtexec"  # says what it was called with, and where
     tool.parent.mkdir()
     tool.write_text('#!/bin/sh\npwd\nprintf "%s\\n" "$@"\n')
@@ -174,7 +173,7 @@ def test_the_script_makes_a_plan_for_every_batch_and_caption(tiny_checkpoint: Pa
             str(script.parent / "1"),
             "--onnx=model.onnx",
             "--saveEngine=model.plan",
-            "--fp16",
+            "--stronglyTyped",
             "--minShapes=sample:1x3x16x16,timestep:1x1,context:1x1x24,addition:1x64,mask:1x1",
             "--optShapes=sample:4x3x16x16,timestep:4x1,context:4x20x24,addition:4x64,mask:4x20",
             "--maxShapes=sample:4x3x16x16,timestep:4x1,context:4x20x24,addition:4x64,mask:4x20",
@@ -193,6 +192,18 @@ def test_a_file_that_is_not_the_network_is_refused_and_what_was_there_stays(
     ):
         write_model("image_encoder", Checkpoint.open(tiny_checkpoint), tmp_path, Options("onnxruntime"))
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / "image_encoder" / "config.pbtxt"]
+
+
+def test_in_float16_weights_are_half_as_large_and_the_limit_is_another(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    checkpoint = Checkpoint.open(tiny_checkpoint)
+    folder = write_model("prior", checkpoint, tmp_path, Options("onnxruntime", precision="float16"))
+    weights = next((tiny_checkpoint / "prior").glob("*.safetensors")).stat().st_size
+    assert 0.4 * weights < (folder / "1" / "model.onnx.data").stat().st_size < 0.6 * weights
+    assert 1e-4 < float(config_of(folder).parameters["difference"].string_value) < 1e-2
+    network = networks_of("prior").load("prior", checkpoint, Placement(CPU))
+    assert_same(
+        network, by_onnxruntime("prior", checkpoint, tmp_path), signature_of("prior", checkpoint), 2, 1, bar=1e-2
+    )
 
 
 def test_the_worst_trial_and_what_is_no_number_count() -> None:
@@ -239,11 +250,7 @@ def test_a_backend_that_is_not_known_is_refused(capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (
-            Options("onnxruntime", precision="float16"),
-            "with the backend onnxruntime it is auto or float32; got 'float16'",
-        ),
-        (Options("tensorrt", precision="int8", gpus=(0,)), "with the backend tensorrt it is auto or bfloat16 or"),
+        (Options("onnxruntime", precision="bfloat16"), "onnxruntime, auto, float32, float16; got 'bfloat16'"),
         (Options("tensorrt"), "the backend tensorrt needs one"),
         (Options("onnxruntime", python_path=("/a",)), "the backend onnxruntime runs no Python"),
     ],

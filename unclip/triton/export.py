@@ -12,7 +12,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -24,11 +24,11 @@ from unclip.checkpoint import EVERY_FOLDER, Checkpoint
 from unclip.errors import ConfigurationError, UnclipError
 from unclip.network import COMPONENTS, NETWORKS, NetworkName, Port, Signature
 from unclip.triton.backend import networks_of
-from unclip.triton.plan import FLAGS, write_plan
+from unclip.triton.plan import write_plan
 
 BackendName = Literal["python", "onnxruntime", "tensorrt"]
 BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
-PRECISIONS: Mapping[BackendName, Collection[str]] = {"onnxruntime": ("auto", "float32"), "tensorrt": FLAGS}
+ONNX_PRECISIONS = {"auto": "float32", "float32": "float32", "float16": "float16"}
 MODEL = '''"""A network of an unclip checkpoint, written by ``unclip export-triton``."""
 
 import json
@@ -89,10 +89,9 @@ def check(options: Options) -> None:
         return
     if options.python_path:
         raise ConfigurationError(f"python-path: the backend {options.backend} runs no Python")
-    known = PRECISIONS[options.backend]
-    if options.precision not in known:
+    if options.precision not in ONNX_PRECISIONS:
         raise ConfigurationError(
-            f"precision: with the backend {options.backend} it is {' or '.join(known)}; got {options.precision!r}"
+            f"precision: of the backend {options.backend}, {', '.join(ONNX_PRECISIONS)}; got {options.precision!r}"
         )
     if options.backend == "tensorrt" and not options.gpus:
         raise ConfigurationError("gpu: the backend tensorrt needs one, by its number")
@@ -147,11 +146,11 @@ def write_onnx(
     """A network for the onnxruntime or TensorRT backend; the model's parameters."""
     from unclip.triton import onnx
 
-    off = onnx.write(name, checkpoint, signature, folder / "1" / onnx.FILE)
+    off = onnx.write(name, checkpoint, signature, folder / "1" / onnx.FILE, ONNX_PRECISIONS[options.precision])
     told = {"difference": f"{off:.1e}"}
     if options.backend == "onnxruntime":
         return told | {"intra_op_thread_count": str(options.threads)}
-    write_plan(name, checkpoint, signature, folder, options.max_batch, options.precision)
+    write_plan(name, checkpoint, signature, folder, options.max_batch)
     return told
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from unclip.checkpoint import Checkpoint
-from unclip.engine.accelerate import Placement
+from unclip.engine.accelerate import FORMATS, Placement
 from unclip.engine.walk import Network, Tensors
 from unclip.errors import ConfigurationError, UnclipError
 from unclip.network import NetworkName, Port, Signature
@@ -24,9 +24,9 @@ from unclip.triton.remote import to_array
 
 FILE = "model.onnx"  # its weights lie beside it, in model.onnx.data: a protobuf holds 2 GB at most
 NEEDED = ("onnx", "onnxruntime", "onnxscript")
-# Of a network's largest output. The same float32 sums in another order differ by up to 1e-5 of it, a wrong operation by
-# 1e-2 and more, and half a level of a pixel is 2e-3.
-LIMIT = 1e-4
+# How far a file may be off the network in float32, in parts of its largest output. Sums in another order are off by
+# up to 1e-5, torch's own float16 by 5e-3; one of the 255 levels of a pixel is 8e-3 of a picture in [-1, 1].
+LIMITS = {"float32": 1e-4, "float16": 1e-2}
 EXAMPLE = (2, 8)  # rows and length that the exporter sees
 TRIALS = ((1, 5), (3, 13))  # and those that the file is tried with
 TIMESTEPS = 1000
@@ -38,28 +38,34 @@ def check_extra() -> None:
         raise ConfigurationError("backend: an ONNX file needs the extra onnx: pip install 'unclip[onnx]'")
 
 
-def write(name: NetworkName, checkpoint: Checkpoint, signature: Signature, file: Path) -> float:
-    """Writes a network, in float32, and tries it; how far its outputs are off, in parts of the largest.
+def write(name: NetworkName, checkpoint: Checkpoint, signature: Signature, file: Path, precision: str) -> float:
+    """Writes a network and tries it; how far its outputs are off those in float32, in parts of the largest.
+
+    precision: of weights and activations, one of LIMITS; inputs and output are float32 in either.
 
     Raises:
         CheckpointError: the network does not load.
         ConfigurationError: it cannot be exported, or what was written is not the network; the file is then of no use.
     """
-    placement = _Watched(torch.device("cpu"))
-    network = networks_of(name).load(name, checkpoint, placement)
+    load = networks_of(name).load
+    placement = _Watched(torch.device("cpu"), FORMATS[precision])
+    network = load(name, checkpoint, placement)
     vocabulary = int(checkpoint.config(name, "config.json").get("vocab_size", 49408)) if name == "text_encoder" else 0
     example = trial(signature, *EXAMPLE, vocabulary)
     try:
         save(_Served(network, placement.loaded[0], signature), signature, example, file)
+        if precision != "float32":
+            network = load(name, checkpoint, Placement(torch.device("cpu")))
         found = difference(network, opened(file, signature), signature, vocabulary)
     except UnclipError:
         raise
     except Exception as error:  # torch's and onnxruntime's have nothing in common
         reason = " ".join(str(error).split())[:300]
         raise ConfigurationError(f"backend: {name} does not become an ONNX file: {reason}") from error
-    if not found <= LIMIT:  # nor if it is no number
+    limit = LIMITS[precision]
+    if not found <= limit:  # nor if it is no number
         raise ConfigurationError(
-            f"backend: {name} as an ONNX file is off by {found:.1e} of its largest output, the limit is {LIMIT:.0e}"
+            f"backend: {name} as an ONNX file is off by {found:.1e} of its largest output, the limit is {limit:.0e}"
         )
     return found
 

@@ -7,25 +7,23 @@ from pathlib import Path
 from unclip.checkpoint import Checkpoint
 from unclip.network import NetworkName, Signature
 
-FLAGS = {"auto": " --bf16", "bfloat16": " --bf16", "float16": " --fp16", "float32": ""}  # auto as on any GPU
+# Formats are the file's: TensorRT 11 has no other way, and 10 has it if told so.
 SCRIPT = """\
 #!/bin/sh
 # Makes 1/model.plan, which Triton loads. Run it on a GPU of the kind that will serve it, with the server's TensorRT.
-cd "$(dirname "$0")/1" && exec trtexec --onnx=model.onnx --saveEngine=model.plan{flag} \\
+cd "$(dirname "$0")/1" && exec trtexec --onnx=model.onnx --saveEngine=model.plan --stronglyTyped \\
     --minShapes={least} \\
     --optShapes={most} \\
     --maxShapes={most}
 """
 
 
-def write_plan(
-    name: NetworkName, checkpoint: Checkpoint, signature: Signature, folder: Path, max_batch: int, precision: str
-) -> None:
-    """Writes ``plan.sh`` into a model's folder. precision: one of FLAGS."""
+def write_plan(name: NetworkName, checkpoint: Checkpoint, signature: Signature, folder: Path, max_batch: int) -> None:
+    """Writes ``plan.sh`` into a model's folder."""
     longest = tokens(checkpoint) if name == "decoder" else 1
     least, most = shapes(signature, 1, 1), shapes(signature, max_batch, longest)
     script = folder / "plan.sh"
-    script.write_text(SCRIPT.format(flag=FLAGS[precision], least=least, most=most))
+    script.write_text(SCRIPT.format(least=least, most=most))
     script.chmod(0o755)
 
 
