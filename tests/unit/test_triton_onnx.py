@@ -196,13 +196,18 @@ def test_a_file_that_is_not_the_network_is_refused_and_what_was_there_stays(
 
 def test_in_float16_weights_are_half_as_large_and_the_limit_is_another(tiny_checkpoint: Path, tmp_path: Path) -> None:
     checkpoint = Checkpoint.open(tiny_checkpoint)
-    folder = write_model("prior", checkpoint, tmp_path, Options("onnxruntime", precision="float16"))
-    weights = next((tiny_checkpoint / "prior").glob("*.safetensors")).stat().st_size
+    folder = write_model("image_encoder", checkpoint, tmp_path, Options("onnxruntime", precision="float16"))
+    weights = next((tiny_checkpoint / "image_encoder").glob("*.safetensors")).stat().st_size
     assert 0.4 * weights < (folder / "1" / "model.onnx.data").stat().st_size < 0.6 * weights
     assert 1e-4 < float(config_of(folder).parameters["difference"].string_value) < 1e-2
-    network = networks_of("prior").load("prior", checkpoint, Placement(CPU))
+    network = networks_of("image_encoder").load("image_encoder", checkpoint, Placement(CPU))
     assert_same(
-        network, by_onnxruntime("prior", checkpoint, tmp_path), signature_of("prior", checkpoint), 2, 1, bar=1e-2
+        network,
+        by_onnxruntime("image_encoder", checkpoint, tmp_path),
+        signature_of("image_encoder", checkpoint),
+        2,
+        1,
+        bar=1e-2,
     )
 
 
