@@ -15,7 +15,7 @@ help: ## this list
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet torch==2.13.0
-	$(BIN)/pip install --quiet --editable '.[model,triton,otel,train,dev]'
+	$(BIN)/pip install --quiet --editable '.[model,triton,onnx,otel,train,dev]'
 	touch $@
 
 install: $(STAMP) ## makes .venv with everything

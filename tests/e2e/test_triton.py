@@ -23,7 +23,7 @@ from prior_svc.app import build
 from prior_svc.networks import signature
 from prior_svc.prior import Prior
 from prior_svc.settings import Settings
-from tests.e2e.triton_models import add_sleeper, pressed
+from tests.e2e.triton_models import add_onnx_prior, add_sleeper, pressed
 from tests.processes import free_port
 from tests.tiny import CONTEXT, WIDTH, make_tiny_checkpoint
 from tests.triton_server import PATHS, NoTriton, TritonServer, wheel
@@ -50,7 +50,8 @@ ROLES = {"text_encoder": "encoder", "image_encoder": "encoder", "prior": "prior"
 
 @pytest.fixture(scope="module")
 def server(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
-    """A tritonserver with all networks of the tiny checkpoint, four rows at most at once, and two that sleep."""
+    """A tritonserver with all networks of the tiny checkpoint, four rows at most at once, one of them from an ONNX file
+    too, and two models that sleep."""
     try:
         wheel()
     except NoTriton as reason:
@@ -59,11 +60,12 @@ def server(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     models = folder / "models"
     exported = export(str(tiny_checkpoint), models, Options(max_batch=4, threads=1, python_path=PATHS))
     assert [path.name for path in exported] == list(NETWORKS)
+    add_onnx_prior(models, folder, tiny_checkpoint, Options("onnxruntime", max_batch=4, threads=1))
     add_sleeper(models, "slow", 1.0)
     add_sleeper(models, "stuck", 600.0)
     with TritonServer(models, folder, free_port()) as running:
         try:
-            running.wait_ready([*NETWORKS, "slow", "stuck"], 300)
+            running.wait_ready([*NETWORKS, "prior_onnx", "slow", "stuck"], 300)
         except NoTriton as reason:
             pytest.skip(str(reason))
         yield running
@@ -151,8 +153,9 @@ def test_a_picture_whose_every_network_is_on_the_server_is_the_local_one(
         assert (theirs.model_info().device, ours.model_info().device) == ("triton", "cpu")
 
 
+@pytest.mark.parametrize("model", ["prior", "prior_onnx"])
 async def test_more_rows_than_the_model_takes_at_once_come_back_in_order(
-    server: TritonServer, tiny_checkpoint: Path
+    server: TritonServer, tiny_checkpoint: Path, model: str
 ) -> None:
     local = Prior(Checkpoint.open(tiny_checkpoint), CPU)
     engine = Engine(local.programs)
@@ -160,7 +163,7 @@ async def test_more_rows_than_the_model_takes_at_once_come_back_in_order(
         wanted = await results(engine, [walk(local, seed) for seed in range(5)])
     finally:
         await asyncio.to_thread(engine.close)
-    async with remote_prior(server, tiny_checkpoint, "prior") as (prior, remote):
+    async with remote_prior(server, tiny_checkpoint, model) as (prior, remote):
         found = await results(remote, [walk(prior, seed) for seed in range(5)])
         assert max(remote.batch_sizes) == 5  # ten rows, guided as they are, on a model that takes four
     assert torch.allclose(torch.stack(found), torch.stack(wanted), atol=1e-4)

@@ -1,4 +1,4 @@
-"""Models on a tritonserver that misbehave as tests want them to."""
+"""Models on a tritonserver: one of an ONNX file, and some that misbehave as tests want them to."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from tests.triton_server import PATHS
+from unclip.checkpoint import Checkpoint
+from unclip.triton.export import Options, write_model
 
 SLEEPER = '''
 import time
@@ -23,6 +27,50 @@ class TritonPythonModel:
         error = pb_utils.TritonError("overslept")
         return [pb_utils.InferenceResponse(output_tensors=[], error=error) for _ in requests]
 '''
+
+ONNXRUNTIME = '''
+import json
+import sys
+import triton_python_backend_utils as pb_utils
+
+sys.path[:0] = {paths}
+import onnxruntime
+import torch
+from torch.utils.dlpack import from_dlpack
+
+class TritonPythonModel:
+    """Runs model.onnx as the backend of this name does, which the wheel does not have."""
+
+    def initialize(self, args):
+        config = json.loads(args["model_config"])
+        self.inputs = [part["name"] for part in config["input"]]
+        [self.output] = [part["name"] for part in config["output"]]
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = int(config["parameters"]["intra_op_thread_count"]["string_value"])
+        file = args["model_repository"] + "/" + args["model_version"] + "/model.onnx"
+        self.session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+
+    def execute(self, requests):
+        return [self.answer(request) for request in requests]
+
+    def answer(self, request):
+        sent = {{name: pb_utils.get_input_tensor_by_name(request, name) for name in self.inputs}}
+        arrays = {{name: from_dlpack(tensor.to_dlpack()).numpy() for name, tensor in sent.items()}}
+        [out] = self.session.run([self.output], arrays)
+        tensor = pb_utils.Tensor.from_dlpack(self.output, torch.from_numpy(out))
+        return pb_utils.InferenceResponse(output_tensors=[tensor])
+'''
+
+
+def add_onnx_prior(repository: Path, scratch: Path, checkpoint: Path, options: Options) -> None:
+    """The prior as ``prior_onnx``, an ONNX file, and what stands in for the backend in a server's ``scratch``."""
+    write_model("prior", Checkpoint.open(checkpoint), scratch / "onnx", options)
+    folder = (scratch / "onnx" / "prior").rename(repository / "prior_onnx")
+    config = folder / "config.pbtxt"
+    config.write_text(config.read_text().replace('name: "prior"', 'name: "prior_onnx"', 1))
+    backend = scratch / "backends" / "onnxruntime" / "model.py"
+    backend.parent.mkdir(parents=True)
+    backend.write_text(ONNXRUNTIME.format(paths=list(PATHS)))
 
 
 def add_sleeper(repository: Path, name: str, seconds: float) -> None:

@@ -1,17 +1,21 @@
 """``python -m unclip.triton.export CHECKPOINT REPOSITORY``: a checkpoint as a model repository for NVIDIA Triton.
 
 Each network becomes a model of Triton's Python backend, with the components it needs beside it; the server's Python
-needs this package with its extra ``model``, or finds it by ``--python-path``.
+needs this package with its extra ``model``, or finds it by ``--python-path``. With ``--backend onnxruntime`` or
+``tensorrt`` it becomes an ONNX file instead, which is tried before it takes its place, and the server needs no Python.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
@@ -20,7 +24,11 @@ from unclip.checkpoint import EVERY_FOLDER, Checkpoint
 from unclip.errors import ConfigurationError, UnclipError
 from unclip.network import COMPONENTS, NETWORKS, NetworkName, Port, Signature
 from unclip.triton.backend import networks_of
+from unclip.triton.plan import write_plan
 
+BackendName = Literal["python", "onnxruntime", "tensorrt"]
+BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
+ONNX_PRECISIONS = {"auto": "float32", "float32": "float32", "float16": "float16"}
 MODEL = '''"""A network of an unclip checkpoint, written by ``unclip export-triton``."""
 
 import json
@@ -46,11 +54,13 @@ class TritonPythonModel:
 class Options:
     """How the models are served.
 
-    max_batch: rows of one pass. queue: requests that may wait for one model, beyond which it refuses.
-    delay_us: how long a request may wait for others to share its pass; 0 waits for nobody. threads: of each model on a
-    CPU, 0 for all cores. gpus: device numbers, none for the CPU. python_path: folders for the server's Python.
+    backend: one of Triton's. max_batch: rows of one pass. queue: requests that may wait for one model, beyond which it
+    refuses. delay_us: how long a request may wait for others to share its pass; 0 waits for nobody. threads: of each
+    model on a CPU, 0 for all cores. gpus: device numbers, none for the CPU. python_path: folders in which the server's
+    Python looks for packages.
     """
 
+    backend: BackendName = "python"
     max_batch: int = 16
     queue: int = 64
     delay_us: int = 0
@@ -65,39 +75,91 @@ def export(source: str, repository: Path, options: Options = Options()) -> list[
 
     Raises:
         CheckpointError: there is no such checkpoint, or it is incomplete or altered.
+        ConfigurationError: the backend cannot have these options, its extra is missing, or an ONNX file is not its
+            network; of that network nothing is written then.
     """
+    check(options)
     checkpoint = Checkpoint.open(source, EVERY_FOLDER)
     return [write_model(name, checkpoint, repository, options) for name in NETWORKS if checkpoint.has(COMPONENTS[name])]
 
 
+def check(options: Options) -> None:
+    """Raises ConfigurationError for options that mean nothing to their backend."""
+    if options.backend == "python":
+        return
+    if options.python_path:
+        raise ConfigurationError(f"python-path: the backend {options.backend} runs no Python")
+    if options.precision not in ONNX_PRECISIONS:
+        raise ConfigurationError(
+            f"precision: of the backend {options.backend}, {', '.join(ONNX_PRECISIONS)}; got {options.precision!r}"
+        )
+    if options.backend == "tensorrt" and not options.gpus:
+        raise ConfigurationError("gpu: the backend tensorrt needs one, by its number")
+    from unclip.triton.onnx import check_extra
+
+    check_extra()
+
+
 def write_model(name: NetworkName, checkpoint: Checkpoint, repository: Path, options: Options) -> Path:
-    """One network as a model of its own."""
+    """One network as a model of its own, which takes its place when all of it is written."""
     component = COMPONENTS[name]
     checkpoint.verify([component])
     signature: Signature = networks_of(name).signature(name, checkpoint)
-    folder = repository / name
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / "1").mkdir(parents=True)
-    (folder / "1" / "model.py").write_text(MODEL)
-    kept = folder / "1" / "checkpoint"
+    config = model_config(name, signature, options)
+    told = {"weights": checkpoint.version([component])}
+    repository.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=repository, prefix=f".{name}-") as scratch:
+        made = Path(scratch) / name
+        (made / "1").mkdir(parents=True)
+        if options.backend == "python":
+            told |= write_python(name, checkpoint, made / "1", options)
+        else:
+            told |= write_onnx(name, checkpoint, signature, made, options)
+        for key, value in told.items():
+            config.parameters[key].string_value = value
+        (made / "config.pbtxt").write_text(text_format.MessageToString(config))
+        folder = repository / name
+        shutil.rmtree(folder, ignore_errors=True)
+        return made.rename(folder)
+
+
+def write_python(name: NetworkName, checkpoint: Checkpoint, folder: Path, options: Options) -> Mapping[str, str]:
+    """A network for the Python backend; the model's parameters."""
+    component = COMPONENTS[name]
+    (folder / "model.py").write_text(MODEL)
+    kept = folder / "checkpoint"
     shutil.copytree(checkpoint.folder / component, kept / component)
     if name == "decoder":  # its signature is that of what the projection makes
         (kept / "text_proj").mkdir()
         shutil.copy(checkpoint.folder / "text_proj" / "config.json", kept / "text_proj" / "config.json")
-    config = model_config(name, signature, options)
-    config.parameters["weights"].string_value = checkpoint.version([component])
-    (folder / "config.pbtxt").write_text(text_format.MessageToString(config))
-    return folder
+    return {
+        "network": name,
+        "precision": options.precision,
+        "threads": str(options.threads),
+        "python_path": json.dumps(list(options.python_path)),
+    }
+
+
+def write_onnx(
+    name: NetworkName, checkpoint: Checkpoint, signature: Signature, folder: Path, options: Options
+) -> Mapping[str, str]:
+    """A network for the onnxruntime or TensorRT backend; the model's parameters."""
+    from unclip.triton import onnx
+
+    off = onnx.write(name, checkpoint, signature, folder / "1" / onnx.FILE, ONNX_PRECISIONS[options.precision])
+    told = {"difference": f"{off:.1e}"}
+    if options.backend == "onnxruntime":
+        return told | {"intra_op_thread_count": str(options.threads)}
+    write_plan(name, checkpoint, signature, folder, options.max_batch)
+    return told
 
 
 def model_config(name: NetworkName, signature: Signature, options: Options) -> model_config_pb2.ModelConfig:
-    """What ``config.pbtxt`` says."""
-    import json
-
+    """What ``config.pbtxt`` says, but for parameters."""
     pb = model_config_pb2
     config = pb.ModelConfig(
         name=name,
-        backend="python",
+        backend=options.backend,
         max_batch_size=options.max_batch,
         input=[pb.ModelInput(name=p.name, data_type=data_type(p), dims=p.shape or (1,)) for p in signature.inputs],
         output=[
@@ -120,14 +182,6 @@ def model_config(name: NetworkName, signature: Signature, options: Options) -> m
     policy.max_queue_size = options.queue
     policy.allow_timeout_override = True  # a request of ours names the time it has left
     policy.timeout_action = pb.ModelQueuePolicy.REJECT
-    told = {
-        "network": name,
-        "precision": options.precision,
-        "threads": str(options.threads),
-        "python_path": json.dumps(list(options.python_path)),
-    }
-    for key, value in told.items():
-        config.parameters[key].string_value = value
     return config
 
 
@@ -153,6 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m unclip.triton.export", description="a Triton model repository")
     parser.add_argument("checkpoint", help="checkpoint folder, or owner/name on the Hugging Face Hub")
     parser.add_argument("repository", type=Path, help="folder of the models")
+    parser.add_argument("--backend", choices=BACKENDS, default=default.backend, help="of Triton (%(default)s)")
     parser.add_argument("--max-batch", type=int, default=default.max_batch, help="rows of one pass (%(default)s)")
     parser.add_argument("--queue", type=int, default=default.queue, help="requests that may wait (%(default)s)")
     parser.add_argument("--delay-us", type=int, default=default.delay_us, help="wait for company (%(default)s)")
@@ -162,6 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--python-path", action="append", default=[], help="folder for the server's Python to import")
     chosen = parser.parse_args(arguments)
     options = Options(
+        chosen.backend,
         chosen.max_batch,
         chosen.queue,
         chosen.delay_us,
