@@ -29,7 +29,7 @@ from unclip.errors import ConfigurationError, DeadlineExceeded, OutOfDeviceMemor
 from unclip.network import COMPONENTS, NETWORKS, NetworkName, Port, Signature, running_on
 from unclip.serving.settings import ModelSettings, parse
 from unclip.triton.address import ModelAddress, parse_networks
-from unclip.triton.export import Options, export
+from unclip.triton.export import Options, export, write_model
 from unclip.triton.failures import error_of
 from unclip.triton.remote import check, to_array
 
@@ -111,6 +111,15 @@ def test_what_triton_says_becomes_an_error_of_ours(status: str, message: str, ki
     assert type(error) is kind
     if kind is not RuntimeError:
         assert "connect to all addresses" not in str(error)
+
+
+@pytest.mark.parametrize(("most", "rows"), [(1, 1), (2, 2), (16, 2)])
+def test_a_warm_up_has_no_more_rows_than_the_model_takes(
+    tiny_checkpoint: Path, tmp_path: Path, most: int, rows: int
+) -> None:
+    write_model("prior", Checkpoint.open(tiny_checkpoint), tmp_path, Options(max_batch=most))
+    config = text_format.Parse((tmp_path / "prior" / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+    assert [warm.batch_size for warm in config.model_warmup] == [rows]
 
 
 def test_every_network_is_written_with_its_signature_and_its_own_components(

@@ -174,7 +174,7 @@ def model_config(name: NetworkName, signature: Signature, options: Options) -> m
                 gpus=options.gpus,
             )
         ],
-        model_warmup=[warm_up(signature)],
+        model_warmup=[warm_up(signature, min(2, options.max_batch))],
     )
     batching = config.dynamic_batching
     batching.max_queue_delay_microseconds = options.delay_us
@@ -190,9 +190,9 @@ def data_type(port: Port) -> model_config_pb2.DataType:
     return model_config_pb2.DataType.Value(f"TYPE_{port.format}")
 
 
-def warm_up(signature: Signature) -> model_config_pb2.ModelWarmup:
-    """Two rows of zeros before the model is ready, so that no caller waits for what is done only once."""
-    sample = model_config_pb2.ModelWarmup(name="zeros", batch_size=2)
+def warm_up(signature: Signature, rows: int) -> model_config_pb2.ModelWarmup:
+    """Rows of zeros before the model is ready, so that no caller waits for what is done only once."""
+    sample = model_config_pb2.ModelWarmup(name="zeros", batch_size=rows)
     for port in signature.inputs:
         tensor = sample.inputs[port.name]
         tensor.data_type = data_type(port)
