@@ -15,10 +15,11 @@ from unclip.checkpoint import DECODER_FOLDERS, OPTIONAL_FOLDERS, UPSAMPLER_FOLDE
 from unclip.engine.device import open_device
 from unclip.engine.walk import Walk
 from unclip.model_app import ModelApp, load
-from unclip.network import NetworkName
+from unclip.network import COMPONENTS, NetworkName
 from unclip.options import SamplingSettings
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.server import Service
+from unclip.triton.address import cpu_threads, parse_networks
 from unclip.triton.remote import connect
 from unclip.wire.embeddings import TextEncoding
 from unclip.wire.model_info import model_info, stage_info
@@ -40,9 +41,11 @@ async def build(settings: Settings) -> ModelApp:
     stages = settings.stages.split(",")
     folders = [folder for stage in stages for folder in FOLDERS[stage]]
     checkpoint = await load(Checkpoint.open, settings.checkpoint, folders)
-    device = open_device(settings.device, settings.threads)
     precision, deadlines = settings.precision, Deadlines(settings.max_deadline)
     served = [name for stage in stages for name in NETWORKS[stage]]
+    needed = [name for name in served if checkpoint.has(COMPONENTS[name])]
+    elsewhere = parse_networks(settings.network, served)
+    device = open_device(settings.device, cpu_threads(settings.threads, elsewhere, needed))
     remotes = await connect(settings.network, served, lambda name: signature(name, checkpoint), lambda _: checkpoint)
     how = (checkpoint, device, precision, remotes, bool(settings.offload))
     decoder = await load(Decoder, *how) if "decode" in stages else None

@@ -17,9 +17,10 @@ from unclip.engine.device import open_device
 from unclip.engine.walk import Once
 from unclip.errors import CheckpointError
 from unclip.model_app import ModelApp, load
-from unclip.network import NetworkName, running_on
+from unclip.network import COMPONENTS, NetworkName, running_on
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.server import Service
+from unclip.triton.address import cpu_threads, parse_networks
 from unclip.triton.remote import connect
 from unclip.wire.model_info import model_info, stage_info
 
@@ -37,9 +38,11 @@ async def build(settings: Settings) -> ModelApp:
     """
     checkpoint = await load(Checkpoint.open, settings.checkpoint, ENCODER_FOLDERS)
     images = await load(image_checkpoint, checkpoint, settings.image_encoder)
-    device = open_device(settings.device, settings.threads)
     precision = "float32" if settings.precision == "auto" else settings.precision
     holds = {"text_encoder": checkpoint, "image_encoder": images or checkpoint}
+    needed = [name for name in NETWORKS if holds[name].has(COMPONENTS[name])]
+    elsewhere = parse_networks(settings.network, NETWORKS)
+    device = open_device(settings.device, cpu_threads(settings.threads, elsewhere, needed))
     remotes = await connect(settings.network, NETWORKS, lambda name: signature(name, holds[name]), holds.__getitem__)
     encoder = await load(Encoder, checkpoint, device, precision, remotes, images, bool(settings.offload))
     app = ModelApp.start(settings, encoder.programs, "encoder", remotes)

@@ -16,6 +16,7 @@ from unclip.network import NetworkName, running_on
 from unclip.options import SamplingSettings
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.server import Service
+from unclip.triton.address import cpu_threads, parse_networks
 from unclip.triton.remote import connect
 from unclip.wire.embeddings import TextEncoding
 from unclip.wire.model_info import model_info, stage_info
@@ -33,7 +34,8 @@ async def build(settings: Settings) -> ModelApp:
         ConfigurationError: the device is not here.
     """
     checkpoint = await load(Checkpoint.open, settings.checkpoint, PRIOR_FOLDERS)
-    device = open_device(settings.device, settings.threads)
+    elsewhere = parse_networks(settings.network, NETWORKS)
+    device = open_device(settings.device, cpu_threads(settings.threads, elsewhere, NETWORKS))
     if checkpoint.lacks("prior"):
         app = ModelApp.start(settings, {}, "prior")
         app.services.append(service(NoPriorServicer(model_info(checkpoint, PRIOR_FOLDERS, str(device), [], []))))

@@ -1,9 +1,9 @@
 """triton: what it costs to have every network on a Triton server. A picture by default settings, over the local one.
 
 Two stacks of `unclip.stack.LocalStack` from one checkpoint; the networks of one run on a real tritonserver (see
-``tests/triton_server.py``) beside it, exported with ``unclip export-triton``, on the CPU with as many threads. They
-take turns, each as often first as second; the figure is the median of the pairs' ratios. That both do the same work is
-checked by comparing a picture.
+``tests/triton_server.py``) beside it, exported with ``unclip export-triton``, on the CPU with as many threads as the
+other stack's services. They take turns, each as often first as second; the figure is the median of the pairs' ratios.
+That both do the same work is checked by comparing a picture.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def run(options: Options) -> Report:
     with TritonServer(models, options.scratch, free_port()) as server:
         server.wait_ready(names, 300)
         with (
-            LocalStack(options.checkpoint, threads=options.threads, options=flags(names, server)) as remote,
+            LocalStack(options.checkpoint, options=flags(names, server)) as remote,
             LocalStack(options.checkpoint, threads=options.threads) as local,
             Client(remote.address) as theirs,
             Client(local.address) as ours,

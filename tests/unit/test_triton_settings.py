@@ -28,7 +28,7 @@ from unclip.engine.walk import Network, Once, OnceProgram, Tensors
 from unclip.errors import ConfigurationError, DeadlineExceeded, OutOfDeviceMemory, Overloaded, Unavailable
 from unclip.network import COMPONENTS, NETWORKS, NetworkName, Port, Signature, running_on
 from unclip.serving.settings import ModelSettings, parse
-from unclip.triton.address import ModelAddress, parse_networks
+from unclip.triton.address import ModelAddress, cpu_threads, parse_networks
 from unclip.triton.export import Options, export, write_model
 from unclip.triton.failures import error_of
 from unclip.triton.remote import check, to_array
@@ -88,6 +88,22 @@ def test_where_networks_run_is_told_without_addresses() -> None:
     assert running_on(CPU, {}, names) == "cpu"
     assert running_on(CPU, {"upsampler": elsewhere}, names) == "triton, cpu"
     assert running_on(CPU, dict.fromkeys(names, elsewhere), names) == "triton"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "elsewhere", "needed", "threads"),
+    [
+        (0, (), ("prior",), 0),
+        (0, ("prior",), ("prior",), 1),
+        (4, ("prior",), ("prior",), 4),
+        (0, ("decoder",), ("decoder", "upsampler"), 0),
+        (0, ("decoder", "upsampler"), ("decoder", "upsampler"), 1),
+    ],
+)
+def test_a_service_whose_networks_all_run_elsewhere_has_one_thread(
+    chosen: int, elsewhere: tuple[NetworkName, ...], needed: tuple[NetworkName, ...], threads: int
+) -> None:
+    assert cpu_threads(chosen, elsewhere, needed) == threads
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ class ModelSettings(ServerSettings):
     network: str = setting(
         "", "a network that a Triton server runs, as name=triton://host:port/model; may be repeated", repeated=True
     )
-    threads: int = setting(0, "CPU threads, 0 for as many as there are cores", 0, 1024)
+    threads: int = setting(0, "CPU threads, 0 for one per core, or for 1 if all networks are on Triton", 0, 1024)
     capacity: int = setting(16, "samples under way at once", 1, 4096)
     max_batch: int = setting(8, "samples that share one pass through a network", 1, 1024)
     queue_limit: int = setting(256, "samples that may wait", 0, 65536)

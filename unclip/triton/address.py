@@ -38,3 +38,10 @@ def parse_networks(text: str, served: Collection[NetworkName]) -> dict[NetworkNa
             raise ConfigurationError(f"network: {name} is named twice")
         found[name] = ModelAddress(match["server"], match["model"])
     return found
+
+
+def cpu_threads(chosen: int, elsewhere: Collection[NetworkName], needed: Collection[NetworkName]) -> int:
+    """CPU threads of a service: those chosen, if any; else 0, one per core, or 1 where all networks it needs are
+    ``elsewhere``. A sampler's few operations gain nothing from more, which would hold up a server on the same machine.
+    """
+    return chosen or int(set(needed) <= set(elsewhere))
