@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from training import clip, decoder, judge, prior, upsampler
 from training.embeddings import encode_views
 from training.export import export
-from training.loop import OUT_OF_TIME
-from training.presets import PRESETS, Limits, Preset
+from training.loop import OUT_OF_TIME, add_preset, chosen_preset
+from training.presets import Limits, Preset
 
 EXPORTING = 30.0  # seconds kept for what comes after the last step
 
 
 def run(preset: Preset, out: Path, limits: Limits) -> None:
-    """Runs ``preset`` and writes the checkpoint folder ``out`` and the judge's beside it."""
+    """Runs ``preset`` and writes the checkpoint folder ``out`` and the judge's beside it. A run that begins with an
+    earlier checkpoint trains no judge: by the same one their figures compare."""
     encoders, words = clip.train(preset, limits)
     data = encode_views(preset, encoders, words)
     parts = (
@@ -25,7 +25,8 @@ def run(preset: Preset, out: Path, limits: Limits) -> None:
         decoder.train(preset, encoders, words, data, limits),
         upsampler.train(preset, limits),
     )
-    judge.save(judge.train(preset, limits), preset, out.with_name("judge"))
+    if preset.start is None:
+        judge.save(judge.train(preset, limits), preset, out.with_name("judge"))
     export(out, preset, encoders, words, *parts)
 
 
@@ -35,15 +36,14 @@ def main() -> None:
         description="Trains everything and exports it.",
         epilog=f"Exit status {OUT_OF_TIME}: the time given was too short; the same command goes on.",
     )
-    parser.add_argument("--preset", choices=PRESETS, default="cpu")
+    add_preset(parser)
     parser.add_argument("--out", type=Path, default=Path("checkpoints/emoji"))
-    parser.add_argument("--start", type=Path, help="a checkpoint to begin with; its CLIP is kept as it is")
     parser.add_argument("--command-minutes", type=float, help="how long this command may take, whatever is left to do")
     options = parser.parse_args()
     until = float("inf")
     if options.command_minutes is not None:
         until = time.monotonic() + 60 * options.command_minutes - EXPORTING
-    run(replace(PRESETS[options.preset], start=options.start), options.out, Limits(until=until))
+    run(chosen_preset(options), options.out, Limits(until=until))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from training.presets import PRESETS, Limits, Preset, Stage
+from training.presets import KEEPABLE, PRESETS, Limits, Preset, Stage
 
 matplotlib.use("Agg")
 SAVE_EVERY = 90.0  # seconds
@@ -29,14 +29,25 @@ LONGEST_STEP = 10.0  # seconds that one step can count for: a process that was s
 def arguments(what: str) -> tuple[Preset, Limits]:
     """Preset and limits from the command line, the same for every stage."""
     parser = argparse.ArgumentParser(description=what)
-    parser.add_argument("--preset", choices=PRESETS, default="cpu")
     parser.add_argument("--minutes", type=float, help="end the stage after this long, its schedule fitted")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0: torch's choice")
-    parser.add_argument("--start", type=Path, help="a checkpoint to begin with; its CLIP is kept as it is")
+    add_preset(parser)
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    return replace(PRESETS[options.preset], start=options.start), Limits(options.minutes)
+    return chosen_preset(options), Limits(options.minutes)
+
+
+def add_preset(parser: argparse.ArgumentParser) -> None:
+    """Options that say what is trained."""
+    parser.add_argument("--preset", choices=PRESETS, default="cpu")
+    parser.add_argument("--start", type=Path, help="a checkpoint to begin with")
+    parser.add_argument("--keep", nargs="*", choices=KEEPABLE, default=["clip"], help="left as it is there (clip)")
+
+
+def chosen_preset(options: argparse.Namespace) -> Preset:
+    """What the options of `add_preset` say."""
+    return replace(PRESETS[options.preset], start=options.start, kept=tuple(options.keep))
 
 
 def device() -> torch.device:
@@ -44,9 +55,10 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def half_precision(where: torch.device) -> bool:
-    """Whether bfloat16 products are worth it: on GPUs, and on CPUs that have instructions for them."""
-    return where.type == "cuda" or bool(torch.cpu._is_avx512_bf16_supported())
+def half_precision(where: torch.device, convolves: bool = True) -> bool:
+    """Whether bfloat16 products are worth it: on GPUs, and for convolutions on CPUs that have instructions for them.
+    Small transformers lose more by casting there than they gain."""
+    return where.type == "cuda" or (convolves and bool(torch.cpu._is_avx512_bf16_supported()))
 
 
 @contextmanager
@@ -69,12 +81,14 @@ def fit(
     limits: Limits = UNLIMITED,
     average: float = 0.999,
     sheet: Callable[[], Image.Image] | None = None,
+    convolves: bool = True,
 ) -> None:
     """Minimises ``loss`` over ``module``'s parameters; leaves their moving average in the module.
 
     Warm-up over 100 steps, then a cosine to zero over steps or minutes, whichever ends first. The state is saved
     to ``<preset folder>/<name>.pt`` and taken up again from there; a finished stage is loaded and left alone.
-    sheet: draws what the averaged weights make, now and then, to ``<preset folder>/<name>-<step>.png``.
+    sheet: draws what the averaged weights make, now and then, to ``<preset folder>/<name>-<step>.png``. convolves:
+    whether convolutions are what takes its time.
 
     Raises:
         SystemExit: SIGTERM came or the limit was reached; the state is saved.
@@ -83,6 +97,7 @@ def fit(
     path.parent.mkdir(parents=True, exist_ok=True)
     module.train()
     minutes = stage.minutes if limits.minutes is None else limits.minutes
+    half = half_precision(device(), convolves)
     optimizer = torch.optim.AdamW(module.parameters(), lr=stage.rate, betas=(0.9, 0.99), weight_decay=0.01)
     mean = {key: value.clone() for key, value in module.state_dict().items()}
     step, spent, curve = 0, 0.0, list[float]()
@@ -131,7 +146,7 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = rate
             # A generator per step, not one that runs on: a resumed run then draws what an uncut one would have.
-            with torch.autocast(device().type, torch.bfloat16, enabled=half_precision(device())):
+            with torch.autocast(device().type, torch.bfloat16, enabled=half):
                 value = loss(torch.Generator(device()).manual_seed(step))
             optimizer.zero_grad(set_to_none=True)
             value.backward()  # type: ignore[no-untyped-call]

@@ -27,7 +27,7 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Encoded, limit
     network: Any = networks.prior(preset).to(device())
     if preset.start:
         take_over(network, preset.start, "prior")
-    else:
+    if preset.start is None or "clip" not in preset.kept:
         network.clip_mean.data.copy_(data.image.mean(0, keepdim=True))
         network.clip_std.data.copy_(data.image.std(0, keepdim=True).clamp(min=1e-3))
     schedule = torch.from_numpy(NoiseSchedule.squaredcos_cap_v2().alphas_cumprod).float().to(device())
@@ -52,7 +52,7 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Encoded, limit
         ).predicted_image_embedding
         return functional.mse_loss(predicted, clean)
 
-    fit("prior", preset, network, loss, preset.prior, limits)
+    fit("prior", preset, network, loss, preset.prior, limits, convolves=False)
     trained: nn.Module = network
     return trained
 

@@ -18,6 +18,7 @@ from training import evaluate as evaluation
 from training import judge as judging
 from training.all import run
 from training.evaluate import distances, evaluate, halves, pixels, questions, retrieval
+from training.grow import weights
 from training.loop import OUT_OF_TIME
 from training.pictures import BACKGROUNDS, WHITE, Pair, composite
 from training.pipeline import Pipeline
@@ -114,6 +115,31 @@ def test_a_run_that_starts_from_a_checkpoint_keeps_its_embedding_space(
     assert after.manifest["files"]["decoder/config.json"] == before.manifest["files"]["decoder/config.json"]
     weights = "decoder/diffusion_pytorch_model.safetensors"
     assert after.manifest["files"][weights] != before.manifest["files"][weights]
+
+
+@pytest.mark.usefixtures("at_home")
+def test_a_run_can_teach_the_clip_it_starts_with_and_keep_the_upsampler(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    once = Stage(1, 4, 1e-3)
+    start = replace(PRESET, start=trained.checkpoint, kept=("upsampler",), clip=once, prior=once, decoder=once)
+
+    run(start, tmp_path / "next" / "emoji", Limits())
+
+    before, after = Checkpoint.open(trained.checkpoint), Checkpoint.open(tmp_path / "next" / "emoji")
+    assert after.clip_space != before.clip_space
+    assert not (tmp_path / "next" / "judge").exists()
+    changed = {name for name, digest in before.manifest["files"].items() if after.manifest["files"][name] != digest}
+    assert {name.partition("/")[0] for name in changed if name.endswith(".safetensors")} == {
+        "text_encoder",
+        "image_encoder",
+        "prior",
+        "text_proj",
+        "decoder",
+    }
+    statistics = [weights(folder, "prior")["clip_mean"] for folder in (before.folder, after.folder)]
+    assert not torch.equal(*statistics)  # those of the taught CLIP
 
 
 # Judging.
