@@ -65,8 +65,7 @@ def export(
         "super_res_first": upsampler,
     }
     for name, network in components.items():
-        # Rounded to bfloat16's eight bits, float16 packs a fifth smaller, and a repository keeps each version for ever.
-        network.to("cpu", torch.bfloat16).to(torch.float16).save_pretrained(folder / name, max_shard_size=SHARD)
+        network.to("cpu", torch.float16).save_pretrained(folder / name, max_shard_size=SHARD)
     for name, config in SCHEDULERS.items():
         UnCLIPScheduler(**config).save_pretrained(folder / name)
     (folder / "data.json").write_text(json.dumps(data_of(preset), indent=1) + "\n")

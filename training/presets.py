@@ -95,14 +95,7 @@ class Preset:
 
 PRESETS = {
     # Eight views of pictures in place: what two cores have the time to learn.
-    "cpu": Preset(
-        "cpu",
-        tuple(CPU_CONCEPTS.read_text().splitlines()),
-        # None that draws as another one does ("glossy" is "3d" in vectors, "blob" an older "noto"): a held-out picture
-        # would be taught by its double.
-        ("flat", "noto", "3d", "twitter", "emojione", "firefox", "black and white"),
-        variety=Variety(coloured=0.4, smallest=0.6, mirrored=0.5),
-    ),
+    "cpu": Preset("cpu", tuple(CPU_CONCEPTS.read_text().splitlines()), ("flat", "noto", "3d")),
     # One GPU: 28 minutes of training in all, in commands of at most ten; within the 64 MB of a checkpoint to embed.
     "full": Preset(
         "full",
