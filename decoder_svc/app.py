@@ -46,7 +46,7 @@ async def build(settings: Settings) -> ModelApp:
     needed = [name for name in served if checkpoint.has(COMPONENTS[name])]
     elsewhere = parse_networks(settings.network, served)
     device = open_device(settings.device, cpu_threads(settings.threads, elsewhere, needed))
-    remotes = await connect(settings.network, served, lambda name: signature(name, checkpoint), lambda _: checkpoint)
+    remotes = await connect(elsewhere, lambda name: signature(name, checkpoint), lambda _: checkpoint)
     how = (checkpoint, device, precision, remotes, bool(settings.offload))
     decoder = await load(Decoder, *how) if "decode" in stages else None
     upsampler = await load(Upsampler, *how) if "upsample" in stages else None

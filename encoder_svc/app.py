@@ -43,7 +43,7 @@ async def build(settings: Settings) -> ModelApp:
     needed = [name for name in NETWORKS if holds[name].has(COMPONENTS[name])]
     elsewhere = parse_networks(settings.network, NETWORKS)
     device = open_device(settings.device, cpu_threads(settings.threads, elsewhere, needed))
-    remotes = await connect(settings.network, NETWORKS, lambda name: signature(name, holds[name]), holds.__getitem__)
+    remotes = await connect(elsewhere, lambda name: signature(name, holds[name]), holds.__getitem__)
     encoder = await load(Encoder, checkpoint, device, precision, remotes, images, bool(settings.offload))
     app = ModelApp.start(settings, encoder.programs, "encoder", remotes)
     await app.warm_up(lambda: trial(encoder))

@@ -40,7 +40,7 @@ async def build(settings: Settings) -> ModelApp:
         app = ModelApp.start(settings, {}, "prior")
         app.services.append(service(NoPriorServicer(model_info(checkpoint, PRIOR_FOLDERS, str(device), [], []))))
         return app
-    remotes = await connect(settings.network, NETWORKS, lambda name: signature(name, checkpoint), lambda _: checkpoint)
+    remotes = await connect(elsewhere, lambda name: signature(name, checkpoint), lambda _: checkpoint)
     prior = await load(Prior, checkpoint, device, settings.precision, remotes, bool(settings.offload))
     defaults = checkpoint.defaults("prior")
     spec = StageSpec(checkpoint.clip_space, prior.embedding_dim, prior.context, defaults=defaults)

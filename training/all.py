@@ -9,7 +9,7 @@ from pathlib import Path
 from training import clip, decoder, judge, prior, upsampler
 from training.embeddings import encode_views
 from training.export import export
-from training.loop import OUT_OF_TIME, add_preset, chosen_preset
+from training.loop import OUT_OF_TIME, parsed
 from training.presets import Limits, Preset
 
 EXPORTING = 30.0  # seconds kept for what comes after the last step
@@ -36,14 +36,13 @@ def main() -> None:
         description="Trains everything and exports it.",
         epilog=f"Exit status {OUT_OF_TIME}: the time given was too short; the same command goes on.",
     )
-    add_preset(parser)
     parser.add_argument("--out", type=Path, default=Path("checkpoints/emoji"))
     parser.add_argument("--command-minutes", type=float, help="how long this command may take, whatever is left to do")
-    options = parser.parse_args()
+    preset, options = parsed(parser)
     until = float("inf")
     if options.command_minutes is not None:
         until = time.monotonic() + 60 * options.command_minutes - EXPORTING
-    run(chosen_preset(options), options.out, Limits(until=until))
+    run(preset, options.out, Limits(until=until))
 
 
 if __name__ == "__main__":

@@ -14,14 +14,12 @@ from transformers import CLIPTokenizer
 
 from training import networks, tokenizer
 from training.grow import take_over
-from training.loop import UNLIMITED, arguments, choose, device, fit, flips, uniform
+from training.loop import UNLIMITED, arguments, choose, device, fit
 from training.pictures import BACKGROUNDS, WHITE, Pair, couple_caption, varied_caption
 from training.presets import Limits, Preset
 from training.scaling import reduce
 from training.views import BESIDE, Views
 
-COVERED = 0.5  # share of pictures that are partly hidden
-SMOOTHING = 0.1  # of the targets: hundreds of pictures are soon known by heart
 MEAN = STD = (0.5, 0.5, 0.5)  # of the feature extractor: pixels in [-1, 1], as everywhere else
 
 
@@ -62,45 +60,34 @@ def pixels(pictures: list[npt.NDArray[np.uint8]]) -> torch.Tensor:
 def train(preset: Preset, limits: Limits = UNLIMITED) -> tuple[Clip, CLIPTokenizer]:
     """Trains both encoders, or loads them if they are trained. Of a checkpoint to start from the tokenizer is
     always kept, and the encoders if the preset says so."""
-    taught, _ = preset.pairs()
     if preset.start:
         words = CLIPTokenizer.from_pretrained(preset.start / "tokenizer")
     else:
-        words = learn_tokenizer(preset, taught)
+        words = learn_tokenizer(preset, preset.pairs()[0])
     torch.manual_seed(0)
     clip = Clip(networks.text_encoder(preset, words), networks.image_encoder(preset)).to(device())
     if preset.start:
         take_over(clip.text, preset.start, "text_encoder")
         take_over(clip.image, preset.start, "image_encoder")
-        if "clip" in preset.kept:
-            return clip.eval().requires_grad_(False), words
+    if preset.keeps("clip"):
+        return clip.eval().requires_grad_(False), words
+    taught, _ = preset.pairs()
     views = Views(taught, preset.variety, device())
 
     def loss(generator: torch.Generator) -> torch.Tensor:
         random = Random(int(choose(2**31, 1, generator)))
         full, captions = views.draw(random.sample(range(len(taught)), min(preset.clip.batch, len(taught))), random)
         ids, mask = tokens(words, captions)
-        longest = int(mask.sum(dim=1).max())  # what follows is padding, and half of the work
+        longest = int(mask.sum(dim=1).max())  # what follows is padding in all of them
         text = functional.normalize(clip.text(input_ids=ids[:, :longest], attention_mask=mask[:, :longest]).text_embeds)
-        seen = covered(reduce(full, preset.clip_size), generator)
+        seen = reduce(full, preset.clip_size)
         image = functional.normalize(clip.image(pixel_values=seen).image_embeds)
         logits = clip.log_scale.exp().clamp(max=100) * text @ image.T
         target = torch.arange(len(full), device=logits.device)
-        ways = [functional.cross_entropy(rows, target, label_smoothing=SMOOTHING) for rows in (logits, logits.T)]
-        return torch.stack(ways).mean()
+        return (functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)) / 2
 
     fit("clip", preset, clip, loss, preset.clip, limits, convolves=False)
     return clip, words
-
-
-def covered(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """``[B, 3, S, S]`` with a square of half the side, anywhere, grey in `COVERED` of them: a picture has to be known
-    by any of its parts (DeVries & Taylor 2017, arXiv 1708.04552), or a few colours would do for so few pictures."""
-    count, side = len(pictures), pictures.shape[-1]
-    middles = uniform((2, count, 1), generator) * side
-    near = (torch.arange(side, device=pictures.device) + 0.5 - middles).abs() < side / 4
-    square = near[0][:, :, None] & near[1][:, None, :] & flips(count, COVERED, generator)[:, None, None]
-    return pictures.masked_fill(square[:, None], 0.0)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from PIL import Image
 
 from training import judge as judging
 from training import sweeps
-from training.judges import chance, cosines, equal, frechet, hits, pixel_nearness
+from training.judges import chance, cosines, equal, frechet, hits, mean, pixel_nearness
 from training.loop import device
 from training.page import write_page
 from training.pictures import BACKGROUNDS, WHITE, Pair, before, composite, plain_caption
@@ -165,11 +165,6 @@ def pixels(asked: list[Question], made: npt.NDArray[np.uint8], every: list[Pair]
 def named(prefix: str, values: Metrics) -> Metrics:
     """The values with their names extended."""
     return {f"{prefix}.{name}": value for name, value in values.items()}
-
-
-def mean(parts: list[Metrics]) -> Metrics:
-    """The mean of each metric."""
-    return {name: float(np.mean([part[name] for part in parts])) for name in parts[0]}
 
 
 def evaluate(folder: Path, judge_folder: Path, out: Path, prompts: int | None = None, sweep: bool = True) -> Metrics:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from math import comb
 
 import numpy as np
@@ -79,3 +80,8 @@ def equal(queries: list[str], candidates: list[str]) -> Bools:
     """``[Q, C]``: which names are the same."""
     same: Bools = np.array(queries)[:, None] == np.array(candidates)[None, :]
     return same
+
+
+def mean(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each figure."""
+    return {name: float(np.mean([part[name] for part in parts])) for name in parts[0]}

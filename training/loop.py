@@ -31,23 +31,24 @@ def arguments(what: str) -> tuple[Preset, Limits]:
     parser = argparse.ArgumentParser(description=what)
     parser.add_argument("--minutes", type=float, help="end the stage after this long, its schedule fitted")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0: torch's choice")
-    add_preset(parser)
-    options = parser.parse_args()
+    preset, options = parsed(parser)
     if options.threads:
         torch.set_num_threads(options.threads)
-    return chosen_preset(options), Limits(options.minutes)
+    return preset, Limits(options.minutes)
 
 
-def add_preset(parser: argparse.ArgumentParser) -> None:
-    """Options that say what is trained."""
+def parsed(parser: argparse.ArgumentParser) -> tuple[Preset, argparse.Namespace]:
+    """What is trained, and the parser's own options."""
     parser.add_argument("--preset", choices=PRESETS, default="cpu")
     parser.add_argument("--start", type=Path, help="a checkpoint to begin with")
-    parser.add_argument("--keep", nargs="*", choices=KEEPABLE, default=["clip"], help="left as it is there (clip)")
-
-
-def chosen_preset(options: argparse.Namespace) -> Preset:
-    """What the options of `add_preset` say."""
-    return replace(PRESETS[options.preset], start=options.start, kept=tuple(options.keep))
+    parser.add_argument("--keep", nargs="*", choices=KEEPABLE, help="what is left as it is there (clip)")
+    options = parser.parse_args()
+    preset = PRESETS[options.preset]
+    if options.keep is None:
+        return replace(preset, start=options.start), options
+    if options.start is None:
+        parser.error("--keep needs --start: there is nothing to keep")
+    return replace(preset, start=options.start, kept=tuple(options.keep)), options
 
 
 def device() -> torch.device:
@@ -57,7 +58,7 @@ def device() -> torch.device:
 
 def half_precision(where: torch.device, convolves: bool = True) -> bool:
     """Whether bfloat16 products are worth it: on GPUs, and for convolutions on CPUs that have instructions for them.
-    Small transformers lose more by casting there than they gain."""
+    CLIP's small transformers lose more by casting there than they gain: 0.37 s a step instead of 0.29."""
     return where.type == "cuda" or (convolves and bool(torch.cpu._is_avx512_bf16_supported()))
 
 

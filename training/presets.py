@@ -75,6 +75,10 @@ class Preset:
     start: Path | None = None
     kept: tuple[str, ...] = ("clip",)
 
+    def keeps(self, stage: str) -> bool:
+        """Whether a stage's weights are those it starts with."""
+        return self.start is not None and stage in self.kept
+
     @property
     def folder(self) -> Path:
         """Where this run keeps its state."""

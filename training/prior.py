@@ -27,7 +27,7 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Encoded, limit
     network: Any = networks.prior(preset).to(device())
     if preset.start:
         take_over(network, preset.start, "prior")
-    if preset.start is None or "clip" not in preset.kept:
+    if not preset.keeps("clip"):
         network.clip_mean.data.copy_(data.image.mean(0, keepdim=True))
         network.clip_std.data.copy_(data.image.std(0, keepdim=True).clamp(min=1e-3))
     schedule = torch.from_numpy(NoiseSchedule.squaredcos_cap_v2().alphas_cumprod).float().to(device())

@@ -17,7 +17,7 @@ import torch
 
 from training.grow import weights
 from training.judge import Judge
-from training.judges import cosines, frechet, hits
+from training.judges import cosines, frechet, hits, mean
 from training.pipeline import Pipeline, as_pictures
 from training.scaling import enlarge, reduce
 from unclip.options import SAMPLERS, SamplingSettings
@@ -42,13 +42,13 @@ ENLARGED = 16  # of the upsampler: each costs the most, and pixels tell more tha
 class Sweeps:
     """The questions, what CLIP read in them, and the judge's view of the real pictures."""
 
-    def __init__(self, model: Pipeline, judge: Judge, asked: Sequence[Question], seed: int = 0) -> None:
+    def __init__(self, model: Pipeline, judge: Judge, asked: Sequence[Question]) -> None:
         self._model, self._judge, self._asked = model, judge, asked
         captions = [question.caption for question in asked]
         empty, *texts = model.read(["", *captions])
         self._empty: TextEncoding = empty
         self._texts = texts
-        self._seeds = [seed] * len(asked)
+        self._seeds = [0] * len(asked)
         self._captions = judge.read_all(captions)
         self._real = np.stack([question.real for question in asked])
         self._features = judge.see_all(self._real)
@@ -66,10 +66,12 @@ class Sweeps:
                 figures[f"top5 {name}"] = hits(near[chosen], own[chosen])["top5"]
         return figures
 
-    def _decoded(self, embeddings: torch.Tensor, settings: SamplingSettings) -> tuple[list[torch.Tensor], float]:
+    def _decoded(
+        self, embeddings: torch.Tensor, settings: SamplingSettings, seed: int = 0
+    ) -> tuple[list[torch.Tensor], float]:
         """(base pictures, seconds for each)."""
         started = time.monotonic()
-        small = self._model.decode(embeddings, self._texts, self._empty, self._seeds, settings)
+        small = self._model.decode(embeddings, self._texts, self._empty, [seed] * len(self._texts), settings)
         return small, (time.monotonic() - started) / len(small)
 
     def _judged_small(self, small: Sequence[torch.Tensor]) -> dict[str, float]:
@@ -91,7 +93,8 @@ class Sweeps:
     def prior(self) -> list[Row]:
         """The image embedding left out, replaced by the text embedding, and from the prior (the paper's figure 8).
 
-        The text embedding is tried as it is, and at the length that image embeddings have here.
+        Means over `PRIOR_SEEDS`. The text embedding is tried as it is, and at the length that image embeddings have
+        here. The real picture's own embedding tells what a perfect prior would reach.
         """
         where = self._guesses.device
         text = torch.from_numpy(np.stack([text.embedding.values for text in self._texts])).to(where)
@@ -101,13 +104,16 @@ class Sweeps:
             "caption only": null.to(where).expand(len(text), -1),
             "text embedding": text,
             "text embedding, scaled": text * length / text.norm(dim=1, keepdim=True),
-            "prior": self._guesses,
+            "real picture": torch.from_numpy(self._model.see(self._real)).to(where),
         }
-        rows: list[Row] = []
-        for name, embeddings in ways.items():
-            small, _ = self._decoded(embeddings, self._model.checkpoint.defaults("decoder"))
-            rows.append({"condition": name, **self._judged_small(small)})
-        return rows
+        settings = self._model.checkpoint.defaults("decoder")
+        found: dict[str, list[dict[str, float]]] = {}
+        for seed in PRIOR_SEEDS:
+            guesses = self._model.guess(self._texts, self._empty, [seed] * len(text))
+            for name, embeddings in {**ways, "prior": guesses}.items():
+                small, _ = self._decoded(embeddings, settings, seed)
+                found.setdefault(name, []).append(self._judged_small(small))
+        return [{"condition": name, **mean(parts)} for name, parts in found.items()]
 
     def prior_guidance(self) -> list[Row]:
         """The prior's guidance scale, everything else at its default."""
@@ -154,17 +160,6 @@ def told(settings: SamplingSettings) -> Row:
     return {"sampler": settings.sampler, "steps": settings.steps, "guidance": settings.guidance_scale}
 
 
-def averaged(tables: Sequence[list[Row]]) -> list[Row]:
-    """Tables of the same rows as one, each number the mean of theirs."""
-    return [
-        {
-            name: value if isinstance(value, str) else float(np.mean([row[name] for row in rows]))
-            for name, value in rows[0].items()
-        }
-        for rows in zip(*tables, strict=True)
-    ]
-
-
 def psnr(made: Pictures, real: Pictures) -> float:
     """Peak signal-to-noise ratio in dB over all pictures."""
     error = ((made.astype(np.float64) - real) ** 2).mean()
@@ -184,7 +179,7 @@ def run(model: Pipeline, judge: Judge, asked: Sequence[Question]) -> dict[str, l
         tuning = list(asked)
     few = Sweeps(model, judge, tuning[:: -(-len(tuning) // MOST)])
     parts: dict[str, Callable[[], list[Row]]] = {
-        "prior": lambda: averaged([Sweeps(model, judge, asked, seed).prior() for seed in PRIOR_SEEDS]),
+        "prior": Sweeps(model, judge, asked).prior,
         "prior_guidance": few.prior_guidance,
         "prior_samplers": few.prior_samplers,
         "guidance": few.guidance,

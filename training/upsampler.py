@@ -27,13 +27,13 @@ CROPS = 0.4  # share of batches that are crops, half as wide: more pictures in a
 
 def train(preset: Preset, limits: Limits = UNLIMITED) -> nn.Module:
     """Trains the upsampler, or loads it if it is trained, or kept."""
-    taught, _ = preset.pairs()
     torch.manual_seed(0)
     network = networks.upsampler(preset).to(device())
     if preset.start:
         take_over(network, preset.start, "super_res_first")
-        if "upsampler" in preset.kept:
-            return network.eval()
+    if preset.keeps("upsampler"):
+        return network.eval()
+    taught, _ = preset.pairs()
     cosine = NoiseSchedule.squaredcos_cap_v2()
     schedule = torch.from_numpy(cosine.alphas_cumprod).float().to(device())
     size = preset.size

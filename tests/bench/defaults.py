@@ -29,7 +29,8 @@ from tests.bench.peer import call
 from tests.bench.report import Report
 from tests.unit.parity_reference import Reference
 from training import judge as judging
-from training.evaluate import SEEDS, Question, distances, mean, questions, retrieval
+from training.evaluate import SEEDS, Question, distances, questions, retrieval
+from training.judges import mean
 from training.presets import PRESETS
 from unclip.checkpoint import Checkpoint
 from unclip.client import Client

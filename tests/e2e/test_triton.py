@@ -109,8 +109,8 @@ def walk(prior: Prior, seed: int = 0, steps: int = 3, deadline: float = float("i
 
 async def prior_on(server: TritonServer, model: str, checkpoint: Checkpoint) -> dict[NetworkName, TritonNetwork]:
     """The prior's network of a checkpoint, run by ``model`` on the server."""
-    networks = f"prior=triton://{server.address}/{model}"
-    return await connect(networks, ["prior"], lambda name: signature(name, checkpoint), lambda _: checkpoint)
+    address: dict[NetworkName, ModelAddress] = {"prior": ModelAddress(server.address, model)}
+    return await connect(address, lambda name: signature(name, checkpoint), lambda _: checkpoint)
 
 
 @asynccontextmanager

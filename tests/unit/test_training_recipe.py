@@ -142,19 +142,20 @@ def test_a_run_can_teach_the_clip_it_starts_with_and_keep_the_upsampler(
     assert not torch.equal(*statistics)  # those of the taught CLIP
 
 
-def test_half_of_the_pictures_that_clip_sees_have_a_grey_square_of_half_their_side() -> None:
-    pictures = torch.rand(400, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * 0.5 + 0.5
+def test_there_is_nothing_to_keep_without_a_checkpoint(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def chosen(*words: str) -> presets.Preset:
+        monkeypatch.setattr("sys.argv", ["training", "--preset", "smoke", *words])
+        return loop.arguments("Trains.")[0]
 
-    seen = clip.covered(pictures, torch.Generator().manual_seed(0))
-
-    grey = (seen == 0).all(dim=1)
-    assert torch.equal(torch.where(grey[:, None], pictures, seen), pictures)
-    share = grey.flatten(1).any(dim=1).float().mean().item()
-    assert share == pytest.approx(0.5, abs=0.1)
-    rows, columns = grey.any(dim=2).sum(dim=1), grey.any(dim=1).sum(dim=1)
-    assert torch.equal(grey.sum(dim=(1, 2)), rows * columns)
-    assert (rows.max().item(), columns.max().item()) == (8, 8)
-    assert rows[rows > 0].min() < 8  # at an edge a part of it lies outside
+    assert not chosen().keeps("clip")
+    assert chosen("--start", "somewhere").keeps("clip")
+    beginning = chosen("--start", "somewhere", "--keep", "upsampler")
+    assert (beginning.keeps("clip"), beginning.keeps("upsampler")) == (False, True)
+    with pytest.raises(SystemExit):
+        chosen("--keep", "upsampler")
+    assert "--keep needs --start" in capsys.readouterr().err
 
 
 # Judging.

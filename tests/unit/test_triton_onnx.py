@@ -7,27 +7,25 @@ import math
 import os
 import shutil
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from google.protobuf import text_format
 from PIL import Image
-from tritonclient.grpc import model_config_pb2
 
 from encoder_svc.encoder import Encoder
 from tests.karlo import make_tiny_karlo
 from tests.tiny import CONTEXT, make_tiny_checkpoint
 from tests.unit.test_karlo import encoded, read
 from tests.unit.test_parity import Ours, ddpm
+from tests.unit.triton_configs import assert_serves, config_of, options
 from unclip.checkpoint import Checkpoint
 from unclip.engine.accelerate import Placement
 from unclip.engine.walk import Network
 from unclip.errors import ConfigurationError
 from unclip.network import COMPONENTS, LOCAL, NETWORKS, NetworkName, Port, Remotes, Signature
-from unclip.triton import onnx, remote
+from unclip.triton import onnx
 from unclip.triton.backend import networks_of
 from unclip.triton.export import BACKENDS, BackendName, Options, export, main, write_model
 
@@ -71,10 +69,6 @@ def signature_of(name: NetworkName, checkpoint: Checkpoint) -> Signature:
 
 def by_onnxruntime(name: NetworkName, checkpoint: Checkpoint, repository: Path) -> Network:
     return onnx.opened(repository / name / "1" / "model.onnx", signature_of(name, checkpoint))
-
-
-def config_of(folder: Path) -> model_config_pb2.ModelConfig:
-    return text_format.Parse((folder / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
 
 
 def assert_same(one: Network, other: Network, signature: Signature, rows: int, length: int, bar: float = 2e-5) -> None:
@@ -137,27 +131,15 @@ def test_the_config_is_the_signatures_with_nothing_of_python(
     tiny_checkpoint: Path, tmp_path: Path, backend: BackendName
 ) -> None:
     checkpoint = Checkpoint.open(tiny_checkpoint)
-    options = Options(backend, max_batch=4, queue=7, delay_us=50, threads=3, gpus=(1,))
-    assert [folder.name for folder in export(str(tiny_checkpoint), tmp_path, options)] == list(NETWORKS)
+    chosen = options(backend, gpus=(1,))
+    assert [folder.name for folder in export(str(tiny_checkpoint), tmp_path, chosen)] == list(NETWORKS)
     for name in NETWORKS:
         config = config_of(tmp_path / name)
-        assert (config.name, config.backend, config.max_batch_size) == (name, backend, 4)
-        assert config.dynamic_batching.max_queue_delay_microseconds == 50
-        assert config.dynamic_batching.default_queue_policy.max_queue_size == 7
         assert [(group.kind, list(group.gpus)) for group in config.instance_group] == [(1, [1])]
-        assert [dict(warm.inputs).keys() for warm in config.model_warmup] == [{part.name for part in config.input}]
-        told = {key: value.string_value for key, value in config.parameters.items()}
         weights = checkpoint.version([COMPONENTS[name]])
+        told = assert_serves(config, name, backend, signature_of(name, checkpoint), weights)
         threads = {"intra_op_thread_count": "3"} if backend == "onnxruntime" else {}
-        assert told == {"weights": weights, "difference": "2.0e-06", **threads}
-        remote.check(as_triton_tells(config), signature_of(name, checkpoint), name, weights)
-
-
-def as_triton_tells(config: model_config_pb2.ModelConfig) -> Mapping[str, Any]:
-    from google.protobuf import json_format
-
-    found: Mapping[str, Any] = json_format.MessageToDict(config, preserving_proto_field_name=True)
-    return found
+        assert told == {"difference": "2.0e-06", **threads}
 
 
 @pytest.mark.usefixtures("unwritten")

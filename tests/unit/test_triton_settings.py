@@ -7,16 +7,19 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from google.protobuf import text_format
-from tritonclient.grpc import model_config_pb2
 
+from decoder_svc import app as decoder_app
 from decoder_svc import networks as decoder_networks
+from encoder_svc import app as encoder_app
 from encoder_svc import networks as encoder_networks
+from prior_svc import app as prior_app
 from prior_svc import networks as prior_networks
 from tests.unit.engine_bench import WAIT
+from tests.unit.triton_configs import assert_serves, config_of, options
 from unclip.checkpoint import Checkpoint
 from unclip.cli import main
 from unclip.cli.arguments import parser
@@ -31,7 +34,7 @@ from unclip.serving.settings import ModelSettings, parse
 from unclip.triton.address import ModelAddress, cpu_threads, parse_networks
 from unclip.triton.export import Options, export, write_model
 from unclip.triton.failures import error_of
-from unclip.triton.remote import check, to_array
+from unclip.triton.remote import to_array
 
 CPU = torch.device("cpu")
 MODULES = {"text_encoder": encoder_networks, "image_encoder": encoder_networks, "prior": prior_networks}
@@ -107,6 +110,33 @@ def test_a_service_whose_networks_all_run_elsewhere_has_one_thread(
 
 
 @pytest.mark.parametrize(
+    ("app", "networks", "threads"),
+    [
+        (encoder_app, "text_encoder image_encoder", 1),
+        (encoder_app, "image_encoder", 0),
+        (prior_app, "prior", 1),
+        (prior_app, "", 0),
+        (decoder_app, "decoder upsampler upsampler_last", 1),
+        (decoder_app, "decoder upsampler", 0),
+    ],
+)
+async def test_a_service_opens_its_device_with_as_many_threads(
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, app: Any, networks: str, threads: int
+) -> None:
+    class Opened(Exception):
+        pass
+
+    def open_device(name: str, threads: int) -> None:
+        raise Opened(threads)
+
+    monkeypatch.setattr(app, "open_device", open_device)
+    addresses = ",".join(f"{name}=triton://127.0.0.1:1/{name}" for name in networks.split())
+    with pytest.raises(Opened) as opened:
+        await app.build(app.Settings(checkpoint=str(tiny_checkpoint), network=addresses))
+    assert opened.value.args == (threads,)
+
+
+@pytest.mark.parametrize(
     ("status", "message", "kind"),
     [
         ("StatusCode.UNAVAILABLE", "[request id: <id_unknown>] Exceeds maximum queue size", Overloaded),
@@ -134,34 +164,20 @@ def test_a_warm_up_has_no_more_rows_than_the_model_takes(
     tiny_checkpoint: Path, tmp_path: Path, most: int, rows: int
 ) -> None:
     write_model("prior", Checkpoint.open(tiny_checkpoint), tmp_path, Options(max_batch=most))
-    config = text_format.Parse((tmp_path / "prior" / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
-    assert [warm.batch_size for warm in config.model_warmup] == [rows]
+    assert [warm.batch_size for warm in config_of(tmp_path / "prior").model_warmup] == [rows]
 
 
 def test_every_network_is_written_with_its_signature_and_its_own_components(
     tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     checkpoint = Checkpoint.open(tiny_checkpoint)
-    options = Options(max_batch=4, queue=7, delay_us=50, threads=3, precision="float16", python_path=("/a", "/b"))
-    assert [folder.name for folder in export(str(tiny_checkpoint), tmp_path, options)] == list(NETWORKS)
+    chosen = options(precision="float16", python_path=("/a", "/b"))
+    assert [folder.name for folder in export(str(tiny_checkpoint), tmp_path, chosen)] == list(NETWORKS)
     for name in NETWORKS:
-        config = text_format.Parse((tmp_path / name / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
-        assert (config.name, config.backend, config.max_batch_size) == (name, "python", 4)
-        assert config.dynamic_batching.max_queue_delay_microseconds == 50
-        assert config.dynamic_batching.default_queue_policy.max_queue_size == 7
-        assert [dict(warm.inputs).keys() for warm in config.model_warmup] == [{part.name for part in config.input}]
-        told = {key: value.string_value for key, value in config.parameters.items()}
-        assert told.pop("weights") == checkpoint.version([COMPONENTS[name]])
-        assert told == {"network": name, "threads": "3", "precision": "float16", "python_path": '["/a", "/b"]'}
         signature = MODULES.get(name, decoder_networks).signature(name, checkpoint)
-        as_json = {
-            kind: [
-                {"name": p.name, "data_type": model_config_pb2.DataType.Name(p.data_type), "dims": [*map(str, p.dims)]}
-                for p in getattr(config, kind)
-            ]
-            for kind in ("input", "output")
-        }
-        check(as_json, signature, name, "any")
+        weights = checkpoint.version([COMPONENTS[name]])
+        told = assert_serves(config_of(tmp_path / name), name, "python", signature, weights)
+        assert told == {"network": name, "threads": "3", "precision": "float16", "python_path": '["/a", "/b"]'}
         assert compile((tmp_path / name / "1" / "model.py").read_text(), "model.py", "exec")
         kept = {path.name for path in (tmp_path / name / "1" / "checkpoint").iterdir()}
         assert kept == {COMPONENTS[name]} | ({"text_proj"} if name == "decoder" else set())

@@ -126,12 +126,12 @@ def axes(port: Port) -> dict[int, Any]:
     return {0: torch.export.Dim("batch"), **lengths}
 
 
-def opened(file: Path, signature: Signature, threads: int = 1) -> Network:
-    """What onnxruntime makes of a file, on the CPU, as a network. threads: 0 for all cores."""
+def opened(file: Path, signature: Signature) -> Network:
+    """What onnxruntime makes of a file, on one CPU thread, as a network."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
 
     def forward(inputs: Tensors) -> torch.Tensor:

@@ -19,7 +19,7 @@ from unclip.engine.batch import abandoned, deadline
 from unclip.engine.walk import Tensors
 from unclip.errors import Cancelled, ConfigurationError, DeadlineExceeded, Unavailable
 from unclip.network import COMPONENTS, NetworkName, Port, Signature
-from unclip.triton.address import ModelAddress, parse_networks
+from unclip.triton.address import ModelAddress
 from unclip.triton.failures import error_of
 
 log = logging.getLogger(__name__)
@@ -140,19 +140,18 @@ def to_array(value: torch.Tensor, port: Port) -> npt.NDArray[Any]:
 
 
 async def connect(
-    networks: str,
-    served: Collection[NetworkName],
+    addresses: Mapping[NetworkName, ModelAddress],
     signature: Callable[[NetworkName], Signature],
     checkpoint: Callable[[NetworkName], Checkpoint],
 ) -> dict[NetworkName, TritonNetwork]:
-    """The networks that ``networks`` names, see `parse_networks`, once all of them are ready, however long it takes.
+    """The networks at these addresses, see `parse_networks`, once all of them are ready, however long it takes.
 
     Raises:
         ConfigurationError: a model takes or gives other tensors than the checkpoint's network, or was exported with
             other weights.
     """
     found = {}
-    for name, address in parse_networks(networks, served).items():
+    for name, address in addresses.items():
         weights = await asyncio.to_thread(checkpoint(name).version, [COMPONENTS[name]])
         found[name] = await open_model(name, address, signature(name), weights)
     return found
