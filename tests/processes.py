@@ -24,6 +24,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def resident(what: str, process: int | str = "self") -> int:
+    """Bytes of RAM that a process has now ("VmRSS") or had at most ("VmHWM")."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(status.partition(f"{what}:")[2].split()[0]) * 1024
+
+
 class Process:
     """``python -m module options``, started at once; a context manager that ends it.
 
@@ -102,8 +108,7 @@ class Process:
 
     def memory(self, what: str = "VmRSS") -> int:
         """Bytes of memory in use now ("VmRSS") or at most so far ("VmHWM")."""
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
-        return int(status.partition(f"{what}:")[2].split()[0]) * 1024
+        return resident(what, self._process.pid)
 
     def __enter__(self) -> Self:
         return self

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from tests.processes import resident
 from unclip.checkpoint import Checkpoint
 from unclip.engine.accelerate import Placement
 from unclip.engine.device import open_device
@@ -19,12 +20,6 @@ from unclip.triton.backend import networks_of
 
 DTYPES = {"FP32": torch.float32, "INT64": torch.int64, "BOOL": torch.bool}
 TOKENS = 81  # of a decoder's context: Karlo's 77 and 4
-
-
-def resident(figure: str) -> int:
-    """Bytes of this process in RAM: ``VmRSS`` now, ``VmHWM`` at most."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{figure}:"))
 
 
 def activations(name: Any, checkpoint: Checkpoint, device: torch.device, rows: int) -> int:
