@@ -19,9 +19,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from training.evaluate import Question, commit, machine
+from training.evaluate import commit, machine
 from training.manipulations import Pictures, asked, at_once, pixels, png
 from training.presets import PRESETS
+from training.questions import Question
 from unclip import Client, Edit, GeneratedImage, Sampling
 from unclip.pictures import contact_sheet
 from unclip.stack import LocalStack

@@ -17,7 +17,6 @@ import os
 import platform
 import subprocess
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
@@ -31,43 +30,15 @@ from training import sweeps
 from training.judges import chance, cosines, equal, frechet, hits, mean, pixel_nearness
 from training.loop import device
 from training.page import write_page
-from training.pictures import BACKGROUNDS, WHITE, Pair, before, composite, plain_caption
+from training.pictures import Pair, composite, plain_caption
 from training.pipeline import Pipeline
 from training.presets import PRESETS
+from training.questions import Question, questions
 from unclip.pictures import contact_sheet
 
 Metrics = dict[str, float]
 SHOWN = 64  # captions on the contact sheet
 SEEDS = (0, 1)
-
-
-@dataclass(frozen=True)
-class Question:
-    """A held-out pair, the background asked for, its colour, and whether settings may be chosen by it."""
-
-    pair: Pair
-    background: str
-    colour: tuple[int, int, int]
-    tuning: bool = False
-
-    @property
-    def caption(self) -> str:
-        """What the model is asked for."""
-        return before(plain_caption(self.pair.label, self.pair.style), self.background)
-
-    @property
-    def real(self) -> npt.NDArray[np.uint8]:
-        """The picture it was never shown: uint8 ``[S, S, 3]``."""
-        return composite(self.pair.rgba, self.colour)
-
-
-def questions(pairs: list[Pair]) -> list[Question]:
-    """Every pair on white, then every pair on one of the coloured backgrounds, taken in turn."""
-    tuning = set(sorted(pair.key for pair in pairs)[::2])
-    white = [Question(pair, *WHITE, pair.key in tuning) for pair in pairs]
-    return white + [
-        Question(pair, *BACKGROUNDS[i % len(BACKGROUNDS)], pair.key in tuning) for i, pair in enumerate(pairs)
-    ]
 
 
 def retrieval(judge: judging.Judge, asked: list[Question], made: npt.NDArray[np.uint8], every: list[Pair]) -> Metrics:

@@ -25,9 +25,10 @@ import torch
 from PIL import Image
 
 from training import judge as judging
-from training.evaluate import Question, commit, machine, questions
+from training.evaluate import commit, machine
 from training.pictures import BACKGROUNDS, Pair, before, plain_caption
 from training.presets import PRESETS
+from training.questions import Question, questions
 from training.scaling import reduce
 from unclip import Client, GeneratedImage, Sampling, Vary
 from unclip.pictures import contact_sheet

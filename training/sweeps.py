@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +18,10 @@ from training.grow import weights
 from training.judge import Judge
 from training.judges import cosines, frechet, hits, mean
 from training.pipeline import Pipeline, as_pictures
+from training.questions import Question
 from training.scaling import enlarge, reduce
 from unclip.options import SAMPLERS, SamplingSettings
 from unclip.wire.embeddings import TextEncoding
-
-if TYPE_CHECKING:
-    from training.evaluate import Question
 
 Row = dict[str, float | str]
 Pictures = npt.NDArray[np.uint8]

@@ -29,9 +29,10 @@ from tests.bench.peer import call
 from tests.bench.report import Report
 from tests.unit.parity_reference import Reference
 from training import judge as judging
-from training.evaluate import SEEDS, Question, distances, questions, retrieval
+from training.evaluate import SEEDS, distances, retrieval
 from training.judges import mean
 from training.presets import PRESETS
+from training.questions import Question, questions
 from unclip.checkpoint import Checkpoint
 from unclip.client import Client
 from unclip.stack import LocalStack

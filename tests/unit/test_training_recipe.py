@@ -17,12 +17,13 @@ from training import clip, loop, presets
 from training import evaluate as evaluation
 from training import judge as judging
 from training.all import run
-from training.evaluate import distances, evaluate, halves, pixels, questions, retrieval
+from training.evaluate import distances, evaluate, halves, pixels, retrieval
 from training.grow import weights
 from training.loop import OUT_OF_TIME
 from training.pictures import BACKGROUNDS, WHITE, Pair, composite
 from training.pipeline import Pipeline
 from training.presets import PRESETS, Limits, Stage
+from training.questions import questions
 from training.sweeps import edges, psnr
 from unclip.checkpoint import DECODER_FOLDERS, ENCODER_FOLDERS, PRIOR_FOLDERS, UPSAMPLER_FOLDERS, Checkpoint
 
