@@ -22,11 +22,14 @@ DROP = 0.1  # of the captions become the empty one, so that guidance has somethi
 
 
 def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Encoded, limits: Limits = UNLIMITED) -> nn.Module:
-    """Trains the prior, or loads it if it is trained. It works on embeddings of zero mean and unit deviation."""
+    """Trains the prior, or loads it if it is trained or kept. It works on embeddings of zero mean and unit deviation."""
     torch.manual_seed(0)
     network: Any = networks.prior(preset).to(device())
     if preset.start:
         take_over(network, preset.start, "prior")
+    if preset.keeps("prior"):
+        kept: nn.Module = network.eval()
+        return kept
     if not preset.keeps("clip"):
         network.clip_mean.data.copy_(data.image.mean(0, keepdim=True))
         network.clip_std.data.copy_(data.image.std(0, keepdim=True).clamp(min=1e-3))

@@ -119,6 +119,18 @@ def test_a_run_that_starts_from_a_checkpoint_keeps_its_embedding_space(
 
 
 @pytest.mark.usefixtures("at_home")
+def test_a_run_can_teach_the_decoder_alone(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    kept = ("clip", "prior", "upsampler")
+
+    run(replace(PRESET, start=trained.checkpoint, kept=kept, decoder=Stage(1, 4, 1e-3)), tmp_path / "next", Limits())
+
+    before, after = Checkpoint.open(trained.checkpoint), Checkpoint.open(tmp_path / "next")
+    changed = {name for name, digest in before.manifest["files"].items() if after.manifest["files"][name] != digest}
+    assert {name.partition("/")[0] for name in changed} == {"text_proj", "decoder"}
+
+
+@pytest.mark.usefixtures("at_home")
 def test_a_run_can_teach_the_clip_it_starts_with_and_keep_the_upsampler(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,6 +169,10 @@ def test_there_is_nothing_to_keep_without_a_checkpoint(
     with pytest.raises(SystemExit):
         chosen("--keep", "upsampler")
     assert "--keep needs --start" in capsys.readouterr().err
+    assert chosen("--start", "somewhere", "--keep", "clip", "prior").keeps("prior")
+    with pytest.raises(SystemExit):
+        chosen("--start", "somewhere", "--keep", "prior")
+    assert "needs clip" in capsys.readouterr().err
 
 
 # Judging.
