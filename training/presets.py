@@ -13,7 +13,7 @@ PLAIN = Variety()
 CPU_CONCEPTS = Path(__file__).with_name("concepts_cpu.txt")
 
 
-KEEPABLE = ("clip", "upsampler")  # prior and decoder have to follow what they are conditioned on
+KEEPABLE = ("clip", "prior", "upsampler")  # the prior with CLIP only: it speaks of one CLIP's embeddings
 
 
 @dataclass(frozen=True)
