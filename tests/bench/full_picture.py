@@ -55,7 +55,8 @@ def run(options: Options) -> Report:
 def watched(address: str, began: float) -> tuple[Image.Image, dict[str, tuple[int, float]]]:
     """A picture, and of each stage in turn its steps and seconds."""
     ended: dict[str, tuple[int, float]] = {}
-    [picture], before = list[Image.Image](), began
+    pictures: list[Image.Image] = []
+    before = began
     with Client(address, timeout=PATIENCE_S) as client:
         for event in client.stream(Generate(CAPTION, seed=0)):
             if isinstance(event, Progress) and event.step == event.of:
@@ -63,5 +64,6 @@ def watched(address: str, began: float) -> tuple[Image.Image, dict[str, tuple[in
                 ended[event.stage] = (event.of, now - before)
                 before = now
             elif isinstance(event, GeneratedImage):
-                picture = event.to_pil()
+                pictures.append(event.to_pil())
+    [picture] = pictures
     return picture, ended

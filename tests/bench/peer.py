@@ -9,6 +9,7 @@ pairs' ratios.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -37,7 +38,7 @@ def run(options: Options) -> Report:
         for name, settings, pairs in (("defaults", defaults, 40), ("as Karlo", KARLO, 20)):
             found = in_turns(
                 partial(serve, client, settings),
-                partial(call, pipeline, settings, CAPTION),
+                partial(one, pipeline, settings),
                 3 if options.quick else pairs,
             )
             report.rows.append({"settings": name, "stages": told(settings), **found.row("served", "diffusers")})
@@ -58,16 +59,20 @@ def serve(client: Client, settings: Settings, seed: int) -> None:
     ask(client, seed, settings, candidates=1)
 
 
-def call(pipeline: Any, settings: Settings, caption: str, seed: int) -> Image.Image:
+def one(pipeline: Any, settings: Settings, seed: int) -> None:
     """One picture from the pipeline."""
-    [image] = pipeline(
-        caption,
-        generator=torch.Generator().manual_seed(seed),
+    call(pipeline, settings, [CAPTION], [seed])
+
+
+def call(pipeline: Any, settings: Settings, captions: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
+    """A picture of each caption from the pipeline, in one batch."""
+    made: list[Image.Image] = pipeline(
+        list(captions),
+        generator=[torch.Generator().manual_seed(seed) for seed in seeds],
         prior_num_inference_steps=settings["prior"].steps,
         prior_guidance_scale=settings["prior"].guidance_scale,
         decoder_num_inference_steps=settings["decoder"].steps,
         decoder_guidance_scale=settings["decoder"].guidance_scale,
         super_res_num_inference_steps=settings["upsampler"].steps,
     ).images
-    made: Image.Image = image
     return made
