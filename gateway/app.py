@@ -76,7 +76,8 @@ async def build(settings: Settings) -> Gateway:
     clients = Clients(channels)
     stack = Stack(clients)
     await stack.wait(settings.patience)
-    servicer = GatewayServicer(stack, clients, TextCache(settings.text_cache * 2**20), settings.default_deadline)
+    texts = TextCache(settings.text_cache * 2**20)
+    servicer = GatewayServicer(stack, clients, texts, settings.default_deadline, settings.max_deadline)
     service = Service(
         gateway_pb2.DESCRIPTOR.services_by_name["GatewayService"].full_name,
         gateway_pb2_grpc.add_GatewayServiceServicer_to_server,

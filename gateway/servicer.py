@@ -50,21 +50,21 @@ STAGE_NUMBERS: dict[StageName, sampling_pb2.Stage.ValueType] = {
 }
 
 
-# However patient a caller is, a replica that drains must know when its last call ends.
-MAX_DEADLINE_S = 300.0
-
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     """Serves the public API from ``stack`` through ``clients``. Errors leave it as UnclipErrors."""
 
-    def __init__(self, stack: Stack, clients: Clients, texts: TextCache, default_deadline: float) -> None:
-        """``default_deadline``: seconds for a call whose caller sets none."""
+    def __init__(
+        self, stack: Stack, clients: Clients, texts: TextCache, default_deadline: float, max_deadline: float
+    ) -> None:
+        """``default_deadline``: seconds for a call whose caller sets none. ``max_deadline``: for any call: however
+        patient a caller is, a replica that drains must know when its last call ends."""
         self._stack = stack
         self._clients = clients
         self._texts = texts
-        self._default_deadline = default_deadline
+        self._default_deadline, self._max_deadline = default_deadline, max_deadline
 
     async def Generate(self, request: gateway_pb2.GenerateRequest, context: Context) -> gateway_pb2.GenerateResponse:
         """Makes pictures from a caption."""
@@ -104,8 +104,8 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     def _call(self, context: Context) -> Call:
         """The bounds of the call behind ``context``."""
         left = context.time_remaining()
-        seconds = self._default_deadline if left is None else min(left, MAX_DEADLINE_S)
-        return Call(time.monotonic() + seconds, call_metadata(context))
+        seconds = self._default_deadline if left is None else left
+        return Call(time.monotonic() + min(seconds, self._max_deadline), call_metadata(context))
 
     async def _drain(self, request: gateway_pb2.StreamRequest, context: Context) -> list[gateway_pb2.GeneratedImage]:
         """The pictures of ``request`` in order of image_index."""

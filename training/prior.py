@@ -22,7 +22,7 @@ DROP = 0.1  # of the captions become the empty one, so that guidance has somethi
 
 
 def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Encoded, limits: Limits = UNLIMITED) -> nn.Module:
-    """Trains the prior, or loads it if it is trained or kept. It works on embeddings of zero mean and unit deviation."""
+    """Trains the prior, or loads it if it is trained or kept. Embeddings are given zero mean and unit deviation."""
     torch.manual_seed(0)
     network: Any = networks.prior(preset).to(device())
     if preset.start:

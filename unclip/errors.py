@@ -118,3 +118,8 @@ class ConfigurationError(UnclipError):
     """A setting is missing or out of range. Raised at start-up, before anything is served."""
 
     reason = "CONFIGURATION"
+
+
+def brief(seconds: float) -> str:
+    """Seconds in two digits, for messages."""
+    return f"{float(f'{seconds:.2g}'):g} s"

@@ -150,6 +150,26 @@ async def test_a_caller_without_deadline_gets_the_servers(stages: StubStages) ->
         assert time.monotonic() - began < 3
 
 
+@pytest.mark.parametrize("timeout", [None, 60.0])
+async def test_no_caller_gets_more_than_the_longest_deadline(stages: StubStages, timeout: float | None) -> None:
+    stages.prior.faults.hang = True
+    async with Front(stages.addresses, max_deadline=0.8) as front:
+        began = time.monotonic()
+        assert (
+            await failure(front.stub.Generate(REQUEST, timeout=timeout))
+        ).code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        assert time.monotonic() - began < 3
+
+
+async def test_the_longest_deadline_may_be_longer_than_five_minutes() -> None:
+    stages = StubStages(MODEL, max_deadline=2000)
+    stages.prior.faults.step_seconds = 200.0  # of `STEPS`: refused at once where less time is left
+    async with stages, Front(stages.addresses, max_deadline=2000) as front:
+        call = front.stub.Generate(REQUEST, timeout=1500)
+        await until(lambda: stages.prior.running == 1)
+        call.cancel()
+
+
 async def test_an_overloaded_stage_tells_when_to_come_back(front: Front, stages: StubStages) -> None:
     stages.decoder.faults.refuse = Overloaded("full", 7)
     error = await failure(front.stub.Generate(REQUEST))

@@ -10,7 +10,7 @@ from tests.unit.engine_bench import FOREVER, Bench, Count, MakeBench
 from unclip.engine.admission import Admission
 from unclip.engine.observer import Observer
 from unclip.engine.pace import HOPE, Pace
-from unclip.errors import DeadlineExceeded, Overloaded
+from unclip.errors import DeadlineExceeded, Overloaded, brief
 
 
 class Refusals(Observer):
@@ -118,3 +118,8 @@ def test_when_one_client_floods_the_next_place_goes_to_another(make_bench: MakeB
     names = [name for [name] in bench.scribe.batches]
     before = set(names[: names.index("single")]) - {"single"}
     assert len(before) <= 4  # those that ran already, and not the eight that came first
+
+
+@pytest.mark.parametrize(("value", "text"), [(174.2, "170 s"), (80, "80 s"), (3.14159, "3.1 s"), (0.0341, "0.034 s")])
+def test_seconds_in_messages_are_as_people_write_them(value: float, text: str) -> None:
+    assert brief(value) == text

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc
 from unclip.errors import ConfigurationError
@@ -27,6 +31,30 @@ def test_a_list_of_addresses_names_a_port_for_each(target: str) -> None:
 
 def test_a_host_may_be_called_ipv4() -> None:
     assert resolved("ipv4:50053") == "dns:///ipv4:50053"
+
+
+async def test_channels_to_one_server_share_no_connection() -> None:
+    """Since two that begin to watch its health over the same one at once can crash the process."""
+    peers: list[str] = []
+
+    class Telling(health_pb2_grpc.HealthServicer):
+        async def Check(self, request: health_pb2.HealthCheckRequest, context: Any) -> health_pb2.HealthCheckResponse:
+            peers.append(context.peer())
+            return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
+
+    server = grpc.aio.server()
+    health_pb2_grpc.add_HealthServicer_to_server(Telling(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    channels = [open_channel(f"127.0.0.1:{port}", "unclip.Some") for _ in range(2)]
+    try:
+        for channel in channels:
+            await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
+    finally:
+        for channel in channels:
+            await channel.close()
+        await server.stop(None)
+    assert len(set(peers)) == 2
 
 
 async def test_listed_replicas_take_turns() -> None:

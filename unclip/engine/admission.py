@@ -10,7 +10,7 @@ from typing import Any
 from unclip.engine.job import Job
 from unclip.engine.observer import Observer
 from unclip.engine.pace import Pace
-from unclip.errors import DeadlineExceeded, Overloaded
+from unclip.errors import DeadlineExceeded, Overloaded, brief
 
 
 class Reservation:
@@ -97,8 +97,8 @@ class Admission:
         self._observer.refused("deadline")
         steps = f"{job.length} steps take about"
         if left < alone or left <= 0:
-            raise DeadlineExceeded(f"{self._stage}: {steps} {alone:.2g} s, {max(left, 0.0):.2g} s are left")
-        message = f"{self._stage}: beside what runs now {steps} {beside:.2g} s, {left:.2g} s are left"
+            raise DeadlineExceeded(f"{self._stage}: {steps} {brief(alone)}, {brief(max(left, 0.0))} are left")
+        message = f"{self._stage}: beside what runs now {steps} {brief(beside)}, {brief(left)} are left"
         raise Overloaded(message, self.wait([*active, *waiting]), "TOO_LATE")
 
     def wait(self, jobs: Sequence[Job[Any]]) -> float:

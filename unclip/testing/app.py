@@ -44,7 +44,9 @@ async def build(settings: Settings) -> StubApp:
         if settings.with_gateway:
             await exits.enter_async_context(stages)
             longest = min(settings.max_deadline, LONGEST_DEFAULT_S)
-            gateway, _ = await open_gateway(stages.addresses, PATIENCE_S, longest, api_keys=settings.api_keys)
+            gateway, _ = await open_gateway(
+                stages.addresses, PATIENCE_S, longest, max_deadline=settings.max_deadline, api_keys=settings.api_keys
+            )
             exits.push_async_callback(gateway.close)
             services += gateway.services
         return StubApp(services, exits.pop_all())

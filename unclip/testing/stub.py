@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 
 from unclip.api.type.v1 import model_info_pb2, sampling_pb2
 from unclip.engine.observer import Followed, follower
-from unclip.errors import DeadlineExceeded, Overloaded, PreconditionFailed, Unavailable
+from unclip.errors import DeadlineExceeded, Overloaded, PreconditionFailed, Unavailable, brief
 from unclip.serving.clients import client_of
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.server import Service
@@ -157,7 +157,7 @@ class Work:
         needed, left = steps * self._stub.faults.step_seconds, self._deadline - time.monotonic()
         if needed > left:
             raise DeadlineExceeded(
-                f"{self._stub.stage}: {steps} steps take about {needed:.2g} s, {left:.2g} s are left"
+                f"{self._stub.stage}: {steps} steps take about {brief(needed)}, {brief(left)} are left"
             )
         tell, queued, taken = follower.get(), time.monotonic(), 0
         try:
