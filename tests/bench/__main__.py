@@ -21,7 +21,7 @@ from tests.bench.report import Report, cores
 from unclip.errors import UnclipError
 
 NAMES = ("overhead", "peer", "defaults", "mixed", "scale", "memory", "triton", "gpu")
-ON_REQUEST = ("full_size", "full_picture")  # a quarter of an hour each; 9 GiB of memory and 3 of disk, 20 and 6
+ON_REQUEST = ("full_size", "full_picture")  # ten minutes or more each; 9 GiB of memory and 3 of disk, 20 and 7
 
 
 def main() -> int:

@@ -37,7 +37,7 @@ from unclip.serving.tls import Tls
 from unclip.wire.embeddings import Embedding
 
 DEFAULT_TARGET = "127.0.0.1:50050"
-DEFAULT_TIMEOUT_S = 300.0  # the longest the gateway grants
+DEFAULT_TIMEOUT_S = 300.0  # the longest that a gateway grants unless it is told otherwise
 
 Metadata = Sequence[tuple[str, str]]
 Question = TypeVar("Question")
