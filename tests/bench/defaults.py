@@ -134,4 +134,5 @@ def in_batches(
 
 def piped(pipeline: Any, settings: Settings, caption: str, seed: int) -> npt.NDArray[np.uint8]:
     """One picture from diffusers' pipeline, uint8 ``[H, W, 3]``."""
-    return in_batches(pipeline, settings, [caption], [seed])[0]
+    [made] = call(pipeline, settings, [caption], [seed])
+    return np.asarray(made)

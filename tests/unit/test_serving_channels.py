@@ -49,7 +49,8 @@ async def test_channels_to_one_server_share_no_connection() -> None:
     channels = [open_channel(f"127.0.0.1:{port}", "unclip.Some") for _ in range(2)]
     try:
         for channel in channels:
-            await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
+            stub: Any = health_pb2_grpc.HealthStub(channel)
+            await stub.Check(health_pb2.HealthCheckRequest(), timeout=10)
     finally:
         for channel in channels:
             await channel.close()
