@@ -44,7 +44,7 @@ from unclip.stack import LocalStack
 THEIRS = {"prior": 25, "decoder": 25, "upsampler": 7}
 CAPTION = "a flat emoji of a red apple"
 SLACK = 1.02  # of the Fréchet distance
-ROUNDS = 6
+ROUNDS = 4
 AT_ONCE = 14  # captions
 Draw = Callable[[Sequence[str], Sequence[int]], npt.NDArray[np.uint8]]  # of captions and their seeds: [N, H, W, 3]
 
