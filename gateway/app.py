@@ -20,6 +20,7 @@ from unclip.api.encoder.v1 import encoder_pb2
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from unclip.api.prior.v1 import prior_pb2
 from unclip.serving.channels import open_channel
+from unclip.serving.deadlines import Deadlines
 from unclip.serving.key_guard import KeyGuard
 from unclip.serving.metrics import watch_certificate
 from unclip.serving.server import Service
@@ -77,7 +78,7 @@ async def build(settings: Settings) -> Gateway:
     stack = Stack(clients)
     await stack.wait(settings.patience)
     texts = TextCache(settings.text_cache * 2**20)
-    servicer = GatewayServicer(stack, clients, texts, settings.default_deadline, settings.max_deadline)
+    servicer = GatewayServicer(stack, clients, texts, Deadlines(settings.max_deadline, settings.default_deadline))
     service = Service(
         gateway_pb2.DESCRIPTOR.services_by_name["GatewayService"].full_name,
         gateway_pb2_grpc.add_GatewayServiceServicer_to_server,

@@ -6,7 +6,6 @@ Unary methods are `Stream` drained: the same events, of which only the pictures 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any
@@ -30,6 +29,7 @@ from gateway.vary import vary
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from unclip.api.type.v1 import sampling_pb2
 from unclip.errors import PreconditionFailed, Unavailable
+from unclip.serving.deadlines import Deadlines
 from unclip.serving.request_id import call_metadata
 from unclip.wire.embeddings import TextEncoding
 from unclip.wire.recipe_text import write_text
@@ -56,15 +56,11 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     """Serves the public API from ``stack`` through ``clients``. Errors leave it as UnclipErrors."""
 
-    def __init__(
-        self, stack: Stack, clients: Clients, texts: TextCache, default_deadline: float, max_deadline: float
-    ) -> None:
-        """``default_deadline``: seconds for a call whose caller sets none. ``max_deadline``: for any call: however
-        patient a caller is, a replica that drains must know when its last call ends."""
+    def __init__(self, stack: Stack, clients: Clients, texts: TextCache, deadlines: Deadlines) -> None:
         self._stack = stack
         self._clients = clients
         self._texts = texts
-        self._default_deadline, self._max_deadline = default_deadline, max_deadline
+        self._deadlines = deadlines
 
     async def Generate(self, request: gateway_pb2.GenerateRequest, context: Context) -> gateway_pb2.GenerateResponse:
         """Makes pictures from a caption."""
@@ -103,9 +99,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
 
     def _call(self, context: Context) -> Call:
         """The bounds of the call behind ``context``."""
-        left = context.time_remaining()
-        seconds = self._default_deadline if left is None else left
-        return Call(time.monotonic() + min(seconds, self._max_deadline), call_metadata(context))
+        return Call(self._deadlines.of(context), call_metadata(context))
 
     async def _drain(self, request: gateway_pb2.StreamRequest, context: Context) -> list[gateway_pb2.GeneratedImage]:
         """The pictures of ``request`` in order of image_index."""

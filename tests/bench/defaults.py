@@ -7,9 +7,8 @@ turns; the time is the median of the pairs' ratios.
 
 Both then draw the same held-out captions, several at once, in `ROUNDS` rounds, and the recipe's judge compares
 (`training.judge`): Fréchet distance to the real pictures, which no network here has seen, and how often the caption
-asked for is among the picture's nearest 5. Their standard errors come from the rounds, which differ in seeds alone: of
-two rounds the ratios would be off by a twentieth. The pictures are fetched by npm. A tiny random checkpoint has no
-judge; for it there is the time alone.
+asked for is among the picture's nearest 5. Their standard errors come from the rounds, which differ in seeds alone. The
+pictures are fetched by npm. A tiny random checkpoint has no judge; for it there is the time alone.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ def run(options: Options) -> Report:
     with LocalStack(options.checkpoint, threads=options.threads) as stack, Client(stack.address) as client:
         found = in_turns(
             partial(served, client, CAPTION),
-            partial(piped, pipeline, theirs, CAPTION),
+            lambda seed: in_batches(pipeline, theirs, [CAPTION], [seed]),
             3 if options.quick else 30,
         )
         report.rows.append({"way": "time of one picture", **found.row("served", "diffusers")})
@@ -130,9 +129,3 @@ def in_batches(
     for first in range(0, len(captions), AT_ONCE):
         made += call(pipeline, settings, captions[first : first + AT_ONCE], seeds[first : first + AT_ONCE])
     return np.stack([np.asarray(image) for image in made])
-
-
-def piped(pipeline: Any, settings: Settings, caption: str, seed: int) -> npt.NDArray[np.uint8]:
-    """One picture from diffusers' pipeline, uint8 ``[H, W, 3]``."""
-    [made] = call(pipeline, settings, [caption], [seed])
-    return np.asarray(made)

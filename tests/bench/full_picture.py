@@ -1,7 +1,7 @@
 """full_picture: one picture from Karlo v1 alpha at full size, random weights, through the gateway, float32 on the CPU.
 
 The repository as it was published, in half precision, served by ``unclip.stack.LocalStack``: four processes that hold
-all 2.9 billion parameters of its networks and last step at once. A caption is sent with nothing else, so that the steps
+all 3.4 billion parameters at once. A caption is sent with nothing else, so that the steps
 are Karlo's own (25 guided ones of the prior, for two candidates; 25 guided ones of the decoder; 7 of the upsampler). It
 shows that the whole works at this size, and what each stage takes; random weights draw noise.
 """
@@ -40,7 +40,7 @@ def run(options: Options) -> Report:
     with LocalStack(folder, threads=options.threads, patience=PATIENCE_S, options=SLOWEST) as stack:
         report.figure("ready_s", round(time.monotonic() - began))
         began = time.monotonic()
-        picture, ended = watched(stack.address, began)
+        picture, ended = watched(stack.address)
         report.figure("picture_s", round(time.monotonic() - began))
         peaks = {role: resident("VmHWM", pid) // MIB for role, pid in stack.pids.items()}
     for stage, (steps, seconds) in ended.items():
@@ -52,11 +52,11 @@ def run(options: Options) -> Report:
     return report
 
 
-def watched(address: str, began: float) -> tuple[Image.Image, dict[str, tuple[int, float]]]:
+def watched(address: str) -> tuple[Image.Image, dict[str, tuple[int, float]]]:
     """A picture, and of each stage in turn its steps and seconds."""
     ended: dict[str, tuple[int, float]] = {}
     pictures: list[Image.Image] = []
-    before = began
+    before = time.monotonic()
     with Client(address, timeout=PATIENCE_S) as client:
         for event in client.stream(Generate(CAPTION, seed=0)):
             if isinstance(event, Progress) and event.step == event.of:

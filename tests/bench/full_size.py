@@ -51,7 +51,7 @@ def write(folder: Path, networks: Sequence[str], index: object) -> int:
     folder.mkdir()
     if index is not None:
         (folder / "model_index.json").write_text(json.dumps(index))
-    if index is not None and "text_encoder" not in networks:
-        (folder / "text_encoder").mkdir()  # named and not loaded: whose embeddings these are
-        save_file({"none": torch.zeros(1)}, folder / "text_encoder" / "model.safetensors")
+        if "text_encoder" not in networks:  # not loaded either: it tells whose embeddings these are
+            (folder / "text_encoder").mkdir()
+            save_file({"none": torch.zeros(1)}, folder / "text_encoder" / "model.safetensors")
     return sum(make_karlo_part(folder, name) for name in networks)

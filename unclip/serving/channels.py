@@ -75,8 +75,8 @@ def options(service: str, to_stage: Balancing | None = None) -> Sequence[tuple[s
     """
     return (
         ("grpc.service_config", service_config(service, to_stage)),
-        # Two channels that share a connection's health check can begin it at once, of which gRPC's core dies (at least
-        # until 1.85: HealthProducer's second watcher before its start): each channel has connections of its own.
+        # Two channels that share a connection can begin to watch its health at once, of which gRPC's core dies (seen
+        # with 1.85: HealthProducer's second watcher comes before its start): each channel has connections of its own.
         ("grpc.use_local_subchannel_pool", 1),
         ("grpc.dns_min_time_between_resolutions_ms", 5_000),
         ("grpc.initial_reconnect_backoff_ms", 200),
