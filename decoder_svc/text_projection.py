@@ -40,7 +40,7 @@ class TextProjection(nn.Module):
                 cross_attention_dim=config["cross_attention_dim"],
                 tokens=config.get("clip_extra_context_tokens", 4),
             )
-            fill(module, weight_files(checkpoint.folder / "text_proj"), torch.device("cpu"), torch.float32)
+            fill(module, weight_files(checkpoint, "text_proj"), torch.device("cpu"), torch.float32)
         return module
 
     def forward(

@@ -42,9 +42,8 @@ class Encoder:
         self.device = device
         self.clip_space = checkpoint.clip_space
         with loading("tokenizer"):
-            self._tokenizer = CLIPTokenizer.from_pretrained(
-                checkpoint.folder, subfolder="tokenizer", local_files_only=True
-            )
+            # By its own folder: given the whole one, libraries also look at files beside the components.
+            self._tokenizer = CLIPTokenizer.from_pretrained(checkpoint.folder / "tokenizer", local_files_only=True)
         read = signature("text_encoder", checkpoint)
         self.context = read.inputs[0].shape[0]
         self.embedding_dim = int(checkpoint.config("text_encoder", "config.json").get("projection_dim", 512))
@@ -60,7 +59,7 @@ class Encoder:
         checkpoint.verify(IMAGE_FOLDERS)
         with loading("feature_extractor"):
             self._processor = CLIPImageProcessorPil.from_pretrained(
-                checkpoint.folder, subfolder="feature_extractor", local_files_only=True
+                checkpoint.folder / "feature_extractor", local_files_only=True
             )
         seen = signature("image_encoder", checkpoint)
         self.image_size = seen.inputs[0].shape[-1]

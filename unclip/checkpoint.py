@@ -34,6 +34,7 @@ OPTIONAL_FOLDERS = ("super_res_last",)  # Karlo's last step; without it the firs
 
 EVERY_FOLDER = (*ENCODER_FOLDERS, *PRIOR_FOLDERS, *DECODER_FOLDERS, *UPSAMPLER_FOLDERS, *OPTIONAL_FOLDERS)
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+NEVER_READ = (*PICKLES, ".*")  # these may lie beside what is read
 
 
 def digest(path: Path) -> str:
@@ -104,11 +105,21 @@ class Checkpoint:
         beside = self.folder.resolve().parent / name if name else None
         return str(beside) if beside and beside.is_dir() else None
 
+    def files(self, folder: str) -> list[Path]:
+        """The files of a component, sorted: those that unclip.json lists, or where there is none, all that are there.
+
+        Nothing else of it is loaded, checked, or part of its version.
+        """
+        if self.manifest:
+            return sorted(self.folder / path for path in self.manifest["files"] if path.startswith(folder + "/"))
+        return sorted(path for path in (self.folder / folder).rglob("*") if path.is_file() and may_be_read(path))
+
     def verify(self, folders: Iterable[str]) -> None:
         """Checks that these components are complete and unaltered.
 
         Raises:
-            CheckpointError: a component or file is missing, a digest differs, or weights are not safetensors.
+            CheckpointError: a component or file is missing, a digest differs, weights are not safetensors, or there is
+                a file that unclip.json does not list: libraries would take it for weights, an index or a tokenizer.
         """
         files = self.manifest.get("files")
         for name in folders:
@@ -122,15 +133,18 @@ class Checkpoint:
                     )
             if files is None:
                 continue
-            listed = {path for path in files if path.startswith(name + "/")}
+            listed = self.files(name)
             if not listed:
                 raise CheckpointError(f"checkpoint: {MANIFEST} lists no file of {name}")
-            for path in sorted(listed):
-                file = self.folder / path
+            for file in sorted(component.rglob("*")):
+                if not file.is_dir() and may_be_read(file) and file not in listed:
+                    raise CheckpointError(f"checkpoint: {file} is not listed in {MANIFEST}: remove it, or list it")
+            for file in listed:
                 if not file.is_file():
                     raise CheckpointError(f"checkpoint: {file} is missing")
-                if (found := digest(file)) != files[path]:
-                    raise CheckpointError(f"checkpoint: {file} is altered: sha256 {found}, expected {files[path]}")
+                expected = files[file.relative_to(self.folder).as_posix()]
+                if (found := digest(file)) != expected:
+                    raise CheckpointError(f"checkpoint: {file} is altered: sha256 {found}, expected {expected}")
 
     def config(self, folder: str, name: str) -> dict[str, Any]:
         """One JSON file of a component.
@@ -200,14 +214,17 @@ class Checkpoint:
         """sha256 over every file of these components, in hex; over the names where a commit of the Hub holds them."""
         if self.hub and not self.manifest:
             return combined_digest([self.hub, *(name for name in folders if self.has(name))])
-        files = self.manifest.get("files")
+        listed = self.manifest.get("files", {})
         found = []
-        for name in folders:
-            for path in sorted((self.folder / name).rglob("*")):
-                relative = path.relative_to(self.folder).as_posix()
-                if path.is_file():
-                    found.append(f"{relative} {files[relative] if files and relative in files else digest(path)}")
+        for file in (file for name in folders for file in self.files(name)):
+            relative = file.relative_to(self.folder).as_posix()
+            found.append(f"{relative} {listed[relative] if relative in listed else digest(file)}")
         return combined_digest(found)
+
+
+def may_be_read(file: Path) -> bool:
+    """Whether a library might open a file of a component: pickles and hidden files never are."""
+    return not any(file.match(pattern) for pattern in NEVER_READ)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -263,11 +280,15 @@ def loading(component: str) -> Iterator[None]:
 
 
 def write_manifest(folder: Path, **fields: Any) -> None:
-    """Writes unclip.json with the digest of every file in the folder. fields: name, license, defaults, ..."""
+    """Writes unclip.json with the digest of every file in the folder.
+
+    fields: name, license, defaults, ...; clip_space where the folder has no CLIP.
+    """
     files = {
         path.relative_to(folder).as_posix(): digest(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.parent != folder
     }
-    manifest = {"format": FORMAT, **fields, "clip_space": clip_space_of(folder), "files": files}
+    space = fields.pop("clip_space", None) or clip_space_of(folder)
+    manifest = {"format": FORMAT, **fields, "clip_space": space, "files": files}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")

@@ -23,18 +23,22 @@ STEMS = ("model", "diffusion_pytorch_model")  # of the files that transformers a
 FORGOTTEN = (".position_ids",)  # buffers that old files hold and networks now make themselves
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a component: one, or shards. Variants beside them, such as fp16, are not among them.
+def weight_files(checkpoint: Checkpoint, folder: str) -> list[Path]:
+    """The safetensors files of a component, of those that `Checkpoint.verify` checks: one, or shards.
+
+    Variants beside them, such as fp16, are not among them.
 
     Raises:
         CheckpointError: there is none.
     """
+    place = checkpoint.folder / folder
+    files = [file for file in checkpoint.files(folder) if file.parent == place]
     for stem in STEMS:
-        if (whole := folder / f"{stem}.safetensors").is_file():
+        if (whole := place / f"{stem}.safetensors") in files:
             return [whole]
-        if shards := sorted(folder.glob(f"{stem}-?????-of-?????.safetensors")):
+        if shards := [file for file in files if file.match(f"{stem}-?????-of-?????.safetensors")]:
             return shards
-    raise CheckpointError(f"checkpoint: {folder.name} does not load: {folder} has no {STEMS[0]}.safetensors")
+    raise CheckpointError(f"checkpoint: {folder} does not load: {place} has no {STEMS[0]}.safetensors")
 
 
 @contextmanager
@@ -61,7 +65,7 @@ def read_tensor(checkpoint: Checkpoint, folder: str, name: str) -> torch.Tensor:
     Raises:
         CheckpointError: there is no such tensor.
     """
-    for found, file in places(weight_files(checkpoint.folder / folder)):
+    for found, file in places(weight_files(checkpoint, folder)):
         if found == name:
             with opened(file) as mapped:
                 value: torch.Tensor = mapped.get_tensor(name)
@@ -72,7 +76,7 @@ def read_tensor(checkpoint: Checkpoint, folder: str, name: str) -> torch.Tensor:
 def count_parameters(checkpoint: Checkpoint, folder: str) -> int:
     """How many numbers a component's files hold; their heads are read, the weights are not."""
     total = 0
-    for file in weight_files(checkpoint.folder / folder):
+    for file in weight_files(checkpoint, folder):
         with opened(file) as mapped:
             names = [name for name in mapped.keys() if not name.endswith(FORGOTTEN)]  # noqa: SIM118, no mapping
             total += sum(torch.Size(mapped.get_slice(name).get_shape()).numel() for name in names)
@@ -100,7 +104,7 @@ def load_network(
             network: nn.Module = (
                 kind(kind.config_class.from_dict(config)) if hasattr(kind, "config_class") else kind.from_config(config)
             )
-        fill(network, weight_files(checkpoint.folder / folder), device, dtype, layout)
+        fill(network, weight_files(checkpoint, folder), device, dtype, layout)
         return network.eval().to(device)  # of buffers; the weights are there
 
 

@@ -18,6 +18,7 @@ from transformers import CLIPTextModelWithProjection
 from decoder_svc.decoder import Decoder
 from decoder_svc.text_projection import TextProjection
 from decoder_svc.upsampler import Upsampler
+from encoder_svc.encoder import Encoder
 from prior_svc.prior import Prior
 from tests.tiny import WIDTH, make_tiny_checkpoint
 from unclip.checkpoint import (
@@ -101,6 +102,57 @@ def test_altered_weights_are_refused_before_they_are_loaded(folder: Path, stage:
         path.write_bytes(b"not the weights")
     with pytest.raises(CheckpointError, match="is altered"):
         stage(Checkpoint.open(folder), CPU)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "decoder/model.safetensors",  # which the loader would prefer
+        "decoder/diffusion_pytorch_model.fp16.safetensors",
+        "decoder/diffusion_pytorch_model-00001-of-00002.safetensors",
+        "decoder/diffusion_pytorch_model.safetensors.index.json",
+        "decoder/more/model.safetensors",
+        "text_proj/model.safetensors",
+        "decoder_scheduler/config.json",
+    ],
+)
+def test_a_file_that_the_manifest_does_not_list_is_refused(folder: Path, name: str) -> None:
+    (folder / name).parent.mkdir(exist_ok=True)
+    shutil.copy(folder / "decoder" / "diffusion_pytorch_model.safetensors", folder / name)
+    with pytest.raises(CheckpointError, match=f"{name} is not listed in unclip.json"):
+        Decoder(Checkpoint.open(folder), CPU)
+
+
+@pytest.mark.parametrize("name", ["tokenizer/added_tokens.json", "tokenizer/merges.txt", "text_encoder/config.py"])
+def test_so_is_what_steers_the_tokenizer(folder: Path, name: str) -> None:
+    (folder / name).write_text("{}")
+    with pytest.raises(CheckpointError, match=f"{name} is not listed in unclip.json"):
+        Encoder(Checkpoint.open(folder), CPU)
+
+
+def test_a_link_to_nowhere_that_the_manifest_does_not_list_is_refused_too(folder: Path) -> None:
+    """It may lead somewhere by the time the weights are loaded."""
+    (folder / "decoder" / "model.safetensors").symlink_to(folder / "later")
+    with pytest.raises(CheckpointError, match="is not listed"):
+        Checkpoint.open(folder).verify(DECODER_FOLDERS)
+
+
+def test_hidden_files_and_pickles_are_never_read_and_never_in_the_way(folder: Path) -> None:
+    before = Checkpoint.open(folder).version(DECODER_FOLDERS)
+    (folder / "decoder" / ".DS_Store").write_bytes(b"of a file manager")
+    (folder / "decoder" / "diffusion_pytorch_model.bin").write_bytes(b"a pickle")
+    Checkpoint.open(folder).verify(DECODER_FOLDERS)
+    assert Checkpoint.open(folder).version(DECODER_FOLDERS) == before
+    (folder / "unclip.json").unlink()
+    assert Checkpoint.open(folder).version(DECODER_FOLDERS) == before
+
+
+def test_a_file_beside_the_components_steers_no_tokenizer(folder: Path) -> None:
+    captions = ["a red circle"]
+    before = Encoder(Checkpoint.open(folder), CPU).tokenize(captions)[0]
+    for name in ("tokenizer_config.json", "config.json", "special_tokens_map.json"):
+        (folder / name).write_text('{"tokenizer_class": "BertTokenizer", "model_type": "bert", "unk_token": "x"}')
+    assert torch.equal(Encoder(Checkpoint.open(folder), CPU).tokenize(captions)[0], before)
 
 
 @pytest.mark.parametrize("name", ["diffusion_pytorch_model.bin", "model.pt", "model.ckpt"])

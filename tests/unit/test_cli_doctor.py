@@ -186,6 +186,13 @@ def test_people_get_a_table_with_advice_below_what_it_is_for() -> None:
     assert lines == ["ok    a       well", "fail  longer  ill", "              -> do this", "1 ok, 0 warn, 1 fail"]
 
 
+def test_a_file_that_nobody_listed_is_a_failure(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(tiny_checkpoint, tmp_path / "copy")
+    shutil.copy(copy / "decoder" / "diffusion_pytorch_model.safetensors", copy / "decoder" / "model.safetensors")
+    found = weights(copy)
+    assert (found.state, "model.safetensors is not listed" in found.found) == ("fail", True)
+
+
 def test_an_altered_checkpoint_is_a_failure_and_an_unlisted_one_a_warning(
     tiny_checkpoint: Path, tmp_path: Path
 ) -> None:

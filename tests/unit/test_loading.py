@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from unclip.checkpoint import Checkpoint
+from unclip.checkpoint import Checkpoint, write_manifest
 from unclip.errors import CheckpointError
 from unclip.loading import count_parameters, load_network, read_tensor, weight_files
 
@@ -68,11 +68,24 @@ def test_shards_are_one_component_and_variants_none_of_it(tmp_path: Path) -> Non
     save_file({name: weights[name] for name in names[:2]}, part / "model-00001-of-00002.safetensors")
     save_file({name: weights[name] for name in names[2:]}, part / "model-00002-of-00002.safetensors")
     save_file({"another": torch.zeros(1)}, part / "model.fp16.safetensors")
-    assert [path.name for path in weight_files(part)] == [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    shards = [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    assert [path.name for path in weight_files(checkpoint, "part")] == shards
     loaded = load_network(Small, checkpoint, "part", CPU, torch.float32)
     assert torch.equal(loaded.conv.weight, source.conv.weight)
     assert count_parameters(checkpoint, "part") == sum(value.numel() for value in source.state_dict().values())
     assert read_tensor(checkpoint, "part", "conv.bias").tolist() == weights["conv.bias"].tolist()
+
+
+def test_only_weights_whose_digests_were_checked_are_loaded(tmp_path: Path) -> None:
+    """Also where a file that would be preferred comes after the check."""
+    listed = write(tmp_path, Small(4)).folder / "part" / "model.safetensors"
+    listed.rename(listed.with_name("diffusion_pytorch_model.safetensors"))
+    write_manifest(tmp_path, clip_space="none")
+    checkpoint = Checkpoint.open(tmp_path)
+    checkpoint.verify(["part"])
+    save_file({"another": torch.zeros(1)}, listed)
+    assert [path.name for path in weight_files(checkpoint, "part")] == ["diffusion_pytorch_model.safetensors"]
+    assert "conv.bias" in load_network(Small, checkpoint, "part", CPU, torch.float32).state_dict()
 
 
 @pytest.mark.parametrize(
@@ -122,7 +135,7 @@ def test_loading_takes_no_more_memory_than_the_weights(tmp_path: Path, stored: s
         from safetensors.torch import save_file
         from torch import nn
 
-        from unclip.checkpoint import Checkpoint
+        from unclip.checkpoint import Checkpoint, write_manifest
         from unclip.loading import load_network
 
         class Large(nn.Sequential):

@@ -100,8 +100,8 @@ def weights(chosen: Path | None) -> Finding:
         checkpoint = Checkpoint.open(folder)
         checkpoint.verify([*FOLDERS, *(name for name in OPTIONAL_FOLDERS if checkpoint.has(name))])
     except CheckpointError as error:
-        return Finding("checkpoint", "fail", str(error).removeprefix("checkpoint: "), "copy the checkpoint again")
+        return Finding("checkpoint", "fail", str(error).removeprefix("checkpoint: "), "copy it again into a new folder")
     if not checkpoint.manifest:
         advice = "nothing says what its files should be; unclip.checkpoint.write_manifest records it"
         return Finding("checkpoint", "warn", f"{folder}: complete, but there is no unclip.json", advice)
-    return Finding("checkpoint", "ok", f"{folder}: {checkpoint.name}, all digests as recorded")
+    return Finding("checkpoint", "ok", f"{folder}: {checkpoint.name}, every file listed, all digests as recorded")
