@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from decoder_svc.upsampler import Upsampler
 from prior_svc.prior import Prior
 from tests.tiny import BASE, CONTEXT, WIDTH
 from unclip.checkpoint import Checkpoint
-from unclip.engine.accelerate import Placement, bucket, padded
+from unclip.engine.accelerate import EARNED, MAX_GRAPHS, Placement, _Captured, bucket, padded
 from unclip.engine.offload import Shelf, shelf_of
 from unclip.engine.walk import Walk, WalkProgram
 from unclip.errors import ConfigurationError
@@ -101,6 +102,61 @@ def test_a_network_in_bfloat16_takes_and_gives_float32() -> None:
     out = run({"sample": torch.ones(1, 2), "timestep": torch.tensor([1]), "mask": torch.tensor([True])})
     assert out.dtype == torch.float32
     assert seen == {"sample": torch.bfloat16, "timestep": torch.int64, "mask": torch.bool}
+
+
+class RecordedGraphs(_Captured):
+    """Captures and replays as on a GPU, as far as counting them goes; ``eager`` counts passes without a graph."""
+
+    def __init__(self) -> None:
+        self.captured: list[int] = []
+        self.eager = self.alive = 0
+        super().__init__(self.run)  # type: ignore[arg-type]
+
+    def run(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        self.eager += 1
+        return 2 * inputs["states"]
+
+    def _capture(self, inputs: dict[str, torch.Tensor]) -> Any:
+        bench, static = self, {name: value.clone() for name, value in inputs.items()}
+        out = torch.empty_like(static["states"])
+
+        class Graph:
+            def replay(self) -> None:
+                out.copy_(2 * static["states"])
+
+            def __del__(self) -> None:
+                bench.alive -= 1
+
+        self.captured.append(static["states"].shape[1])
+        self.alive += 1
+        return Graph(), static, out
+
+    def ask(self, context: int, rows: int = 1) -> None:
+        states = torch.rand(rows, context)
+        assert torch.equal(self({"states": states}), 2 * states)
+
+
+def test_contexts_of_any_length_keep_a_bounded_number_of_graphs_and_are_all_served() -> None:
+    network = RecordedGraphs()
+    for context in range(1, 513):
+        network.ask(context, rows=3)
+    assert network.captured == list(range(1, MAX_GRAPHS + 1))
+    assert network.alive == MAX_GRAPHS
+    assert network.eager == 512 - MAX_GRAPHS
+
+
+def test_a_shape_asked_for_often_takes_the_place_of_the_graph_that_rests_longest() -> None:
+    network = RecordedGraphs()
+    for context in range(1, MAX_GRAPHS + 1):
+        network.ask(context)
+    network.ask(1)  # so that 2 rests longest
+    for _ in range(EARNED + 3):
+        network.ask(77)
+    assert network.captured[MAX_GRAPHS:] == [77]
+    assert (network.alive, network.eager) == (MAX_GRAPHS, EARNED - 1)
+    network.ask(1)
+    network.ask(2)
+    assert network.eager == EARNED
 
 
 def text(value: float) -> TextEncoding:

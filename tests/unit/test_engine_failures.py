@@ -11,6 +11,7 @@ import torch
 
 from tests.unit.engine_bench import FOREVER, WAIT, Bench, Count
 from unclip.engine.job import Job
+from unclip.engine.observer import Observer
 from unclip.errors import CheckpointError, OutOfDeviceMemory, Unavailable
 
 POISON = RuntimeError("CUDA error: an illegal memory access was encountered")
@@ -128,6 +129,72 @@ def test_a_device_poisoned_by_one_row_of_a_failing_batch_is_not_touched_again(be
     assert isinstance(error_of(jobs[2]), Unavailable)
     assert failures.seen == [POISON]
     assert bench.scribe.batches == []
+
+
+class Deadly(Observer):
+    """An observer that fails at one of the things it is told."""
+
+    def __init__(self, moment: str) -> None:
+        def fail(*_: object) -> None:
+            raise SystemExit("the observer has had enough")
+
+        setattr(self, moment, fail)
+
+
+@pytest.mark.parametrize("moment", ["admitted", "ticked", "ended"])
+def test_whatever_kills_the_engines_thread_ends_every_job_and_is_reported(moment: str) -> None:
+    observer, failures = Observer(), Failures()
+    bench = Bench(on_failure=failures, observer=observer, capacity=4)
+    try:
+        jobs = [Count(str(i), 2) for i in range(3)] + [Count("waits", FOREVER, lane="b") for _ in range(3)]
+        bench.submit(*jobs)
+        asked = bench.engine.call(lambda: "unheard")
+        for name, value in vars(Deadly(moment)).items():
+            setattr(observer, name, value)
+        bench.gate.set()
+        for job in jobs:
+            assert job.future.exception(WAIT) is None or isinstance(error_of(job), Unavailable)
+        assert failures.told.wait(WAIT)
+        assert len(failures.seen) == 1
+        assert asked.exception(WAIT) is None or isinstance(asked.exception(), Unavailable)
+        with pytest.raises(Unavailable, match="the engine failed"):
+            bench.engine.reserve()
+        assert any(isinstance(error_of(job), Unavailable) for job in jobs)
+    finally:
+        bench.close()
+
+
+def test_a_cache_that_cannot_be_emptied_ends_every_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise RuntimeError("the allocator is broken")
+
+    monkeypatch.setattr("torch.cuda.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.cuda.empty_cache", fail)
+    failures = Failures()
+    bench = Bench(on_failure=failures)
+    try:
+        jobs = [Count("large", 1, bad=torch.OutOfMemoryError("CUDA out of memory")), Count("other", FOREVER, lane="b")]
+        bench.submit(*jobs)
+        bench.go()
+        for job in jobs:
+            assert isinstance(error_of(job), Unavailable)
+        assert [str(error) for error in failures.seen] == ["the allocator is broken"]
+    finally:
+        bench.close()
+
+
+def test_a_call_that_kills_the_engines_thread_is_answered_and_so_is_everybody(bench: Bench, failures: Failures) -> None:
+    def leave() -> None:
+        raise KeyboardInterrupt
+
+    calls = [bench.engine.call(leave), bench.engine.call(lambda: None)]
+    job = Count("x", FOREVER)
+    bench.submit(job)
+    bench.go()
+    for call in calls:
+        assert isinstance(call.exception(WAIT), Unavailable)
+    assert isinstance(error_of(job), Unavailable)
+    assert len(failures.seen) == 1
 
 
 def test_jobs_are_ended_even_when_on_failure_itself_fails() -> None:

@@ -5,6 +5,7 @@ Samplers always keep their state in float32; only what happens inside a network 
 
 from __future__ import annotations
 
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,9 @@ from unclip.errors import ConfigurationError
 from unclip.loading import load_network
 
 FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+MAX_GRAPHS = 32  # of a network: two contexts, say, in every bucket up to 1024 rows, and some to spare
+EARNED = 16  # times a shape is launched kernel by kernel before a graph is given up for it
+MAX_ASKED = 1024  # shapes counted at a time
 WARM_UP = 3  # runs before a capture: cuDNN chooses its algorithms and allocators settle
 
 
@@ -86,24 +90,47 @@ def padded(inputs: Tensors, rows: int) -> dict[str, torch.Tensor]:
 
 
 class _Captured:
-    """A network as CUDA graphs, one for each bucket and set of shapes, captured when first needed."""
+    """A network as CUDA graphs, one for each bucket and set of shapes, captured when first needed.
+
+    Callers choose shapes, a context of any length for one, and every graph holds memory: at most ``MAX_GRAPHS`` are
+    kept. With all of them taken, further shapes are launched kernel by kernel; one that is asked for ``EARNED`` times
+    takes the place of the graph that was not replayed for longest.
+    """
 
     def __init__(self, network: Network) -> None:
         self._network = network
         self._pool: Any = None  # of memory, shared: only one graph runs at a time
-        self._graphs: dict[Any, tuple[torch.cuda.CUDAGraph, dict[str, torch.Tensor], torch.Tensor]] = {}
+        self._graphs: OrderedDict[Any, tuple[torch.cuda.CUDAGraph, dict[str, torch.Tensor], torch.Tensor]]
+        self._graphs = OrderedDict()  # the one not replayed for longest comes first
+        self._asked: Counter[Any] = Counter()  # of shapes without a graph, since all places were taken
 
     def __call__(self, inputs: Tensors) -> torch.Tensor:
         rows = len(next(iter(inputs.values())))
         full = padded(inputs, bucket(rows))
         key = tuple((name, value.shape, value.dtype) for name, value in full.items())
+        if key not in self._graphs and not self._earns(key):
+            return self._network(inputs)
         if key not in self._graphs:
             self._graphs[key] = self._capture(full)
+        self._graphs.move_to_end(key)
         graph, static, out = self._graphs[key]
         for name, value in full.items():
             static[name].copy_(value, non_blocking=True)
         graph.replay()
         return out[:rows].clone()  # the next replay overwrites it
+
+    def _earns(self, key: Any) -> bool:
+        """Whether a shape without a graph gets one now, for which another one may have to go."""
+        if len(self._graphs) < MAX_GRAPHS:
+            return True
+        if len(self._asked) >= MAX_ASKED:
+            self._asked.clear()
+        self._asked[key] += 1
+        if self._asked[key] < EARNED:
+            return False
+        del self._asked[key]
+        self._graphs.popitem(last=False)
+        return True
 
     def _capture(self, inputs: dict[str, torch.Tensor]) -> tuple[torch.cuda.CUDAGraph, dict[str, torch.Tensor], Any]:
         static = {name: value.clone() for name, value in inputs.items()}

@@ -33,7 +33,7 @@ class Engine:
         max_batch: rows of one tick.
         queue_limit: jobs that may wait.
         stage: names the engine in errors.
-        on_failure: called once, on the engine's thread, when the device is beyond help.
+        on_failure: called once, on the engine's thread, when the device is beyond help or the thread itself fails.
         observer: told of all that happens.
     """
 
@@ -123,24 +123,37 @@ class Engine:
     # From here on: the engine's own thread.
 
     def _run(self) -> None:
+        """Serves until closed. Whatever ends it otherwise ends every job with it, and is reported: none may hang."""
+        try:
+            self._serve()
+        except BaseException as error:
+            self._fail(error, "the engine failed")
+        finally:
+            with self._changed:
+                self._end_all(self._closed or "the engine failed")
+
+    def _serve(self) -> None:
         while True:
             with self._changed:
                 while self._closed is None and not (self._active or self._queue or self._calls):
                     self._changed.wait()
                 if self._closed is not None:
-                    self._end_all(self._closed)
                     return
-                calls = [self._calls.popleft() for _ in range(len(self._calls))]
+                calls = len(self._calls)
                 self._drop_and_admit()
                 batch = self._next_batch()
-            for future, function in calls:
-                self._answer(future, function)
+            for _ in range(calls):
+                self._answer(*self._calls.popleft())
             if batch and self._closed is None:
                 self._tick(batch)
 
     def _end_all(self, reason: str) -> None:
+        """Ends what is left, each with an answer of its own, whatever goes wrong with one of them."""
         for job in (*self._active, *self._queue):
-            self._end(job, Unavailable(self._stage, reason))
+            try:
+                self._end(job, Unavailable(self._stage, reason))
+            except BaseException:
+                log.exception("a job could not be ended as it should")
         for future, _ in self._calls:
             if future.set_running_or_notify_cancel():
                 future.set_exception(Unavailable(self._stage, reason))
@@ -158,6 +171,9 @@ class Engine:
                 self._fail(error)
                 error = Unavailable(self._stage, "the device failed")
             future.set_exception(_explain(error))
+        except BaseException:
+            future.set_exception(Unavailable(self._stage, "the engine failed"))
+            raise
 
     def _drop_and_admit(self) -> None:
         for jobs in (self._active, self._queue):
@@ -261,11 +277,12 @@ class Engine:
             except Exception:
                 log.exception("a listener failed; its job goes on")
 
-    def _fail(self, error: BaseException) -> None:
-        """The device is beyond help: nothing after this can be trusted, the process has to be replaced."""
-        log.critical("device failed", exc_info=error)
+    def _fail(self, error: BaseException, reason: str = "the device failed") -> None:
+        """The device, or the engine, is beyond help: nothing after this can be trusted, the process has to be
+        replaced."""
+        log.critical(reason, exc_info=error)
         with self._changed:
-            self._closed = "the device failed"
+            self._closed = reason
         if self._on_failure is not None:
             try:
                 self._on_failure(error)
