@@ -110,15 +110,15 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     async def _run(
         self, request: gateway_pb2.StreamRequest, call: Call, nested: bool
     ) -> AsyncGenerator[gateway_pb2.StreamResponse, None]:
+        info = await self._stack.info(call)
+        # Checking a source picture decodes it, which other calls must not wait for.
+        plan = await asyncio.to_thread(plan_of, request, info, nested)
+        for capability in capabilities_of(plan):
+            info.require(capability)
+        for service, restraint in self._clients.restraints.items():
+            if service != "prior" or asks_prior(plan):
+                restraint.check()
         try:
-            info = await self._stack.info(call)
-            # Checking a source picture decodes it, which other calls must not wait for.
-            plan = await asyncio.to_thread(plan_of, request, info, nested)
-            for capability in capabilities_of(plan):
-                info.require(capability)
-            for service, restraint in self._clients.restraints.items():
-                if service != "prior" or asks_prior(plan):
-                    restraint.check()
             stages = CallStages(self._clients, call, watched=nested, texts=self._texts.of(info.model.clip_space))
             [unconditional] = await stages.encode_text([""])
 
@@ -133,7 +133,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
                         yield gateway_pb2.StreamResponse(image=picture)
                     else:
                         yield response(event)
-        except (Unavailable, PreconditionFailed):
+        except (Unavailable, PreconditionFailed):  # from a stage; what is wrong with a request was found before
             self._stack.forget()
             raise
 

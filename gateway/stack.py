@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from gateway.calls import SERVICES, Call, ServiceName
+from gateway.calls import MARGIN_S, SERVICES, Call, ServiceName
 from unclip.api.type.v1 import model_info_pb2, sampling_pb2
-from unclip.errors import PreconditionFailed, Unavailable, UnclipError
+from unclip.errors import DeadlineExceeded, PreconditionFailed, Unavailable, UnclipError
 from unclip.options import SamplingSettings
 from unclip.wire.sampling import settings_from_proto
 
@@ -22,6 +22,8 @@ LOG = logging.getLogger(__name__)
 FRESH_S = 30.0
 # How long one question about a stage's model may take: a stage that hangs must not hold up calls that need others.
 ASK_S = 3.0
+# How often failures, or a stage that does not answer, may have all asked again.
+AGAIN_S = 1.0
 # How often a stage that is not there yet is asked again at start.
 POLL_S = 0.25
 
@@ -111,12 +113,19 @@ def version_of(versions: Sequence[str]) -> str:
 
 @dataclass
 class Stack:
-    """Knows the stages' models, asks again when the answers are old, and outlives the restart of any stage."""
+    """Knows the stages' models, asks again when the answers are old, and outlives the restart of any stage.
+
+    One question to the stages is under way at a time, with patience of its own, and every call that needs the answer
+    waits for that one: neither how many callers there are nor how hasty they are changes what is asked, or believed.
+    """
 
     informant: Informant
     _infos: dict[ServiceName, model_info_pb2.ModelInfo] = field(default_factory=dict)
-    _asked: float = float("-inf")
-    _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _due: float = float("-inf")  # when the stages are to be asked again
+    _urgent: bool = False  # whether a failure is why
+    _urged: float = float("-inf")  # when a failure last had them asked
+    _silent: bool = False  # whether one did not answer the last question
+    _question: asyncio.Task[None] | None = None
 
     async def wait(self, patience: float) -> None:
         """Waits until every stage has told of its model, at most ``patience`` seconds, then goes on without.
@@ -136,32 +145,68 @@ class Stack:
             await asyncio.sleep(POLL_S)
 
     def forget(self) -> None:
-        """Has the stages asked again at the next call: one of them failed, and may come back as another."""
-        self._asked = float("-inf")
+        """Has the stages asked again at the next call: one of them failed, and may come back as another.
+
+        At once, unless that was the reason for asking less than ``AGAIN_S`` ago.
+        """
+        self._due, self._urgent = min(self._due, max(time.monotonic(), self._urged + AGAIN_S)), True
 
     async def info(self, call: Call) -> StackInfo:
         """The stack as last told.
 
         Raises:
+            DeadlineExceeded: ``call`` has no time to wait for the first answers.
             Unavailable: a stage has not told of its model yet.
             PreconditionFailed: the stages do not belong together.
         """
-        async with self._asking:
-            if time.monotonic() - self._asked > FRESH_S:
-                await self._ask(call)
-        return merge(self._infos)
+        if self._question is None and time.monotonic() >= self._due:
+            self._question = asyncio.create_task(self._ask())
+            self._question.add_done_callback(self._answered)
+        # A stage that was silent before would only make everybody wait again for what was told long ago.
+        if self._question is not None and not (self._silent and self._complete):
+            question = self._question
+            await asyncio.wait([question], timeout=max(0.0, call.deadline - time.monotonic() - MARGIN_S))
+            if question.done():
+                question.result()
+            elif not self._complete:
+                raise DeadlineExceeded("no time is left to wait for the stages to tell of their models")
+        for service in SERVICES:
+            if service not in self._infos:
+                raise Unavailable(service, f"the {service} has not told of its model yet")
+        try:
+            return merge(self._infos)
+        except PreconditionFailed:
+            self.forget()  # one of them may be about to be replaced
+            raise
 
-    async def _ask(self, call: Call) -> None:
+    @property
+    def _complete(self) -> bool:
+        return len(self._infos) == len(SERVICES)
+
+    def _answered(self, question: asyncio.Task[None]) -> None:
+        self._question = None
+        if not question.cancelled():
+            question.exception()  # told to those who waited, if somebody did
+
+    async def _ask(self) -> None:
         """Asks every stage at once. One that does not answer keeps its last answer: the call may not need it."""
-        brief = Call(min(call.deadline, time.monotonic() + ASK_S), call.metadata)
+        began = time.monotonic()
+        if self._urgent:
+            self._urged, self._urgent = began, False
+        # No caller's deadline, name or trace: the answer is everybody's.
+        question = Call(began + ASK_S + MARGIN_S)
+        self._due = began + (AGAIN_S if self._complete else 0)  # unless all answer
         answers = await asyncio.gather(
-            *(self.informant.model_info(service, brief) for service in SERVICES), return_exceptions=True
+            *(self.informant.model_info(service, question) for service in SERVICES), return_exceptions=True
         )
+        silent = []
         for service, answer in zip(SERVICES, answers, strict=True):
             if isinstance(answer, model_info_pb2.ModelInfo):
                 self._infos[service] = answer
             elif not isinstance(answer, UnclipError):
                 raise answer
-            elif service not in self._infos:
-                raise answer if isinstance(answer, Unavailable) else Unavailable(service, str(answer))
-        self._asked = time.monotonic()
+            else:
+                silent.append(service)
+        self._silent = bool(silent)
+        if not silent and not self._urgent:
+            self._due = began + FRESH_S

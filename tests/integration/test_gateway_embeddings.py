@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from google.rpc import error_details_pb2
 
+from gateway.calls import Call, ServiceName
+from gateway.stages import Clients
 from tests.integration.gateway_front import MODEL, Front
 from tests.integration.test_gateway_failures import details
 from tests.integration.test_gateway_pictures import picture, pixels_of, told
@@ -16,7 +18,7 @@ from unclip.api.decoder.v1 import decoder_pb2
 from unclip.api.encoder.v1 import encoder_pb2
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.prior.v1 import prior_pb2
-from unclip.api.type.v1 import embedding_pb2, sampling_pb2
+from unclip.api.type.v1 import embedding_pb2, model_info_pb2, sampling_pb2
 from unclip.testing import StubStages
 from unclip.wire import tensors
 
@@ -118,6 +120,26 @@ async def test_an_embedding_of_another_clip_is_a_failed_precondition_before_any_
     assert failed.violations[0].subject == "embedding.clip_space"
     assert "other" in failed.violations[0].description
     assert not any(stub.asked for stub in stages.stubs.values())
+
+
+async def test_embeddings_of_another_clip_and_short_deadlines_do_not_have_the_stages_asked_again(
+    front: Front, stages: StubStages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await front.stub.GetModelInfo(gateway_pb2.GetModelInfoRequest())
+    asked: list[str] = []
+    ask = Clients.model_info
+
+    async def counted(self: Clients, service: ServiceName, call: Call) -> model_info_pb2.ModelInfo:
+        asked.append(service)
+        return await ask(self, service, call)
+
+    monkeypatch.setattr(Clients, "model_info", counted)
+    for _ in range(20):
+        await refused(front, embedding=embedding(*[1.0] * MODEL.dim, space="other"))
+    stages.decoder.faults.hang = True
+    with pytest.raises(grpc.aio.AioRpcError):
+        await front.stub.Generate(gateway_pb2.GenerateRequest(caption="a cat"), timeout=0.2)
+    assert asked == []
 
 
 async def test_model_info_tells_how_long_embeddings_are(front: Front) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass, field
 
 import pytest
 
 from gateway.calls import SERVICES, Call, ServiceName
-from gateway.stack import FRESH_S, Stack, merge
+from gateway.stack import AGAIN_S, FRESH_S, Stack, merge
 from unclip.api.type.v1 import model_info_pb2, sampling_pb2
-from unclip.errors import PreconditionFailed, Unavailable
+from unclip.errors import DeadlineExceeded, PreconditionFailed, Unavailable
 from unclip.options import SamplingSettings
 
 ABILITIES: dict[ServiceName, list[str]] = {
@@ -50,20 +51,27 @@ def everyone() -> dict[ServiceName, model_info_pb2.ModelInfo]:
 
 @dataclass
 class Informant:
-    """Answers from ``infos``; a service that is missing there is down."""
+    """Answers from ``infos``; a service that is missing there is down, one in ``silent`` answers when told to."""
 
     infos: dict[ServiceName, model_info_pb2.ModelInfo] = field(default_factory=everyone)
     asked: int = 0
+    silent: set[ServiceName] = field(default_factory=set)
+    speak: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def model_info(self, service: ServiceName, call: Call) -> model_info_pb2.ModelInfo:
         self.asked += 1
+        if service in self.silent:
+            try:
+                await asyncio.wait_for(self.speak.wait(), call.seconds_for(service))
+            except TimeoutError:
+                raise DeadlineExceeded("silent") from None
         if service not in self.infos:
             raise Unavailable(service, "down")
         return self.infos[service]
 
 
-def soon() -> Call:
-    return Call(deadline=time.monotonic() + 10)
+def soon(seconds: float = 10) -> Call:
+    return Call(deadline=time.monotonic() + seconds)
 
 
 def test_equal_stages_are_one_model_with_every_capability() -> None:
@@ -159,6 +167,87 @@ async def test_a_stage_that_went_down_keeps_its_last_answer() -> None:
     del informant.infos["upsampler"]
     stack.forget()
     assert (await stack.info(soon())).upsampler.steps == 15
+
+
+async def test_one_question_is_under_way_however_many_wait_for_it() -> None:
+    informant = Informant(silent={"prior"})
+    stack = Stack(informant)
+    waiting = [asyncio.create_task(stack.info(soon())) for _ in range(50)]
+    await asyncio.sleep(0.05)
+    assert not any(task.done() for task in waiting)
+    informant.speak.set()
+    assert {(await task).model.version for task in waiting} == {"v1"}
+    assert informant.asked == len(SERVICES)
+
+
+async def test_callers_do_not_wait_for_a_silent_stage_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.stack.ASK_S", 0.3)
+    informant = Informant()
+    stack = Stack(informant)
+    await stack.info(soon())
+    informant.silent = {"upsampler"}
+    stack.forget()
+    began = time.monotonic()
+    for _ in range(20):  # one after the other
+        assert (await stack.info(soon())).model.name == "emoji"
+    assert time.monotonic() - began < 2 * 0.3 + AGAIN_S  # the first waits for the stage, none after it
+    assert informant.asked <= 3 * len(SERVICES)
+
+
+async def test_a_caller_in_haste_neither_shortens_the_question_nor_makes_the_view_fresh() -> None:
+    informant = Informant()
+    stack = Stack(informant)
+    await stack.info(soon())
+    informant.infos = {service: told_by(service, version="v2") for service in SERVICES}
+    informant.silent = set(SERVICES)
+    stack.forget()
+    assert (await stack.info(soon(0.3))).model.version == "v1"  # it has no time to wait for the answer
+    informant.speak.set()
+    assert (await stack.info(soon())).model.version == "v2"
+    assert informant.asked == 2 * len(SERVICES)
+
+
+async def test_a_view_that_nobody_answered_for_is_asked_for_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.stack.ASK_S", 0.1)
+    monkeypatch.setattr("gateway.stack.AGAIN_S", 0.2)
+    informant = Informant()
+    stack = Stack(informant)
+    await stack.info(soon())
+    informant.silent = set(SERVICES)
+    stack.forget()
+    assert (await stack.info(soon())).model.version == "v1"
+    informant.silent = set()
+    informant.infos = {service: told_by(service, version="v2") for service in SERVICES}
+    await asyncio.sleep(0.5)
+    await stack.info(soon())  # who asks now need not wait for a stage that was silent before
+    await asyncio.sleep(0.05)
+    assert (await stack.info(soon())).model.version == "v2"
+
+
+async def test_a_first_answer_that_does_not_come_in_time_is_the_callers_deadline() -> None:
+    with pytest.raises(DeadlineExceeded, match="no time is left to wait for the stages"):
+        await Stack(Informant(silent={"prior"})).info(soon(0.3))
+
+
+async def test_failures_have_the_stages_asked_again_but_not_without_end() -> None:
+    informant = Informant()
+    stack = Stack(informant)
+    for _ in range(100):
+        await stack.info(soon())
+        stack.forget()
+    assert informant.asked <= 3 * len(SERVICES)
+
+
+async def test_a_caller_who_goes_away_takes_no_answer_from_others() -> None:
+    informant = Informant(silent={"prior"})
+    stack = Stack(informant)
+    one, other = (asyncio.create_task(stack.info(soon())) for _ in range(2))
+    await asyncio.sleep(0.02)
+    one.cancel()
+    await asyncio.sleep(0.02)
+    informant.speak.set()
+    assert (await other).model.version == "v1"
+    assert informant.asked == len(SERVICES)
 
 
 async def test_starting_without_a_stage_takes_the_patience_and_no_longer() -> None:
