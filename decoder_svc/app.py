@@ -57,13 +57,17 @@ async def build(settings: Settings) -> ModelApp:
             checkpoint.clip_space, decoder.embedding_dim, size=decoder.size, defaults=checkpoint.defaults("decoder")
         )
         await app.warm_up(lambda: [trial_of_decoder(decoder)])
-        servicer = DecoderServicer(decoder, app.engine, spec, decoder_info(checkpoint, decoder, spec), deadlines)
-        app.services.append(Service(DECODER, decoder_pb2_grpc.add_DecoderServiceServicer_to_server, servicer))
+        info = decoder_info(checkpoint, decoder, spec)
+        servicer = DecoderServicer(decoder, app.engine, spec, info, deadlines)
+        add = decoder_pb2_grpc.add_DecoderServiceServicer_to_server
+        app.services.append(Service(DECODER, add, servicer, version=info.version))
     if upsampler:
         spec = StageSpec("", 0, size=upsampler.size, defaults=checkpoint.defaults("upsampler"))
         await app.warm_up(lambda: [trial_of_upsampler(upsampler)])
-        fine = UpsamplerServicer(upsampler, app.engine, spec, upsampler_info(checkpoint, upsampler, spec), deadlines)
-        app.services.append(Service(UPSAMPLER, upsampler_pb2_grpc.add_UpsamplerServiceServicer_to_server, fine))
+        info = upsampler_info(checkpoint, upsampler, spec)
+        fine = UpsamplerServicer(upsampler, app.engine, spec, info, deadlines)
+        add_fine = upsampler_pb2_grpc.add_UpsamplerServiceServicer_to_server
+        app.services.append(Service(UPSAMPLER, add_fine, fine, version=info.version))
     return app
 
 

@@ -63,7 +63,7 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
                         shown = tick.step
                         assert tick.predicted is not None
                         yield decoder_pb2.DecodeResponse(preview=await asyncio.to_thread(preview, tick.predicted))
-        yield decoder_pb2.DecodeResponse(sample=tensor(walk))
+        yield decoder_pb2.DecodeResponse(sample=tensor(walk), model_version=self._info.version)
 
     async def Invert(
         self, request: decoder_pb2.InvertRequest, context: Context
@@ -87,7 +87,7 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
                         told = progress(tick, sampling_pb2.STAGE_INVERT, walks, done=task.steps)
                         yield decoder_pb2.InvertResponse(progress=told)
         near = None if back is None else psnr(back.future.result().float().cpu().numpy(), pixels)
-        yield decoder_pb2.InvertResponse(start_noise=tensor(there), psnr=near)
+        yield decoder_pb2.InvertResponse(start_noise=tensor(there), psnr=near, model_version=self._info.version)
 
     def _decode(self, task: DecodeTask, deadline: float) -> Walk:
         return self._decoder.decode(
@@ -153,7 +153,7 @@ class UpsamplerServicer(upsampler_pb2_grpc.UpsamplerServiceServicer):
             async with aclosing(follow(reservation, [walk], not task.omit_progress)) as ticks:
                 async for tick in ticks:
                     yield upsampler_pb2.UpsampleResponse(progress=progress(tick, sampling_pb2.STAGE_UPSAMPLER))
-        yield upsampler_pb2.UpsampleResponse(sample=tensor(walk))
+        yield upsampler_pb2.UpsampleResponse(sample=tensor(walk), model_version=self._info.version)
 
     def _walk(self, task: UpsampleTask, deadline: float) -> Walk:
         return self._upsampler.walk(

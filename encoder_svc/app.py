@@ -58,7 +58,9 @@ async def build(settings: Settings) -> ModelApp:
     if images is not None:
         info.version = combined_digest([info.version, images.version(IMAGE_FOLDERS)])
     servicer = EncoderServicer(encoder, app.engine, info, Deadlines(settings.max_deadline))
-    app.services.append(Service(NAME, encoder_pb2_grpc.add_EncoderServiceServicer_to_server, servicer))
+    app.services.append(
+        Service(NAME, encoder_pb2_grpc.add_EncoderServiceServicer_to_server, servicer, version=info.version)
+    )
     return app
 
 

@@ -40,7 +40,9 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
             jobs = self._encoder.text_jobs(ids, deadline)
             await run(reservation, jobs)
         encodings = [self._encoder.text_encoding(job.result(), mask) for job, mask in zip(jobs, masks, strict=True)]
-        return encoder_pb2.EncodeTextResponse(encodings=[encoding.to_proto() for encoding in encodings])
+        return encoder_pb2.EncodeTextResponse(
+            encodings=[encoding.to_proto() for encoding in encodings], model_version=self._info.version
+        )
 
     async def EncodeImage(
         self, request: encoder_pb2.EncodeImageRequest, context: Context
@@ -53,7 +55,9 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
             jobs = await asyncio.to_thread(self._encoder.image_jobs, images, deadline)
             await run(reservation, jobs)
         embeddings = [Embedding(job.result().float().cpu().numpy(), self._encoder.clip_space) for job in jobs]
-        return encoder_pb2.EncodeImageResponse(embeddings=[embedding.to_proto() for embedding in embeddings])
+        return encoder_pb2.EncodeImageResponse(
+            embeddings=[embedding.to_proto() for embedding in embeddings], model_version=self._info.version
+        )
 
     async def GetModelInfo(
         self, request: encoder_pb2.GetModelInfoRequest, context: Context

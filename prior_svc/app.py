@@ -38,7 +38,8 @@ async def build(settings: Settings) -> ModelApp:
     device = open_device(settings.device, cpu_threads(settings.threads, elsewhere, NETWORKS))
     if checkpoint.lacks("prior"):
         app = ModelApp.start(settings, {}, "prior")
-        app.services.append(service(NoPriorServicer(model_info(checkpoint, PRIOR_FOLDERS, str(device), [], []))))
+        info = model_info(checkpoint, PRIOR_FOLDERS, str(device), [], [])
+        app.services.append(service(NoPriorServicer(info), info.version))
         return app
     remotes = await connect(elsewhere, lambda name: signature(name, checkpoint), lambda _: checkpoint)
     prior = await load(Prior, checkpoint, device, settings.precision, remotes, bool(settings.offload))
@@ -54,13 +55,14 @@ async def build(settings: Settings) -> ModelApp:
         [stage_info(sampling_pb2.STAGE_PRIOR, prior.parameters, defaults=defaults)],
         prior.embedding_dim,
     )
-    app.services.append(service(PriorServicer(prior, app.engine, spec, info, Deadlines(settings.max_deadline))))
+    servicer = PriorServicer(prior, app.engine, spec, info, Deadlines(settings.max_deadline))
+    app.services.append(service(servicer, info.version))
     return app
 
 
-def service(servicer: prior_pb2_grpc.PriorServiceServicer) -> Service:
+def service(servicer: prior_pb2_grpc.PriorServiceServicer, version: str) -> Service:
     """PriorService, answered by ``servicer``."""
-    return Service(NAME, prior_pb2_grpc.add_PriorServiceServicer_to_server, servicer)
+    return Service(NAME, prior_pb2_grpc.add_PriorServiceServicer_to_server, servicer, version=version)
 
 
 def trial(prior: Prior) -> Walk:

@@ -52,6 +52,7 @@ class PriorServicer(prior_pb2_grpc.PriorServiceServicer):
             embedding=Embedding(candidates[best], self._spec.clip_space).to_proto(),
             score=float(scores[best]),
             candidate=best,
+            model_version=self._info.version,
         )
         yield prior_pb2.SampleResponse(sampled=sampled)
 

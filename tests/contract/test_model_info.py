@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from tests.contract.services import Services, defaults
+import time
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tests.contract.requests import sound
+from tests.contract.services import METHODS, PATHS, Method, Services, defaults
 from tests.tiny import BASE, FINAL, WIDTH
 from unclip.api.type.v1 import sampling_pb2
 from unclip.wire.sampling import settings_from_proto
@@ -18,6 +26,14 @@ SAMPLING = {
     sampling_pb2.STAGE_PRIOR: "prior",
     sampling_pb2.STAGE_DECODER: "decoder",
     sampling_pb2.STAGE_UPSAMPLER: "upsampler",
+}
+STAGE_OF: dict[Method, sampling_pb2.Stage.ValueType] = {
+    "encode_text": sampling_pb2.STAGE_ENCODER,
+    "encode_image": sampling_pb2.STAGE_ENCODER,
+    "sample": sampling_pb2.STAGE_PRIOR,
+    "decode": sampling_pb2.STAGE_DECODER,
+    "invert": sampling_pb2.STAGE_DECODER,
+    "upsample": sampling_pb2.STAGE_UPSAMPLER,
 }
 
 
@@ -49,6 +65,35 @@ def test_every_stage_names_its_model(services: Services) -> None:
 
 
 def test_the_stages_speak_of_one_clip_which_their_embeddings_name(services: Services) -> None:
-    spaces = {model.clip_space for _, model in services.infos()}
-    assert spaces == {services.text("a cat").embedding.clip_space}
-    assert len(next(iter(spaces))) == 64
+    told = {stage: model.clip_space for stage, model in services.infos()}
+    assert told.pop(sampling_pb2.STAGE_UPSAMPLER) == ""  # it sees no embedding
+    assert set(told.values()) == {services.text("a cat").embedding.clip_space}
+    assert len(next(iter(told.values()))) == 64
+
+
+def test_every_replica_can_be_told_apart_and_says_since_when_it_is_there(services: Services) -> None:
+    told = [model for _, model in services.infos()]
+    assert len({model.replica for model in told}) == len(told)
+    assert all(model.replica and 0 <= time.time() - model.started.seconds < 3600 for model in told)
+    assert [model.replica for _, model in services.infos()] == [model.replica for model in told]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_last_message_of_every_answer_names_the_version_that_made_it(services: Services, method: Method) -> None:
+    *others, last = services.ask(method, sound(services, method))
+    version = {stage: model.version for stage, model in services.infos()}[STAGE_OF[method]]
+    assert (last.sampled if method == "sample" else last).model_version == version
+    assert not any(getattr(other, "model_version", "") for other in others)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_health_tells_which_version_a_stage_serves(services: Services, method: Method) -> None:
+    health: Any = health_pb2_grpc.HealthStub(services.channel)
+    service = PATHS[method].split("/")[1]
+    version = {stage: model.version for stage, model in services.infos()}[STAGE_OF[method]]
+    known = health.Check(health_pb2.HealthCheckRequest(service=f"{service}/{version}"), timeout=5)
+    assert known.status == health_pb2.HealthCheckResponse.SERVING
+    with pytest.raises(grpc.RpcError) as refused:
+        health.Check(health_pb2.HealthCheckRequest(service=f"{service}/another"), timeout=5)
+    assert isinstance(refused.value, grpc.Call)
+    assert refused.value.code() == grpc.StatusCode.NOT_FOUND

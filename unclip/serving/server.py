@@ -26,6 +26,7 @@ from unclip.serving.listening import guards_of, health_server, listen, material_
 from unclip.serving.logs import configure_logs
 from unclip.serving.metrics import serve_metrics
 from unclip.serving.settings import ServerSettings, parse
+from unclip.serving.versions import health_name
 
 log = logging.getLogger(__name__)
 S_contra = TypeVar("S_contra", bound=ServerSettings, contravariant=True)
@@ -37,12 +38,21 @@ EXIT_FAILED, EXIT_MISCONFIGURED = 1, 2
 
 @dataclass(frozen=True)
 class Service:
-    """One gRPC service: its full name, the generated ``add_..._to_server``, what answers calls, and who may call."""
+    """One gRPC service: its full name, the generated ``add_..._to_server``, what answers calls, and who may call.
+
+    version: of the model it serves, empty for none.
+    """
 
     name: str
     add: Callable[[Any, Any], None]
     servicer: Any
     guards: Sequence[Guard] = ()
+    version: str = ""
+
+    @property
+    def health_names(self) -> Sequence[str]:
+        """Names under which its health is told, see `unclip.serving.versions`."""
+        return list(dict.fromkeys(health_name(self.name, version) for version in ("", self.version)))
 
     def add_to(self, server: Any) -> None:
         """Has ``server`` serve it."""
@@ -159,7 +169,7 @@ async def serve(settings: S_contra, stage: str, build: Callable[[S_contra], Awai
         app = await _unless(stopped, build(settings))
         if app is None:
             return 0
-        names = [service.name for service in app.services]
+        names = [name for service in app.services for name in service.health_names]
         services = [*app.services, *(_reflections(app.services) if settings.reflects else ())]
         handlers.open([replace(service, guards=[*guards, *service.guards]) for service in services])
 

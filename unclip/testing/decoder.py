@@ -43,7 +43,7 @@ class StubDecoder(Stub, decoder_pb2_grpc.DecoderServiceServicer):
     @property
     def service(self) -> Service:
         """The stub as a service of a server."""
-        return Service(DECODER, decoder_pb2_grpc.add_DecoderServiceServicer_to_server, self)
+        return Service(DECODER, decoder_pb2_grpc.add_DecoderServiceServicer_to_server, self, version=self.model.version)
 
     async def Decode(
         self, request: decoder_pb2.DecodeRequest, context: Context
@@ -60,7 +60,7 @@ class StubDecoder(Stub, decoder_pb2_grpc.DecoderServiceServicer):
                     emerging = keep(task, np.float32(progress.step / progress.of) * sample)  # out of grey
                     yield decoder_pb2.DecodeResponse(preview=encode_image(from_pixels(emerging), "image/webp"))
         if not work.cut:
-            yield decoder_pb2.DecodeResponse(sample=tensors.to_proto(sample))
+            yield decoder_pb2.DecodeResponse(sample=tensors.to_proto(sample), model_version=self.model.version)
 
     async def Invert(
         self, request: decoder_pb2.InvertRequest, context: Context
@@ -75,7 +75,9 @@ class StubDecoder(Stub, decoder_pb2_grpc.DecoderServiceServicer):
         if not work.cut:
             noise = self.invert(task)
             near = self.reconstruct(task, noise) if task.report_psnr else None
-            yield decoder_pb2.InvertResponse(start_noise=tensors.to_proto(noise), psnr=near)
+            yield decoder_pb2.InvertResponse(
+                start_noise=tensors.to_proto(noise), psnr=near, model_version=self.model.version
+            )
 
     async def GetModelInfo(
         self, request: decoder_pb2.GetModelInfoRequest, context: Context
@@ -88,6 +90,7 @@ class StubDecoder(Stub, decoder_pb2_grpc.DecoderServiceServicer):
         guided = task.settings.guidance_scale != 1
         painted = gradient(
             self.spec.size,
+            self.model.version,
             task.embedding.values,
             *text_causes(task.text or task.unconditional_text),
             *text_causes(task.unconditional_text if guided else None),
@@ -100,7 +103,7 @@ class StubDecoder(Stub, decoder_pb2_grpc.DecoderServiceServicer):
 
     def invert(self, task: InvertTask) -> Float32Array:
         """The noise of a task, float32 ``[3, H, W]``: nearly the picture itself."""
-        causes = (task.embedding.values, *text_causes(task.unconditional_text), task.steps)
+        causes = (self.model.version, task.embedding.values, *text_causes(task.unconditional_text), task.steps)
         return to_pixels(fit(task.image, self.spec.size)) + SHADE * gradient(self.spec.size, *causes)
 
     def reconstruct(self, task: InvertTask, noise: Float32Array) -> float:
@@ -119,7 +122,9 @@ class StubUpsampler(Stub, upsampler_pb2_grpc.UpsamplerServiceServicer):
     @property
     def service(self) -> Service:
         """The stub as a service of a server."""
-        return Service(UPSAMPLER, upsampler_pb2_grpc.add_UpsamplerServiceServicer_to_server, self)
+        return Service(
+            UPSAMPLER, upsampler_pb2_grpc.add_UpsamplerServiceServicer_to_server, self, version=self.model.version
+        )
 
     async def Upsample(
         self, request: upsampler_pb2.UpsampleRequest, context: Context
@@ -131,7 +136,9 @@ class StubUpsampler(Stub, upsampler_pb2_grpc.UpsamplerServiceServicer):
                 if not task.omit_progress:
                     yield upsampler_pb2.UpsampleResponse(progress=progress)
         if not work.cut:
-            yield upsampler_pb2.UpsampleResponse(sample=tensors.to_proto(self.upsample(task)))
+            yield upsampler_pb2.UpsampleResponse(
+                sample=tensors.to_proto(self.upsample(task)), model_version=self.model.version
+            )
 
     async def GetModelInfo(
         self, request: upsampler_pb2.UpsamplerServiceGetModelInfoRequest, context: Context
@@ -141,7 +148,7 @@ class StubUpsampler(Stub, upsampler_pb2_grpc.UpsamplerServiceServicer):
 
     def upsample(self, task: UpsampleTask) -> Float32Array:
         """The picture of a task, float32 ``[3, size, size]`` in [-1, 1]."""
-        shade = gradient(self.spec.size, task.seed, *settings_causes(task.settings))
+        shade = gradient(self.spec.size, self.model.version, task.seed, *settings_causes(task.settings))
         return keep(task, np.clip((1 - SHADE) * resize(task.sample, self.spec.size) + SHADE * shade, -1, 1))
 
 

@@ -28,7 +28,7 @@ class StubEncoder(Stub, encoder_pb2_grpc.EncoderServiceServicer):
     @property
     def service(self) -> Service:
         """The stub as a service of a server."""
-        return Service(NAME, encoder_pb2_grpc.add_EncoderServiceServicer_to_server, self)
+        return Service(NAME, encoder_pb2_grpc.add_EncoderServiceServicer_to_server, self, version=self.model.version)
 
     async def EncodeText(
         self, request: encoder_pb2.EncodeTextRequest, context: Context
@@ -37,7 +37,9 @@ class StubEncoder(Stub, encoder_pb2_grpc.EncoderServiceServicer):
         with self.work(request, context, "encode_text", min(len(request.captions), MAX_CAPTIONS)) as work:
             captions = read_encode_text(request)
             await work.once()
-        return encoder_pb2.EncodeTextResponse(encodings=[self.encode_text(caption).to_proto() for caption in captions])
+        return encoder_pb2.EncodeTextResponse(
+            encodings=[self.encode_text(caption).to_proto() for caption in captions], model_version=self.model.version
+        )
 
     async def EncodeImage(
         self, request: encoder_pb2.EncodeImageRequest, context: Context
@@ -46,7 +48,9 @@ class StubEncoder(Stub, encoder_pb2_grpc.EncoderServiceServicer):
         with self.work(request, context, "encode_image", min(len(request.images), MAX_IMAGES)) as work:
             images = await asyncio.to_thread(read_encode_image, request)
             await work.once()
-        return encoder_pb2.EncodeImageResponse(embeddings=[self.encode_image(image).to_proto() for image in images])
+        return encoder_pb2.EncodeImageResponse(
+            embeddings=[self.encode_image(image).to_proto() for image in images], model_version=self.model.version
+        )
 
     async def GetModelInfo(
         self, request: encoder_pb2.GetModelInfoRequest, context: Context
@@ -59,12 +63,12 @@ class StubEncoder(Stub, encoder_pb2_grpc.EncoderServiceServicer):
         length, dim = self.model.context, self.model.dim
         words = caption.lower().split()[: length - 2]
         return TextEncoding(
-            Embedding(draw((dim,), "text", words), self.model.clip_space),
-            draw((length, dim), "states", words),
+            Embedding(draw((dim,), "text", self.model.version, words), self.model.clip_space),
+            draw((length, dim), "states", self.model.version, words),
             np.arange(length) < len(words) + 2,
         )
 
     def encode_image(self, image: Image.Image) -> Embedding:
         """The embedding of an RGB picture."""
         seen = fit(image, SEEN_SIDE).tobytes()
-        return Embedding(draw((self.model.dim,), "image", seen), self.model.clip_space)
+        return Embedding(draw((self.model.dim,), "image", self.model.version, seen), self.model.clip_space)

@@ -32,6 +32,7 @@ PRIOR, DECODER, UPSAMPLER = (
 class StubModel:
     """Names, sizes and defaults of a checkpoint that does not exist.
 
+    version: of every stage; answers of stages of another version are others. clip_space: names its CLIP.
     dim: D of embeddings and of token states. context: L, tokens of a caption. base_size, final_size: sides of the
     decoder's and the upsampler's pictures. prior, decoder, upsampler: defaults of their sampling.
 
@@ -78,7 +79,7 @@ class StubModel:
             name=self.name,
             version=self.version,
             license=self.license,
-            clip_space=self.clip_space,
+            clip_space=spec.clip_space,
             device="stub",
             capabilities=capabilities,
             stages=[stage_info(NUMBERS[stage], 1, spec.size, defaults)],

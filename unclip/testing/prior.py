@@ -26,7 +26,7 @@ class StubPrior(Stub, prior_pb2_grpc.PriorServiceServicer):
     @property
     def service(self) -> Service:
         """The stub as a service of a server."""
-        return Service(NAME, prior_pb2_grpc.add_PriorServiceServicer_to_server, self)
+        return Service(NAME, prior_pb2_grpc.add_PriorServiceServicer_to_server, self, version=self.model.version)
 
     async def Sample(
         self, request: prior_pb2.SampleRequest, context: Context
@@ -50,6 +50,7 @@ class StubPrior(Stub, prior_pb2_grpc.PriorServiceServicer):
         """The candidate with the largest dot product with the text embedding."""
         guided = task.settings.guidance_scale != 1
         causes = (
+            self.model.version,
             *text_causes(task.text),
             *text_causes(task.unconditional_text if guided else None),
             task.seed,
@@ -62,4 +63,5 @@ class StubPrior(Stub, prior_pb2_grpc.PriorServiceServicer):
             embedding=Embedding(candidates[best], self.model.clip_space).to_proto(),
             score=float(scores[best]),
             candidate=best,
+            model_version=self.model.version,
         )

@@ -34,6 +34,8 @@ class Settings(ServerSettings):
     final_size: int = setting(256, "side of the upsampler's pictures", 1, 1024)
     api_keys: str = setting("", "TOML or JSON file of API keys that calls of the gateway need")
     steps: int = setting(0, "default steps of every stage, 0 for its own", 0, 1000)
+    model_version: str = setting(StubModel.version, "version of the model; another one makes other pictures")
+    clip_space: str = setting(StubModel.clip_space, "names the CLIP; stages of different ones do not work together")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -63,7 +65,14 @@ class Settings(ServerSettings):
 
     def model(self) -> StubModel:
         """The model to pretend."""
-        model = StubModel(dim=self.dim, context=self.context, base_size=self.base_size, final_size=self.final_size)
+        model = StubModel(
+            version=self.model_version,
+            clip_space=self.clip_space,
+            dim=self.dim,
+            context=self.context,
+            base_size=self.base_size,
+            final_size=self.final_size,
+        )
         if not self.steps:
             return model
         return replace(

@@ -45,7 +45,7 @@ async def start_server(
     health_pb2_grpc.add_HealthServicer_to_server(probes, server)
     for service in services:
         replace(service, guards=[*guards, *service.guards]).add_to(server)
-    for name in ("", *(service.name for service in services)):
+    for name in ("", *(name for service in services for name in service.health_names)):
         await probes.set(name, health_pb2.HealthCheckResponse.SERVING)
     address = f"{HOST}:{listen(server, f'{HOST}:{port}', material_of(secured))}"
     await server.start()

@@ -20,6 +20,7 @@ from unclip.serving.deadlines import Deadlines
 from unclip.serving.server import Service
 from unclip.testing.faults import Faults
 from unclip.testing.model import StageName, StubModel
+from unclip.wire.model_info import identity
 
 POLL_S = 0.005  # how often a waiting call looks whether its turn has come
 
@@ -62,6 +63,7 @@ class Stub:
         self.asked: list[Asked] = []
         self.running = 0
         self.spec = self.model.spec(self.stage)
+        self._identity = identity()
         self._deadlines = Deadlines(max_deadline)
         self._remember = remember
         self._admitted: list[Work] = []  # by arrival; those that run, then those that wait
@@ -75,7 +77,10 @@ class Stub:
     def info(self) -> model_info_pb2.ModelInfo:
         """What it says of its model."""
         able = [capability for capability in self.capabilities if capability not in self.faults.lacks]
-        return self.model.info(self.stage, able)
+        info = self.model.info(self.stage, able)
+        replica, started = self._identity
+        info.replica, info.started.seconds = replica, started.seconds
+        return info
 
     def requests(self, kind: type[Request]) -> list[Request]:
         """The requests of one type it was sent, oldest first."""

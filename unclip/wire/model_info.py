@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import time
+import uuid
 from collections.abc import Iterable, Sequence
+
+from google.protobuf import timestamp_pb2
 
 from unclip.api.type.v1 import model_info_pb2, sampling_pb2
 from unclip.checkpoint import Checkpoint
@@ -34,14 +38,22 @@ def model_info(
     embedding_dim: int = 0,
 ) -> model_info_pb2.ModelInfo:
     """What a service has loaded from ``folders`` of a checkpoint; embedding_dim is 0 where it takes no embeddings."""
+    replica, started = identity()
     return model_info_pb2.ModelInfo(
         name=checkpoint.name,
         version=checkpoint.version(folders),
         license=checkpoint.license,
-        clip_space=checkpoint.clip_space,
+        clip_space=checkpoint.clip_space if embedding_dim else "",
         device=device,
         capabilities=capabilities,
         stages=stages,
         caption_template=checkpoint.caption_template,
         embedding_dim=embedding_dim,
+        replica=replica,
+        started=started,
     )
+
+
+def identity() -> tuple[str, timestamp_pb2.Timestamp]:
+    """What tells a replica that starts now apart from others: a random name, and the time."""
+    return uuid.uuid4().hex, timestamp_pb2.Timestamp(seconds=int(time.time()))

@@ -97,6 +97,9 @@ class DecodeResponse(_message.Message):
     PROGRESS_FIELD_NUMBER: _builtins.int
     PREVIEW_FIELD_NUMBER: _builtins.int
     SAMPLE_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    model_version: _builtins.str
+    """Set beside sample: ModelInfo.version of the model that made it."""
     @_builtins.property
     def progress(self) -> _sampling_pb2.Progress:
         """A step was taken."""
@@ -115,10 +118,11 @@ class DecodeResponse(_message.Message):
         progress: _sampling_pb2.Progress | None = ...,
         preview: _image_pb2.Image | None = ...,
         sample: _tensor_pb2.Tensor | None = ...,
+        model_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "preview", b"preview", "progress", b"progress", "sample", b"sample"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "preview", b"preview", "progress", b"progress", "sample", b"sample"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "model_version", b"model_version", "preview", b"preview", "progress", b"progress", "sample", b"sample"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["progress", "preview", "sample"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
@@ -187,10 +191,13 @@ class InvertResponse(_message.Message):
     PROGRESS_FIELD_NUMBER: _builtins.int
     START_NOISE_FIELD_NUMBER: _builtins.int
     PSNR_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
     psnr: _builtins.float
     """Set beside start_noise where it was asked for: peak signal-to-noise ratio, in dB, of the decoded noise against the
     picture at base size. At most 100, which stands for equal pictures too.
     """
+    model_version: _builtins.str
+    """Set beside start_noise: ModelInfo.version of the model that made it."""
     @_builtins.property
     def progress(self) -> _sampling_pb2.Progress:
         """A step was taken."""
@@ -205,10 +212,11 @@ class InvertResponse(_message.Message):
         progress: _sampling_pb2.Progress | None = ...,
         start_noise: _tensor_pb2.Tensor | None = ...,
         psnr: _builtins.float | None = ...,
+        model_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_psnr", b"_psnr", "event", b"event", "progress", b"progress", "psnr", b"psnr", "start_noise", b"start_noise"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_psnr", b"_psnr", "event", b"event", "progress", b"progress", "psnr", b"psnr", "start_noise", b"start_noise"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_psnr", b"_psnr", "event", b"event", "model_version", b"model_version", "progress", b"progress", "psnr", b"psnr", "start_noise", b"start_noise"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__psnr: _TypeAlias = _typing.Literal["psnr"]  # noqa: Y015
     _WhichOneofArgType__psnr: _TypeAlias = _typing.Literal["_psnr", b"_psnr"]  # noqa: Y015

@@ -28,7 +28,7 @@ from unclip.api.type.v1 import sampling_pb2 as unclip_dot_api_dot_type_dot_v1_do
 from unclip.api.type.v1 import tensor_pb2 as unclip_dot_api_dot_type_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%unclip/api/decoder/v1/upsampler.proto\x12\x15unclip.api.decoder.v1\x1a(unclip/api/decoder/v1/known_pixels.proto\x1a#unclip/api/type/v1/model_info.proto\x1a!unclip/api/type/v1/sampling.proto\x1a\x1funclip/api/type/v1/tensor.proto\"\xcc\x01\n\x0fUpsampleRequest\x12*\n\x06sample\x18\x01 \x01(\x0b\x32\x1a.unclip.api.type.v1.Tensor\x12\x0c\n\x04seed\x18\x02 \x01(\x03\x12\x35\n\x08sampling\x18\x03 \x01(\x0b\x32#.unclip.api.type.v1.SamplingOptions\x12\x15\n\romit_progress\x18\x04 \x01(\x08\x12\x31\n\x05known\x18\x05 \x01(\x0b\x32\".unclip.api.decoder.v1.KnownPixels\"{\n\x10UpsampleResponse\x12\x30\n\x08progress\x18\x01 \x01(\x0b\x32\x1c.unclip.api.type.v1.ProgressH\x00\x12,\n\x06sample\x18\x02 \x01(\x0b\x32\x1a.unclip.api.type.v1.TensorH\x00\x42\x07\n\x05\x65vent\"%\n#UpsamplerServiceGetModelInfoRequest\"T\n$UpsamplerServiceGetModelInfoResponse\x12,\n\x05model\x18\x01 \x01(\x0b\x32\x1d.unclip.api.type.v1.ModelInfo2\x85\x02\n\x10UpsamplerService\x12\x62\n\x08Upsample\x12&.unclip.api.decoder.v1.UpsampleRequest\x1a\'.unclip.api.decoder.v1.UpsampleResponse\"\x03\x90\x02\x01\x30\x01\x12\x8c\x01\n\x0cGetModelInfo\x12:.unclip.api.decoder.v1.UpsamplerServiceGetModelInfoRequest\x1a;.unclip.api.decoder.v1.UpsamplerServiceGetModelInfoResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%unclip/api/decoder/v1/upsampler.proto\x12\x15unclip.api.decoder.v1\x1a(unclip/api/decoder/v1/known_pixels.proto\x1a#unclip/api/type/v1/model_info.proto\x1a!unclip/api/type/v1/sampling.proto\x1a\x1funclip/api/type/v1/tensor.proto\"\xcc\x01\n\x0fUpsampleRequest\x12*\n\x06sample\x18\x01 \x01(\x0b\x32\x1a.unclip.api.type.v1.Tensor\x12\x0c\n\x04seed\x18\x02 \x01(\x03\x12\x35\n\x08sampling\x18\x03 \x01(\x0b\x32#.unclip.api.type.v1.SamplingOptions\x12\x15\n\romit_progress\x18\x04 \x01(\x08\x12\x31\n\x05known\x18\x05 \x01(\x0b\x32\".unclip.api.decoder.v1.KnownPixels\"\x92\x01\n\x10UpsampleResponse\x12\x30\n\x08progress\x18\x01 \x01(\x0b\x32\x1c.unclip.api.type.v1.ProgressH\x00\x12,\n\x06sample\x18\x02 \x01(\x0b\x32\x1a.unclip.api.type.v1.TensorH\x00\x12\x15\n\rmodel_version\x18\x03 \x01(\tB\x07\n\x05\x65vent\"%\n#UpsamplerServiceGetModelInfoRequest\"T\n$UpsamplerServiceGetModelInfoResponse\x12,\n\x05model\x18\x01 \x01(\x0b\x32\x1d.unclip.api.type.v1.ModelInfo2\x85\x02\n\x10UpsamplerService\x12\x62\n\x08Upsample\x12&.unclip.api.decoder.v1.UpsampleRequest\x1a\'.unclip.api.decoder.v1.UpsampleResponse\"\x03\x90\x02\x01\x30\x01\x12\x8c\x01\n\x0cGetModelInfo\x12:.unclip.api.decoder.v1.UpsamplerServiceGetModelInfoRequest\x1a;.unclip.api.decoder.v1.UpsamplerServiceGetModelInfoResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,12 +41,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPSAMPLERSERVICE'].methods_by_name['GetModelInfo']._serialized_options = b'\220\002\001'
   _globals['_UPSAMPLEREQUEST']._serialized_start=212
   _globals['_UPSAMPLEREQUEST']._serialized_end=416
-  _globals['_UPSAMPLERESPONSE']._serialized_start=418
-  _globals['_UPSAMPLERESPONSE']._serialized_end=541
-  _globals['_UPSAMPLERSERVICEGETMODELINFOREQUEST']._serialized_start=543
-  _globals['_UPSAMPLERSERVICEGETMODELINFOREQUEST']._serialized_end=580
-  _globals['_UPSAMPLERSERVICEGETMODELINFORESPONSE']._serialized_start=582
-  _globals['_UPSAMPLERSERVICEGETMODELINFORESPONSE']._serialized_end=666
-  _globals['_UPSAMPLERSERVICE']._serialized_start=669
-  _globals['_UPSAMPLERSERVICE']._serialized_end=930
+  _globals['_UPSAMPLERESPONSE']._serialized_start=419
+  _globals['_UPSAMPLERESPONSE']._serialized_end=565
+  _globals['_UPSAMPLERSERVICEGETMODELINFOREQUEST']._serialized_start=567
+  _globals['_UPSAMPLERSERVICEGETMODELINFOREQUEST']._serialized_end=604
+  _globals['_UPSAMPLERSERVICEGETMODELINFORESPONSE']._serialized_start=606
+  _globals['_UPSAMPLERSERVICEGETMODELINFORESPONSE']._serialized_end=690
+  _globals['_UPSAMPLERSERVICE']._serialized_start=693
+  _globals['_UPSAMPLERSERVICE']._serialized_end=954
 # @@protoc_insertion_point(module_scope)

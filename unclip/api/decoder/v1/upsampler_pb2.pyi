@@ -72,6 +72,9 @@ class UpsampleResponse(_message.Message):
 
     PROGRESS_FIELD_NUMBER: _builtins.int
     SAMPLE_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    model_version: _builtins.str
+    """Set beside sample: ModelInfo.version of the model that made it."""
     @_builtins.property
     def progress(self) -> _sampling_pb2.Progress:
         """A step was taken."""
@@ -85,10 +88,11 @@ class UpsampleResponse(_message.Message):
         *,
         progress: _sampling_pb2.Progress | None = ...,
         sample: _tensor_pb2.Tensor | None = ...,
+        model_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "progress", b"progress", "sample", b"sample"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "progress", b"progress", "sample", b"sample"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "model_version", b"model_version", "progress", b"progress", "sample", b"sample"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["progress", "sample"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015

@@ -27,7 +27,7 @@ from unclip.api.type.v1 import image_pb2 as unclip_dot_api_dot_type_dot_v1_dot_i
 from unclip.api.type.v1 import model_info_pb2 as unclip_dot_api_dot_type_dot_v1_dot_model__info__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#unclip/api/encoder/v1/encoder.proto\x12\x15unclip.api.encoder.v1\x1a\"unclip/api/type/v1/embedding.proto\x1a\x1eunclip/api/type/v1/image.proto\x1a#unclip/api/type/v1/model_info.proto\"%\n\x11\x45ncodeTextRequest\x12\x10\n\x08\x63\x61ptions\x18\x01 \x03(\t\"I\n\x12\x45ncodeTextResponse\x12\x33\n\tencodings\x18\x01 \x03(\x0b\x32 .unclip.api.type.v1.TextEncoding\"?\n\x12\x45ncodeImageRequest\x12)\n\x06images\x18\x01 \x03(\x0b\x32\x19.unclip.api.type.v1.Image\"H\n\x13\x45ncodeImageResponse\x12\x31\n\nembeddings\x18\x01 \x03(\x0b\x32\x1d.unclip.api.type.v1.Embedding\"\x15\n\x13GetModelInfoRequest\"D\n\x14GetModelInfoResponse\x12,\n\x05model\x18\x01 \x01(\x0b\x32\x1d.unclip.api.type.v1.ModelInfo2\xd1\x02\n\x0e\x45ncoderService\x12\x66\n\nEncodeText\x12(.unclip.api.encoder.v1.EncodeTextRequest\x1a).unclip.api.encoder.v1.EncodeTextResponse\"\x03\x90\x02\x01\x12i\n\x0b\x45ncodeImage\x12).unclip.api.encoder.v1.EncodeImageRequest\x1a*.unclip.api.encoder.v1.EncodeImageResponse\"\x03\x90\x02\x01\x12l\n\x0cGetModelInfo\x12*.unclip.api.encoder.v1.GetModelInfoRequest\x1a+.unclip.api.encoder.v1.GetModelInfoResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#unclip/api/encoder/v1/encoder.proto\x12\x15unclip.api.encoder.v1\x1a\"unclip/api/type/v1/embedding.proto\x1a\x1eunclip/api/type/v1/image.proto\x1a#unclip/api/type/v1/model_info.proto\"%\n\x11\x45ncodeTextRequest\x12\x10\n\x08\x63\x61ptions\x18\x01 \x03(\t\"`\n\x12\x45ncodeTextResponse\x12\x33\n\tencodings\x18\x01 \x03(\x0b\x32 .unclip.api.type.v1.TextEncoding\x12\x15\n\rmodel_version\x18\x02 \x01(\t\"?\n\x12\x45ncodeImageRequest\x12)\n\x06images\x18\x01 \x03(\x0b\x32\x19.unclip.api.type.v1.Image\"_\n\x13\x45ncodeImageResponse\x12\x31\n\nembeddings\x18\x01 \x03(\x0b\x32\x1d.unclip.api.type.v1.Embedding\x12\x15\n\rmodel_version\x18\x02 \x01(\t\"\x15\n\x13GetModelInfoRequest\"D\n\x14GetModelInfoResponse\x12,\n\x05model\x18\x01 \x01(\x0b\x32\x1d.unclip.api.type.v1.ModelInfo2\xd1\x02\n\x0e\x45ncoderService\x12\x66\n\nEncodeText\x12(.unclip.api.encoder.v1.EncodeTextRequest\x1a).unclip.api.encoder.v1.EncodeTextResponse\"\x03\x90\x02\x01\x12i\n\x0b\x45ncodeImage\x12).unclip.api.encoder.v1.EncodeImageRequest\x1a*.unclip.api.encoder.v1.EncodeImageResponse\"\x03\x90\x02\x01\x12l\n\x0cGetModelInfo\x12*.unclip.api.encoder.v1.GetModelInfoRequest\x1a+.unclip.api.encoder.v1.GetModelInfoResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,15 +43,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENCODETEXTREQUEST']._serialized_start=167
   _globals['_ENCODETEXTREQUEST']._serialized_end=204
   _globals['_ENCODETEXTRESPONSE']._serialized_start=206
-  _globals['_ENCODETEXTRESPONSE']._serialized_end=279
-  _globals['_ENCODEIMAGEREQUEST']._serialized_start=281
-  _globals['_ENCODEIMAGEREQUEST']._serialized_end=344
-  _globals['_ENCODEIMAGERESPONSE']._serialized_start=346
-  _globals['_ENCODEIMAGERESPONSE']._serialized_end=418
-  _globals['_GETMODELINFOREQUEST']._serialized_start=420
-  _globals['_GETMODELINFOREQUEST']._serialized_end=441
-  _globals['_GETMODELINFORESPONSE']._serialized_start=443
-  _globals['_GETMODELINFORESPONSE']._serialized_end=511
-  _globals['_ENCODERSERVICE']._serialized_start=514
-  _globals['_ENCODERSERVICE']._serialized_end=851
+  _globals['_ENCODETEXTRESPONSE']._serialized_end=302
+  _globals['_ENCODEIMAGEREQUEST']._serialized_start=304
+  _globals['_ENCODEIMAGEREQUEST']._serialized_end=367
+  _globals['_ENCODEIMAGERESPONSE']._serialized_start=369
+  _globals['_ENCODEIMAGERESPONSE']._serialized_end=464
+  _globals['_GETMODELINFOREQUEST']._serialized_start=466
+  _globals['_GETMODELINFOREQUEST']._serialized_end=487
+  _globals['_GETMODELINFORESPONSE']._serialized_start=489
+  _globals['_GETMODELINFORESPONSE']._serialized_end=557
+  _globals['_ENCODERSERVICE']._serialized_start=560
+  _globals['_ENCODERSERVICE']._serialized_end=897
 # @@protoc_insertion_point(module_scope)

@@ -54,6 +54,9 @@ class EncodeTextResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ENCODINGS_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    model_version: _builtins.str
+    """ModelInfo.version of the model that made them."""
     @_builtins.property
     def encodings(self) -> _containers.RepeatedCompositeFieldContainer[_embedding_pb2.TextEncoding]:
         """One per caption, in the request's order."""
@@ -62,10 +65,11 @@ class EncodeTextResponse(_message.Message):
         self,
         *,
         encodings: _abc.Iterable[_embedding_pb2.TextEncoding] | None = ...,
+        model_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["encodings", b"encodings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["encodings", b"encodings", "model_version", b"model_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -102,6 +106,9 @@ class EncodeImageResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EMBEDDINGS_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    model_version: _builtins.str
+    """ModelInfo.version of the model that made them."""
     @_builtins.property
     def embeddings(self) -> _containers.RepeatedCompositeFieldContainer[_embedding_pb2.Embedding]:
         """One per picture, in the request's order."""
@@ -110,10 +117,11 @@ class EncodeImageResponse(_message.Message):
         self,
         *,
         embeddings: _abc.Iterable[_embedding_pb2.Embedding] | None = ...,
+        model_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["embeddings", b"embeddings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embeddings", b"embeddings", "model_version", b"model_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -673,6 +673,26 @@ class GeneratedImage(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class StageVersionsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     IMAGE_FIELD_NUMBER: _builtins.int
     IMAGE_INDEX_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
@@ -681,12 +701,13 @@ class GeneratedImage(_message.Message):
     SOURCE_DIGESTS_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
     INVERSION_PSNR_FIELD_NUMBER: _builtins.int
+    STAGE_VERSIONS_FIELD_NUMBER: _builtins.int
     image_index: _builtins.int
     """Which picture of the request, from 0; its rank where candidates were ranked, 0 the best."""
     seed: _builtins.int
     """The seed that made it."""
     model_version: _builtins.str
-    """ModelInfo.version of the stack that made it."""
+    """ModelInfo.version of the stack that made it, put together from what its stages' answers say of their models."""
     score: _builtins.float
     """Cosine, -1 to 1, of the picture's CLIP embedding and its caption's. Set where candidates were ranked."""
     inversion_psnr: _builtins.float
@@ -695,7 +716,7 @@ class GeneratedImage(_message.Message):
     """
     @_builtins.property
     def image(self) -> _image_pb2.Image:
-        """The picture. Its file says recipe, model_version and source_digests too, as JSON: a PNG in the tEXt chunk
+        """The picture. Its file says recipe, model_version, stage_versions and source_digests too, as JSON: a PNG in the tEXt chunk
         "unclip-recipe", JPEG and WebP in EXIF's UserComment. Equal recipes give equal files. Left out beyond 60,000 bytes.
         """
 
@@ -706,6 +727,12 @@ class GeneratedImage(_message.Message):
     @_builtins.property
     def source_digests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """sha256 of each source picture's bytes, in hex, in the request's order."""
+
+    @_builtins.property
+    def stage_versions(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """ModelInfo.version of each stage that had a part in it ("encoder", "prior", "decoder", "upsampler"), as its answers
+        say. One request is served by one version of each stage from its beginning to its end.
+        """
 
     def __init__(
         self,
@@ -718,10 +745,11 @@ class GeneratedImage(_message.Message):
         source_digests: _abc.Iterable[_builtins.str] | None = ...,
         score: _builtins.float | None = ...,
         inversion_psnr: _builtins.float | None = ...,
+        stage_versions: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_inversion_psnr", b"_inversion_psnr", "_score", b"_score", "image", b"image", "inversion_psnr", b"inversion_psnr", "recipe", b"recipe", "score", b"score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_inversion_psnr", b"_inversion_psnr", "_score", b"_score", "image", b"image", "image_index", b"image_index", "inversion_psnr", b"inversion_psnr", "model_version", b"model_version", "recipe", b"recipe", "score", b"score", "seed", b"seed", "source_digests", b"source_digests"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_inversion_psnr", b"_inversion_psnr", "_score", b"_score", "image", b"image", "image_index", b"image_index", "inversion_psnr", b"inversion_psnr", "model_version", b"model_version", "recipe", b"recipe", "score", b"score", "seed", b"seed", "source_digests", b"source_digests", "stage_versions", b"stage_versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__inversion_psnr: _TypeAlias = _typing.Literal["inversion_psnr"]  # noqa: Y015
     _WhichOneofArgType__inversion_psnr: _TypeAlias = _typing.Literal["_inversion_psnr", b"_inversion_psnr"]  # noqa: Y015
@@ -822,22 +850,64 @@ class GetModelInfoResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MODEL_FIELD_NUMBER: _builtins.int
+    REPLICAS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def model(self) -> _model_info_pb2.ModelInfo:
-        """The stack as one model."""
+        """The stack as one model: the version that new requests are served by."""
+
+    @_builtins.property
+    def replicas(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplicaCount]:
+        """The replicas behind it as last counted, those included that are left out. While weights are replaced both versions
+        are there; requests go to one of them until the other can take over in every stage.
+        """
 
     def __init__(
         self,
         *,
         model: _model_info_pb2.ModelInfo | None = ...,
+        replicas: _abc.Iterable[Global___ReplicaCount] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "replicas", b"replicas"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetModelInfoResponse: _TypeAlias = GetModelInfoResponse  # noqa: Y015
+
+@_typing.final
+class ReplicaCount(_message.Message):
+    """How many replicas of one stage have one version loaded."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAGE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    SERVED_FIELD_NUMBER: _builtins.int
+    stage: _builtins.str
+    """The stage: "encoder", "prior", "decoder" or "upsampler"."""
+    version: _builtins.str
+    """Their ModelInfo.version."""
+    count: _builtins.int
+    """How many there are."""
+    served: _builtins.bool
+    """Whether requests go to them; the others are left out."""
+    def __init__(
+        self,
+        *,
+        stage: _builtins.str = ...,
+        version: _builtins.str = ...,
+        count: _builtins.int = ...,
+        served: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "served", b"served", "stage", b"stage", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplicaCount: _TypeAlias = ReplicaCount  # noqa: Y015
 
 @_typing.final
 class StreamRequest(_message.Message):

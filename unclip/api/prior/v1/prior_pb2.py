@@ -27,7 +27,7 @@ from unclip.api.type.v1 import model_info_pb2 as unclip_dot_api_dot_type_dot_v1_
 from unclip.api.type.v1 import sampling_pb2 as unclip_dot_api_dot_type_dot_v1_dot_sampling__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1funclip/api/prior/v1/prior.proto\x12\x13unclip.api.prior.v1\x1a\"unclip/api/type/v1/embedding.proto\x1a#unclip/api/type/v1/model_info.proto\x1a!unclip/api/type/v1/sampling.proto\"\x81\x02\n\rSampleRequest\x12.\n\x04text\x18\x01 \x01(\x0b\x32 .unclip.api.type.v1.TextEncoding\x12<\n\x12unconditional_text\x18\x02 \x01(\x0b\x32 .unclip.api.type.v1.TextEncoding\x12\x0c\n\x04seed\x18\x03 \x01(\x03\x12\x35\n\x08sampling\x18\x04 \x01(\x0b\x32#.unclip.api.type.v1.SamplingOptions\x12\x17\n\ncandidates\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x15\n\romit_progress\x18\x06 \x01(\x08\x42\r\n\x0b_candidates\"\x85\x01\n\x0eSampleResponse\x12\x30\n\x08progress\x18\x01 \x01(\x0b\x32\x1c.unclip.api.type.v1.ProgressH\x00\x12\x38\n\x07sampled\x18\x02 \x01(\x0b\x32%.unclip.api.prior.v1.SampledEmbeddingH\x00\x42\x07\n\x05\x65vent\"f\n\x10SampledEmbedding\x12\x30\n\tembedding\x18\x01 \x01(\x0b\x32\x1d.unclip.api.type.v1.Embedding\x12\r\n\x05score\x18\x02 \x01(\x02\x12\x11\n\tcandidate\x18\x03 \x01(\x05\"\x15\n\x13GetModelInfoRequest\"D\n\x14GetModelInfoResponse\x12,\n\x05model\x18\x01 \x01(\x0b\x32\x1d.unclip.api.type.v1.ModelInfo2\xd2\x01\n\x0cPriorService\x12X\n\x06Sample\x12\".unclip.api.prior.v1.SampleRequest\x1a#.unclip.api.prior.v1.SampleResponse\"\x03\x90\x02\x01\x30\x01\x12h\n\x0cGetModelInfo\x12(.unclip.api.prior.v1.GetModelInfoRequest\x1a).unclip.api.prior.v1.GetModelInfoResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1funclip/api/prior/v1/prior.proto\x12\x13unclip.api.prior.v1\x1a\"unclip/api/type/v1/embedding.proto\x1a#unclip/api/type/v1/model_info.proto\x1a!unclip/api/type/v1/sampling.proto\"\x81\x02\n\rSampleRequest\x12.\n\x04text\x18\x01 \x01(\x0b\x32 .unclip.api.type.v1.TextEncoding\x12<\n\x12unconditional_text\x18\x02 \x01(\x0b\x32 .unclip.api.type.v1.TextEncoding\x12\x0c\n\x04seed\x18\x03 \x01(\x03\x12\x35\n\x08sampling\x18\x04 \x01(\x0b\x32#.unclip.api.type.v1.SamplingOptions\x12\x17\n\ncandidates\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x15\n\romit_progress\x18\x06 \x01(\x08\x42\r\n\x0b_candidates\"\x85\x01\n\x0eSampleResponse\x12\x30\n\x08progress\x18\x01 \x01(\x0b\x32\x1c.unclip.api.type.v1.ProgressH\x00\x12\x38\n\x07sampled\x18\x02 \x01(\x0b\x32%.unclip.api.prior.v1.SampledEmbeddingH\x00\x42\x07\n\x05\x65vent\"}\n\x10SampledEmbedding\x12\x30\n\tembedding\x18\x01 \x01(\x0b\x32\x1d.unclip.api.type.v1.Embedding\x12\r\n\x05score\x18\x02 \x01(\x02\x12\x11\n\tcandidate\x18\x03 \x01(\x05\x12\x15\n\rmodel_version\x18\x04 \x01(\t\"\x15\n\x13GetModelInfoRequest\"D\n\x14GetModelInfoResponse\x12,\n\x05model\x18\x01 \x01(\x0b\x32\x1d.unclip.api.type.v1.ModelInfo2\xd2\x01\n\x0cPriorService\x12X\n\x06Sample\x12\".unclip.api.prior.v1.SampleRequest\x1a#.unclip.api.prior.v1.SampleResponse\"\x03\x90\x02\x01\x30\x01\x12h\n\x0cGetModelInfo\x12(.unclip.api.prior.v1.GetModelInfoRequest\x1a).unclip.api.prior.v1.GetModelInfoResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,11 +43,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SAMPLERESPONSE']._serialized_start=425
   _globals['_SAMPLERESPONSE']._serialized_end=558
   _globals['_SAMPLEDEMBEDDING']._serialized_start=560
-  _globals['_SAMPLEDEMBEDDING']._serialized_end=662
-  _globals['_GETMODELINFOREQUEST']._serialized_start=664
-  _globals['_GETMODELINFOREQUEST']._serialized_end=685
-  _globals['_GETMODELINFORESPONSE']._serialized_start=687
-  _globals['_GETMODELINFORESPONSE']._serialized_end=755
-  _globals['_PRIORSERVICE']._serialized_start=758
-  _globals['_PRIORSERVICE']._serialized_end=968
+  _globals['_SAMPLEDEMBEDDING']._serialized_end=685
+  _globals['_GETMODELINFOREQUEST']._serialized_start=687
+  _globals['_GETMODELINFOREQUEST']._serialized_end=708
+  _globals['_GETMODELINFORESPONSE']._serialized_start=710
+  _globals['_GETMODELINFORESPONSE']._serialized_end=778
+  _globals['_PRIORSERVICE']._serialized_start=781
+  _globals['_PRIORSERVICE']._serialized_end=991
 # @@protoc_insertion_point(module_scope)

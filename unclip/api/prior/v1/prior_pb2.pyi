@@ -114,10 +114,13 @@ class SampledEmbedding(_message.Message):
     EMBEDDING_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
     CANDIDATE_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
     score: _builtins.float
     """Its dot product with the text embedding, both as given, unnormalised."""
     candidate: _builtins.int
     """Which candidate it was, from 0."""
+    model_version: _builtins.str
+    """ModelInfo.version of the model that made it."""
     @_builtins.property
     def embedding(self) -> _embedding_pb2.Embedding:
         """The CLIP image embedding."""
@@ -128,10 +131,11 @@ class SampledEmbedding(_message.Message):
         embedding: _embedding_pb2.Embedding | None = ...,
         score: _builtins.float = ...,
         candidate: _builtins.int = ...,
+        model_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "embedding", b"embedding", "score", b"score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "embedding", b"embedding", "model_version", b"model_version", "score", b"score"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

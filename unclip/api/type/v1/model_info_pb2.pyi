@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from unclip.api.type.v1 import sampling_pb2 as _sampling_pb2
 import builtins as _builtins
@@ -34,20 +35,28 @@ class ModelInfo(_message.Message):
     STAGES_FIELD_NUMBER: _builtins.int
     CAPTION_TEMPLATE_FIELD_NUMBER: _builtins.int
     EMBEDDING_DIM_FIELD_NUMBER: _builtins.int
+    REPLICA_FIELD_NUMBER: _builtins.int
+    STARTED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name of the checkpoint."""
     version: _builtins.str
-    """Version of the checkpoint: digest over its files, in hex. Equal versions make equal pictures."""
+    """Version of the model. Of a stage: digest over the files that it has loaded, in hex, so that another upsampler leaves
+    the prior's version as it was. Of a stack: theirs where all agree, else a digest over them. Equal versions make
+    equal pictures. While a stage serves, so does the health of "<service>/<version>", by which callers that know which
+    version they want find the replicas that have it.
+    """
     license: _builtins.str
     """Licence of the weights (SPDX expression where one exists)."""
     clip_space: _builtins.str
-    """The CLIP whose embeddings it speaks, see Embedding.clip_space."""
+    """The CLIP whose embeddings it speaks, see Embedding.clip_space; empty for a service that takes and gives none."""
     device: _builtins.str
     """Where the networks run, such as "cpu", "cuda:0" or "triton"."""
     caption_template: _builtins.str
     """Template around the captions of a text diff, with one "{}"."""
     embedding_dim: _builtins.int
     """D, the length of the CLIP's embeddings; 0 for a service that takes none."""
+    replica: _builtins.str
+    """Tells replicas of a stage apart: a random name of the process. Empty for a stack."""
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What this service can do, such as "encode_text" or "text_diff"."""
@@ -55,6 +64,10 @@ class ModelInfo(_message.Message):
     @_builtins.property
     def stages(self) -> _containers.RepeatedCompositeFieldContainer[Global___StageInfo]:
         """Each stage this service serves, with its defaults."""
+
+    @_builtins.property
+    def started(self) -> _timestamp_pb2.Timestamp:
+        """Since when it has been there. Unset for a stack."""
 
     def __init__(
         self,
@@ -68,10 +81,12 @@ class ModelInfo(_message.Message):
         stages: _abc.Iterable[Global___StageInfo] | None = ...,
         caption_template: _builtins.str = ...,
         embedding_dim: _builtins.int = ...,
+        replica: _builtins.str = ...,
+        started: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["started", b"started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "caption_template", b"caption_template", "clip_space", b"clip_space", "device", b"device", "embedding_dim", b"embedding_dim", "license", b"license", "name", b"name", "stages", b"stages", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "caption_template", b"caption_template", "clip_space", b"clip_space", "device", b"device", "embedding_dim", b"embedding_dim", "license", b"license", "name", b"name", "replica", b"replica", "stages", b"stages", "started", b"started", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -87,12 +102,15 @@ class StageInfo(_message.Message):
     DEFAULTS_FIELD_NUMBER: _builtins.int
     IMAGE_SIZE_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
     stage: _sampling_pb2.Stage.ValueType
     """The stage."""
     image_size: _builtins.int
     """Side in pixels of what it makes, 0 for stages that make embeddings."""
     parameters: _builtins.int
     """Parameters of the stage's networks."""
+    version: _builtins.str
+    """ModelInfo.version of the stage, where it is told of as a part of a stack."""
     @_builtins.property
     def defaults(self) -> _sampling_pb2.SamplingOptions:
         """Defaults used where a request is silent."""
@@ -104,10 +122,11 @@ class StageInfo(_message.Message):
         defaults: _sampling_pb2.SamplingOptions | None = ...,
         image_size: _builtins.int = ...,
         parameters: _builtins.int = ...,
+        version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "image_size", b"image_size", "parameters", b"parameters", "stage", b"stage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "image_size", b"image_size", "parameters", b"parameters", "stage", b"stage", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
