@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeVar, get_args
 
 import grpc
@@ -16,11 +16,13 @@ from unclip.errors import (
     InvalidRequest,
     Overloaded,
     PermissionDenied,
+    PoisonSuspected,
+    ReplicaLost,
     Unauthenticated,
     Unavailable,
 )
 from unclip.serving.error_table import from_rpc_error
-from unclip.serving.metrics import timed
+from unclip.serving.metrics import POISON, timed
 
 Result = TypeVar("Result")
 
@@ -34,16 +36,24 @@ MARGIN_S = 0.25
 PAUSES_S = (0.1, 0.5)
 
 
+# Replicas that a request may take with it. One dies for many reasons; two at work on the same request hardly do.
+MAX_LOST = 2
+
+
 class BrokenOff(Exception):
     """A stage ended its stream without its last message."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One incoming call: when it must be answered (``time.monotonic`` seconds), and the metadata that travels on."""
+    """One incoming call: when it must be answered (``time.monotonic`` seconds), and the metadata that travels on.
+
+    lost: the replicas that died, or fell silent, at work on it.
+    """
 
     deadline: float
     metadata: tuple[tuple[str, str], ...] = ()
+    lost: set[str] = field(default_factory=set, compare=False)
 
     def seconds_for(self, stage: ServiceName) -> float:
         """Seconds that ``stage`` may take.
@@ -56,6 +66,21 @@ class Call:
             raise DeadlineExceeded(f"no time is left for the {stage}")
         return left
 
+    def lose(self, loss: ReplicaLost) -> None:
+        """Notes a replica that was lost.
+
+        Raises:
+            PoisonSuspected: it is the second one. A third may be no better off, and is needed by others.
+        """
+        if loss.replica not in self.lost:
+            self.lost.add(loss.replica)
+            if len(self.lost) == MAX_LOST:
+                POISON.labels(loss.stage).inc()
+        if len(self.lost) >= MAX_LOST:
+            raise PoisonSuspected(
+                loss.stage, f"{MAX_LOST} replicas were lost at work on this request: it is not tried on another one"
+            )
+
 
 async def steadily(
     attempt: Callable[[float], Awaitable[Result]], stage: ServiceName, call: Call, restraint: Restraint
@@ -63,7 +88,8 @@ async def steadily(
     """The result of ``attempt``, which is given the seconds it may take, asked again while the stage breaks off.
 
     gRPC's own retries end with the first message of a stream; these do not. A replica without room is no reason to
-    wait: the next one is asked at once. ``restraint`` has the last word on asking again.
+    wait: the next one is asked at once. ``restraint`` has the last word on asking again. A request that a replica died
+    of is tried on one more, see `Call.lose`.
 
     Raises:
         UnclipError: what the stage's status stands for; Unavailable when it broke off every time.
@@ -89,6 +115,8 @@ async def steadily(
             if task is None or task.cancelling():
                 raise
             failure = Unavailable(stage, f"the {stage} dropped the call")
+        if isinstance(failure, ReplicaLost):
+            call.lose(failure)
         if not isinstance(failure, Unavailable | Overloaded) or pause is None or not restraint.may_retry():
             if isinstance(failure, Overloaded):
                 restraint.full(failure)

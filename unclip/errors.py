@@ -70,6 +70,22 @@ class Unavailable(UnclipError):
         super().__init__(message)
 
 
+class ReplicaLost(Unavailable):
+    """A replica of a stage died, or fell silent, at work on the request. ``replica`` is the name it gave itself."""
+
+    reason = "REPLICA_LOST"
+
+    def __init__(self, stage: str, replica: str, message: str) -> None:
+        self.replica = replica
+        super().__init__(stage, message)
+
+
+class PoisonSuspected(Unavailable):
+    """So many replicas were lost at work on the request that no other one is tried: it may be what kills them."""
+
+    reason = "POISON_SUSPECTED"
+
+
 class PreconditionFailed(UnclipError):
     """The request is well-formed but this checkpoint cannot serve it (another CLIP space, a missing capability)."""
 

@@ -8,12 +8,24 @@ from typing import Any
 
 import grpc
 import pytest
+from google.rpc import code_pb2
 from grpc_status import rpc_status
 
 from gateway.calls import MARGIN_S, PAUSES_S, BrokenOff, Call, steadily
 from gateway.restraint import Restraint
-from unclip.errors import DeadlineExceeded, InvalidRequest, Overloaded, PreconditionFailed, Unavailable, UnclipError
+from unclip.errors import (
+    DeadlineExceeded,
+    InvalidRequest,
+    Overloaded,
+    PoisonSuspected,
+    PreconditionFailed,
+    Unavailable,
+    UnclipError,
+)
+from unclip.serving import acceptance
 from unclip.serving.error_table import to_status
+from unclip.serving.interceptors import pushback
+from unclip.serving.metrics import POISON
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +47,18 @@ def sent(error: UnclipError) -> grpc.aio.AioRpcError:
     status: Any = rpc_status.to_status(to_status(error))
     trailing = grpc.aio.Metadata(*status.trailing_metadata)
     return grpc.aio.AioRpcError(status.code, grpc.aio.Metadata(), trailing, status.details)
+
+
+def lost(replica: str) -> grpc.aio.AioRpcError:
+    """What gRPC says of a replica that had begun with a call, and died."""
+    told = grpc.aio.Metadata((acceptance.HEADER, replica))
+    return grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, told, grpc.aio.Metadata(), "Socket closed")
+
+
+def never_reached() -> grpc.aio.AioRpcError:
+    """What it says where no replica could be reached."""
+    none = grpc.aio.Metadata()
+    return grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, none, none, "connections to all backends failing")
 
 
 class Attempts:
@@ -63,6 +87,34 @@ async def test_a_stage_that_always_breaks_off_is_unavailable_by_name(restraint: 
         await steadily(attempts, "decoder", soon(), restraint)
     assert refused.value.stage == "decoder"
     assert attempts.made == len(PAUSES_S) + 1
+
+
+async def test_a_request_that_a_replica_died_of_is_tried_on_another(restraint: Restraint) -> None:
+    assert await steadily(Attempts(lost("one")), "decoder", soon(), restraint) == "done"
+
+
+async def test_a_request_that_two_replicas_died_of_is_tried_on_no_third_and_counted_once(restraint: Restraint) -> None:
+    before = POISON.labels("decoder")._value.get()
+    attempts, call = Attempts(lost("one"), lost("other")), soon()
+    with pytest.raises(PoisonSuspected, match="2 replicas were lost at work on this request") as refused:
+        await steadily(attempts, "decoder", call, restraint)
+    assert (attempts.made, refused.value.stage) == (2, "decoder")
+    status = to_status(refused.value)
+    assert (status.code, pushback(refused.value)) == (code_pb2.UNAVAILABLE, (("grpc-retry-pushback-ms", "-1"),))
+    with pytest.raises(PoisonSuspected):  # nor is another part of the same request
+        await steadily(Attempts(lost("third")), "upsampler", call, restraint)
+    assert POISON.labels("decoder")._value.get() == before + 1
+
+
+async def test_a_replica_that_takes_many_parts_of_a_request_with_it_counts_once(restraint: Restraint) -> None:
+    call = soon()
+    parts = [steadily(Attempts(lost("one")), "decoder", call, restraint) for _ in range(4)]
+    assert await asyncio.gather(*parts) == ["done"] * 4
+
+
+async def test_replicas_that_were_never_reached_or_said_why_are_no_sign_of_poison(restraint: Restraint) -> None:
+    draining = sent(Unavailable("decoder", "the decoder is draining"))
+    assert await steadily(Attempts(never_reached(), draining), "decoder", soon(), restraint) == "done"
 
 
 async def test_a_cancel_that_the_stage_sent_is_a_break(restraint: Restraint) -> None:

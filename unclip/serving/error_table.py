@@ -20,10 +20,12 @@ from unclip.errors import (
     Overloaded,
     PermissionDenied,
     PreconditionFailed,
+    ReplicaLost,
     Unauthenticated,
     Unavailable,
     UnclipError,
 )
+from unclip.serving import acceptance
 
 DOMAIN = "unclip"
 DEFAULT_RETRY_S = 1.0
@@ -111,6 +113,8 @@ def from_rpc_error(error: grpc.RpcError, stage: str) -> UnclipError:
             return PreconditionFailed(subject, message)
         case grpc.StatusCode.UNAVAILABLE if info.reason:
             return Unavailable(info.metadata.get("stage", stage), message)
+        case grpc.StatusCode.UNAVAILABLE if replica := acceptance.accepted_by(error):
+            return ReplicaLost(stage, replica, f"a replica of the {stage} was lost at work on this request")
         case grpc.StatusCode.UNAVAILABLE:  # gRPC's own words name addresses, which are no caller's business
             return Unavailable(stage, f"the {stage} cannot be reached")
         case grpc.StatusCode.CANCELLED:

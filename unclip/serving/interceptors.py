@@ -14,8 +14,9 @@ from google.protobuf import descriptor_pool
 from google.rpc import code_pb2
 from grpc_status import rpc_status
 
-from unclip.errors import Overloaded
+from unclip.errors import Overloaded, PoisonSuspected
 from unclip.serving import clients, load_report, request_id, tracing
+from unclip.serving.acceptance import accept
 from unclip.serving.error_table import to_status
 from unclip.serving.handlers import Context, parsed
 from unclip.serving.metrics import CALL_SECONDS, CALLS_RUNNING
@@ -67,6 +68,7 @@ def _unary(
         call = Call(method, context)
         try:
             with call:
+                await accept(context, method)
                 return await handler(parsed(read, request), context)
         except Exception as error:
             await _refuse(error, context, call.id)
@@ -81,6 +83,7 @@ def _stream(
         call = Call(method, context)
         try:
             with call:
+                await accept(context, method)
                 async for answer in handler(parsed(read, request), context):
                     yield answer
         except Exception as error:
@@ -129,8 +132,11 @@ class Call:
 def pushback(error: Exception) -> tuple[tuple[str, str], ...]:
     """What has gRPC's own retries wait for a key's rate, or give up where that takes longer than they have patience.
 
-    Otherwise a caller over its rate would ask thrice in two seconds, and be refused thrice.
+    Otherwise a caller over its rate would ask thrice in two seconds, and be refused thrice. What may have killed
+    replicas is not to be sent again at all.
     """
+    if isinstance(error, PoisonSuspected):
+        return (("grpc-retry-pushback-ms", "-1"),)
     if not isinstance(error, Overloaded) or error.reason != "RATE_LIMITED":
         return ()
     wait = round(error.retry_after * 1000) + 1 if error.retry_after <= PATIENT_S else -1

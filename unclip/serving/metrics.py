@@ -41,6 +41,11 @@ CALL_SECONDS = Histogram(
     buckets=SECONDS,
 )
 RETRIES = Counter("unclip_stage_retries", "Calls of a stage that the gateway made again.", ["stage"])
+POISON = Counter(
+    "unclip_poison_suspected",
+    "Requests refused since replicas were lost at work on them, by the last one's stage.",
+    ["stage"],
+)
 CALLS_RUNNING = Gauge("rpc_server_active_requests", "Calls under way.", ["rpc_method"])
 
 

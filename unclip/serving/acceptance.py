@@ -1,0 +1,31 @@
+"""A stage says at once that it has begun to work on a call, and which of its replicas it is.
+
+Without it nobody could tell a call that a dying replica took with it from one that never reached a replica: of both
+gRPC says UNAVAILABLE. And gRPC itself asks the next replica again and again, until it has had a first answer: a request
+that kills whoever reads it would go round them all.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import grpc
+
+HEADER = "x-unclip-replica"
+REPLICA = secrets.token_hex(8)  # this process
+
+# A call of the public service may be made again by its caller's channel as long as it was not answered.
+PUBLIC = "unclip.api.gateway."
+
+
+async def accept(context: grpc.aio.ServicerContext[Any, Any], method: str) -> None:
+    """Tells the caller of ``method``, "package.Service/Method", that this replica has begun with it."""
+    if not method.startswith(PUBLIC):
+        await context.send_initial_metadata(((HEADER, REPLICA),))
+
+
+def accepted_by(error: grpc.RpcError) -> str:
+    """The replica that had begun with the call that ended with ``error``; empty where none had."""
+    assert isinstance(error, grpc.Call | grpc.aio.AioRpcError)
+    return str(dict(error.initial_metadata() or ()).get(HEADER, ""))
