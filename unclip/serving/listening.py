@@ -10,6 +10,7 @@ from grpc_health.v1 import health_pb2_grpc
 from unclip.errors import ConfigurationError
 from unclip.serving import tls
 from unclip.serving.files import Watched
+from unclip.serving.grpc_server import new_server
 from unclip.serving.handlers import Guard
 from unclip.serving.identities import IdentityGuard, parse_list
 from unclip.serving.metrics import watch_certificate
@@ -59,7 +60,7 @@ def listen(server: grpc.aio.Server, address: str, material: Watched[tls.Material
 def health_server(address: str, probes: Any) -> grpc.aio.Server:
     """A server, yet to be started, that tells health and nothing else, in plaintext, at ``host:port``: probes of
     Kubernetes have no certificate. Raises ConfigurationError as `listen` does."""
-    server = grpc.aio.server(options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 1024)])
+    server = new_server([("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 1024)])
     health_pb2_grpc.add_HealthServicer_to_server(probes, server)
     listen(server, address)
     return server

@@ -20,6 +20,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from unclip.errors import CheckpointError, ConfigurationError, PreconditionFailed, Unavailable
 from unclip.idle import spin_briefly
 from unclip.serving import tracing
+from unclip.serving.grpc_server import new_server
 from unclip.serving.handlers import Guard, GuardedServer
 from unclip.serving.interceptors import ErrorInterceptor
 from unclip.serving.listening import guards_of, health_server, listen, material_of
@@ -153,7 +154,7 @@ async def serve(settings: S_contra, stage: str, build: Callable[[S_contra], Awai
         loop.add_signal_handler(number, stopped.set)
     stop_tracing = tracing.start(settings.tracing, stage)
     handlers, probes = LateHandlers(stage), health.aio.HealthServicer()
-    server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=_options(settings))
+    server = new_server(_options(settings), [ErrorInterceptor()], late=True)
     health_pb2_grpc.add_HealthServicer_to_server(probes, server)
     # Serving is not being ready: "" tells that the process lives, each service's name that it takes calls.
     await probes.set("", SERVING)

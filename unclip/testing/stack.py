@@ -11,9 +11,10 @@ from typing import Any, Self, TypedDict
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from unclip.serving.grpc_server import new_server
 from unclip.serving.interceptors import ErrorInterceptor
 from unclip.serving.listening import guards_of, listen, material_of
-from unclip.serving.server import App, Service
+from unclip.serving.server import App, LateHandlers, Service
 from unclip.serving.settings import ServerSettings
 from unclip.testing.decoder import StubDecoder, StubUpsampler
 from unclip.testing.encoder import StubEncoder
@@ -40,11 +41,11 @@ async def start_server(
     """
     secured = settings or ServerSettings()
     guards = guards_of(secured, stage)
-    server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=OPTIONS)
+    server, handlers = new_server(OPTIONS, [ErrorInterceptor()], late=True), LateHandlers(stage)
     probes = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(probes, server)
-    for service in services:
-        replace(service, guards=[*guards, *service.guards]).add_to(server)
+    server.add_generic_rpc_handlers((handlers,))
+    handlers.open([replace(service, guards=[*guards, *service.guards]) for service in services])
     for name in ("", *(name for service in services for name in service.health_names)):
         await probes.set(name, health_pb2.HealthCheckResponse.SERVING)
     address = f"{HOST}:{listen(server, f'{HOST}:{port}', material_of(secured))}"

@@ -1,0 +1,71 @@
+"""gRPC servers that no call can end.
+
+grpc.aio reads the name of a call as UTF-8 where it takes calls in, and a name that is not UTF-8 ends the loop that
+takes them, and with it the server, for everybody. Methods that a server registers are matched by gRPC core, byte for
+byte: so all methods of our contracts are registered, and what is called by any other name is refused unread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import grpc
+from google.protobuf.descriptor import FileDescriptor
+from grpc._cython import cygrpc
+from grpc_reflection.v1alpha import reflection_pb2
+
+from unclip.api.decoder.v1 import decoder_pb2, upsampler_pb2
+from unclip.api.encoder.v1 import encoder_pb2
+from unclip.api.gateway.v1 import gateway_pb2
+from unclip.api.prior.v1 import prior_pb2
+
+CONTRACTS: Sequence[FileDescriptor] = tuple(
+    module.DESCRIPTOR  # type: ignore[attr-defined]
+    for module in (gateway_pb2, encoder_pb2, prior_pb2, decoder_pb2, upsampler_pb2, reflection_pb2)
+)
+
+
+class AioServer(cygrpc.AioServer):  # type: ignore[misc,name-defined]
+    """The server of grpc.aio, whose loop meets none but registered methods."""
+
+    def _make_request_call_future(self, method: bytes | None) -> Any:
+        """What ends with the next call of ``method``; None: of all that are not registered, of which none gets on."""
+        if method is not None:
+            return super()._make_request_call_future(method)
+        return asyncio.get_running_loop().create_task(self._refuse_others())
+
+    async def _refuse_others(self) -> None:
+        refusals = set[asyncio.Task[None]]()
+        while True:
+            call = await self._request_call()
+            task = asyncio.create_task(unimplemented(call))
+            refusals.add(task)
+            task.add_done_callback(refusals.discard)
+
+
+async def unimplemented(call: Any) -> None:
+    """Refuses a call that grpc.aio has not looked at."""
+    context = cygrpc._ServicerContext(call, None, None, asyncio.get_running_loop())
+    with contextlib.suppress(Exception):  # the end of the call is told by an AbortError, and so is a caller that left
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "no such method")
+
+
+def new_server(
+    options: Sequence[tuple[str, int]], interceptors: Sequence[grpc.aio.ServerInterceptor] = (), *, late: bool = False
+) -> grpc.aio.Server:
+    """A server, yet to be started. late: methods of the contracts are served though their handlers come later."""
+    server: Any = grpc.aio.server(interceptors=interceptors, options=options)
+    server._server = AioServer(asyncio.get_running_loop(), None, (), tuple(interceptors), tuple(options), None)
+    if late:
+        server._server.add_registered_method_handlers(dict.fromkeys(methods(CONTRACTS)))
+    return server  # type: ignore[no-any-return]
+
+
+def methods(contracts: Iterable[FileDescriptor]) -> Iterator[str]:
+    """The names of all methods, as gRPC calls them."""
+    for contract in contracts:
+        for service in contract.services_by_name.values():
+            yield from (f"/{service.full_name}/{method.name}" for method in service.methods)
