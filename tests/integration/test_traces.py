@@ -166,7 +166,7 @@ class Stuck(SpanExporter):
 def test_no_service_waits_for_a_collector_to_end() -> None:
     stuck, provider = Stuck(), TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(stuck))
-    contextvars.copy_context().run(lambda: OpenTelemetry(provider).serving("s/m", []).end("OK"))
+    contextvars.copy_context().run(lambda: OpenTelemetry(provider).serving("s/m", {}).end("OK"))
     flush(provider, patience=0.05)
     assert stuck.waiting.wait(60)
     assert not stuck.let_go.is_set()

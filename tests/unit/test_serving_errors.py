@@ -103,6 +103,43 @@ async def test_bytes_that_are_no_message_are_the_callers_fault(
     assert back.violations[0].field == "request"
 
 
+@pytest.mark.parametrize(
+    ("limits", "request_", "metadata"),
+    [
+        ({"server": {"grpc.max_receive_message_length": 100}}, "x" * 1000, ()),
+        ({"server": {"grpc.max_metadata_size": 100, "grpc.absolute_max_metadata_size": 200}}, "", (("a", "x" * 1000),)),
+        ({"channel": {"grpc.max_send_message_length": 100}}, "x" * 1000, ()),
+    ],
+    ids=["message", "metadata", "message sent"],
+)
+async def test_what_gRPC_itself_finds_too_large_is_no_overload(
+    limits: dict[str, dict[str, int]], request_: str, metadata: tuple[tuple[str, str], ...]
+) -> None:
+    server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=list(limits.get("server", {}).items()))
+    encoder_pb2_grpc.add_EncoderServiceServicer_to_server(Failing(), server)  # type: ignore[abstract]
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    options = list(limits.get("channel", {}).items())
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await encoder_pb2_grpc.EncoderServiceStub(channel).EncodeText(
+                encoder_pb2.EncodeTextRequest(captions=[request_]), metadata=metadata
+            )
+    await server.stop(None)
+    assert failed.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    back = from_rpc_error(failed.value, "encoder")
+    assert isinstance(back, errors.InvalidRequest)
+    assert str(back) == "request: is, or asks for, more than the encoder takes or gives in one call"
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNKNOWN])
+def test_words_that_are_not_ours_go_no_further(code: grpc.StatusCode) -> None:
+    nothing = grpc.aio.Metadata()
+    back = from_rpc_error(grpc.aio.AioRpcError(code, nothing, nothing, "secrets of a proxy"), "encoder")
+    assert "secret" not in str(back)
+    assert isinstance(back, errors.Overloaded) == (code == grpc.StatusCode.RESOURCE_EXHAUSTED)
+
+
 async def test_a_service_that_is_not_there_is_unavailable() -> None:
     async with grpc.aio.insecure_channel("127.0.0.1:1") as channel:
         back = from_rpc_error(await failure(channel), "encoder")

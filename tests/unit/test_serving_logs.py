@@ -14,6 +14,7 @@ from unclip import serving
 from unclip.errors import ConfigurationError
 from unclip.serving import request_id, tracing
 from unclip.serving.logs import JsonFormatter, WithRequest
+from unclip.serving.metadata import sound
 from unclip.serving.settings import ServerSettings
 
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -49,7 +50,7 @@ def test_a_failure_brings_its_traceback() -> None:
 def test_the_request_and_trace_at_hand_are_in_every_line() -> None:
     token = request_id.current.set("r1")
     try:
-        tracing.serving("s/m", [("traceparent", PARENT)])
+        tracing.serving("s/m", sound([("traceparent", PARENT)]))
         told = line("x")
     finally:
         request_id.current.reset(token)
@@ -59,7 +60,7 @@ def test_the_request_and_trace_at_hand_are_in_every_line() -> None:
 
 @pytest.mark.parametrize("parent", ["", "x", PARENT.upper(), PARENT + "-more", b"\xff"])
 def test_a_malformed_trace_is_no_trace(parent: str | bytes) -> None:
-    tracing.serving("s/m", [("traceparent", parent)])
+    tracing.serving("s/m", sound([("traceparent", parent)]))
     assert "trace_id" not in line("x")
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextvars
-import re
 from typing import Any
 
 import grpc
 
-HEADER = "x-unclip-client"
-ACCEPTED = re.compile(r"[\x21-\x7e]{1,128}")
-
+from unclip.serving.metadata import CLIENT as HEADER
+from unclip.serving.metadata import received
 
 # Set by whoever has checked who calls: what a caller says of itself no longer counts then.
 authenticated: contextvars.ContextVar[str] = contextvars.ContextVar("authenticated", default="")
@@ -21,7 +19,4 @@ def client_of(context: grpc.aio.ServicerContext[Any, Any]) -> str:
     gives itself in ``x-unclip-client``; else the host it calls from."""
     if checked := authenticated.get():
         return checked
-    sent = dict(context.invocation_metadata() or ()).get(HEADER, "")
-    if isinstance(sent, str) and ACCEPTED.fullmatch(sent):
-        return sent
-    return context.peer().rpartition(":")[0]
+    return received(context).get(HEADER) or context.peer().rpartition(":")[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import cast
 
@@ -29,6 +30,8 @@ from unclip.serving import acceptance
 
 DOMAIN = "unclip"
 DEFAULT_RETRY_S = 1.0
+# gRPC's core has no status of its own for what is beyond a limit on one call: asking again is no use.
+TOO_LARGE = re.compile(r"message larger than max|metadata size exceeds")
 
 CODES: dict[type[UnclipError], int] = {
     InvalidRequest: code_pb2.INVALID_ARGUMENT,
@@ -105,9 +108,13 @@ def from_rpc_error(error: grpc.RpcError, stage: str) -> UnclipError:
             return InvalidRequest(violations or [FieldViolation("request", message)])
         case grpc.StatusCode.RESOURCE_EXHAUSTED if info.reason == OutOfDeviceMemory.reason:
             return OutOfDeviceMemory(message)
+        case grpc.StatusCode.RESOURCE_EXHAUSTED if TOO_LARGE.search(message) and not info.reason:
+            return InvalidRequest.of("request", f"is, or asks for, more than the {stage} takes or gives in one call")
+        case grpc.StatusCode.RESOURCE_EXHAUSTED if not info.reason:  # of a proxy, say, in words of its own
+            return Overloaded(f"the {stage} has no room", DEFAULT_RETRY_S)
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             seconds = retry.retry_delay.ToNanoseconds() / 1e9
-            return Overloaded(message, seconds or DEFAULT_RETRY_S, info.reason or Overloaded.reason)
+            return Overloaded(message, seconds or DEFAULT_RETRY_S, info.reason)
         case grpc.StatusCode.FAILED_PRECONDITION:
             subject = failed.violations[0].subject if failed.violations else stage
             return PreconditionFailed(subject, message)
@@ -125,4 +132,5 @@ def from_rpc_error(error: grpc.RpcError, stage: str) -> UnclipError:
             return Unauthenticated(message, info.reason or Unauthenticated.reason)
         case grpc.StatusCode.PERMISSION_DENIED:
             return PermissionDenied(message)
-    return UnclipError(f"the {stage} failed: {code.name if code else 'unknown'}: {message}")
+    told = f": {message}" if info.reason else ""  # words that are not ours may hold anything
+    return UnclipError(f"the {stage} failed: {code.name if code else 'unknown'}{told}")

@@ -7,10 +7,9 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import grpc
-from google.protobuf import descriptor_pool
 from google.rpc import code_pb2
 from grpc_status import rpc_status
 
@@ -19,6 +18,7 @@ from unclip.serving import clients, load_report, request_id, tracing
 from unclip.serving.acceptance import accept
 from unclip.serving.error_table import to_status
 from unclip.serving.handlers import Context, parsed
+from unclip.serving.metadata import received
 from unclip.serving.metrics import CALL_SECONDS, CALLS_RUNNING
 
 PATIENT_S = 2.0  # the longest pause of our channels' retries
@@ -38,7 +38,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         handler: Any = await continuation(handler_call_details)
         if handler is None or handler_call_details.method.startswith(HEALTH):
             return handler  # type: ignore[no-any-return]
-        method = known(handler_call_details.method.removeprefix("/"))
+        method = handler_call_details.method.removeprefix("/")
         read, write = handler.request_deserializer, handler.response_serializer
         if handler.unary_unary:
             return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary, read, method), None, write)
@@ -47,18 +47,6 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         if handler.stream_unary:
             return grpc.stream_unary_rpc_method_handler(_unary(handler.stream_unary, None, method), read, write)
         return grpc.stream_stream_rpc_method_handler(_stream(handler.stream_stream, None, method), read, write)
-
-
-def known(method: str) -> str:
-    """``method`` if it is one of a contract, else OpenTelemetry's word for others.
-
-    A server that loads answers any name, and names that callers make up must not fill the metrics.
-    """
-    try:
-        descriptor_pool.Default().FindMethodByName(method.replace("/", "."))
-    except KeyError:
-        return "_OTHER"
-    return method
 
 
 def _unary(
@@ -101,7 +89,7 @@ class Call:
         self._method, self._began, self._context = method, time.monotonic(), context
         request_id.current.set(self.id)
         context.set_trailing_metadata(((request_id.HEADER, self.id),))
-        self._span = tracing.serving(method, cast(tracing.Metadata, context.invocation_metadata() or ()))
+        self._span = tracing.serving(method, received(context))
         self._trace = tracing.trace_id.get()
 
     def __enter__(self) -> Self:

@@ -12,9 +12,9 @@ from unclip.serving import clients
 from unclip.serving.files import Watched
 from unclip.serving.handlers import Context
 from unclip.serving.keys import Key, digest, parse_keys
+from unclip.serving.metadata import AUTHORIZATION, received
 from unclip.serving.metrics import KEY_REFUSALS
 
-HEADER = "authorization"
 RETRY_S = 1.0  # when all of a key's calls are under way, one may be over by then
 
 
@@ -69,8 +69,7 @@ class KeyGuard:
             allowance.running -= 1
 
     def _known(self, context: Context) -> Key:
-        sent = dict(context.invocation_metadata() or ()).get(HEADER, "")
-        scheme, _, secret = sent.partition(" ") if isinstance(sent, str) else ("", "", "")
+        scheme, _, secret = received(context).get(AUTHORIZATION, "").partition(" ")
         if scheme.lower() != "bearer" or not secret:
             KEY_REFUSALS.labels("", "CREDENTIALS_MISSING").inc()
             raise Unauthenticated("an API key is needed: authorization: Bearer <key>", "CREDENTIALS_MISSING")

@@ -11,7 +11,7 @@ import importlib.metadata
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 
 from opentelemetry import context as contexts
@@ -24,7 +24,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from unclip.engine import observer
 from unclip.engine.observer import Followed
 from unclip.serving import tracing
-from unclip.serving.tracing import Attributes, Metadata
+from unclip.serving.metadata import Metadata
+from unclip.serving.tracing import Attributes
 
 PROPAGATOR = TraceContextTextMapPropagator()
 FLUSH_S = 2.0
@@ -69,9 +70,9 @@ class OpenTelemetry:
     def __init__(self, provider: TracerProvider) -> None:
         self._tracer = provider.get_tracer("unclip")
 
-    def serving(self, method: str, metadata: Metadata) -> Served:
+    def serving(self, method: str, metadata: Mapping[str, str]) -> Served:
         """A call has come in."""
-        parent = PROPAGATOR.extract(carrier(metadata), contexts.Context())
+        parent = PROPAGATOR.extract(metadata, contexts.Context())
         span = self._tracer.start_span(method, parent, trace.SpanKind.SERVER, named(method))
         served = Served(self._tracer, span, time.time_ns())
         # Not taken back: the context ends with the call's task, and a generator may be closed in another one.
@@ -149,8 +150,3 @@ def finish(span: trace.Span, code: str, failed: bool) -> None:
 def named(method: str) -> dict[str, str]:
     """Attributes of a call of ``method``, "package.Service/Method"."""
     return {"rpc.system.name": "grpc", "rpc.method": method}
-
-
-def carrier(metadata: Metadata | Iterable[tuple[str, object]]) -> dict[str, str]:
-    """The part of ``metadata`` that is text."""
-    return {key: value for key, value in metadata if isinstance(value, str)}

@@ -10,17 +10,15 @@ from __future__ import annotations
 import contextvars
 import logging
 import os
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 from unclip.errors import ConfigurationError
+from unclip.serving.metadata import TRACE_PARENT, Metadata
 
 log = logging.getLogger(__name__)
-PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-Metadata = Iterable[tuple[str, str | bytes]]
 Attributes = Mapping[str, str | int | float]
 
 trace_id: contextvars.ContextVar[str] = contextvars.ContextVar("trace_id", default="")
@@ -37,8 +35,10 @@ class Span(Protocol):
 class Tracer(Protocol):
     """Whoever keeps spans."""
 
-    def serving(self, method: str, metadata: Metadata) -> Span:
-        """A call of ``method`` has come in; what the code at hand does from now on belongs to it. Sets `trace_id`."""
+    def serving(self, method: str, metadata: Mapping[str, str]) -> Span:
+        """A call of ``method`` has come in; what the code at hand does from now on belongs to it. Sets `trace_id`.
+
+        metadata: those of `unclip.serving.metadata.sound`."""
         ...
 
     def calling(self, method: str, metadata: Metadata) -> tuple[Span, Metadata]:
@@ -59,13 +59,11 @@ UNTOLD = _Untold()
 tracer: Tracer | None = None
 
 
-def serving(method: str, metadata: Metadata) -> Span:
+def serving(method: str, metadata: Mapping[str, str]) -> Span:
     """See `Tracer.serving`."""
     if tracer is not None:
         return tracer.serving(method, metadata)
-    sent = dict(metadata).get("traceparent", "")
-    found = PARENT.fullmatch(sent) if isinstance(sent, str) else None
-    trace_id.set(found[1] if found else "")
+    trace_id.set(metadata.get(TRACE_PARENT, "---").split("-")[1])
     return UNTOLD
 
 
