@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import sys
 
+from unclip.serving import quiet  # noqa: F401 (first: gRPC reads it when it is imported)
+
+# isort: split
+
 from encoder_svc.settings import Settings
 from unclip.serving.server import main
 

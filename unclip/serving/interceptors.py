@@ -113,7 +113,7 @@ class Call:
         self._span.end(code)
         # Told outright: a generator may be closed where the call's context is no longer known.
         known = {"request_id": self.id, "trace_id": self._trace, "client": clients.authenticated.get()}
-        told = {"method": self._method, "code": code, "seconds": round(seconds, 6)}
+        told = {"method": self._method, "code": code, "seconds": round(seconds, 6), "peer": self._context.peer()}
         calls.info("%s %s in %.3f s", self._method, code, seconds, extra={**known, **told})
 
 

@@ -8,8 +8,19 @@ from __future__ import annotations
 import datetime
 import json
 import logging
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
 
 from unclip.serving import request_id, tracing
+from unclip.serving.log_writer import Lines, Writer, to_stream
+from unclip.serving.sparing import Sparing, causes, discreet
+
+log = logging.getLogger(__name__)
+LAST_LINES_S = 1.0  # that the end of a process waits for its log at most
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"
 CALL_FIELDS = ("client", "method", "code", "seconds")  # of the line that tells how a call ended
@@ -25,9 +36,19 @@ class WithRequest(logging.Filter):
         return True
 
 
+class TextFormatter(logging.Formatter):
+    """One line, and the traceback of a failure below it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """``record`` as text."""
+        left_out = getattr(record, "left_out", 0)
+        return super().format(record) + (f" ({left_out} lines like it left out)" if left_out else "")
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: time (RFC 3339, UTC), level, logger, message; request_id and trace_id where there are
-    any; client, method, code and seconds of a call that ended; exception, with its traceback, of a failure."""
+    any; client, method, code and seconds of a call that ended; exception, with its traceback, of a failure; left_out,
+    where lines of its kind were."""
 
     def format(self, record: logging.LogRecord) -> str:
         """``record`` as a line."""
@@ -38,7 +59,7 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        for name in ("request_id", "trace_id", *CALL_FIELDS):
+        for name in ("request_id", "trace_id", "left_out", *CALL_FIELDS):
             value = getattr(record, name, "")
             if value not in ("", "-"):
                 told[name] = value
@@ -47,9 +68,68 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(told, ensure_ascii=False)
 
 
-def configure_logs(level: str, format: str = "text") -> None:
-    """Logs of this process to standard error. format: text or json."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter() if format == "json" else logging.Formatter(FORMAT))
+class QueuedHandler(logging.Handler):
+    """Hands lines to a `Writer`: discreet where others wrote them, and no more of a kind than `Sparing` lets pass."""
+
+    def __init__(self, writer: Writer) -> None:
+        super().__init__()
+        self._writer, self._sparing = writer, Sparing()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Never waits, never raises."""
+        try:
+            left_out = self._sparing.passes(record)
+            if left_out is None:
+                return
+            told = discreet(record)
+            if left_out:
+                told = logging.makeLogRecord({**vars(told), "left_out": left_out})
+            self._writer.put(self.format(told) + "\n")
+        except Exception:
+            self._writer.put("a log line could not be written\n")
+
+
+@contextmanager
+def logging_to_stderr(level: str, format: str = "text") -> Iterator[None]:
+    """Logs of this process to standard error, and all that else writes there, while the body runs. format: text, json.
+
+    A reader that is slow or gone costs lines, never time.
+    """
+    stream = sys.stderr
+    writer = Writer(to_stream(stream))
+    handler = QueuedHandler(writer)
+    handler.setFormatter(JsonFormatter() if format == "json" else TextFormatter(FORMAT))
     handler.addFilter(WithRequest())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    hooks = warnings.showwarning, sys.unraisablehook, threading.excepthook
+    warnings.showwarning, sys.unraisablehook, threading.excepthook = warned, unraisable, unhandled
+    sys.stderr = Lines(writer)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        warnings.showwarning, sys.unraisablehook, threading.excepthook = hooks
+        sys.stderr = stream
+        logging.getLogger().removeHandler(handler)
+        writer.close(LAST_LINES_S)
+
+
+def warned(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Logs a warning of Python's, but not what it says, which may have a caller's values in it."""
+    log.warning("%s at %s:%d", category.__name__, filename, lineno)
+
+
+def unraisable(failure: sys.UnraisableHookArgs) -> None:
+    """Logs what Python could raise nowhere, likewise."""
+    log.error("raised where nobody can catch it: %s", " ".join(causes(failure.exc_value)))
+
+
+def unhandled(failure: threading.ExceptHookArgs) -> None:
+    """Logs what ended a thread, likewise."""
+    log.error("a thread ended by %s", " ".join(causes(failure.exc_value)))

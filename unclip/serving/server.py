@@ -19,12 +19,12 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from unclip.errors import CheckpointError, ConfigurationError, PreconditionFailed, Unavailable
 from unclip.idle import spin_briefly
-from unclip.serving import tracing
+from unclip.serving import quiet, tracing
 from unclip.serving.grpc_server import new_server
 from unclip.serving.handlers import Guard, GuardedServer
 from unclip.serving.interceptors import ErrorInterceptor
 from unclip.serving.listening import guards_of, health_server, listen, material_of
-from unclip.serving.logs import configure_logs
+from unclip.serving.logs import logging_to_stderr
 from unclip.serving.metrics import serve_metrics
 from unclip.serving.settings import ServerSettings, parse
 from unclip.serving.versions import health_name
@@ -131,19 +131,25 @@ def main(package: str, settings_class: type[ServerSettings], arguments: Sequence
     stage = package.removesuffix("_svc")
     try:
         settings = parse(settings_class, sys.argv[1:] if arguments is None else arguments, package)
-        configure_logs(settings.log_level, settings.log_format)
-        spin_briefly()
-
-        async def build(settings: ServerSettings) -> App:
-            # Importing torch takes seconds, in which health probes want an answer.
-            module = await asyncio.to_thread(importlib.import_module, f"{package}.app")
-            app: App = await module.build(settings)
-            return app
-
-        return asyncio.run(serve(settings, stage, build))
+        with logging_to_stderr(settings.log_level, settings.log_format):
+            return _run(package, stage, settings)
     except (CheckpointError, ConfigurationError, PreconditionFailed) as error:
         print(f"{stage}: {error}", file=sys.stderr)
         return EXIT_MISCONFIGURED
+
+
+def _run(package: str, stage: str, settings: ServerSettings) -> int:
+    spin_briefly()
+    if quiet.TRACED:
+        log.warning("GRPC_TRACE is ignored: gRPC would write what callers send, keys included, past this log")
+
+    async def build(settings: ServerSettings) -> App:
+        # Importing torch takes seconds, in which health probes want an answer.
+        module = await asyncio.to_thread(importlib.import_module, f"{package}.app")
+        app: App = await module.build(settings)
+        return app
+
+    return asyncio.run(serve(settings, stage, build))
 
 
 async def serve(settings: S_contra, stage: str, build: Callable[[S_contra], Awaitable[App]]) -> int:

@@ -1,0 +1,96 @@
+"""How many lines of one kind a log gets, and what it gets of those that others wrote.
+
+Own lines hold nothing that a caller sent but the names in its request id, trace and key. Other packages know no such
+rule: gRPC logs metadata that are no UTF-8, and with them keys; asyncio logs whatever an exception says. Of their lines
+only the template is kept, and where it was filled in.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+OWN = ("unclip", "gateway", "encoder_svc", "prior_svc", "decoder_svc", "__main__")
+REMEMBERED = 4096  # kinds of lines
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Lines a second on average, and how many at once."""
+
+    per_second: float
+    burst: float
+
+
+OTHERS, FAILURES, CALLS = Pace(1, 10), Pace(1, 30), Pace(100, 500)
+
+
+def is_own(record: logging.LogRecord) -> bool:
+    """Whether this project's code wrote it."""
+    return record.name.partition(".")[0] in OWN
+
+
+def kind(record: logging.LogRecord) -> tuple[str, Pace] | None:
+    """What a record is counted with, and how much of that a log takes; None: all of it.
+
+    Calls are counted by connection, others by the logger: what they say may be made up by a caller.
+    """
+    if not is_own(record):
+        return record.name, OTHERS
+    if peer := getattr(record, "peer", ""):
+        return f"{record.name} {peer}", CALLS
+    return (record.name, FAILURES) if record.levelno >= logging.WARNING else None
+
+
+class Sparing:
+    """Lets lines pass at the pace of their kind. clock: gives seconds that never go back."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._kinds: OrderedDict[str, list[float]] = OrderedDict()  # lines that may pass, as of when, lines left out
+
+    def passes(self, record: logging.LogRecord) -> int | None:
+        """None for a record that is left out, else how many of its kind were left out before it."""
+        counted = kind(record)
+        if counted is None:
+            return 0
+        (name, pace), now = counted, self._clock()
+        found = self._kinds.setdefault(name, [pace.burst, now, 0])
+        self._kinds.move_to_end(name)
+        while len(self._kinds) > REMEMBERED:
+            self._kinds.popitem(last=False)
+        found[0], found[1] = min(pace.burst, found[0] + (now - found[1]) * pace.per_second), now
+        if found[0] < 1:
+            found[2] += 1
+            return None
+        left_out, found[2] = int(found[2]), 0
+        found[0] -= 1
+        return left_out
+
+
+def discreet(record: logging.LogRecord) -> logging.LogRecord:
+    """``record``, of which nothing is left that may be a caller's where others wrote it: no values, no texts of
+    exceptions, and no message that may have its values in it already."""
+    if is_own(record):
+        return record
+    copy = logging.makeLogRecord(vars(record))
+    error = record.exc_info[1] if record.exc_info else None
+    said = str(record.msg) if record.args and isinstance(record.msg, str) else "a message that may hold values"
+    copy.msg = " ".join([f"{Path(record.pathname).name}:{record.lineno}: {said}", *causes(error)])
+    copy.args, copy.exc_info, copy.exc_text, copy.stack_info = (), None, None, None
+    return copy
+
+
+def causes(error: BaseException | None) -> Iterator[str]:
+    """An exception without what it says: its type and where it came from, then those that led to it."""
+    seen = set[int]()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        frames = traceback.extract_tb(error.__traceback__)[-3:]
+        yield " < ".join([type(error).__name__, *(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames))])
+        error = error.__cause__ or error.__context__
