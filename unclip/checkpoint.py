@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from unclip import untrusted
 from unclip.errors import CheckpointError
 from unclip.families import Family, family_of
 from unclip.hub import HubId
@@ -251,7 +252,7 @@ def read_json(path: Path) -> dict[str, Any]:
         CheckpointError: it is missing or no JSON object.
     """
     try:
-        value = json.loads(path.read_text())
+        value = untrusted.read_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise CheckpointError(f"checkpoint: {path} cannot be read: {error}") from error
     if not isinstance(value, dict):

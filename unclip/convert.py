@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import argparse
 import pickle
+import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -23,26 +25,42 @@ from unclip.errors import CheckpointError, ConfigurationError, UnclipError
 
 STEMS = {"pytorch_model": "model"}  # where transformers names the two formats' files differently
 STAGES = ("prior", "decoder", "upsampler")
+GLOBAL = re.compile(r"[Uu]nsupported (?:global: )?(?:GLOBAL|class) ([\w.]{1,100})")
 
 
 def convert(source: str, target: Path, image_encoder: str = "") -> Path:
-    """Writes a checkpoint into ``target``, which is made, and returns it.
+    """Writes a checkpoint into ``target``, which is made, whole or not at all, and returns it.
 
     source: a folder or the id of a repository on the Hub. image_encoder: of another one, that completes it.
 
     Raises:
-        CheckpointError: there is no such checkpoint, or a file of weights holds more than tensors.
-        ConfigurationError: ``target`` is there already and not empty.
+        CheckpointError: there is no such checkpoint, a file of weights holds more than tensors, or a file is a link
+            that leads out of it.
+        ConfigurationError: ``target`` is there already and not empty, or cannot be made.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ConfigurationError(f"{target} is there already: convert into a new folder")
     checkpoint = Checkpoint.open(source, EVERY_FOLDER, pickles=True)
+    completing = Checkpoint.open(image_encoder, IMAGE_FOLDERS, pickles=True) if image_encoder else None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as scratch:
+            made = Path(scratch) / "made"
+            made.mkdir()
+            _write(checkpoint, completing, made)
+            made.replace(target)
+    except OSError as error:
+        raise ConfigurationError(f"{target} cannot be made: {error}") from error
+    return target
+
+
+def _write(checkpoint: Checkpoint, completing: Checkpoint | None, target: Path) -> None:
     copy_components(checkpoint, EVERY_FOLDER, target)
-    if image_encoder:
-        copy_components(Checkpoint.open(image_encoder, IMAGE_FOLDERS, pickles=True), IMAGE_FOLDERS, target)
-    for name in ("README.md", *([] if image_encoder else [INDEX])):  # an index would deny the image encoder
+    if completing:
+        copy_components(completing, IMAGE_FOLDERS, target)
+    for name in ("README.md", *([] if completing else [INDEX])):  # an index would deny the image encoder
         if (checkpoint.folder / name).is_file():
-            shutil.copy(checkpoint.folder / name, target / name)
+            shutil.copy(inside(checkpoint, checkpoint.folder / name), target / name)
     write_manifest(
         target,
         name=checkpoint.name.rpartition("/")[2],
@@ -50,7 +68,6 @@ def convert(source: str, target: Path, image_encoder: str = "") -> Path:
         caption_template=checkpoint.caption_template,
         defaults={stage: asdict(checkpoint.defaults(stage)) for stage in STAGES},
     )
-    return target
 
 
 def copy_components(checkpoint: Checkpoint, folders: Iterable[str], target: Path) -> None:
@@ -66,27 +83,46 @@ def copy_components(checkpoint: Checkpoint, folders: Iterable[str], target: Path
         for path in sorted(component.iterdir()):
             if path in pickles:
                 if not safe:
-                    convert_file(path, target / name)
+                    convert_file(inside(checkpoint, path), target / name, path)
             elif path.is_file() and not path.name.endswith(".index.json"):
-                shutil.copy(path, target / name / path.name)
+                shutil.copy(inside(checkpoint, path), target / name / path.name)
 
 
-def convert_file(path: Path, folder: Path) -> Path:
-    """Writes the tensors of a pickle as safetensors into ``folder``.
+def inside(checkpoint: Checkpoint, path: Path) -> Path:
+    """The file that ``path`` leads to, which is the checkpoint's own.
+
+    A link may lead to another file of the checkpoint, and in the Hub's cache to what was fetched of its repository;
+    anywhere else it would put a file of whoever converts into what they pass on.
+
+    Raises:
+        CheckpointError: it leads elsewhere.
+    """
+    found, folder = path.resolve(), checkpoint.folder.resolve()
+    cached = folder.parent.name == "snapshots" and folder.parent.parent.name.startswith("models--")
+    if not any(found.is_relative_to(root) for root in (folder, *([folder.parent.parent / "blobs"] if cached else []))):
+        raise CheckpointError(f"checkpoint: {path} is a link that leads out of the checkpoint")
+    return found
+
+
+def convert_file(path: Path, folder: Path, named: Path | None = None) -> Path:
+    """Writes the tensors of a pickle as safetensors into ``folder``. named: the path it is known by, where a link.
 
     Raises:
         CheckpointError: it cannot be read, or holds anything but named tensors.
     """
+    named = named or path
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"checkpoint: {path} is no file of tensors and nothing else: {reason}") from error
+        # Torch's own words advise to read it with weights_only=False, which would run what is in it.
+        wanted = GLOBAL.search(str(error))
+        reason = f"it wants {wanted[1]}" if wanted else "it is damaged, or of another format"
+        raise CheckpointError(f"checkpoint: {named} is no file of tensors and nothing else: {reason}") from None
     if not isinstance(weights, dict) or not all(
         isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in weights.items()
     ):
-        raise CheckpointError(f"checkpoint: {path} must hold tensors by name")
-    stem, dash, shard = path.stem.partition("-")
+        raise CheckpointError(f"checkpoint: {named} must hold tensors by name")
+    stem, dash, shard = named.stem.partition("-")
     written = folder / f"{STEMS.get(stem, stem)}{dash}{shard}.safetensors"
     save_file({name: value.clone().contiguous() for name, value in weights.items()}, written, {"format": "pt"})
     return written

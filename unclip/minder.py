@@ -1,16 +1,22 @@
 """``python -m unclip.minder``: ends processes whose parent died without ending them.
 
-It reads process ids from standard input, one a line. When the input ends without the line ``done``, whoever held its
-other end is dead, and the processes are ended: politely first, then for certain.
+It reads processes from standard input, one a line, as `told` writes them. When the input ends without the line
+``done``, whoever held its other end is dead, and the processes are ended: politely first, then for certain.
+
+The number of a process that has ended may belong to another one by then: a process is known by when it began as well,
+and where there are such, a file descriptor is kept of it, which is never anybody else's.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 GRACE_S = 10.0
@@ -21,35 +27,86 @@ def alive(pid: int) -> bool:
     """Whether process ``pid`` runs; one that has ended but that nobody has waited for does not."""
     try:
         os.kill(pid, 0)
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return _stat(pid)[0] != "Z"
     except ProcessLookupError:
         return False
     except OSError:  # no /proc here
         return True
-    return state != "Z"
 
 
-def end(pids: list[int], grace: float = GRACE_S) -> None:
-    """Sends SIGTERM to each of ``pids``, and SIGKILL to those that live ``grace`` seconds on."""
-    for pid in pids:
+def told(pid: int) -> str:
+    """The line that tells the minder of a process that nobody has waited for yet."""
+    try:
+        return f"{pid} {_stat(pid)[19]}\n"
+    except OSError:
+        return f"{pid}\n"
+
+
+def _stat(pid: int) -> list[str]:
+    """What Linux says of a process, from its state on: "Z" for one that has ended; at 19 when it began."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+@dataclass(frozen=True)
+class Held:
+    """A process that is that one for ever. descriptor: of it; None on systems without."""
+
+    pid: int
+    descriptor: int | None
+
+    @classmethod
+    def hold(cls, line: str) -> Held | None:
+        """The process of a line of `told`, None where it has ended."""
+        pid, *began = line.split()
+        try:
+            descriptor = os.pidfd_open(int(pid))
+        except AttributeError:
+            return cls(int(pid), None)
+        except OSError:
+            return None
+        with contextlib.suppress(OSError):
+            if not began or _stat(int(pid))[19] == began[0]:
+                return cls(int(pid), descriptor)
+        os.close(descriptor)
+        return None
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends it a signal, unless it has ended."""
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
+            if self.descriptor is None:
+                os.kill(self.pid, number)
+            else:
+                signal.pidfd_send_signal(self.descriptor, number)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has."""
+        if self.descriptor is None:
+            return not alive(self.pid)
+        return bool(select.select((self.descriptor,), (), (), 0)[0])
+
+
+def end(processes: Sequence[Held], grace: float = GRACE_S) -> None:
+    """Sends SIGTERM to each, and SIGKILL to those that live ``grace`` seconds on."""
+    for process in processes:
+        process.send(signal.SIGTERM)
     patience = time.monotonic() + grace
-    while time.monotonic() < patience and any(alive(pid) for pid in pids):
+    while time.monotonic() < patience and not all(process.ended for process in processes):
         time.sleep(POLL_S)
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    for process in processes:
+        if not process.ended:
+            process.send(signal.SIGKILL)
 
 
 def main() -> None:
-    """Reads ids until the input ends; see the module."""
-    pids: list[int] = []
+    """Reads processes until the input ends; see the module."""
+    held: list[Held] = []
     for line in sys.stdin:
         if line.strip() == "done":
             return
-        pids.append(int(line))
-    end(pids)
+        if (process := Held.hold(line)) is not None:
+            held.append(process)
+    end(held)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import Self
 
 import grpc
 
+from unclip import minder
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from unclip.client.blocking import Metadata, bearer
 from unclip.errors import ConfigurationError, Unavailable
@@ -236,7 +237,7 @@ class LocalStack:
         service = ServiceProcess(role, process, address_file, log)
         self._services.append(service)
         if self._minder is not None and self._minder.stdin is not None:
-            self._minder.stdin.write(f"{process.pid}\n".encode())
+            self._minder.stdin.write(minder.told(process.pid).encode())
         return service
 
     def _wait(self, service: ServiceProcess, answer: Callable[[], str | None], deadline: float) -> str:

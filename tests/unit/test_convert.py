@@ -108,3 +108,46 @@ def test_the_command_line_converts_and_ends_as_the_conversion_did(
     with pytest.raises(SystemExit, match="2"):
         main(["convert", str(karlo[0]), str(tmp_path / "made")])
     assert "is there already" in capfd.readouterr().err
+
+
+def test_what_a_pickle_wants_is_told_and_no_advice_given_to_let_it(karlo: tuple[Path, Path], tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(karlo[0], tmp_path / "copy"))
+    torch.save({"more": Program(tmp_path / "harm")}, copy / "prior" / "diffusion_pytorch_model.bin")
+    with pytest.raises(CheckpointError) as refused:
+        convert(str(copy), tmp_path / "made")
+    assert "weights_only" not in str(refused.value)
+    assert str(refused.value).endswith(f"it wants {os.mkdir.__module__}.mkdir")
+
+
+@pytest.mark.parametrize("name", ["README.md", "prior/config.json", "prior/diffusion_pytorch_model.bin", "prior"])
+def test_a_link_that_leads_out_of_the_checkpoint_is_not_followed(
+    karlo: tuple[Path, Path], tmp_path: Path, name: str
+) -> None:
+    copy = Path(shutil.copytree(karlo[0], tmp_path / "copy"))
+    private = (copy / name).rename(tmp_path / "private") if (copy / name).exists() else tmp_path / "private"
+    private.exists() or private.write_text("a key")
+    (copy / name).symlink_to(private)
+    with pytest.raises(CheckpointError, match="is a link that leads out of the checkpoint"):
+        convert(str(copy), tmp_path / "made")
+    assert not (tmp_path / "made").exists()
+
+
+def test_links_of_the_hubs_cache_are_followed_into_it(karlo: tuple[Path, Path], tmp_path: Path) -> None:
+    cache = tmp_path / "models--someone--karlo"
+    copy = Path(shutil.copytree(karlo[0], cache / "snapshots" / ("0" * 40)))
+    (cache / "blobs").mkdir()
+    for number, path in enumerate(path for path in copy.rglob("*") if path.is_file()):
+        path.rename(cache / "blobs" / str(number))
+        path.symlink_to(cache / "blobs" / str(number))
+    made = convert(str(copy), tmp_path / "made")
+    Checkpoint.open(made).verify(PRIOR_FOLDERS)
+    assert not any(path.is_symlink() for path in made.rglob("*"))
+
+
+def test_a_conversion_that_fails_leaves_nothing(karlo: tuple[Path, Path], tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(karlo[0], tmp_path / "copy"))
+    last = sorted(copy.glob("super_res_*/*.bin"))[-1]
+    last.write_bytes(b"no pickle")
+    with pytest.raises(CheckpointError, match="it is damaged, or of another format"):
+        convert(str(copy), tmp_path / "made")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy"]

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import struct
+import tracemalloc
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -84,3 +89,60 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     for name in ("v.npy", "other.npz", "double.npz", "object.npz", "text.npz", "nowhere.npz"):
         with pytest.raises(InvalidRequest, match="embedding"):
             load_embeddings(tmp_path / name)
+
+
+def packed(path: Path, **members: bytes) -> Path:
+    """A .npz file with these members."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, data in members.items():
+            file.writestr(f"{name}.npy", data)
+    return path
+
+
+def array(value: np.ndarray[Any, Any]) -> bytes:
+    """A member."""
+    out = io.BytesIO()
+    np.save(out, value)
+    return out.getvalue()
+
+
+CLIP = array(np.array("clip"))
+HUGE_HEADER = b"\x93NUMPY\x02\x00" + struct.pack("<I", 1 << 31) + bytes(1 << 26)
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        (array(np.zeros((1 << 14, 1 << 11), np.float32)), array(np.array(["a"]))),  # 128 MiB of zeros
+        (array(np.zeros((1, 1), np.float32)).replace(b"(1, 1)", b"(9000000000, 1)"), array(np.array(["a"]))),
+        (array(np.zeros((200_000, 1), np.float32)), array(np.full(200_000, "a"))),
+        (array(np.zeros((1, 1), np.float32)), array(np.array(["a" * (1 << 25)]))),
+        (HUGE_HEADER, array(np.array(["a"]))),
+    ],
+    ids=["many", "many claimed", "rows", "a long name", "a long header"],
+)
+def test_a_small_file_that_unfolds_into_much_is_refused_before_it_does(
+    tmp_path: Path, values: bytes, names: bytes
+) -> None:
+    path = packed(tmp_path / "v.npz", values=values, names=names, clip_space=CLIP)
+    assert path.stat().st_size < 1 << 20
+    tracemalloc.start()
+    with pytest.raises(InvalidRequest, match="embedding"):
+        load_embeddings(path)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 23
+    tracemalloc.stop()
+
+
+def test_a_member_that_hides_behind_another_is_refused(tmp_path: Path) -> None:
+    path = packed(
+        tmp_path / "v.npz", values=array(np.zeros((1, 1), np.float32)), names=array(np.array(["a"])), clip_space=CLIP
+    )
+    with zipfile.ZipFile(path, "a") as file:
+        file.writestr("values", bytes(100))  # which numpy would take for the values
+    with pytest.raises(InvalidRequest, match="embedding"):
+        load_embeddings(path)
+
+
+def test_more_than_can_be_read_again_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="at most 100000 rows"):
+        save_embeddings(tmp_path / "v.npz", [A] * 100_001, ["a"] * 100_001)

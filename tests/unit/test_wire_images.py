@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import io
 import struct
+import threading
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -124,3 +128,35 @@ def test_psnr_follows_its_definition_and_has_a_highest_value() -> None:
     assert psnr(black, black + np.float32(0.02)) == pytest.approx(40, abs=1e-3)  # a hundredth of the range
     assert psnr(black, black) == 100
     assert psnr(black, black + np.float32(1e-6)) == 100
+
+
+def test_pictures_that_are_decoded_at_once_leave_warnings_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, data, original = [*warnings.filters], file(Image.new("RGB", (8, 8))), Image.open
+    both, first_is_done, order = threading.Barrier(2), threading.Event(), iter((True, False))
+
+    def slow(*words: Any, **named: Any) -> Image.Image:
+        both.wait(10)  # each has begun before either goes on
+        if not next(order):
+            first_is_done.wait(10)
+        return original(*words, **named)
+
+    def decode() -> None:
+        decoded(data)
+        first_is_done.set()
+
+    monkeypatch.setattr(Image, "open", slow)
+    with ThreadPoolExecutor(2) as pool:
+        for running in [pool.submit(decode) for _ in range(2)]:
+            running.result()
+    assert warnings.filters == before
+
+
+@pytest.mark.parametrize("action", ["ignore", "error"])
+def test_a_picture_that_pillow_warns_of_is_refused_whatever_becomes_of_warnings(
+    action: Literal["ignore", "error"],
+) -> None:
+    header = struct.pack(">IIBBBBB", 10_000, 10_000, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", len(header)) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    with warnings.catch_warnings():
+        warnings.simplefilter(action)
+        assert "must be at most" in refusal(b"\x89PNG\r\n\x1a\n" + chunk + b"\0\0\0\0IDAT\0\0\0\0")

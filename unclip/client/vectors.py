@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +15,9 @@ from unclip.errors import InvalidRequest
 from unclip.wire.embeddings import Embedding
 
 ENDING = ".npz"
+MEMBERS = ("values", "names", "clip_space")
+MAX_BYTES, MAX_ROWS = 64 * 1024 * 1024, 100_000  # 16,384 embeddings of 1024 dimensions
+READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 SUM = re.compile(r"\d+([+-]\d+)*")
 
 
@@ -28,6 +33,9 @@ def save_embeddings(path: str | Path, embeddings: Sequence[Embedding], names: Se
     spaces = {embedding.clip_space for embedding in embeddings}
     if len(spaces) != 1 or len(names) != len(embeddings):
         raise InvalidRequest.of("out", f"must be embeddings of one CLIP with a name each; got {len(spaces)} CLIPs")
+    size = max(sum(each.values.nbytes for each in embeddings), 4 * len(names) * max(map(len, names)))
+    if size > MAX_BYTES or len(names) > MAX_ROWS:
+        raise InvalidRequest.of("out", f"must be at most {MAX_ROWS} rows and {MAX_BYTES} bytes; got {size} bytes")
     place.parent.mkdir(parents=True, exist_ok=True)
     values = np.stack([embedding.values for embedding in embeddings])
     np.savez(place, values=values, names=np.array(names), clip_space=np.array(spaces.pop()))
@@ -49,15 +57,37 @@ def load_embeddings(path: str | Path) -> dict[str, list[Embedding]]:
 def read_rows(path: Path) -> list[tuple[str, Embedding]]:
     """The name and embedding of each row; raises as ``load_embeddings``."""
     try:
+        check_size(path)
         with np.load(path, allow_pickle=False) as file:
             values, names, space = file["values"], file["names"], str(file["clip_space"])
     except OSError as error:
         raise InvalidRequest.of("embedding", f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, LookupError, TypeError, zipfile.BadZipFile):
+    except (ValueError, LookupError, TypeError, EOFError, RecursionError, MemoryError, zipfile.BadZipFile, zlib.error):
         raise InvalidRequest.of("embedding", f"{path} must be a {ENDING} file that unclip embed --out wrote") from None
     if values.dtype != np.float32 or values.ndim != 2 or names.shape != values.shape[:1]:
         raise InvalidRequest.of("embedding", f"{path} must hold float32 rows with a name each; got {values.shape}")
-    return [(str(name), Embedding(row.copy(), space)) for name, row in zip(names, values, strict=True)]
+    return [(str(name), Embedding(row, space)) for name, row in zip(names, values, strict=True)]
+
+
+def check_size(path: Path) -> None:
+    """Refuses a file that would unfold into more than `save_embeddings` writes, before it does, by its headers.
+
+    Raises:
+        InvalidRequest: it would.
+        ValueError, BadZipFile: it is no .npz file.
+    """
+    with zipfile.ZipFile(path) as packed:
+        if sorted(packed.namelist()) != sorted(f"{name}.npy" for name in MEMBERS):
+            raise ValueError("other members")
+        for member in packed.infolist():
+            if member.file_size <= MAX_BYTES:
+                with packed.open(member) as array:
+                    shape, _, kind = READERS[np.lib.format.read_magic(array)](array)
+                if math.prod(shape) * kind.itemsize <= MAX_BYTES and (not shape or shape[0] <= MAX_ROWS):
+                    continue
+            raise InvalidRequest.of(
+                "embedding", f"{path} must have at most {MAX_ROWS} rows and {MAX_BYTES} bytes of each of its arrays"
+            )
 
 
 def combine(rows: Sequence[Embedding], text: str) -> Embedding:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import json
 import re
 import secrets
 import tomllib
@@ -25,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from unclip.errors import ConfigurationError
+from unclip.untrusted import read_json
 
 PREFIX = "unclip_"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -61,7 +61,9 @@ def parse_keys(contents: Sequence[bytes]) -> tuple[Key, ...]:
     """
     try:
         text = contents[0].decode()
-        table = json.loads(text) if text.lstrip().startswith("{") else tomllib.loads(text)
+        table = read_json(text) if text.lstrip().startswith("{") else tomllib.loads(text)
+    except RecursionError:
+        raise ConfigurationError("API keys must be in TOML or JSON, not nested so deeply") from None
     except ValueError as error:  # of either format, and of UTF-8
         raise ConfigurationError(f"API keys must be in TOML or JSON: {error}") from None
     entries = table.get("keys") if set(table) <= {"keys"} else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import warnings
 from typing import Any
 
 import numpy as np
@@ -42,10 +41,8 @@ def open_image(message: image_pb2.Image, field: str) -> Image.Image:
     if len(data) > MAX_BYTES:
         raise InvalidRequest.of(f"{field}.data", f"must be at most {MAX_BYTES} bytes; got {len(data)}")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of bombs that the limits below refuse
-            image = Image.open(io.BytesIO(data), formats=list(FORMATS))
-    except Image.DecompressionBombError:
+        image = Image.open(io.BytesIO(data), formats=list(FORMATS))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # where warnings are errors
         raise InvalidRequest.of(f"{field}.data", f"must be at most {MAX_PIXELS} pixels; got far more") from None
     except Exception:
         raise InvalidRequest.of(

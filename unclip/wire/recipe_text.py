@@ -18,6 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.errors import InvalidRequest
+from unclip.untrusted import read_json
 from unclip.wire.images import FORMATS
 
 VERSION = 1
@@ -57,9 +58,9 @@ def read_text(text: str, field: str) -> RecipeText:
         InvalidRequest: it is damaged, or of another version, naming ``field``.
     """
     try:
-        told = json.loads(text)
+        told = read_json(text)
         version = told[VERSION_KEY]
-    except (ValueError, TypeError, LookupError, RecursionError):
+    except (ValueError, TypeError, LookupError):
         raise InvalidRequest.of(field, "holds a damaged recipe: it is not the JSON that was written") from None
     if version != VERSION:
         raise InvalidRequest.of(field, f"holds a recipe of version {version}; this client reads version {VERSION}")
@@ -67,7 +68,8 @@ def read_text(text: str, field: str) -> RecipeText:
         request = json_format.ParseDict(told["recipe"], gateway_pb2.StreamRequest())
         model_version, digests = told["model_version"], told["source_digests"]
     except (json_format.ParseError, LookupError, TypeError) as error:
-        raise InvalidRequest.of(field, f"holds a damaged recipe, or one with news for this client: {error}") from None
+        said = " ".join(str(error).split())[:300]
+        raise InvalidRequest.of(field, f"holds a damaged recipe, or one with news for this client: {said}") from None
     if not isinstance(model_version, str) or not _all_strings(digests) or request.WhichOneof("request") is None:
         raise InvalidRequest.of(field, "holds a damaged recipe: request, model_version or source_digests is missing")
     return RecipeText(request, model_version, tuple(digests))
