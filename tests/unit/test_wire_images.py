@@ -132,22 +132,22 @@ def test_psnr_follows_its_definition_and_has_a_highest_value() -> None:
 
 def test_pictures_that_are_decoded_at_once_leave_warnings_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
     before, data, original = [*warnings.filters], file(Image.new("RGB", (8, 8))), Image.open
-    both, first_is_done, order = threading.Barrier(2), threading.Event(), iter((True, False))
+    begun, first_is_done = [threading.Event(), threading.Event()], threading.Event()
+    waits_for = iter((begun[1], first_is_done))
 
     def slow(*words: Any, **named: Any) -> Image.Image:
-        both.wait(10)  # each has begun before either goes on
-        if not next(order):
-            first_is_done.wait(10)
+        next(event for event in begun if not event.is_set()).set()
+        next(waits_for).wait(10)
         return original(*words, **named)
-
-    def decode() -> None:
-        decoded(data)
-        first_is_done.set()
 
     monkeypatch.setattr(Image, "open", slow)
     with ThreadPoolExecutor(2) as pool:
-        for running in [pool.submit(decode) for _ in range(2)]:
-            running.result()
+        first = pool.submit(decoded, data)
+        begun[0].wait(10)
+        second = pool.submit(decoded, data)
+        first.result()
+        first_is_done.set()
+        second.result()
     assert warnings.filters == before
 
 
