@@ -87,6 +87,7 @@ class Call:
         """``method``: "package.Service/Method"."""
         self.id = request_id.of(context)
         self._method, self._began, self._context = method, time.monotonic(), context
+        self._peer = context.peer()  # of a call that is over gRPC cannot tell: the process would die
         request_id.current.set(self.id)
         context.set_trailing_metadata(((request_id.HEADER, self.id),))
         self._span = tracing.serving(method, received(context))
@@ -113,7 +114,7 @@ class Call:
         self._span.end(code)
         # Told outright: a generator may be closed where the call's context is no longer known.
         known = {"request_id": self.id, "trace_id": self._trace, "client": clients.authenticated.get()}
-        told = {"method": self._method, "code": code, "seconds": round(seconds, 6), "peer": self._context.peer()}
+        told = {"method": self._method, "code": code, "seconds": round(seconds, 6), "peer": self._peer}
         calls.info("%s %s in %.3f s", self._method, code, seconds, extra={**known, **told})
 
 
