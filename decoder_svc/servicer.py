@@ -20,11 +20,11 @@ from unclip.engine.walk import Walk
 from unclip.options import SamplingSettings
 from unclip.serving.clients import client_of
 from unclip.serving.deadlines import Deadlines
+from unclip.serving.decoding import Decoding
 from unclip.wire import tensors
-from unclip.wire.images import encode_image, fit, from_pixels, psnr, to_pixels
+from unclip.wire.images import encode_image, from_pixels, psnr, weight
 from unclip.wire.requests import (
     DecodeTask,
-    Float32Array,
     InvertTask,
     StageSpec,
     UpsampleTask,
@@ -43,6 +43,7 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
         self, decoder: Decoder, engine: Engine, spec: StageSpec, info: model_info_pb2.ModelInfo, deadlines: Deadlines
     ) -> None:
         self._decoder, self._engine, self._spec, self._info, self._deadlines = decoder, engine, spec, info, deadlines
+        self._decoding = Decoding("decoder")
 
     async def Decode(
         self, request: decoder_pb2.DecodeRequest, context: Context
@@ -70,11 +71,11 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
     ) -> AsyncIterator[decoder_pb2.InvertResponse]:
         """Finds the noise x_T from which DDIM decodes a picture, with progress."""
         deadline = self._deadlines.of(context)
-        walks = 2 if request.report_psnr else 1
-        with self._engine.reserve(walks, client=client_of(context)) as reservation:
-            task = await asyncio.to_thread(read_invert, request, self._spec)
-            pixels = await asyncio.to_thread(lambda: to_pixels(fit(task.image, self._spec.size)))
-            there = await asyncio.wrap_future(self._engine.call(lambda: self._invert(task, pixels, deadline)))
+        walks, client = 2 if request.report_psnr else 1, client_of(context)
+        with self._engine.reserve(walks, client=client) as reservation:
+            with self._decoding.admitted(weight([request.image]), client):
+                task = await self._decoding.run(client, read_invert, request, self._spec)
+            there = await asyncio.wrap_future(self._engine.call(lambda: self._invert(task, deadline)))
             async with aclosing(follow(reservation, [there], not task.omit_progress)) as ticks:
                 async for tick in ticks:
                     yield decoder_pb2.InvertResponse(progress=progress(tick, sampling_pb2.STAGE_INVERT, walks))
@@ -86,7 +87,7 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
                     async for tick in ticks:
                         told = progress(tick, sampling_pb2.STAGE_INVERT, walks, done=task.steps)
                         yield decoder_pb2.InvertResponse(progress=told)
-        near = None if back is None else psnr(back.future.result().float().cpu().numpy(), pixels)
+        near = None if back is None else psnr(back.future.result().float().cpu().numpy(), task.pixels)
         yield decoder_pb2.InvertResponse(start_noise=tensor(there), psnr=near, model_version=self._info.version)
 
     def _decode(self, task: DecodeTask, deadline: float) -> Walk:
@@ -101,9 +102,9 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
             deadline=deadline,
         )
 
-    def _invert(self, task: InvertTask, pixels: Float32Array, deadline: float) -> Walk:
+    def _invert(self, task: InvertTask, deadline: float) -> Walk:
         return self._decoder.invert(
-            torch.from_numpy(pixels),
+            torch.from_numpy(task.pixels),
             torch.from_numpy(task.embedding.values),
             task.unconditional_text,
             task.steps,

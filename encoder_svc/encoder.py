@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from PIL import Image
@@ -92,13 +93,42 @@ class Encoder:
             mask.cpu().numpy(),
         )
 
-    def image_jobs(self, images: Sequence[Image.Image], deadline: float = float("inf")) -> list[Once]:
-        """One job per RGB picture, resized by its shortest edge and centre-cropped; its result is ``[D]``.
+    def pixels(self, image: Image.Image) -> torch.Tensor:
+        """What the network sees of an RGB picture, ``[3, S, S]``: resized by its shortest edge and centre-cropped.
 
         Raises:
             PreconditionFailed: no image encoder is there.
         """
         if not self.image_size:
             raise PreconditionFailed("image_encoder", "this checkpoint has no image encoder: it cannot read pictures")
-        pixels = torch.from_numpy(self._processor(list(images), return_tensors="np").pixel_values)
-        return [Once(IMAGE, {"pixels": row}, deadline) for row in pixels.to(self.device)]
+        seen = centre(image, self._processor)
+        resized = {} if seen is None else {"do_resize": False, "do_center_crop": False}
+        values = self._processor([seen or image], return_tensors="np", **resized).pixel_values
+        return torch.from_numpy(values[0])
+
+    def image_job(self, pixels: torch.Tensor, deadline: float = float("inf")) -> Once:
+        """A job for what `pixels` gives; its result is ``[D]``."""
+        return Once(IMAGE, {"pixels": pixels.to(self.device)}, deadline)
+
+    def image_jobs(self, images: Sequence[Image.Image], deadline: float = float("inf")) -> list[Once]:
+        """One job per RGB picture. Raises PreconditionFailed as `pixels`."""
+        return [self.image_job(self.pixels(image), deadline) for image in images]
+
+
+def centre(image: Image.Image, processor: Any) -> Image.Image | None:
+    """The part in the middle that ``processor`` crops, at the size to which it resizes: the same pixels, without making
+    the rest of them, of which a thin picture would have millions. None where it works otherwise, or crops nothing.
+    """
+    short, crop = (processor.size or {}).get("shortest_edge"), processor.crop_size or {}
+    if not (processor.do_resize and processor.do_center_crop and short):
+        return None
+    width, height = image.size
+    size = [int(short * side / min(width, height)) for side in (width, height)]  # as it computes it
+    wanted = [crop["width"], crop["height"]]
+    if any(part > whole for part, whole in zip(wanted, size, strict=True)):
+        return None  # it would pad
+    box: list[float] = []
+    for side, whole, part in zip(image.size, size, wanted, strict=True):
+        first = (whole - part) // 2
+        box += [first * side / whole, (first + part) * side / whole]
+    return image.resize((wanted[0], wanted[1]), processor.resample, box=(box[0], box[2], box[1], box[3]))

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import grpc
+import torch
+from PIL import Image
 
 from encoder_svc.encoder import Encoder
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
@@ -17,7 +21,9 @@ from unclip.engine.follow import follow
 from unclip.engine.walk import Once
 from unclip.serving.clients import client_of
 from unclip.serving.deadlines import Deadlines
+from unclip.serving.decoding import Decoding
 from unclip.wire.embeddings import Embedding
+from unclip.wire.images import weight
 from unclip.wire.requests import MAX_CAPTIONS, MAX_IMAGES, read_encode_image, read_encode_text
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -28,6 +34,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
 
     def __init__(self, encoder: Encoder, engine: Engine, info: model_info_pb2.ModelInfo, deadlines: Deadlines) -> None:
         self._encoder, self._engine, self._info, self._deadlines = encoder, engine, info, deadlines
+        self._decoding = Decoding("encoder")
 
     async def EncodeText(
         self, request: encoder_pb2.EncodeTextRequest, context: Context
@@ -50,14 +57,21 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         """Encodes pictures."""
         deadline = self._deadlines.of(context)
         # Room comes first: a picture that is refused should not have been decoded.
-        with self._engine.reserve(min(len(request.images), MAX_IMAGES), client_of(context)) as reservation:
-            images = await asyncio.to_thread(read_encode_image, request)
-            jobs = await asyncio.to_thread(self._encoder.image_jobs, images, deadline)
+        client = client_of(context)
+        with self._engine.reserve(min(len(request.images), MAX_IMAGES), client) as reservation:
+            pictures = read_encode_image(request, self._encoder.image_size)
+            with self._decoding.admitted(weight(request.images), client):
+                seen = await self._decoding.each(client, [partial(self._see, picture) for picture in pictures])
+            jobs = [self._encoder.image_job(pixels, deadline) for pixels in seen]
             await run(reservation, jobs)
         embeddings = [Embedding(job.result().float().cpu().numpy(), self._encoder.clip_space) for job in jobs]
         return encoder_pb2.EncodeImageResponse(
             embeddings=[embedding.to_proto() for embedding in embeddings], model_version=self._info.version
         )
+
+    def _see(self, decode: Callable[[], Image.Image]) -> torch.Tensor:
+        """What the network sees of a picture: the picture itself, large as it may be, is gone then."""
+        return self._encoder.pixels(decode())
 
     async def GetModelInfo(
         self, request: encoder_pb2.GetModelInfoRequest, context: Context

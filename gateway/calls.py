@@ -48,11 +48,12 @@ class BrokenOff(Exception):
 class Call:
     """One incoming call: when it must be answered (``time.monotonic`` seconds), and the metadata that travels on.
 
-    lost: the replicas that died, or fell silent, at work on it.
+    client: whose it is. lost: the replicas that died, or fell silent, at work on it.
     """
 
     deadline: float
     metadata: tuple[tuple[str, str], ...] = ()
+    client: str = ""
     lost: set[str] = field(default_factory=set, compare=False)
 
     def seconds_for(self, stage: ServiceName) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +20,7 @@ BoolArray = npt.NDArray[np.bool_]
 # Side of a letterboxed picture: more than any model sees, and as a PNG of noise still a third of the largest file.
 MAX_LETTERBOX = 1024
 WHITE = 255
+ROWS = 256  # of a picture resized at a time: as float32 all would take four times its size
 
 
 def inside(width: int, height: int, side: int) -> tuple[int, int]:
@@ -60,8 +62,11 @@ class Subject:
             return self
         kept = covering(self.kept, height, width)
         size = (width, height)
-        weight = bicubic(self.kept, size)
-        channels = [bicubic(np.where(self.kept, self.pixels[..., c], 0), size) for c in range(3)]
+        weight = bicubic(self.kept.shape, lambda rows: self.kept[rows], size)
+        channels = [
+            bicubic(self.kept.shape, lambda rows, c=c: np.where(self.kept[rows], self.pixels[rows, :, c], 0), size)  # type: ignore[misc]
+            for c in range(3)
+        ]
         # The weight of kept pixels is positive wherever one of them lies in the middle.
         colours = np.zeros((*kept.shape, 3), np.float32)
         np.divide(np.stack(channels, -1), weight[..., None], where=kept[..., None], out=colours)
@@ -85,12 +90,9 @@ class Subject:
 
 def covering(kept: BoolArray, height: int, width: int) -> BoolArray:
     """Which pixels of ``[height, width]`` cover pixels of ``[H, W]`` that are all ``kept``, wholly or in part."""
-    lost = np.zeros((kept.shape[0] + 1, kept.shape[1] + 1), np.int32)  # how many above and left of each corner
-    (~kept).cumsum(0, dtype=np.int32).cumsum(1, out=lost[1:, 1:])
-    (top, bottom), (left, right) = (edges(*sizes) for sizes in zip(kept.shape, (height, width), strict=True))
-    top, bottom = top[:, None], bottom[:, None]
-    inside_each = lost[bottom, right] - lost[top, right] - lost[bottom, left] + lost[top, left]
-    return np.asarray(inside_each == 0)
+    rows, columns = (zip(*edges(*sizes), strict=True) for sizes in zip(kept.shape, (height, width), strict=True))
+    whole = np.stack([kept[top:bottom].all(0) for top, bottom in rows])
+    return np.stack([whole[:, left:right].all(1) for left, right in columns], 1)
 
 
 def edges(size: int, count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -99,6 +101,17 @@ def edges(size: int, count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.
     return part * size // count, -((part + 1) * -size // count)
 
 
-def bicubic(plane: npt.NDArray[np.generic], size: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """``plane`` at ``size``, width and height, antialiased; float32."""
-    return np.asarray(Image.fromarray(plane.astype(np.float32)).resize(size, Image.Resampling.BICUBIC))
+def bicubic(
+    shape: tuple[int, ...], plane: Callable[[slice], npt.NDArray[np.generic]], size: tuple[int, int]
+) -> npt.NDArray[np.float32]:
+    """A plane of ``shape`` at ``size``, width and height, antialiased; float32. plane: gives rows of it.
+
+    In strips, of which Pillow makes what it makes of the whole: first each row shorter, then each column.
+    """
+    width, height = size
+    narrow = np.empty((shape[0], width), np.float32)
+    for top in range(0, shape[0], ROWS):
+        rows = slice(top, min(top + ROWS, shape[0]))
+        strip = Image.fromarray(plane(rows).astype(np.float32))
+        narrow[rows] = np.asarray(strip.resize((width, strip.height), Image.Resampling.BICUBIC))
+    return np.asarray(Image.fromarray(narrow).resize((width, height), Image.Resampling.BICUBIC))

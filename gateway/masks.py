@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from PIL import Image
 
 from gateway.fitting import BoolArray, Fit, Subject
 from gateway.reading import Reader
 from unclip.api.type.v1 import image_pb2
-from unclip.wire.images import flatten
+from unclip.wire.images import array_of, strips
 
 HALF = 128  # where alpha is less, or a mask's grey is not, a picture is repainted
 OPAQUE = 255
@@ -19,12 +21,14 @@ def read_subject(image: image_pb2.Image, mask: image_pb2.Image | None, fit: Fit,
 
     side: of the square that it is fitted into. What breaks a rule goes to ``reader``; the subject is then of no use.
     """
+    # One at a time: either may have 16 megapixels. What is left of a mask is a byte for each.
+    given = None if mask is None else Mask.read(mask, reader)
     picture = reader.opened("image", image)
-    given = None if mask is None else reader.opened("mask", mask)
     if picture is None or (given is None and mask is not None):
         return Subject(np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1), np.bool_))
-    kept = kept_by_alpha(picture, reader) if given is None else kept_by_mask(given, picture.size, reader)
-    subject = Subject(np.asarray(flatten(picture)), kept)
+    kept = kept_by_alpha(picture, reader) if given is None else given.keeps(picture.size, reader)
+    subject = Subject(array_of(picture), kept)
+    del picture, kept
     if fit == "crop":
         subject = subject.cropped()
     if subject.kept.all():
@@ -44,11 +48,34 @@ def kept_by_alpha(picture: Image.Image, reader: Reader) -> BoolArray:
     return np.asarray(picture.getchannel("A")) >= HALF
 
 
-def kept_by_mask(mask: Image.Image, size: tuple[int, int], reader: Reader) -> BoolArray:
-    """What a mask keeps of a picture of ``size``, width and height; bool ``[H, W]``."""
-    if mask.size != size:
-        reader.refuse("mask", f"must be as large as the image, {size[0]} x {size[1]}; got {mask.width} x {mask.height}")
-        return np.zeros(size[::-1], np.bool_)
-    if mask.mode == "RGBA" and (least := mask.getchannel("A").getextrema()[0]) != OPAQUE:
-        reader.refuse("mask", f"must be opaque, light where to repaint and dark where to keep; got alpha of {least}")
-    return np.asarray(mask.convert("L")) < HALF
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """A mask file. dark: bool ``[H, W]``. alpha: the least that it has anywhere."""
+
+    dark: BoolArray
+    alpha: int
+
+    @classmethod
+    def read(cls, message: image_pb2.Image, reader: Reader) -> Mask | None:
+        """The mask in ``message``; None when it was refused."""
+        mask = reader.opened("mask", message)
+        if mask is None:
+            return None
+        extrema = mask.getextrema()
+        alpha = int(extrema[3][0]) if mask.mode == "RGBA" else OPAQUE  # type: ignore[index]
+        dark = np.empty((mask.height, mask.width), np.bool_)
+        for top, strip in strips(mask):
+            dark[top : top + strip.height] = np.asarray(strip.convert("L")) < HALF
+        return cls(dark, alpha)
+
+    def keeps(self, size: tuple[int, int], reader: Reader) -> BoolArray:
+        """What it keeps of a picture of ``size``, width and height; bool ``[H, W]``."""
+        height, width = self.dark.shape
+        if (width, height) != size:
+            reader.refuse("mask", f"must be as large as the image, {size[0]} x {size[1]}; got {width} x {height}")
+            return np.zeros(size[::-1], np.bool_)
+        if self.alpha != OPAQUE:
+            reader.refuse(
+                "mask", f"must be opaque, light where to repaint and dark where to keep; got alpha of {self.alpha}"
+            )
+        return self.dark

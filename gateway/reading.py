@@ -17,7 +17,7 @@ from unclip.api.type.v1 import embedding_pb2, image_pb2, sampling_pb2
 from unclip.errors import InvalidRequest
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding
-from unclip.wire.images import encode_image, flatten, open_image
+from unclip.wire.images import check_image, encode_image, flatten, open_image
 from unclip.wire.requests import MAX_SIZE
 from unclip.wire.sampling import settings_from_proto
 from unclip.wire.violations import Violations
@@ -131,10 +131,16 @@ class Reader:
 
     def image(self, field: str, image: image_pb2.Image, fit: Fit) -> SourceImage:
         """A picture file that opens. Its bytes travel on as they came, unless it has to be letterboxed."""
-        source, picture = source_of(image), self.opened(field, image)
-        if picture is None or fit == "crop" or picture.width == picture.height:
+        source = source_of(image)
+        try:
+            width, height = check_image(image, self._prefix + field)
+        except InvalidRequest as error:
+            self._violations.include(error)
             return source
-        return replace(source, data=encode_image(letterbox(flatten(picture))).data)
+        if fit == "crop" or width == height:
+            return source
+        picture = self.opened(field, image)
+        return source if picture is None else replace(source, data=encode_image(letterbox(flatten(picture))).data)
 
     def opened(self, field: str, image: image_pb2.Image) -> Image.Image | None:
         """A picture file as RGB or RGBA, upright; None when it was refused."""

@@ -6,7 +6,11 @@ Field paths are those of the request as it was sent: ``caption`` in Generate, ``
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+
+from google.protobuf.message import Message
 
 from gateway.masks import read_subject
 from gateway.plan import (
@@ -23,10 +27,11 @@ from gateway.plan import (
 from gateway.reading import Reader, source_of
 from gateway.stack import StackInfo
 from unclip.api.gateway.v1 import gateway_pb2
-from unclip.api.type.v1 import sampling_pb2
+from unclip.api.type.v1 import image_pb2, sampling_pb2
 from unclip.errors import PreconditionFailed
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding
+from unclip.wire.images import MAX_TOGETHER, weight
 from unclip.wire.known import MAX_RESAMPLING
 
 MAX_IMAGES = 16
@@ -38,6 +43,7 @@ DEFAULT_CANDIDATES = 2  # section 2.2 of the paper
 DEFAULT_THETA = 0.5
 DEFAULT_T = 0.5
 DEFAULT_RESAMPLING = 2  # more changed little in the pictures looked at
+IMAGE = image_pb2.Image.DESCRIPTOR
 CHOSEN_SEEDS = 1 << 32  # a seed the gateway chooses stays short enough to copy by hand
 
 
@@ -213,21 +219,34 @@ def read_report_psnr(request: gateway_pb2.VaryRequest | gateway_pb2.InterpolateR
         reader.refuse("report_psnr", "must be unset with START_RANDOM, which inverts nothing; got true")
 
 
-def read_embed(request: gateway_pb2.EmbedRequest) -> tuple[list[str], list[SourceImage]]:
-    """The captions and pictures of an Embed; the empty caption is allowed.
+def pictures_in(request: gateway_pb2.StreamRequest | gateway_pb2.EmbedRequest) -> list[image_pb2.Image]:
+    """The picture files that a request brings, as many of them as are read."""
+    asked: Message | None = request
+    if isinstance(request, gateway_pb2.StreamRequest):
+        kind = request.WhichOneof("request")
+        asked = None if kind is None else getattr(request, kind)
+    fields = [] if asked is None else asked.ListFields()
+    found = [value if field.is_repeated else [value] for field, value in fields if field.message_type == IMAGE]
+    return [image for images in found for image in images[:MAX_IMAGES]]
+
+
+def read_embed(request: gateway_pb2.EmbedRequest, reader: Reader) -> list[Callable[[], SourceImage]]:
+    """What reads each picture of an Embed, one at a time; what breaks a rule goes to ``reader``, then as well.
 
     Raises:
-        InvalidRequest: with every violation.
+        InvalidRequest: the pictures have too many pixels together, with every violation that is known without them.
     """
-    reader = Reader()
     reader.at_most("captions", len(request.captions), MAX_CAPTIONS)
     reader.at_most("images", len(request.images), MAX_IMAGES)
     for index, caption in enumerate(request.captions[:MAX_CAPTIONS]):
         reader.caption(f"captions[{index}]", caption, allow_empty=True)
     fit = reader.fit("fit", request.fit)
-    images = [reader.image(f"images[{index}]", image, fit) for index, image in enumerate(request.images[:MAX_IMAGES])]
-    reader.done()
-    return list(request.captions), images
+    if (pixels := weight(pictures_in(request))) > MAX_TOGETHER:
+        reader.refuse("images", f"must be at most {MAX_TOGETHER} pixels together; got {pixels}")
+        reader.done()
+    return [
+        partial(reader.image, f"images[{index}]", image, fit) for index, image in enumerate(request.images[:MAX_IMAGES])
+    ]
 
 
 def read_seed(

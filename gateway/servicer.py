@@ -6,21 +6,23 @@ Unary methods are `Stream` drained: the same events, of which only the pictures 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import grpc
 
-from gateway.calls import Call
+from gateway.calls import SERVICES, Call
 from gateway.edit import edit
 from gateway.feed import Feed, Finished, Preview, Progress, StageName, events_of
 from gateway.generate import generate
 from gateway.interpolate import interpolate
 from gateway.pictures import picture_file, to_message
 from gateway.plan import EditPlan, GeneratePlan, InterpolatePlan, Plan, TextDiffPlan, VaryPlan
+from gateway.reading import Reader
 from gateway.recipes import inscription
-from gateway.requests import plan_of, read_embed
+from gateway.requests import pictures_in, plan_of, read_embed
 from gateway.stack import Stack, StackInfo
 from gateway.stages import CallStages, Clients
 from gateway.text_diff import text_diff
@@ -29,9 +31,12 @@ from gateway.vary import vary
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from unclip.api.type.v1 import sampling_pb2
 from unclip.errors import PreconditionFailed, Unavailable
+from unclip.serving.clients import client_of
 from unclip.serving.deadlines import Deadlines
+from unclip.serving.decoding import Decoding
 from unclip.serving.request_id import call_metadata
 from unclip.wire.embeddings import TextEncoding
+from unclip.wire.images import weight
 from unclip.wire.recipe_text import write_text
 
 CAPABILITIES: dict[type[Plan], str] = {
@@ -61,6 +66,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         self._clients = clients
         self._texts = texts
         self._deadlines = deadlines
+        self._decoding = Decoding("gateway")
 
     async def Generate(self, request: gateway_pb2.GenerateRequest, context: Context) -> gateway_pb2.GenerateResponse:
         """Makes pictures from a caption."""
@@ -99,7 +105,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
 
     def _call(self, context: Context) -> Call:
         """The bounds of the call behind ``context``."""
-        return Call(self._deadlines.of(context), call_metadata(context))
+        return Call(self._deadlines.of(context), call_metadata(context), client_of(context))
 
     async def _drain(self, request: gateway_pb2.StreamRequest, context: Context) -> list[gateway_pb2.GeneratedImage]:
         """The pictures of ``request`` in order of image_index."""
@@ -107,17 +113,26 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
             pictures = [answer.image async for answer in answers if answer.HasField("image")]
         return sorted(pictures, key=lambda picture: picture.image_index)
 
+    async def _plan(self, request: gateway_pb2.StreamRequest, call: Call, read: Callable[[], Plan]) -> Plan:
+        """What ``read`` makes of a request: beside other calls, and where pictures come with it in their turn."""
+        if not (pictures := pictures_in(request)):
+            return await asyncio.to_thread(read)
+        with self._decoding.admitted(weight(pictures), call.client):
+            return await self._decoding.run(call.client, read)
+
     async def _run(
         self, request: gateway_pb2.StreamRequest, call: Call, nested: bool
     ) -> AsyncGenerator[gateway_pb2.StreamResponse, None]:
         info = await self._stack.info(call)
-        # Checking a source picture decodes it, which other calls must not wait for.
-        plan = await asyncio.to_thread(plan_of, request, info, nested)
+        restraints = self._clients.restraints
+        for service in SERVICES:
+            if service != "prior":
+                restraints[service].check()
+        plan = await self._plan(request, call, partial(plan_of, request, info, nested))
         for capability in capabilities_of(plan):
             info.require(capability)
-        for service, restraint in self._clients.restraints.items():
-            if service != "prior" or asks_prior(plan):
-                restraint.check()
+        if asks_prior(plan):
+            restraints["prior"].check()
         try:
             stages = CallStages(self._clients, call, watched=nested, texts=self._texts.of(info.model.clip_space))
             [unconditional] = await stages.encode_text([""])
@@ -140,10 +155,13 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     async def Embed(self, request: gateway_pb2.EmbedRequest, context: Context) -> gateway_pb2.EmbedResponse:
         """Gives the CLIP embeddings of captions and pictures."""
         call = self._call(context)
-        captions, images = await asyncio.to_thread(read_embed, request)
-        stages = CallStages(self._clients, call)
-        encodings = await stages.encode_text(captions) if captions else []
-        embeddings = await stages.encode_images([image.data for image in images]) if images else []
+        reader, stages = Reader(), CallStages(self._clients, call)
+        pictures = read_embed(request, reader)
+        with self._decoding.admitted(weight(pictures_in(request)), call.client):
+            images = await self._decoding.each(call.client, pictures)
+            reader.done()
+            encodings = await stages.encode_text(request.captions) if request.captions else []
+            embeddings = await stages.encode_images([image.data for image in images]) if images else []
         return gateway_pb2.EmbedResponse(
             captions=[encoding.embedding.to_proto() for encoding in encodings],
             images=[embedding.to_proto() for embedding in embeddings],

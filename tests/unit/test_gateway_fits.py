@@ -7,6 +7,7 @@ import io
 
 from PIL import Image
 
+from gateway.reading import Reader
 from gateway.recipes import recipe
 from gateway.requests import read_embed
 from tests.unit.gateway_plans import broken, diff_plan, interpolate_plan, png, vary_plan
@@ -27,7 +28,7 @@ def test_a_letterboxed_picture_travels_as_a_square_and_is_known_by_the_file_that
         *vary_plan(image=WIDE, fit=LETTERBOX).sources,
         *diff_plan(image=WIDE, after="x", fit=LETTERBOX).sources,
         *interpolate_plan(image=WIDE, fit=LETTERBOX, **to).sources,
-        *read_embed(gateway_pb2.EmbedRequest(images=[WIDE], fit=LETTERBOX))[1],
+        *(read() for read in read_embed(gateway_pb2.EmbedRequest(images=[WIDE], fit=LETTERBOX), Reader())),
     ]
     assert len(sources) == 5
     for source in sources:

@@ -95,6 +95,15 @@ def test_where_all_is_kept_resizing_is_bicubic(size: tuple[int, int]) -> None:
     assert np.abs(subject(smooth).resized(*size).pixels - plain).max() <= 1
 
 
+def test_a_picture_resized_in_strips_is_the_one_resized_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    large = subject(noise(300, 200), slice(50, 60))
+    whole = large.resized(64, 48)
+    monkeypatch.setattr("gateway.fitting.ROWS", 7)
+    strips = large.resized(64, 48)
+    assert (strips.pixels == whole.pixels).all()
+    assert (strips.kept == whole.kept).all()
+
+
 def test_the_smaller_picture_of_an_edit_knows_what_the_larger_one_knows_wholly() -> None:
     kept = np.ones((16, 16), np.bool_)
     kept[5, 9] = False

@@ -8,9 +8,11 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import ImageFile
 
 from gateway.plan import seed_of_image
-from gateway.requests import plan_of, read_embed
+from gateway.reading import Reader
+from gateway.requests import pictures_in, plan_of, read_embed
 from tests.unit.gateway_plans import INFO, broken, diff_plan, generate_plan, interpolate_plan, png, vary_plan
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import image_pb2, sampling_pb2
@@ -168,10 +170,35 @@ def test_bad_pictures_are_refused_beside_other_violations(image: image_pb2.Image
 
 
 def test_embed_allows_the_empty_caption_and_bounds_the_lists() -> None:
-    assert read_embed(gateway_pb2.EmbedRequest(captions=[""])) == ([""], [])
+    reader = Reader()
+    assert read_embed(gateway_pb2.EmbedRequest(captions=[""]), reader) == []
+    reader.done()
+    assert len(read_embed(gateway_pb2.EmbedRequest(captions=["x"] * 65, images=[png()] * 17), reader)) == 16
     with pytest.raises(InvalidRequest) as refused:
-        read_embed(gateway_pb2.EmbedRequest(captions=["x"] * 65, images=[png()] * 17))
+        reader.done()
     assert {violation.field for violation in refused.value.violations} == {"captions", "images"}
+
+
+def test_pictures_with_too_many_pixels_together_are_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded"))
+    large = png(size=(4000, 4000))
+    read_embed(gateway_pb2.EmbedRequest(images=[large] * 4), Reader())
+    with pytest.raises(InvalidRequest) as refused:
+        read_embed(gateway_pb2.EmbedRequest(captions=["x"] * 65, images=[large] * 5), Reader())
+    told = {violation.field: violation.description for violation in refused.value.violations}
+    assert told["images"] == "must be at most 64000000 pixels together; got 80000000"
+    assert "captions" in told
+
+
+def test_the_pictures_of_a_request_are_found_whatever_its_kind() -> None:
+    one, other = png(size=(1, 2)), png(size=(2, 1))
+    edit = gateway_pb2.EditRequest(image=one, mask=other)
+    between = gateway_pb2.InterpolateRequest(image=one, to_image=other)
+    assert pictures_in(gateway_pb2.StreamRequest(edit=edit)) == [one, other]
+    assert pictures_in(gateway_pb2.StreamRequest(interpolate=between)) == [one, other]
+    assert pictures_in(gateway_pb2.StreamRequest(generate=gateway_pb2.GenerateRequest(caption="x"))) == []
+    assert pictures_in(gateway_pb2.StreamRequest()) == []
+    assert pictures_in(gateway_pb2.EmbedRequest(images=[one] * 17)) == [one] * 16
 
 
 def test_a_negative_caption_without_guidance_is_refused() -> None:

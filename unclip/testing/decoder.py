@@ -6,7 +6,6 @@ noise found, tinted by the embedding, so that variations and text diffs look lik
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import numpy as np
@@ -18,7 +17,7 @@ from unclip.serving.server import Service
 from unclip.testing.drawing import Float32Array, draws_noise, gradient, resize, settings_causes, text_causes
 from unclip.testing.stub import Context, Stub
 from unclip.wire import tensors
-from unclip.wire.images import encode_image, fit, from_pixels, psnr, to_pixels
+from unclip.wire.images import encode_image, from_pixels, psnr, weight
 from unclip.wire.requests import (
     DecodeTask,
     InvertTask,
@@ -68,7 +67,8 @@ class StubDecoder(Stub, decoder_pb2_grpc.DecoderServiceServicer):
         """Finds the noise behind a picture, with progress."""
         walks = 2 if request.report_psnr else 1
         with self.work(request, context, "invert", walks) as work:
-            task = await asyncio.to_thread(read_invert, request, self.spec)
+            with self.decoding.admitted(weight([request.image]), work.client):
+                task = await self.decoding.run(work.client, read_invert, request, self.spec)
             async for progress in work.walk(walks * task.steps, sampling_pb2.STAGE_INVERT):
                 if not task.omit_progress:
                     yield decoder_pb2.InvertResponse(progress=progress)
@@ -104,13 +104,13 @@ class StubDecoder(Stub, decoder_pb2_grpc.DecoderServiceServicer):
     def invert(self, task: InvertTask) -> Float32Array:
         """The noise of a task, float32 ``[3, H, W]``: nearly the picture itself."""
         causes = (self.model.version, task.embedding.values, *text_causes(task.unconditional_text), task.steps)
-        return to_pixels(fit(task.image, self.spec.size)) + SHADE * gradient(self.spec.size, *causes)
+        return task.pixels + SHADE * gradient(self.spec.size, *causes)
 
     def reconstruct(self, task: InvertTask, noise: Float32Array) -> float:
         """PSNR in dB of what is decoded from the noise of a task."""
         ddim = SamplingSettings("ddim", task.steps)
         back = self.decode(DecodeTask(task.embedding, None, task.unconditional_text, noise, 0, ddim, 0))
-        return psnr(back, to_pixels(fit(task.image, self.spec.size)))
+        return psnr(back, task.pixels)
 
 
 class StubUpsampler(Stub, upsampler_pb2_grpc.UpsamplerServiceServicer):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from PIL import Image
@@ -12,7 +13,7 @@ from unclip.serving.server import Service
 from unclip.testing.drawing import draw
 from unclip.testing.stub import Context, Stub
 from unclip.wire.embeddings import Embedding, TextEncoding
-from unclip.wire.images import fit
+from unclip.wire.images import fit, weight
 from unclip.wire.requests import MAX_CAPTIONS, MAX_IMAGES, read_encode_image, read_encode_text
 
 NAME = encoder_pb2.DESCRIPTOR.services_by_name["EncoderService"].full_name
@@ -46,7 +47,9 @@ class StubEncoder(Stub, encoder_pb2_grpc.EncoderServiceServicer):
     ) -> encoder_pb2.EncodeImageResponse:
         """Encodes pictures."""
         with self.work(request, context, "encode_image", min(len(request.images), MAX_IMAGES)) as work:
-            images = await asyncio.to_thread(read_encode_image, request)
+            pictures = read_encode_image(request, SEEN_SIDE)
+            with self.decoding.admitted(weight(request.images), work.client):
+                images = await self.decoding.each(work.client, [partial(see, picture) for picture in pictures])
             await work.once()
         return encoder_pb2.EncodeImageResponse(
             embeddings=[self.encode_image(image).to_proto() for image in images], model_version=self.model.version
@@ -72,3 +75,8 @@ class StubEncoder(Stub, encoder_pb2_grpc.EncoderServiceServicer):
         """The embedding of an RGB picture."""
         seen = fit(image, SEEN_SIDE).tobytes()
         return Embedding(draw((self.model.dim,), "image", self.model.version, seen), self.model.clip_space)
+
+
+def see(decode: Callable[[], Image.Image]) -> Image.Image:
+    """A picture as small as it is looked at, which may have been large."""
+    return fit(decode(), SEEN_SIDE)

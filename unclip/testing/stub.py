@@ -17,6 +17,7 @@ from unclip.engine.observer import Followed, follower
 from unclip.errors import DeadlineExceeded, Overloaded, PreconditionFailed, Unavailable, brief
 from unclip.serving.clients import client_of
 from unclip.serving.deadlines import Deadlines
+from unclip.serving.decoding import Decoding
 from unclip.serving.server import Service
 from unclip.testing.faults import Faults
 from unclip.testing.model import StageName, StubModel
@@ -64,6 +65,7 @@ class Stub:
         self.running = 0
         self.spec = self.model.spec(self.stage)
         self._identity = identity()
+        self.decoding = Decoding(self.stage)
         self._deadlines = Deadlines(max_deadline)
         self._remember = remember
         self._admitted: list[Work] = []  # by arrival; those that run, then those that wait

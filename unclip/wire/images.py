@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import math
+import re
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from unclip.api.type.v1 import image_pb2
 from unclip.errors import InvalidRequest
@@ -17,67 +19,177 @@ MAX_BYTES = 10 * 1024 * 1024
 MAX_SIDE = 4096
 MAX_PSNR = 100.0  # in dB; equal pictures would have infinity
 MAX_PIXELS = 16_000_000
+MAX_COST = 32_000_000  # pixels of a JPEG, times its scans beyond what is usual
+MAX_TOGETHER = 64_000_000  # of all pictures of a request, likewise
+MAX_SCANS, USUAL_SCANS = 500, 16  # of a JPEG; encoders make some 10
+SCAN = b"\xff\xda"  # the marker before each of them
+ALONE = frozenset((0x00, 0x01, *range(0xD0, 0xDA), 0xFF))  # markers that nothing belongs to, and bytes that are none
+STRIP = 1 << 20  # pixels of a large picture that are worked on at a time
+CUT = "must be a whole picture file; got one that is cut or damaged"
+READERS: list[tuple[re.Pattern[bytes], Callable[[io.BytesIO], ImageFile.ImageFile]]] = [
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), PngImagePlugin.PngImageFile),
+    (re.compile(rb"\xff\xd8\xff"), JpegImagePlugin.jpeg_factory),
+    (re.compile(rb"RIFF....WEBP", re.DOTALL), WebPImagePlugin.WebPImageFile),
+]
 FORMATS = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 FORMAT_NAMES = {media_type: name for name, media_type in FORMATS.items()}
-
-
-def decode_image(message: image_pb2.Image, field: str) -> Image.Image:
-    """The picture in a message, RGB, upright, over white where it was transparent; the rest as ``open_image``."""
-    return flatten(open_image(message, field))
 
 
 def open_image(message: image_pb2.Image, field: str) -> Image.Image:
     """The picture in a message, upright: RGBA where it can be transparent, RGB where it cannot.
 
-    Accepts one-frame PNG, JPEG and WebP up to 10 MiB, 4096 px a side and 16 megapixels; size and frames are checked
-    from the header, before pixels are allocated.
+    Accepts one-frame PNG, JPEG and WebP up to 10 MiB, 4096 px a side and 16 megapixels; all that is checked from the
+    header, before pixels are allocated. It takes 4 bytes a pixel, on the way up to 16 (WebP).
 
     Raises:
         InvalidRequest: naming ``field``, the limit and the value.
     """
+    return whole(headed(message, field), field)
+
+
+def decode_image(message: image_pb2.Image, field: str, side: int | None = None) -> Image.Image:
+    """The picture in a message, RGB, upright, over white where it was transparent; the rest as ``open_image``.
+
+    side: of the square that it is to be fitted into. A JPEG far larger than that is decoded at a half, a quarter or an
+    eighth of its size, so that at least twice as many pixels as the square has are left to make it from.
+    """
+    image = headed(message, field)
+    if side is not None:
+        enough = 2 * side / min(image.size)
+        image.draft(None, (max(1, math.ceil(enough * image.width)), max(1, math.ceil(enough * image.height))))
+    return flatten(whole(image, field))
+
+
+def check_image(message: image_pb2.Image, field: str) -> tuple[int, int]:
+    """Width and height of the picture in a message, as the file has them, once it is sure that it can be decoded.
+
+    Raises:
+        InvalidRequest: as ``open_image``.
+    """
+    image = headed(message, field)
+    size = image.size
+    image.draft(None, (1, 1))  # the whole file is read all the same
+    loaded(image, field)
+    return size
+
+
+def weight(messages: Iterable[image_pb2.Image]) -> int:
+    """What reading pictures costs, in pixels, by their headers; those that would be refused cost nothing."""
+    total = 0
+    for message in messages:
+        try:
+            image = headed(message, "")
+        except InvalidRequest:
+            continue
+        total += cost(image, message.data)
+    return total
+
+
+def headed(message: image_pb2.Image, field: str) -> ImageFile.ImageFile:
+    """The picture in a message, of which only the header is read. Raises InvalidRequest."""
     data = message.data
     if not data:
         raise InvalidRequest.of(f"{field}.data", "must hold a PNG, JPEG or WebP file; got none")
     if len(data) > MAX_BYTES:
         raise InvalidRequest.of(f"{field}.data", f"must be at most {MAX_BYTES} bytes; got {len(data)}")
     try:
-        image = Image.open(io.BytesIO(data), formats=list(FORMATS))
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # where warnings are errors
-        raise InvalidRequest.of(f"{field}.data", f"must be at most {MAX_PIXELS} pixels; got far more") from None
+        # Not Image.open: it warns of bombs, which are refused below, and filters of warnings are all threads'.
+        image = next(read(io.BytesIO(data)) for magic, read in READERS if magic.match(data))
+        width, height = image.size
+        frames = getattr(image, "n_frames", 1)
     except Exception:
         raise InvalidRequest.of(
             f"{field}.data", f"must be a PNG, JPEG or WebP file; got {len(data)} bytes of something else"
         ) from None
-    width, height = image.size
     if width > MAX_SIDE or height > MAX_SIDE:
         raise InvalidRequest.of(f"{field}.data", f"must be at most {MAX_SIDE} px a side; got {width} x {height}")
     if width * height > MAX_PIXELS:
         raise InvalidRequest.of(f"{field}.data", f"must be at most {MAX_PIXELS} pixels; got {width * height}")
-    if (frames := getattr(image, "n_frames", 1)) > 1:
+    if frames > 1:
         raise InvalidRequest.of(f"{field}.data", f"must have one frame; got an animation of {frames}")
     if image.mode == "CMYK":
         raise InvalidRequest.of(f"{field}.data", "must be grey or RGB, with or without transparency; got CMYK")
+    scans = scans_in(data) if image.format == "JPEG" else 1
+    if scans > MAX_SCANS:
+        raise InvalidRequest.of(f"{field}.data", f"must be a JPEG of at most {MAX_SCANS} scans; got {scans}")
+    if cost(image, data) > MAX_COST:
+        raise InvalidRequest.of(
+            f"{field}.data",
+            f"must be a JPEG of at most {MAX_COST} pixels, counted once for every {USUAL_SCANS} scans; "
+            f"got {width * height} in {scans} scans",
+        )
+    return image
+
+
+def cost(image: ImageFile.ImageFile, data: bytes) -> int:
+    """What reading a picture costs, in pixels: its own, times the scans of a JPEG beyond what is usual."""
+    scans = scans_in(data) if image.format == "JPEG" else 1
+    return image.width * image.height * max(scans, USUAL_SCANS) // USUAL_SCANS
+
+
+def scans_in(data: bytes) -> int:
+    """How many scans a JPEG has: each passes over the whole picture, and takes a dozen bytes of the file."""
+    if data.count(SCAN) <= USUAL_SCANS:
+        return data.count(SCAN)  # at most so many: a thumbnail within may have one
+    scans, at = 0, 2
+    while (at := data.find(b"\xff", at)) >= 0 and at + 4 <= len(data):
+        marker = data[at + 1]
+        if marker in ALONE:  # the 255 of a pixel, or a mark between pixels
+            at += 2 if marker != 0xFF else 1
+            continue
+        scans += marker == SCAN[1]
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")  # over what belongs to the marker
+    return scans
+
+
+def loaded(image: ImageFile.ImageFile, field: str) -> Image.Image:
+    """The picture with its pixels, as its file has them. Raises InvalidRequest."""
     try:
         image.load()
-        return eight_bits(ImageOps.exif_transpose(image))
     except Exception:
-        raise InvalidRequest.of(
-            f"{field}.data", "must be a whole picture file; got one that is cut or damaged"
-        ) from None
+        raise InvalidRequest.of(f"{field}.data", CUT) from None
+    # Pillow keeps a WebP's canvases and raw pixels, three times its size, for as long as the picture.
+    if hasattr(image, "_decoder"):
+        image._decoder = image.fp = None
+    return image
+
+
+def whole(image: ImageFile.ImageFile, field: str) -> Image.Image:
+    """The picture as ``open_image`` gives it. Raises InvalidRequest."""
+    try:
+        upright = eight_bits(loaded(image, field))
+        ImageOps.exif_transpose(upright, in_place=True)
+    except InvalidRequest:
+        raise
+    except Exception:
+        raise InvalidRequest.of(f"{field}.data", CUT) from None
+    return upright
 
 
 def eight_bits(image: Image.Image) -> Image.Image:
     """Any mode as RGBA where it can be transparent, else as RGB; 16 bits a channel are scaled to 8."""
     if image.mode.startswith("I"):
-        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
-    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    mode = "RGBA" if image.has_transparency_data else "RGB"
+    return image if image.mode == mode else image.convert(mode)
 
 
 def flatten(image: Image.Image) -> Image.Image:
     """An RGB or RGBA picture as RGB; transparency shows white."""
-    if image.mode == "RGBA":
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+    if image.mode == "RGB":
+        return image
+    flat = Image.new("RGB", image.size)
+    for top, strip in strips(image):
+        white = Image.new("RGBA", strip.size, "white")
+        flat.paste(Image.alpha_composite(white, strip.convert("RGBA")).convert("RGB"), (0, top))
+    return flat
+
+
+def strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """The picture in strips of its whole width, each with its topmost row: what is made of one takes little memory."""
+    rows = max(1, STRIP // image.width)
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
 
 
 def encode_image(image: Image.Image, media_type: str = "image/png", **more: Any) -> image_pb2.Image:
@@ -108,6 +220,14 @@ def psnr(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> float:
     """Peak signal-to-noise ratio in dB of pixels in [-1, 1] of one shape; at most ``MAX_PSNR``, equal ones included."""
     error = float(np.mean(np.square(one.astype(np.float64) - other)))
     return MAX_PSNR if error <= 0 else min(MAX_PSNR, 10 * math.log10(4 / error))
+
+
+def array_of(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """An RGB or RGBA picture as uint8 ``[H, W, 3]``; transparency shows white."""
+    array = np.empty((image.height, image.width, 3), np.uint8)
+    for top, strip in strips(image):
+        array[top : top + strip.height] = np.asarray(flatten(strip))
+    return array
 
 
 def fit(image: Image.Image, side: int) -> Image.Image:

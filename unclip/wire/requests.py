@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -21,7 +22,7 @@ from unclip.errors import InvalidRequest
 from unclip.options import SamplingSettings
 from unclip.wire import tensors
 from unclip.wire.embeddings import Embedding, TextEncoding
-from unclip.wire.images import MAX_BYTES, decode_image
+from unclip.wire.images import MAX_BYTES, MAX_TOGETHER, decode_image, fit, to_pixels, weight
 from unclip.wire.known import KnownPixels
 from unclip.wire.sampling import MAX_STEPS, settings_from_proto
 from unclip.wire.violations import Violations
@@ -83,9 +84,10 @@ class DecodeTask:
 
 @dataclass(frozen=True, eq=False)
 class InvertTask:
-    """DecoderService.Invert. report_psnr: whether to decode what was found, and compare."""
+    """DecoderService.Invert. pixels: the picture as a square of the model's size, float32 ``[3, size, size]`` in
+    [-1, 1]. report_psnr: whether to decode what was found, and compare."""
 
-    image: Image.Image
+    pixels: Float32Array
     embedding: Embedding
     unconditional_text: TextEncoding
     steps: int
@@ -163,20 +165,21 @@ def read_encode_text(request: encoder_pb2.EncodeTextRequest) -> list[str]:
     return list(request.captions)
 
 
-def read_encode_image(request: encoder_pb2.EncodeImageRequest) -> list[Image.Image]:
-    """The pictures, RGB and upright. Raises InvalidRequest."""
-    reading = _Reading()
-    reading.violations.count("images", len(request.images), 1, MAX_IMAGES)
+def read_encode_image(request: encoder_pb2.EncodeImageRequest, side: int) -> list[Callable[[], Image.Image]]:
+    """What decodes each of the pictures, for a square of ``side``, RGB and upright: one at a time, they may be large.
+
+    Raises:
+        InvalidRequest: there are too many pictures, bytes or pixels. Each picture may raise it once more.
+    """
+    violations = Violations()
+    violations.count("images", len(request.images), 1, MAX_IMAGES)
     size = sum(len(image.data) for image in request.images)
     if size > MAX_BYTES:
-        reading.violations.add("images", f"must be at most {MAX_BYTES} bytes together; got {size}")
-        reading.violations.raise_if_any()
-    images = [
-        reading.take(lambda image=image, index=index: decode_image(image, f"images[{index}]"))  # type: ignore[misc]
-        for index, image in enumerate(request.images[:MAX_IMAGES])
-    ]
-    reading.violations.raise_if_any()
-    return [image for image in images if image is not None]
+        violations.add("images", f"must be at most {MAX_BYTES} bytes together; got {size}")
+    elif (pixels := weight(request.images[:MAX_IMAGES])) > MAX_TOGETHER:
+        violations.add("images", f"must be at most {MAX_TOGETHER} pixels together; got {pixels}")
+    violations.raise_if_any()
+    return [partial(decode_image, image, f"images[{index}]", side) for index, image in enumerate(request.images)]
 
 
 def read_sample(request: prior_pb2.SampleRequest, spec: StageSpec) -> SampleTask:
@@ -245,12 +248,13 @@ def read_invert(request: decoder_pb2.InvertRequest, spec: StageSpec) -> InvertTa
     reading.violations.number("steps", steps, 1, MAX_STEPS)
     embedding = reading.embedding(request.embedding, "embedding")
     unconditional = reading.text(request.unconditional_text, "unconditional_text")
-    image = reading.take(lambda: decode_image(request.image, "image"))
+    image = reading.take(lambda: decode_image(request.image, "image", spec.size))
     reading.violations.raise_if_any()
     assert embedding is not None
     assert unconditional is not None
     assert image is not None
-    return InvertTask(image, embedding, unconditional, steps, request.omit_progress, request.report_psnr)
+    pixels = to_pixels(fit(image, spec.size))
+    return InvertTask(pixels, embedding, unconditional, steps, request.omit_progress, request.report_psnr)
 
 
 def read_upsample(request: upsampler_pb2.UpsampleRequest, spec: StageSpec) -> UpsampleTask:

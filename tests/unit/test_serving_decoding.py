@@ -1,0 +1,130 @@
+"""Pictures are admitted before they are decoded, within a budget for all and a share for each, in fair turns."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from unclip.errors import InvalidRequest, Overloaded
+from unclip.serving.budget import Budget
+from unclip.serving.decoding import Decoding
+
+WAIT_S = 10
+
+
+@pytest.fixture
+async def decoding() -> AsyncIterator[Decoding]:
+    made = Decoding("test", limit=100)
+    yield made
+    made.close()
+
+
+class Gate:
+    """Work that stands still until it is let go, and notes the order in which it was begun."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.open, self.started = threading.Event(), threading.Event()
+
+    def work(self, name: str) -> Callable[[], str]:
+        def run() -> str:
+            self.begun.append(name)
+            self.started.set()
+            assert self.open.wait(WAIT_S)
+            return name
+
+        return run
+
+    async def reached(self) -> None:
+        assert await asyncio.to_thread(self.started.wait, WAIT_S)
+
+
+@pytest.fixture
+def gate() -> Gate:
+    return Gate()
+
+
+def test_a_budget_is_bounded_for_all_and_by_half_for_each() -> None:
+    budget = Budget("test", "pixels", 100)
+    budget.take(40, "one")
+    with pytest.raises(Overloaded, match="this client has 40 pixels, its share is 50; this request needs 11") as mine:
+        budget.take(11, "one")
+    budget.take(60, "other")  # the first of a client may be larger than its share: it could never be served else
+    with pytest.raises(Overloaded, match="100 of 100 pixels are taken; this request needs 1") as full:
+        budget.take(1, "third")
+    assert (mine.value.reason, full.value.reason) == ("CLIENT_SHARE", "PIXELS")
+    budget.take(0, "third")
+    budget.give_back(60, "other")
+    budget.take(1, "third")
+    assert (budget.taken, budget.taken_by("other")) == (41, 0)
+
+
+async def test_room_is_given_back_whatever_happens_and_its_price_is_told(decoding: Decoding) -> None:
+    def fail() -> None:
+        with decoding.admitted(100, "one"):
+            with pytest.raises(Overloaded) as refused, decoding.admitted(1, "other"):
+                pytest.fail("there is no room")
+            assert refused.value.retry_after > 0
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    with decoding.admitted(100, "other"):
+        pass
+
+
+async def test_the_client_with_the_fewest_pixels_has_the_next_turn(decoding: Decoding, gate: Gate) -> None:
+    with decoding.admitted(50, "greedy"), decoding.admitted(10, "modest"), decoding.admitted(20, "other"):
+        asked = [("greedy", "g1"), ("greedy", "g2"), ("greedy", "g3"), ("other", "o1"), ("modest", "m1")]
+        tasks = [asyncio.create_task(decoding.run(client, gate.work(name))) for client, name in asked]
+        await gate.reached()
+        gate.open.set()
+        assert await asyncio.gather(*tasks) == ["g1", "g2", "g3", "o1", "m1"]
+    assert gate.begun == ["g1", "m1", "o1", "g2", "g3"]
+
+
+async def test_a_thread_whose_caller_has_gone_is_not_given_away_before_it_is_free(
+    decoding: Decoding, gate: Gate
+) -> None:
+    names = ("gone", "waits", "next")
+    gone, waits, next_one = (asyncio.create_task(decoding.run("", gate.work(name))) for name in names)
+    await gate.reached()
+    gone.cancel()
+    waits.cancel()
+    await asyncio.sleep(0.05)
+    assert gate.begun == ["gone"]
+    gate.open.set()
+    assert await asyncio.wait_for(next_one, WAIT_S) == "next"
+    assert await asyncio.wait_for(decoding.run("", gate.work("later")), WAIT_S) == "later"
+    assert gate.begun == ["gone", "next", "later"]
+
+
+async def test_a_request_of_many_pictures_lets_others_go_between_them(decoding: Decoding, gate: Gate) -> None:
+    many = asyncio.create_task(decoding.each("", [gate.work(f"picture {number}") for number in range(3)]))
+    await gate.reached()
+    one = asyncio.create_task(decoding.run("", gate.work("other")))
+    await asyncio.sleep(0.01)
+    gate.open.set()
+    await asyncio.gather(many, one)
+    assert gate.begun == ["picture 0", "other", "picture 1", "picture 2"]
+
+
+async def test_every_picture_that_breaks_a_rule_is_told_of(decoding: Decoding) -> None:
+    def bad(field: str) -> None:
+        raise InvalidRequest.of(field, "is bad")
+
+    with pytest.raises(InvalidRequest) as refused:
+        await decoding.each("", [lambda: bad("images[0]"), lambda: None, lambda: bad("images[2]")])
+    assert [violation.field for violation in refused.value.violations] == ["images[0]", "images[2]"]
+
+
+@pytest.mark.skipif(not hasattr(os, "getpriority"), reason="needs Unix")
+async def test_decoding_stands_back_behind_the_process_other_threads(decoding: Decoding) -> None:
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    assert await decoding.run("", niceness) > niceness() or niceness() == 19
