@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import grpc
 
 from gateway.calls import SERVICES, ServiceName
+from gateway.census import Informants
+from gateway.releases import Lines, Releases
+from gateway.restraint import Restraint
 from gateway.servicer import GatewayServicer
 from gateway.settings import Settings
-from gateway.stack import Stack
-from gateway.stages import Clients
 from gateway.texts import TextCache
 from unclip.api.decoder.v1 import decoder_pb2, upsampler_pb2
 from unclip.api.encoder.v1 import encoder_pb2
@@ -25,6 +26,7 @@ from unclip.serving.key_guard import KeyGuard
 from unclip.serving.metrics import watch_certificate
 from unclip.serving.server import Service
 from unclip.serving.tls import watch
+from unclip.serving.versions import health_name
 from unclip.serving.wrapping import traced
 
 LOG = logging.getLogger(__name__)
@@ -43,12 +45,14 @@ class Gateway:
     """A gateway ready to be served; closing it closes its channels."""
 
     services: Sequence[Service]
-    channels: Sequence[grpc.aio.Channel]
+    releases: Releases
+    informants: Sequence[grpc.aio.Channel]
     failed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def close(self) -> None:
         """Closes the channels to the stages, cancelling what still runs on them."""
-        await asyncio.gather(*(channel.close() for channel in self.channels))
+        await self.releases.close()
+        await asyncio.gather(*(channel.close() for channel in self.informants))
 
 
 async def build(settings: Settings) -> Gateway:
@@ -67,22 +71,35 @@ async def build(settings: Settings) -> Gateway:
     guards = [KeyGuard(settings.api_keys)] if settings.api_keys else []  # first: it fails at once or not at all
     targets: dict[ServiceName, str] = {service: getattr(settings, service) for service in SERVICES}
     tls = settings.stage_tls
-    channels = {
-        service: traced(open_channel(target, WATCHED[service], tls, to_stage=settings.balanced))
+
+    def line(service: ServiceName, version: str) -> grpc.aio.Channel:
+        """A channel to the replicas of a stage that serve one version of its model."""
+        named = health_name(WATCHED[service], version)
+        return traced(open_channel(targets[service], named, tls, to_stage=settings.balanced))
+
+    # In turn, so that every replica is met; nobody's call is traced.
+    informants = {
+        service: open_channel(target, WATCHED[service], tls, to_stage="round_robin")
         for service, target in targets.items()
     }
     if tls is not None and tls.cert:
         material = watch(tls.cert, tls.key, tls.ca)
         watch_certificate("client", lambda: material.value.seconds_left())
-    clients = Clients(channels)
-    stack = Stack(clients)
-    await stack.wait(settings.patience)
+    restraints = {service: Restraint(service) for service in SERVICES}
+    releases = Releases(Informants(informants), Lines(line), restraints)
+    gateway = Gateway([], releases, list(informants.values()))
+    releases.start()
+    try:
+        await releases.wait(settings.patience)
+    except BaseException:
+        await gateway.close()
+        raise
     texts = TextCache(settings.text_cache * 2**20)
-    servicer = GatewayServicer(stack, clients, texts, Deadlines(settings.max_deadline, settings.default_deadline))
+    servicer = GatewayServicer(releases, texts, Deadlines(settings.max_deadline, settings.default_deadline))
     service = Service(
         gateway_pb2.DESCRIPTOR.services_by_name["GatewayService"].full_name,
         gateway_pb2_grpc.add_GatewayServiceServicer_to_server,
         servicer,
         guards,
     )
-    return Gateway([service], list(channels.values()))
+    return replace(gateway, services=[service])

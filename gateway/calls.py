@@ -41,7 +41,7 @@ MAX_LOST = 2
 
 
 class BrokenOff(Exception):
-    """A stage ended its stream without its last message."""
+    """A stage ended its stream without its last message, or was not the one that was asked."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,8 @@ async def steadily(
         except InvalidRequest as error:
             # The caller's request was sound; an answer that is not is a fault behind the gateway.
             raise RuntimeError(f"the {stage} sent an invalid answer: {error}") from error
-        except BrokenOff:
-            failure = Unavailable(stage, f"the {stage} ended its stream early")
+        except BrokenOff as error:
+            failure = Unavailable(stage, str(error) or f"the {stage} ended its stream early")
         except asyncio.CancelledError:
             # grpc.aio raises this also when the stage, not our caller, cancelled; only our caller cancels the task.
             task = asyncio.current_task()

@@ -5,8 +5,13 @@ What only measures a picture, or chose it among others, is no part of it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gateway.calls import SERVICES, ServiceName
 from gateway.fitting import Fit
 from gateway.plan import EditPlan, FileFormat, GeneratePlan, InterpolatePlan, Plan, TextDiffPlan, VaryPlan
+from gateway.stack import version_of
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.wire.recipe_text import RecipeText
 from unclip.wire.sampling import settings_to_proto
@@ -22,9 +27,23 @@ FITS: dict[Fit, gateway_pb2.Fit.ValueType] = {
 }
 
 
-def inscription(plan: Plan, index: int, model_version: str) -> RecipeText:
+@dataclass(frozen=True)
+class Maker:
+    """Who made a picture. version: of the whole stack. stages: the version of each stage that had a part in it."""
+
+    version: str
+    stages: Mapping[ServiceName, str]
+
+    @classmethod
+    def of(cls, release: Mapping[ServiceName, str], made_by: Mapping[ServiceName, str]) -> Maker:
+        """By what the stages' answers said, ``made_by``; of stages that were not asked, by what is served."""
+        return cls(version_of([{**release, **made_by}[service] for service in SERVICES]), dict(made_by))
+
+
+def inscription(plan: Plan, index: int, maker: Maker) -> RecipeText:
     """What the file of picture ``index`` of ``plan`` says: nothing that differs when it is made again."""
-    return RecipeText(recipe(plan, index), model_version, tuple(source.digest for source in plan.sources))
+    digests = tuple(source.digest for source in plan.sources)
+    return RecipeText(recipe(plan, index), maker.version, digests, maker.stages)
 
 
 def recipe(plan: Plan, index: int) -> gateway_pb2.StreamRequest:

@@ -21,19 +21,21 @@ from gateway.interpolate import interpolate
 from gateway.pictures import picture_file, to_message
 from gateway.plan import EditPlan, GeneratePlan, InterpolatePlan, Plan, TextDiffPlan, VaryPlan
 from gateway.reading import Reader
-from gateway.recipes import inscription
+from gateway.recipes import Maker, inscription
+from gateway.releases import Release, Releases
 from gateway.requests import pictures_in, plan_of, read_embed
-from gateway.stack import Stack, StackInfo
-from gateway.stages import CallStages, Clients
+from gateway.stack import StackInfo
+from gateway.stages import CallStages
 from gateway.text_diff import text_diff
 from gateway.texts import TextCache
 from gateway.vary import vary
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from unclip.api.type.v1 import sampling_pb2
-from unclip.errors import PreconditionFailed, Unavailable
+from unclip.errors import PoisonSuspected, Unavailable
 from unclip.serving.clients import client_of
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.decoding import Decoding
+from unclip.serving.metrics import REQUEST_RESTARTS
 from unclip.serving.request_id import call_metadata
 from unclip.wire.embeddings import TextEncoding
 from unclip.wire.images import weight
@@ -59,11 +61,10 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
-    """Serves the public API from ``stack`` through ``clients``. Errors leave it as UnclipErrors."""
+    """Serves the public API through ``releases``. Errors leave it as UnclipErrors."""
 
-    def __init__(self, stack: Stack, clients: Clients, texts: TextCache, deadlines: Deadlines) -> None:
-        self._stack = stack
-        self._clients = clients
+    def __init__(self, releases: Releases, texts: TextCache, deadlines: Deadlines) -> None:
+        self._releases = releases
         self._texts = texts
         self._deadlines = deadlines
         self._decoding = Decoding("gateway")
@@ -110,8 +111,9 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     async def _drain(self, request: gateway_pb2.StreamRequest, context: Context) -> list[gateway_pb2.GeneratedImage]:
         """The pictures of ``request`` in order of image_index."""
         async with aclosing(self._run(request, self._call(context), nested=False)) as answers:
-            pictures = [answer.image async for answer in answers if answer.HasField("image")]
-        return sorted(pictures, key=lambda picture: picture.image_index)
+            # By index: where the request begins anew, what it had made before is left.
+            pictures = {answer.image.image_index: answer.image async for answer in answers if answer.HasField("image")}
+        return [picture for _, picture in sorted(pictures.items())]
 
     async def _plan(self, request: gateway_pb2.StreamRequest, call: Call, read: Callable[[], Plan]) -> Plan:
         """What ``read`` makes of a request: beside other calls, and where pictures come with it in their turn."""
@@ -123,45 +125,74 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     async def _run(
         self, request: gateway_pb2.StreamRequest, call: Call, nested: bool
     ) -> AsyncGenerator[gateway_pb2.StreamResponse, None]:
-        info = await self._stack.info(call)
-        restraints = self._clients.restraints
-        for service in SERVICES:
-            if service != "prior":
-                restraints[service].check()
-        plan = await self._plan(request, call, partial(plan_of, request, info, nested))
-        for capability in capabilities_of(plan):
-            info.require(capability)
-        if asks_prior(plan):
-            restraints["prior"].check()
-        try:
-            stages = CallStages(self._clients, call, watched=nested, texts=self._texts.of(info.model.clip_space))
-            [unconditional] = await stages.encode_text([""])
+        """Serves ``request`` by one release; by another from the beginning where that one's replicas are gone and
+        no picture is with the caller yet. nested: whether the caller has each answer at once."""
+        delivered = False
+        while True:
+            async with self._releases.serving(call) as release:
+                restraints = release.clients.restraints
+                for service in SERVICES:
+                    if service != "prior":
+                        restraints[service].check()
+                plan = await self._plan(request, call, partial(plan_of, request, release.info, nested))
+                for capability in capabilities_of(plan):
+                    release.info.require(capability)
+                if asks_prior(plan):
+                    restraints["prior"].check()
+                try:
+                    async with aclosing(self._serve(plan, call, release, watched=nested)) as answers:
+                        async for answer in answers:
+                            delivered = delivered or (nested and answer.HasField("image"))
+                            yield answer
+                    return
+                except PoisonSuspected:  # not to be tried on other replicas
+                    raise
+                except Unavailable:
+                    if not await self._releases.moved_from(release, call) or delivered:
+                        raise
+            REQUEST_RESTARTS.inc()
 
-            async def work(feed: Feed) -> None:
-                await compose(plan, info, stages, unconditional, feed)
+    async def _serve(
+        self, plan: Plan, call: Call, release: Release, watched: bool
+    ) -> AsyncGenerator[gateway_pb2.StreamResponse, None]:
+        """Runs the composition of ``plan`` on the stages of ``release``, and encodes what it tells."""
+        stages = CallStages(release.clients, call, watched, self._texts)
+        [unconditional] = await stages.encode_text([""])
 
-            async with aclosing(events_of(work)) as events:
-                async for event in events:
-                    if isinstance(event, Finished):
-                        # Compressing a large picture takes tens of milliseconds, which other calls must not wait for.
-                        picture = await asyncio.to_thread(generated_image, event, plan, info)
-                        yield gateway_pb2.StreamResponse(image=picture)
-                    else:
-                        yield response(event)
-        except (Unavailable, PreconditionFailed):  # from a stage; what is wrong with a request was found before
-            self._stack.forget()
-            raise
+        async def work(feed: Feed) -> None:
+            await compose(plan, release.info, stages, unconditional, feed)
+
+        async with aclosing(events_of(work)) as events:
+            async for event in events:
+                if isinstance(event, Finished):
+                    # Compressing a large picture takes tens of milliseconds, which other calls must not wait for.
+                    maker = Maker.of(release.versions, stages.made_by)
+                    picture = await asyncio.to_thread(generated_image, event, plan, maker)
+                    yield gateway_pb2.StreamResponse(image=picture)
+                else:
+                    yield response(event)
 
     async def Embed(self, request: gateway_pb2.EmbedRequest, context: Context) -> gateway_pb2.EmbedResponse:
         """Gives the CLIP embeddings of captions and pictures."""
         call = self._call(context)
-        reader, stages = Reader(), CallStages(self._clients, call)
+        reader = Reader()
         pictures = read_embed(request, reader)
         with self._decoding.admitted(weight(pictures_in(request)), call.client):
-            images = await self._decoding.each(call.client, pictures)
+            images = [image.data for image in await self._decoding.each(call.client, pictures)]
             reader.done()
-            encodings = await stages.encode_text(request.captions) if request.captions else []
-            embeddings = await stages.encode_images([image.data for image in images]) if images else []
+            while True:
+                async with self._releases.serving(call) as release:
+                    stages = CallStages(release.clients, call)
+                    try:
+                        encodings = await stages.encode_text(request.captions) if request.captions else []
+                        embeddings = await stages.encode_images(images) if images else []
+                        break
+                    except PoisonSuspected:
+                        raise
+                    except Unavailable:
+                        if not await self._releases.moved_from(release, call):
+                            raise
+                REQUEST_RESTARTS.inc()
         return gateway_pb2.EmbedResponse(
             captions=[encoding.embedding.to_proto() for encoding in encodings],
             images=[embedding.to_proto() for embedding in embeddings],
@@ -171,8 +202,8 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         self, request: gateway_pb2.GetModelInfoRequest, context: Context
     ) -> gateway_pb2.GetModelInfoResponse:
         """Says what the stack has loaded and can do."""
-        info = await self._stack.info(self._call(context))
-        return gateway_pb2.GetModelInfoResponse(model=info.model)
+        info = await self._releases.info(self._call(context))
+        return gateway_pb2.GetModelInfoResponse(model=info.model, replicas=self._releases.replicas())
 
 
 def capabilities_of(plan: Plan) -> set[str]:
@@ -229,16 +260,17 @@ def response(event: Progress | Preview) -> gateway_pb2.StreamResponse:
             return gateway_pb2.StreamResponse(preview=preview)
 
 
-def generated_image(event: Finished, plan: Plan, info: StackInfo) -> gateway_pb2.GeneratedImage:
+def generated_image(event: Finished, plan: Plan, maker: Maker) -> gateway_pb2.GeneratedImage:
     """The picture of ``event`` as a file with its recipe inside, and beside it."""
     row = event.image_index if event.row is None else event.row
-    written = inscription(plan, row, info.model.version)
+    written = inscription(plan, row, maker)
     file = picture_file(event.pixels, plan.output.format, write_text(written))
     return gateway_pb2.GeneratedImage(
         image=to_message(file),
         image_index=event.image_index,
         seed=plan.seeds[row],
         model_version=written.model_version,
+        stage_versions=written.stage_versions,
         recipe=written.request,
         source_digests=written.source_digests,
         score=event.score,

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, TypeVar
 
 import grpc
 import numpy as np
 
-from gateway.calls import SERVICES, BrokenOff, Call, ServiceName, steadily
+from gateway.calls import BrokenOff, Call, ServiceName, steadily
 from gateway.compose import Float32Array, Gist, Inversion
 from gateway.feed import StageName, Watch
 from gateway.pictures import from_message
@@ -19,60 +17,45 @@ from gateway.texts import TextCache
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, upsampler_pb2_grpc
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
-from unclip.api.type.v1 import image_pb2, model_info_pb2, sampling_pb2, tensor_pb2
-from unclip.errors import PermissionDenied, Unauthenticated, Unavailable
+from unclip.api.type.v1 import image_pb2, sampling_pb2, tensor_pb2
 from unclip.options import SamplingSettings
-from unclip.serving.error_table import from_rpc_error
+from unclip.serving.metrics import STRAY_ANSWERS
 from unclip.wire import tensors
 from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.known import KnownPixels
 from unclip.wire.sampling import settings_to_proto
 
-LOG = logging.getLogger(__name__)
 MAX_ENCODED_BYTES = 10 * 1024 * 1024  # of the pictures in one EncodeImage together
 MAX_ENCODED = 16  # pictures in one EncodeImage
 
 Answer = TypeVar("Answer")
 Final = TypeVar("Final")
-ModelInfoResponse = (
-    encoder_pb2.GetModelInfoResponse
-    | prior_pb2.GetModelInfoResponse
-    | decoder_pb2.GetModelInfoResponse
-    | upsampler_pb2.UpsamplerServiceGetModelInfoResponse
-)
 
 
 class Clients:
-    """One client per service, each over a channel of its own, and what is known of each; all calls share them."""
+    """One client per service, each over a channel of its own, and what is known of each; all calls share them.
 
-    def __init__(self, channels: Mapping[ServiceName, grpc.aio.Channel]) -> None:
+    versions: of the models that may answer, as `Releases` has them.
+    """
+
+    def __init__(
+        self,
+        channels: Mapping[ServiceName, grpc.aio.Channel],
+        versions: Mapping[ServiceName, str],
+        restraints: Mapping[ServiceName, Restraint],
+    ) -> None:
         self.encoder = encoder_pb2_grpc.EncoderServiceStub(channels["encoder"])
         self.prior = prior_pb2_grpc.PriorServiceStub(channels["prior"])
         self.decoder = decoder_pb2_grpc.DecoderServiceStub(channels["decoder"])
         self.upsampler = upsampler_pb2_grpc.UpsamplerServiceStub(channels["upsampler"])
-        self.restraints = {service: Restraint(service) for service in SERVICES}
-        self._questions: Mapping[ServiceName, Callable[..., Awaitable[ModelInfoResponse]]] = {
-            "encoder": partial(self.encoder.GetModelInfo, encoder_pb2.GetModelInfoRequest()),
-            "prior": partial(self.prior.GetModelInfo, prior_pb2.GetModelInfoRequest()),
-            "decoder": partial(self.decoder.GetModelInfo, decoder_pb2.GetModelInfoRequest()),
-            "upsampler": partial(self.upsampler.GetModelInfo, upsampler_pb2.UpsamplerServiceGetModelInfoRequest()),
-        }
-
-    async def model_info(self, service: ServiceName, call: Call) -> model_info_pb2.ModelInfo:
-        """What ``service`` has loaded. Asked once, without patience. Raises UnclipError."""
-        seconds = call.seconds_for(service)
-        try:
-            return (await self._questions[service](timeout=seconds, metadata=call.metadata)).model
-        except grpc.aio.AioRpcError as error:
-            failure = from_rpc_error(error, service)
-            if isinstance(failure, Unauthenticated | PermissionDenied):
-                LOG.error("the %s refuses the gateway: %s", service, failure)
-                raise Unavailable(service, f"the {service} does not let the gateway in") from error
-            raise failure from error
+        self.versions, self.restraints = versions, restraints
 
 
 class CallStages:
-    """The stages as one call sees them: see ``gateway.compose.Stages``, which this is."""
+    """The stages as one call sees them: see ``gateway.compose.Stages``, which this is.
+
+    made_by: the version of each stage that has answered so far, as its answers say.
+    """
 
     def __init__(self, clients: Clients, call: Call, watched: bool = True, texts: TextCache | None = None) -> None:
         """``watched``: somebody wants to know of progress. ``texts``: captions met before, if they may be used."""
@@ -80,17 +63,24 @@ class CallStages:
         self._call = call
         self._omit = not watched
         self._texts = texts
+        self.made_by: dict[ServiceName, str] = {}
 
     async def encode_text(self, captions: Sequence[str]) -> list[TextEncoding]:
         """f_t of 1 to 64 captions."""
-        return await (self._texts.encode(captions, self._ask_text) if self._texts else self._ask_text(captions))
+        if self._texts is None:
+            return await self._ask_text(captions)
+        version = self._clients.versions["encoder"]
+        encodings = await self._texts.encode(captions, version, self._ask_text)
+        self.made_by["encoder"] = version  # also where all of them had been kept
+        return encodings
 
     async def _ask_text(self, captions: Sequence[str]) -> list[TextEncoding]:
         request = encoder_pb2.EncodeTextRequest(captions=captions)
 
         async def attempt(seconds: float) -> list[TextEncoding]:
-            call = self._clients.encoder.EncodeText(request, timeout=seconds, metadata=self._call.metadata)
-            encodings = [TextEncoding.from_proto(e, "encodings") for e in (await call).encodings]
+            answer = await self._clients.encoder.EncodeText(request, timeout=seconds, metadata=self._call.metadata)
+            self._answered("encoder", answer.model_version)
+            encodings = [TextEncoding.from_proto(e, "encodings") for e in answer.encodings]
             return counted(encodings, len(captions), "encoder")
 
         return await self._steadily(attempt, "encoder")
@@ -104,10 +94,9 @@ class CallStages:
             async def attempt(
                 seconds: float, request: encoder_pb2.EncodeImageRequest = request, count: int = len(batch)
             ) -> list[Embedding]:
-                call = self._clients.encoder.EncodeImage(request, timeout=seconds, metadata=self._call.metadata)
-                return counted(
-                    [Embedding.from_proto(e, "embeddings") for e in (await call).embeddings], count, "encoder"
-                )
+                answer = await self._clients.encoder.EncodeImage(request, timeout=seconds, metadata=self._call.metadata)
+                self._answered("encoder", answer.model_version)
+                return counted([Embedding.from_proto(e, "embeddings") for e in answer.embeddings], count, "encoder")
 
             embeddings += await self._steadily(attempt, "encoder")
         return embeddings
@@ -134,6 +123,7 @@ class CallStages:
 
         def take(answer: prior_pb2.SampleResponse) -> Embedding | None:
             if answer.HasField("sampled"):
+                self._answered("prior", answer.sampled.model_version)
                 return Embedding.from_proto(answer.sampled.embedding, "sampled.embedding")
             steps.tell(answer.progress)
             return None
@@ -162,6 +152,7 @@ class CallStages:
         def take(answer: decoder_pb2.DecodeResponse) -> Float32Array | None:
             match answer.WhichOneof("event"):
                 case "sample":
+                    self._answered("decoder", answer.model_version)
                     return picture_from(answer.sample, "sample")
                 case "preview":
                     watch.preview(from_message(answer.preview))
@@ -197,6 +188,7 @@ class CallStages:
 
         def take(answer: decoder_pb2.InvertResponse) -> Inversion | None:
             if answer.HasField("start_noise"):
+                self._answered("decoder", answer.model_version)
                 noise = picture_from(answer.start_noise, "start_noise")
                 return Inversion(noise, answer.psnr if answer.HasField("psnr") else None)
             told.tell(answer.progress)
@@ -228,6 +220,7 @@ class CallStages:
 
         def take(answer: upsampler_pb2.UpsampleResponse) -> Float32Array | None:
             if answer.HasField("sample"):
+                self._answered("upsampler", answer.model_version)
                 return picture_from(answer.sample, "sample")
             steps.tell(answer.progress)
             return None
@@ -237,6 +230,15 @@ class CallStages:
             return await final(call, take)
 
         return await self._steadily(attempt, "upsampler")
+
+    def _answered(self, service: ServiceName, version: str) -> None:
+        """Notes which version has answered. Raises BrokenOff when it is not the one that this call is served by."""
+        expected = self._clients.versions[service]
+        if version != expected:
+            STRAY_ANSWERS.labels(service).inc()
+            told = f"{version[:12] or 'no version'}, not {expected[:12]}"
+            raise BrokenOff(f"the {service} was answered for by another version: {told}")
+        self.made_by[service] = version
 
     async def _steadily(self, attempt: Callable[[float], Awaitable[Final]], service: ServiceName) -> Final:
         return await steadily(attempt, service, self._call, self._clients.restraints[service])

@@ -193,6 +193,13 @@ class Checkpoint:
             return told[1]
         return self.family.license if self.index else "unknown"
 
+    @cached_property
+    def digest(self) -> str:
+        """Names the whole of it, in hex: sha256 of its unclip.json, or over the commit of the Hub; else empty."""
+        if self.manifest:
+            return digest(self.folder / MANIFEST)
+        return combined_digest([self.hub]) if self.hub else ""
+
     @property
     def caption_template(self) -> str:
         """Template around the captions of a text diff."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import grpc
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 from google.rpc import error_details_pb2
 
-from gateway.calls import Call, ServiceName
-from gateway.stages import Clients
+from gateway.calls import SERVICES, ServiceName
+from gateway.census import Informants
+from gateway.releases import STEADY_S
 from tests.integration.gateway_front import MODEL, Front
 from tests.integration.test_gateway_failures import details
 from tests.integration.test_gateway_pictures import picture, pixels_of, told
@@ -127,19 +129,21 @@ async def test_embeddings_of_another_clip_and_short_deadlines_do_not_have_the_st
 ) -> None:
     await front.stub.GetModelInfo(gateway_pb2.GetModelInfoRequest())
     asked: list[str] = []
-    ask = Clients.model_info
+    ask = Informants.model_info
 
-    async def counted(self: Clients, service: ServiceName, call: Call) -> model_info_pb2.ModelInfo:
+    async def counted(self: Informants, service: ServiceName) -> model_info_pb2.ModelInfo:
         asked.append(service)
-        return await ask(self, service, call)
+        return await ask(self, service)
 
-    monkeypatch.setattr(Clients, "model_info", counted)
+    monkeypatch.setattr(Informants, "model_info", counted)
+    began = time.monotonic()
     for _ in range(20):
         await refused(front, embedding=embedding(*[1.0] * MODEL.dim, space="other"))
     stages.decoder.faults.hang = True
     with pytest.raises(grpc.aio.AioRpcError):
         await front.stub.Generate(gateway_pb2.GenerateRequest(caption="a cat"), timeout=0.2)
-    assert asked == []
+    counts = 1 + int((time.monotonic() - began) / STEADY_S)  # that are due anyway
+    assert len(asked) <= 2 * len(SERVICES) * counts
 
 
 async def test_model_info_tells_how_long_embeddings_are(front: Front) -> None:

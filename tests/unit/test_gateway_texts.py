@@ -1,4 +1,4 @@
-"""Captions met before are not encoded again, within the memory allowed, and only for the CLIP that encoded them."""
+"""Captions met before are not encoded again, within the memory allowed, and only for the version that encoded them."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ SIZE = size(encoding(""))
 class Encoder:
     """Remembers what it was asked."""
 
-    def __init__(self, space: str = "one") -> None:
-        self.space = space
+    def __init__(self) -> None:
+        self.space = "one"
         self.asked: list[list[str]] = []
 
     async def __call__(self, captions: Sequence[str]) -> list[TextEncoding]:
@@ -33,49 +33,43 @@ class Encoder:
 
 
 async def test_a_caption_is_asked_for_once_and_answers_keep_their_order() -> None:
-    ask, cache = Encoder(), TextCache(10 * SIZE).of("one")
-    await cache.encode(["a"], ask)
-    found = await cache.encode(["ccc", "a", "bb", "a"], ask)
+    ask, cache = Encoder(), TextCache(10 * SIZE)
+    await cache.encode(["a"], "v1", ask)
+    found = await cache.encode(["ccc", "a", "bb", "a"], "v1", ask)
     assert ask.asked == [["a"], ["ccc", "bb"]]
     assert [e.embedding.values[0] for e in found] == [3, 1, 2, 1]
 
 
 async def test_what_was_not_used_for_longest_goes_when_there_is_too_much() -> None:
-    ask, cache = Encoder(), TextCache(2 * SIZE).of("one")
+    ask, cache = Encoder(), TextCache(2 * SIZE)
     for caption in ("a", "b", "a", "c", "a", "b"):
-        await cache.encode([caption], ask)
+        await cache.encode([caption], "v1", ask)
     assert ask.asked == [["a"], ["b"], ["c"], ["b"]]
 
 
 async def test_nothing_is_kept_where_nothing_may_be() -> None:
-    ask, cache = Encoder(), TextCache(0).of("one")
+    ask, cache = Encoder(), TextCache(0)
     for _ in range(2):
-        assert len(await cache.encode(["a"], ask)) == 1
+        assert len(await cache.encode(["a"], "v1", ask)) == 1
     assert ask.asked == [["a"], ["a"]]
 
 
-async def test_another_clip_begins_anew() -> None:
+async def test_each_version_of_the_encoder_has_encodings_of_its_own() -> None:
+    """Calls of both run side by side while weights are replaced."""
     ask, cache = Encoder(), TextCache(10 * SIZE)
-    await cache.of("one").encode(["a"], ask)
-    ask.space = "other"
-    [found] = await cache.of("other").encode(["a"], ask)
-    assert found.embedding.clip_space == "other"
+    spaces = []
+    for version, ask.space in (("v1", "one"), ("v2", "other"), ("v1", "none"), ("v2", "none")):
+        [found] = await cache.encode(["a"], version, ask)
+        spaces.append(found.embedding.clip_space)
+    assert spaces == ["one", "other", "one", "other"]
     assert len(ask.asked) == 2
-
-
-async def test_an_encoder_replaced_between_two_calls_leaves_nothing_behind() -> None:
-    ask, cache = Encoder("other"), TextCache(10 * SIZE).of("one")
-    await cache.encode(["a"], ask)
-    ask.space = "one"
-    [found] = await cache.encode(["a"], ask)
-    assert found.embedding.clip_space == "one"
 
 
 async def test_a_failure_is_passed_on_and_not_kept() -> None:
     async def fail(captions: Sequence[str]) -> list[TextEncoding]:
         raise Unavailable("encoder", "down")
 
-    cache = TextCache(10 * SIZE).of("one")
+    cache = TextCache(10 * SIZE)
     with pytest.raises(Unavailable):
-        await cache.encode(["a"], fail)
-    assert len(await cache.encode(["a"], Encoder())) == 1
+        await cache.encode(["a"], "v1", fail)
+    assert len(await cache.encode(["a"], "v1", Encoder())) == 1

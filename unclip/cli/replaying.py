@@ -11,7 +11,7 @@ from unclip.cli import report
 from unclip.cli.connection import connect
 from unclip.cli.progress import Bar
 from unclip.client import GeneratedImage, ImageFile, read_recipe
-from unclip.client.recipes import complete, find_sources, require_model
+from unclip.client.recipes import complete, find_sources, require_maker, require_model
 
 
 def replay(options: argparse.Namespace) -> None:
@@ -25,6 +25,8 @@ def replay(options: argparse.Namespace) -> None:
         options.out.mkdir(parents=True, exist_ok=True)
         with Bar(request, "replay") as bar:
             [image] = bar.watch(client.stream(request))
+        if not options.any_model:
+            require_maker(recipe, image)
     [written] = report.save([image], options.out, [f"replay-{path.stem}"])
     before = path.read_bytes()
     identical = image.data == before

@@ -12,7 +12,7 @@ import grpc
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from unclip.client.blocking import DEFAULT_TARGET, DEFAULT_TIMEOUT_S, Metadata, bearer, call_metadata
 from unclip.client.receiving import embeddings_of, event_of, generated_images, model_info_of
-from unclip.client.recipes import complete, require_model
+from unclip.client.recipes import complete, require_maker, require_model
 from unclip.client.sending import embed_message, stream_message
 from unclip.client.values import (
     DEFAULTS,
@@ -207,7 +207,7 @@ class AsyncClient:
         if not any_model:
             require_model(recipe, await self.model_info())
         [picture] = [event async for event in self.stream(request) if isinstance(event, GeneratedImage)]
-        return picture
+        return picture if any_model else require_maker(recipe, picture)
 
     async def embed(
         self, captions: Sequence[str] = (), images: Sequence[Picture] = (), *, fit: Fit = "crop"
@@ -218,7 +218,7 @@ class AsyncClient:
 
     async def model_info(self) -> ModelInfo:
         """What the stack has loaded and can do."""
-        return model_info_of((await self._call(self._stub.GetModelInfo, gateway_pb2.GetModelInfoRequest())).model)
+        return model_info_of(await self._call(self._stub.GetModelInfo, gateway_pb2.GetModelInfoRequest()))
 
     async def stream(self, request: Request, *, preview_interval: int = 0) -> AsyncGenerator[Event, None]:
         """Runs ``request``, yielding progress, previews and each picture as it is finished.

@@ -11,7 +11,7 @@ import grpc
 
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from unclip.client.receiving import embeddings_of, event_of, generated_images, model_info_of
-from unclip.client.recipes import complete, require_model
+from unclip.client.recipes import complete, require_maker, require_model
 from unclip.client.sending import embed_message, stream_message
 from unclip.client.values import (
     DEFAULTS,
@@ -223,7 +223,7 @@ class Client:
         if not any_model:
             require_model(recipe, self.model_info())
         [picture] = [event for event in self.stream(request) if isinstance(event, GeneratedImage)]
-        return picture
+        return picture if any_model else require_maker(recipe, picture)
 
     def embed(self, captions: Sequence[str] = (), images: Sequence[Picture] = (), *, fit: Fit = "crop") -> Embeddings:
         """CLIP embeddings of at most 64 captions and 16 pictures; ``fit`` as in ``Vary``."""
@@ -231,7 +231,7 @@ class Client:
 
     def model_info(self) -> ModelInfo:
         """What the stack has loaded and can do."""
-        return model_info_of(self._call(self._stub.GetModelInfo, gateway_pb2.GetModelInfoRequest()).model)
+        return model_info_of(self._call(self._stub.GetModelInfo, gateway_pb2.GetModelInfoRequest()))
 
     def stream(self, request: Request, *, preview_interval: int = 0) -> Generator[Event, None, None]:
         """Runs ``request``, yielding progress, previews and each picture as it is finished.

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from unclip.api.gateway.v1 import gateway_pb2
-from unclip.api.type.v1 import image_pb2, model_info_pb2, sampling_pb2
+from unclip.api.type.v1 import image_pb2, sampling_pb2
 from unclip.client.sending import FITS, FORMATS, SAMPLERS
 from unclip.client.values import (
     Edit,
@@ -21,6 +21,7 @@ from unclip.client.values import (
     ModelInfo,
     Preview,
     Progress,
+    ReplicaCount,
     Request,
     Sampling,
     StageInfo,
@@ -79,6 +80,7 @@ def generated_image(message: gateway_pb2.GeneratedImage) -> GeneratedImage:
         source_digests=tuple(message.source_digests),
         score=message.score if message.HasField("score") else None,
         inversion_psnr=message.inversion_psnr if message.HasField("inversion_psnr") else None,
+        stage_versions=dict(message.stage_versions),
     )
 
 
@@ -185,8 +187,9 @@ def embeddings_of(message: gateway_pb2.EmbedResponse) -> Embeddings:
     )
 
 
-def model_info_of(message: model_info_pb2.ModelInfo) -> ModelInfo:
+def model_info_of(answer: gateway_pb2.GetModelInfoResponse) -> ModelInfo:
     """What the stack has loaded."""
+    message = answer.model
     return ModelInfo(
         name=message.name,
         version=message.version,
@@ -195,10 +198,13 @@ def model_info_of(message: model_info_pb2.ModelInfo) -> ModelInfo:
         device=message.device,
         capabilities=tuple(message.capabilities),
         stages=tuple(
-            StageInfo(STAGES[stage.stage], sampling_of(stage.defaults), stage.image_size, stage.parameters)
+            StageInfo(
+                STAGES[stage.stage], sampling_of(stage.defaults), stage.image_size, stage.parameters, stage.version
+            )
             for stage in message.stages
             if stage.stage in STAGES
         ),
         caption_template=message.caption_template,
         embedding_dim=message.embedding_dim,
+        replicas=tuple(ReplicaCount(one.stage, one.version, one.count, one.served) for one in answer.replicas),
     )

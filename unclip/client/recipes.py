@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from unclip.client.receiving import recipe_of
 from unclip.client.sending import MAX_FILE_BYTES, image_message, read_file
-from unclip.client.values import Edit, Generate, Interpolate, ModelInfo, Picture, Recipe, Request, TextDiff, Vary
+from unclip.client.values import (
+    Edit,
+    Generate,
+    GeneratedImage,
+    Interpolate,
+    ModelInfo,
+    Picture,
+    Recipe,
+    Request,
+    TextDiff,
+    Vary,
+)
 from unclip.errors import InvalidRequest, PreconditionFailed
 from unclip.wire.recipe_text import find_text, read_text
 
@@ -24,7 +35,7 @@ def read_recipe(picture: str | Path | bytes) -> Recipe:
     """
     data = picture if isinstance(picture, bytes) else read_file("picture", picture)
     told = read_text(find_text(data, "picture"), "picture")
-    return Recipe(recipe_of(told.request), told.model_version, told.source_digests)
+    return Recipe(recipe_of(told.request), told.model_version, told.source_digests, told.stage_versions)
 
 
 def complete(recipe: Recipe, sources: Sequence[Picture]) -> Request:
@@ -60,13 +71,34 @@ def complete(recipe: Recipe, sources: Sequence[Picture]) -> Request:
 
 
 def require_model(recipe: Recipe, model: ModelInfo) -> None:
-    """Raises PreconditionFailed when ``model`` is not the one that made the picture."""
-    if model.version != recipe.model_version:
-        raise PreconditionFailed(
-            "model_version",
-            f"the picture was made by model version {recipe.model_version}, "
-            f"the server has {model.version} ({model.name})",
-        )
+    """Raises PreconditionFailed when ``model`` is not the one that made the picture: when a stage that had a part in it
+    has another version. Of a file that does not name the stages' versions the whole stack's counts."""
+    versions = {str(stage.stage): stage.version for stage in model.stages}
+    if not recipe.stage_versions or not all(versions.values()):
+        if model.version != recipe.model_version:
+            raise _another("model version", recipe.model_version, f"{model.version} ({model.name})")
+        return
+    _require_versions(recipe, versions)
+
+
+def require_maker(recipe: Recipe, picture: GeneratedImage) -> GeneratedImage:
+    """``picture``, made from ``recipe`` again. Raises PreconditionFailed when another model made it, which may have
+    come after the server was asked for its own."""
+    if recipe.stage_versions and picture.stage_versions:
+        _require_versions(recipe, picture.stage_versions)
+    elif picture.model_version != recipe.model_version:
+        raise _another("model version", recipe.model_version, picture.model_version)
+    return picture
+
+
+def _require_versions(recipe: Recipe, versions: Mapping[str, str]) -> None:
+    for stage, version in recipe.stage_versions.items():
+        if versions.get(stage) != version:
+            raise _another(f"{stage} version", version, versions.get(stage) or f"no {stage}")
+
+
+def _another(what: str, before: str, now: str) -> PreconditionFailed:
+    return PreconditionFailed("model_version", f"the picture was made by {what} {before}, the server has {now}")
 
 
 def find_sources(digests: Iterable[str], places: Sequence[Path]) -> list[Path]:

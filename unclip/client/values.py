@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -162,12 +162,14 @@ class Recipe:
     """How a picture was made: the request that makes it again, alone, its source pictures left out.
 
     model_version: ``ModelInfo.version`` of the stack that made it. source_digests: sha256 of each source picture's
-    bytes, in hex, in the request's order.
+    bytes, in hex, in the request's order. stage_versions: of each stage that had a part in it, empty where a file does
+    not say.
     """
 
     request: Request
     model_version: str
     source_digests: tuple[str, ...] = ()
+    stage_versions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -223,6 +225,7 @@ class GeneratedImage(ImageFile):
     that makes it again, alone. source_digests: sha256 of each source picture's bytes, in hex. score: cosine of its CLIP
     embedding and the caption's, -1 to 1, where candidates were ranked. inversion_psnr: in dB, at most 100, between the
     source and what is decoded from its own embedding and inverted noise at base size, where that was asked for.
+    stage_versions: of the model of each stage that had a part in it, as its answers said.
     """
 
     image_index: int
@@ -232,6 +235,7 @@ class GeneratedImage(ImageFile):
     source_digests: tuple[str, ...] = ()
     score: float | None = None
     inversion_psnr: float | None = None
+    stage_versions: Mapping[str, str] = field(default_factory=dict)
 
 
 Event = Progress | Preview | GeneratedImage
@@ -247,17 +251,31 @@ class Embeddings:
 
 @dataclass(frozen=True)
 class StageInfo:
-    """One stage's defaults, the side in pixels of what it makes (0 for embeddings), and its parameter count."""
+    """One stage's defaults, the side in pixels of what it makes (0 for embeddings), its parameter count and version."""
 
     stage: StageName
     defaults: Sampling
     image_size: int
     parameters: int
+    version: str = ""
+
+
+@dataclass(frozen=True)
+class ReplicaCount:
+    """How many replicas of a stage have a version of its model; those not ``served`` are left out."""
+
+    stage: str
+    version: str
+    count: int
+    served: bool
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What the stack has loaded. Equal versions make equal pictures. embedding_dim: length of its CLIP's embeddings."""
+    """What the stack has loaded. Equal versions make equal pictures. embedding_dim: length of its CLIP's embeddings.
+
+    replicas: of each stage, those included that are left out while weights are replaced.
+    """
 
     name: str
     version: str
@@ -268,3 +286,4 @@ class ModelInfo:
     stages: tuple[StageInfo, ...]
     caption_template: str
     embedding_dim: int = 0
+    replicas: tuple[ReplicaCount, ...] = ()

@@ -46,6 +46,18 @@ POISON = Counter(
     "Requests refused since replicas were lost at work on them, by the last one's stage.",
     ["stage"],
 )
+STAGE_REPLICAS = Gauge(
+    "unclip_stage_replicas",
+    "Replicas of a stage as the gateway counts them, by the version of their model; those not served are left out.",
+    ["stage", "version", "served"],
+)
+VERSION_SWITCHES = Counter("unclip_version_switches", "How often new requests moved to another version.")
+REQUEST_RESTARTS = Counter(
+    "unclip_request_restarts", "Requests that began anew with another version, the replicas of theirs being gone."
+)
+STRAY_ANSWERS = Counter(
+    "unclip_stage_stray_answers", "Answers of a stage by another version than the one that was asked.", ["stage"]
+)
 CALLS_RUNNING = Gauge("rpc_server_active_requests", "Calls under way.", ["rpc_method"])
 
 

@@ -85,4 +85,5 @@ class StubModel:
             stages=[stage_info(NUMBERS[stage], 1, spec.size, defaults)],
             caption_template=self.caption_template,
             embedding_dim=spec.dim,
+            checkpoint=self.version,
         )

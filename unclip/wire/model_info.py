@@ -51,6 +51,7 @@ def model_info(
         embedding_dim=embedding_dim,
         replica=replica,
         started=started,
+        checkpoint=checkpoint.digest,
     )
 
 

@@ -1,16 +1,16 @@
 """The recipe inside a picture file: what made it, as text that Pillow, exiftool and eyes can read.
 
-The text is canonical JSON in ASCII, ``{"model_version", "recipe", "source_digests", "unclip_recipe"}``: keys sorted,
-no spaces, ``recipe`` as protobuf writes a StreamRequest in JSON. Equal recipes give equal text, hence equal files. A
-PNG has it in the tEXt chunk ``unclip-recipe``, JPEG and WebP in EXIF's UserComment.
+The text is canonical JSON in ASCII, ``{"model_version", "recipe", "source_digests", "stage_versions",
+"unclip_recipe"}``: keys sorted, no spaces, ``recipe`` as protobuf writes a StreamRequest in JSON. Equal recipes give
+equal text, hence equal files. A PNG has it in the tEXt chunk ``unclip-recipe``, JPEG and WebP in EXIF's UserComment.
 """
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from google.protobuf import json_format
 from PIL import Image
@@ -33,11 +33,15 @@ MAX_BYTES = 60_000
 
 @dataclass(frozen=True)
 class RecipeText:
-    """What a picture file says of its making: the request, its sources left out, the model, and the sources' sha256."""
+    """What a picture file says of its making: the request, its sources left out, the model, and the sources' sha256.
+
+    stage_versions: of each stage that had a part in it; empty in files from before they were told.
+    """
 
     request: gateway_pb2.StreamRequest
     model_version: str
     source_digests: tuple[str, ...] = ()
+    stage_versions: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_text(recipe: RecipeText) -> str:
@@ -47,6 +51,7 @@ def write_text(recipe: RecipeText) -> str:
         "recipe": json_format.MessageToDict(recipe.request, preserving_proto_field_name=True),
         "model_version": recipe.model_version,
         "source_digests": list(recipe.source_digests),
+        "stage_versions": dict(recipe.stage_versions),
     }
     return json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
@@ -66,13 +71,15 @@ def read_text(text: str, field: str) -> RecipeText:
         raise InvalidRequest.of(field, f"holds a recipe of version {version}; this client reads version {VERSION}")
     try:
         request = json_format.ParseDict(told["recipe"], gateway_pb2.StreamRequest())
-        model_version, digests = told["model_version"], told["source_digests"]
+        model_version, digests, stages = told["model_version"], told["source_digests"], told.get("stage_versions", {})
     except (json_format.ParseError, LookupError, TypeError) as error:
         said = " ".join(str(error).split())[:300]
         raise InvalidRequest.of(field, f"holds a damaged recipe, or one with news for this client: {said}") from None
     if not isinstance(model_version, str) or not _all_strings(digests) or request.WhichOneof("request") is None:
         raise InvalidRequest.of(field, "holds a damaged recipe: request, model_version or source_digests is missing")
-    return RecipeText(request, model_version, tuple(digests))
+    if not isinstance(stages, dict) or not _all_strings(list(stages.values())):
+        raise InvalidRequest.of(field, "holds a damaged recipe: stage_versions must name a version of each stage")
+    return RecipeText(request, model_version, tuple(digests), stages)
 
 
 def find_text(data: bytes, field: str) -> str:

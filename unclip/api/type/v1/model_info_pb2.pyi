@@ -37,6 +37,7 @@ class ModelInfo(_message.Message):
     EMBEDDING_DIM_FIELD_NUMBER: _builtins.int
     REPLICA_FIELD_NUMBER: _builtins.int
     STARTED_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name of the checkpoint."""
     version: _builtins.str
@@ -57,6 +58,10 @@ class ModelInfo(_message.Message):
     """D, the length of the CLIP's embeddings; 0 for a service that takes none."""
     replica: _builtins.str
     """Tells replicas of a stage apart: a random name of the process. Empty for a stack."""
+    checkpoint: _builtins.str
+    """The checkpoint that it comes from: digest of its unclip.json, in hex, or what stands for it. Stages of one belong
+    together, though any that speak one CLIP can work together. Empty for a stack, and where nothing describes it.
+    """
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What this service can do, such as "encode_text" or "text_diff"."""
@@ -83,10 +88,11 @@ class ModelInfo(_message.Message):
         embedding_dim: _builtins.int = ...,
         replica: _builtins.str = ...,
         started: _timestamp_pb2.Timestamp | None = ...,
+        checkpoint: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["started", b"started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "caption_template", b"caption_template", "clip_space", b"clip_space", "device", b"device", "embedding_dim", b"embedding_dim", "license", b"license", "name", b"name", "replica", b"replica", "stages", b"stages", "started", b"started", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "caption_template", b"caption_template", "checkpoint", b"checkpoint", "clip_space", b"clip_space", "device", b"device", "embedding_dim", b"embedding_dim", "license", b"license", "name", b"name", "replica", b"replica", "stages", b"stages", "started", b"started", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

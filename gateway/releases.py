@@ -1,0 +1,279 @@
+"""What is served, and by whom: one version of every stage at a time, to which all new requests move as one.
+
+A request is served by one release from its beginning to its end, so that no picture is made by stages of two, nor a
+batch half by one. Its channels reach the replicas of its versions only; an answer by another version, which a proxy on
+the way might bring, is no answer. When a release's replicas are gone before a request has delivered anything, the
+request begins anew with the release that is served by then; the same seed makes what that one makes of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+
+from gateway.calls import MARGIN_S, SERVICES, Call, ServiceName
+from gateway.census import Informant, census
+from gateway.restraint import Restraint
+from gateway.stack import StackInfo, merge
+from gateway.stages import Clients
+from gateway.versions import HOLD_S, Census, Versions, best_set, counted, discord, lost, versions_of
+from unclip.api.gateway.v1 import gateway_pb2
+from unclip.api.type.v1 import model_info_pb2
+from unclip.errors import DeadlineExceeded, PreconditionFailed, Unavailable
+from unclip.serving.metrics import STAGE_REPLICAS, VERSION_SWITCHES
+
+LOG = logging.getLogger(__name__)
+
+# How often the stages' replicas are counted: while nothing moves, while something does, and at most.
+STEADY_S, MOVING_S, LEAST_S = 5.0, 1.0, 0.25
+# How long a call that has lost its replicas waits to be told whether others serve.
+TURN_S = 1.5
+# How long the channels of another release may take to be there.
+READY_S = 5.0
+# Counts in a row that must have found a stage without the version that is served.
+SURE = 2
+SHOWN = 12  # hex digits of a version, where people read it
+
+Open = Callable[[ServiceName, str], grpc.aio.Channel]
+
+
+class Lines:
+    """Channels to the replicas that have one version of a stage, shared by the releases that have it in common."""
+
+    def __init__(self, open_line: Open) -> None:
+        self._open = open_line
+        self._channels: dict[tuple[ServiceName, str], grpc.aio.Channel] = {}
+        self._holders = Counter[tuple[ServiceName, str]]()
+
+    def take(self, versions: Versions) -> dict[ServiceName, grpc.aio.Channel]:
+        """A channel to each stage; opened unless somebody holds it. To be given back."""
+        for key in versions.items():
+            if not self._holders[key]:
+                self._channels[key] = self._open(*key)
+            self._holders[key] += 1
+        return {key[0]: self._channels[key] for key in versions.items()}
+
+    async def give_back(self, versions: Versions) -> None:
+        """Closes what nobody holds any more."""
+        self._holders.subtract(versions.items())
+        unheld = [key for key in versions.items() if self._holders[key] <= 0 and key in self._channels]
+        await asyncio.gather(*(self._channels.pop(key).close() for key in unheld))
+
+    async def close(self) -> None:
+        """Closes all, cancelling what still runs."""
+        await asyncio.gather(*(channel.close() for channel in self._channels.values()))
+
+
+@dataclass(eq=False)
+class Release:
+    """One version of every stage. info: as one model. versions: of the stages. users: the requests it serves."""
+
+    info: StackInfo
+    versions: Versions
+    clients: Clients
+    users: int = 0
+
+
+@dataclass(eq=False)
+class Releases:
+    """Counts the stages' replicas, again and again, and decides which release is served: see `gateway.versions`.
+
+    One count is under way at a time, whoever waits for it: neither how many callers there are nor how hasty they are
+    changes what is asked, or believed. A stage that does not answer is taken to be as it was.
+    """
+
+    informant: Informant
+    lines: Lines
+    restraints: Mapping[ServiceName, Restraint]
+    hold: float = HOLD_S
+    _census: dict[ServiceName, dict[str, model_info_pb2.ModelInfo]] = field(default_factory=dict)
+    _served: Release | None = None
+    _better: tuple[Versions, float] | None = None  # another set that has been the better one, and since when
+    _lost: int = 0  # counts in a row
+    _counts: int = 0  # so far
+    _counted: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def start(self) -> None:
+        """Begins to count. Call it on the event loop that will serve."""
+        self._background(self._watch())
+
+    async def close(self) -> None:
+        """Ends counting, and closes the channels to the stages, cancelling what still runs on them."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.lines.close()
+
+    async def wait(self, patience: float) -> None:
+        """Waits until there is a release, at most ``patience`` seconds, then goes on without.
+
+        Raises:
+            PreconditionFailed: the stages are all there, but do not belong together.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                while self._served is None:
+                    await self._count_anew()
+        if self._served is not None:
+            return
+        missing = self._missing()
+        if not missing and self._counts:
+            raise PreconditionFailed("clip_space", f"the stages speak different CLIP spaces: {discord(self._census)}")
+        LOG.warning("starting although a stage is missing: %s", ", ".join(missing) or "all")
+
+    async def info(self, call: Call) -> StackInfo:
+        """What is served.
+
+        Raises:
+            DeadlineExceeded: ``call`` has no time to wait for the first count.
+            Unavailable: a stage has not told of its model yet, or they do not belong together.
+        """
+        return (await self._release(call)).info
+
+    @asynccontextmanager
+    async def serving(self, call: Call) -> AsyncIterator[Release]:
+        """The release for one request, which stays usable until the request has ended. Raises as `info`."""
+        release = await self._release(call)
+        release.users += 1
+        try:
+            yield release
+        finally:
+            release.users -= 1
+            self._let_go(release)
+
+    async def moved_from(self, release: Release, call: Call) -> bool:
+        """Whether another than ``release``, of which a stage cannot be reached, is served by now.
+
+        Waits a moment for the stages to be counted again.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, min(TURN_S, call.deadline - time.monotonic() - MARGIN_S))):
+                for counts in range(SURE + 1):  # the one under way may have begun before the replicas went
+                    if self._served is not release or (counts > 1 and not self._lost):
+                        break
+                    await self._count_anew()
+        return self._served is not release
+
+    def replicas(self) -> list[gateway_pb2.ReplicaCount]:
+        """How many replicas of each stage have which version, and which of them are served."""
+        served = self._served.versions if self._served else {}
+        return [
+            gateway_pb2.ReplicaCount(stage=service, version=version, count=count, served=served.get(service) == version)
+            for (service, version), count in counted(self._census).items()
+        ]
+
+    async def _release(self, call: Call) -> Release:
+        if self._served is None:
+            try:
+                async with asyncio.timeout(max(0.0, call.deadline - time.monotonic() - MARGIN_S)):
+                    await self._count_anew()
+            except TimeoutError:
+                raise DeadlineExceeded("no time is left to wait for the stages to tell of their models") from None
+        if self._served is not None:
+            return self._served
+        if missing := self._missing():
+            raise Unavailable(missing[0], f"the {missing[0]} has not told of its model yet")
+        told = discord(self._census)
+        raise Unavailable(SERVICES[0], f"the stages speak different CLIP spaces, as while weights are replaced: {told}")
+
+    async def _count_anew(self) -> None:
+        """Waits for the end of the next count, which begins soon; of the one under way, if there is one."""
+        before = self._counts
+        self._wake.set()
+        async with self._counted:
+            await self._counted.wait_for(lambda: self._counts > before)
+
+    def _missing(self) -> list[ServiceName]:
+        return [service for service in SERVICES if not self._census.get(service)]
+
+    async def _watch(self) -> None:
+        while True:
+            self._wake.clear()
+            try:
+                found = await census(self.informant)
+                # Of a stage that does not answer the last answers are kept: a call may not need it.
+                self._census |= {service: replicas for service, replicas in found.items() if replicas}
+                await self._decide(self._census)
+            except Exception:  # whatever it was, calls go on with what is served
+                LOG.exception("the stages' replicas could not be counted")
+            self._show()
+            async with self._counted:
+                self._counts += 1
+                self._counted.notify_all()
+            await asyncio.sleep(LEAST_S)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), MOVING_S if self._moving() else STEADY_S)
+
+    def _moving(self) -> bool:
+        """Whether there is more to be seen than one version of each stage."""
+        return self._served is None or set(counted(self._census)) != set(self._served.versions.items())
+
+    async def _decide(self, found: Census) -> None:
+        """Moves to another release where that is due."""
+        served = self._served.versions if self._served else {}
+        best = best_set(found, served)
+        if best is None or versions_of(best) == served:
+            self._better, self._lost = None, 0
+            if best is not None and self._served is not None:
+                self._served.info = merge(best)  # defaults may change without the weights
+            return
+        now, versions = time.monotonic(), versions_of(best)
+        if self._better is None or self._better[0] != versions:
+            self._better = (versions, now)
+        gone = lost(found, served)
+        self._lost = self._lost + 1 if gone else 0
+        if served and self._lost < SURE and now - self._better[1] < self.hold:
+            if gone:
+                self._wake.set()  # to be sure at once
+            return
+        await self._move(best)
+
+    async def _move(self, infos: Mapping[ServiceName, model_info_pb2.ModelInfo]) -> None:
+        """Serves ``infos`` from now on, once their replicas are reached; whether or not, where nothing is served yet."""
+        versions, before = versions_of(infos), self._served
+        channels = self.lines.take(versions)
+        try:
+            async with asyncio.timeout(READY_S):
+                await asyncio.gather(*(channel.channel_ready() for channel in channels.values()))
+        except TimeoutError:
+            LOG.warning("replicas tell of a version, but cannot be reached by it: %s", shown(versions))
+            if before is not None:
+                await self.lines.give_back(versions)
+                return
+        if before is not None:
+            VERSION_SWITCHES.inc()
+            LOG.warning("new requests are served by another version: %s", shown(versions))
+        self._served = Release(merge(infos), versions, Clients(channels, versions, self.restraints))
+        self._better, self._lost = None, 0
+        if before is not None:
+            self._let_go(before)
+
+    def _let_go(self, release: Release) -> None:
+        """Gives the channels of a release back that serves nobody, now and from now on."""
+        if release.users == 0 and release is not self._served:
+            self._background(self.lines.give_back(release.versions))
+
+    def _background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _show(self) -> None:
+        STAGE_REPLICAS.clear()
+        for count in self.replicas():
+            STAGE_REPLICAS.labels(count.stage, count.version[:SHOWN], str(count.served).lower()).set(count.count)
+
+
+def shown(versions: Versions) -> str:
+    """The version of each stage, for people."""
+    return ", ".join(f"{service} {version[:SHOWN]}" for service, version in versions.items())
