@@ -32,8 +32,9 @@ from unclip.serving.metrics import STAGE_REPLICAS, VERSION_SWITCHES
 
 LOG = logging.getLogger(__name__)
 
-# How often the stages' replicas are counted: while nothing moves, while something does, and at most.
-STEADY_S, MOVING_S, LEAST_S = 5.0, 1.0, 0.25
+# How often the stages' replicas are counted: while nothing moves, while something does, at most; and at first, until two
+# counts agree: connections come one by one.
+STEADY_S, MOVING_S, LEAST_S, FIRST_S = 5.0, 1.0, 0.25, 0.05
 # How long a call that has lost its replicas waits to be told whether others serve.
 TURN_S = 1.5
 # How long the channels of another release may take to be there.
@@ -98,6 +99,7 @@ class Releases:
     _served: Release | None = None
     _better: tuple[Versions, float] | None = None  # another set that has been the better one, and since when
     _lost: int = 0  # counts in a row
+    _seen: dict[tuple[ServiceName, str], int] = field(default_factory=dict)  # by the count before
     _counts: int = 0  # so far
     _counted: asyncio.Condition = field(default_factory=asyncio.Condition)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -176,7 +178,8 @@ class Releases:
         if self._served is None:
             try:
                 async with asyncio.timeout(max(0.0, call.deadline - time.monotonic() - MARGIN_S)):
-                    await self._count_anew()
+                    for _ in range(2):
+                        await self._count_anew()
             except TimeoutError:
                 raise DeadlineExceeded("no time is left to wait for the stages to tell of their models") from None
         if self._served is not None:
@@ -210,7 +213,7 @@ class Releases:
             async with self._counted:
                 self._counts += 1
                 self._counted.notify_all()
-            await asyncio.sleep(LEAST_S)
+            await asyncio.sleep(LEAST_S if self._served else FIRST_S)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), MOVING_S if self._moving() else STEADY_S)
 
@@ -230,6 +233,10 @@ class Releases:
         now, versions = time.monotonic(), versions_of(best)
         if self._better is None or self._better[0] != versions:
             self._better = (versions, now)
+        seen, self._seen = self._seen, counted(found)
+        if not served and seen != self._seen:
+            self._wake.set()
+            return
         gone = lost(found, served)
         self._lost = self._lost + 1 if gone else 0
         if served and self._lost < SURE and now - self._better[1] < self.hold:
