@@ -32,8 +32,8 @@ from unclip.serving.metrics import STAGE_REPLICAS, VERSION_SWITCHES
 
 LOG = logging.getLogger(__name__)
 
-# How often the stages' replicas are counted: while nothing moves, while something does, at most; and at first, until two
-# counts agree: connections come one by one.
+# How often the stages' replicas are counted: while nothing moves, while something does, at most; and at first, until
+# two counts agree: connections come one by one.
 STEADY_S, MOVING_S, LEAST_S, FIRST_S = 5.0, 1.0, 0.25, 0.05
 # How long a call that has lost its replicas waits to be told whether others serve.
 TURN_S = 1.5
@@ -246,7 +246,7 @@ class Releases:
         await self._move(best)
 
     async def _move(self, infos: Mapping[ServiceName, model_info_pb2.ModelInfo]) -> None:
-        """Serves ``infos`` from now on, once their replicas are reached; whether or not, where nothing is served yet."""
+        """Serves ``infos`` from now on, once their replicas are reached; or in any case where nothing is served yet."""
         versions, before = versions_of(infos), self._served
         channels = self.lines.take(versions)
         try:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Iterable, Sequence
+from itertools import count
 
 from google.protobuf import timestamp_pb2
 
 from unclip.api.type.v1 import model_info_pb2, sampling_pb2
 from unclip.checkpoint import Checkpoint
 from unclip.options import SamplingSettings
+from unclip.serving.acceptance import REPLICA
 from unclip.wire.sampling import settings_to_proto
+
+_NUMBERS = count(1)
 
 
 def stage_info(
@@ -56,5 +59,5 @@ def model_info(
 
 
 def identity() -> tuple[str, timestamp_pb2.Timestamp]:
-    """What tells a replica that starts now apart from others: a random name, and the time."""
-    return uuid.uuid4().hex, timestamp_pb2.Timestamp(seconds=int(time.time()))
+    """What tells a replica that starts now apart from others: a name, the process's with a number, and the time."""
+    return f"{REPLICA}-{next(_NUMBERS)}", timestamp_pb2.Timestamp(seconds=int(time.time()))

@@ -57,7 +57,7 @@ class ModelInfo(_message.Message):
     embedding_dim: _builtins.int
     """D, the length of the CLIP's embeddings; 0 for a service that takes none."""
     replica: _builtins.str
-    """Tells replicas of a stage apart: a random name of the process. Empty for a stack."""
+    """Tells replicas of a stage apart: a random name. Empty for a stack."""
     checkpoint: _builtins.str
     """The checkpoint that it comes from: digest of its unclip.json, in hex, or what stands for it. Stages of one belong
     together, though any that speak one CLIP can work together. Empty for a stack, and where nothing describes it.
