@@ -32,12 +32,13 @@ class Maker:
     """Who made a picture. version: of the whole stack. stages: the version of each stage that had a part in it."""
 
     version: str
-    stages: Mapping[ServiceName, str]
+    stages: Mapping[str, str]
 
     @classmethod
     def of(cls, release: Mapping[ServiceName, str], made_by: Mapping[ServiceName, str]) -> Maker:
         """By what the stages' answers said, ``made_by``; of stages that were not asked, by what is served."""
-        return cls(version_of([{**release, **made_by}[service] for service in SERVICES]), dict(made_by))
+        versions = {**release, **made_by}
+        return cls(version_of([versions[service] for service in SERVICES]), {str(s): v for s, v in made_by.items()})
 
 
 def inscription(plan: Plan, index: int, maker: Maker) -> RecipeText:

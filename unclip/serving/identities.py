@@ -9,6 +9,7 @@ from unclip.errors import ConfigurationError, PermissionDenied, Unauthenticated
 from unclip.serving import clients
 from unclip.serving.files import Watched
 from unclip.serving.handlers import Context
+from unclip.serving.metadata import NAME
 
 
 def identities_of(auth: Mapping[str, Iterable[bytes]]) -> tuple[str, ...]:
@@ -57,6 +58,6 @@ class IdentityGuard:
         known = [name for name in found if name in allowed]
         if not known:
             raise PermissionDenied(f"{', '.join(found)} may not call the {self._stage}")
-        if self._sharing and clients.ACCEPTED.fullmatch(known[0]):
+        if self._sharing and NAME.fullmatch(known[0]):
             clients.authenticated.set(known[0])
         yield

@@ -115,7 +115,9 @@ class Call:
         # Told outright: a generator may be closed where the call's context is no longer known.
         known = {"request_id": self.id, "trace_id": self._trace, "client": clients.authenticated.get()}
         told = {"method": self._method, "code": code, "seconds": round(seconds, 6), "peer": self._peer}
-        calls.info("%s %s in %.3f s", self._method, code, seconds, extra={**known, **told})
+        # Gateways ask every replica for its model all the time.
+        level = logging.DEBUG if self._method.endswith("/GetModelInfo") else logging.INFO
+        calls.log(level, "%s %s in %.3f s", self._method, code, seconds, extra={**known, **told})
 
 
 def pushback(error: Exception) -> tuple[tuple[str, str], ...]:
