@@ -23,6 +23,9 @@ class Settings(ServerSettings):
     stage_tls_cert: str = setting("", "PEM file of the certificate that the gateway shows the stages")
     stage_tls_key: str = setting("", "PEM file of its key")
     stage_tls_name: str = setting("", "name that the stages' certificates bear, where it is not the host called")
+    wasted_calls: float = setting(
+        50.0, "calls a second that one host may give up at once before its connections are shut; 0 for all", 0, 1e6
+    )
     api_keys: str = setting("", "TOML or JSON file of API keys, see unclip keys; with it, every call needs one")
     default_deadline: float = setting(60.0, "seconds for a call whose caller sets no deadline", 0.1, 300)
     balancing: str = setting("round_robin", "of a stage's replicas: round_robin, or weighted_round_robin by their load")

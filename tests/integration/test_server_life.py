@@ -15,6 +15,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client import REGISTRY
 
+from tests.http2 import ACK, CANCEL, END_HEADERS, HEADERS, RST_STREAM, SETTINGS, Connection, frame, of_call
 from tests.processes import free_port
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.serving.channels import open_channel
@@ -166,3 +167,39 @@ async def test_a_channel_sends_nothing_to_a_replica_until_it_is_ready(tmp_path: 
     life.app.failed.set()
     await life.channel.close()
     await life.exit
+
+
+async def test_rapid_reset_is_cut_off_and_others_are_served(tmp_path: Path) -> None:
+    servicer = Slow()  # type: ignore[abstract]
+    servicer.may.set()
+    app, file = Toy([Service(NAME, encoder_pb2_grpc.add_EncoderServiceServicer_to_server, servicer)]), tmp_path / "at"
+
+    async def build(settings: ServerSettings) -> Toy:
+        return app
+
+    running = asyncio.ensure_future(serve(ServerSettings(address_file=str(file), wasted_calls=5), "encoder", build))
+    while not file.exists():  # noqa: ASYNC110 (a file gives no event)
+        await asyncio.sleep(0.01)
+
+    def attack() -> int:
+        """How many calls it could begin, and give up, before it was cut off."""
+        with Connection(file.read_text().strip()) as connection:
+            connection.send(frame(SETTINGS, flags=ACK))
+            for number in range(100_000):
+                stream = connection.next_stream()
+                head = frame(HEADERS, of_call(f"/{NAME}/EncodeText"), END_HEADERS, stream)
+                try:
+                    connection.send(head, frame(RST_STREAM, CANCEL, 0, stream))
+                except OSError:
+                    return number
+        raise AssertionError("it was never cut off")
+
+    async with grpc.aio.insecure_channel(file.read_text().strip()) as channel:
+        stub = encoder_pb2_grpc.EncoderServiceStub(channel)
+        await stub.EncodeText(encoder_pb2.EncodeTextRequest(), timeout=10)
+        attacks = [await asyncio.to_thread(attack) for _ in range(3)]
+        await stub.EncodeText(encoder_pb2.EncodeTextRequest(), timeout=10)
+        assert channel.get_state() is grpc.ChannelConnectivity.READY
+    assert attacks[0] >= 50
+    app.failed.set()
+    await running

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from unclip.serving.log_writer import Lines, Writer, to_file, to_stream
+from unclip.serving.log_writer import MOST_PRINTED, PRINTED_PER_SECOND, Lines, Writer, to_file, to_stream
 
 
 @pytest.fixture
@@ -79,3 +79,16 @@ def test_what_others_print_to_standard_error_arrives_in_whole_lines() -> None:
     stream.write("part")
     writer.close(5)
     assert out.getvalue() == "a b\n" * 3
+
+
+def test_a_flood_of_what_others_print_is_cut() -> None:
+    out, now = io.StringIO(), [0.0]
+    writer = Writer(to_stream(out))
+    stream = Lines(writer, clock=lambda: now[0])
+    for _ in range(3 * MOST_PRINTED):
+        stream.write("a\n")
+    now[0] = 1.0
+    for _ in range(MOST_PRINTED):
+        stream.write("b\n")
+    writer.close(5)
+    assert out.getvalue() == "a\n" * MOST_PRINTED + "b\n" * PRINTED_PER_SECOND

@@ -21,6 +21,8 @@ from unclip.api.decoder.v1 import decoder_pb2, upsampler_pb2
 from unclip.api.encoder.v1 import encoder_pb2
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.prior.v1 import prior_pb2
+from unclip.serving.floods import Floods
+from unclip.serving.handlers import Context
 
 CONTRACTS: Sequence[FileDescriptor] = tuple(
     module.DESCRIPTOR  # type: ignore[attr-defined]
@@ -31,24 +33,40 @@ CONTRACTS: Sequence[FileDescriptor] = tuple(
 class AioServer(cygrpc.AioServer):  # type: ignore[misc,name-defined]
     """The server of grpc.aio, whose loop meets none but registered methods."""
 
+    floods: Floods | None = None
+
     def _make_request_call_future(self, method: bytes | None) -> Any:
         """What ends with the next call of ``method``; None: of all that are not registered, of which none gets on."""
-        if method is not None:
-            return super()._make_request_call_future(method)
-        return asyncio.get_running_loop().create_task(self._refuse_others())
+        if method is None:
+            return asyncio.get_running_loop().create_task(self._refuse_others())
+        arrival = super()._make_request_call_future(method)
+        if self.floods:
+            arrival.add_done_callback(self._arrived)
+        return arrival
+
+    def _arrived(self, arrival: asyncio.Future[Any]) -> None:
+        if self.floods and not arrival.cancelled() and not arrival.exception():
+            self.floods.begun(context_of(arrival.result()))
 
     async def _refuse_others(self) -> None:
         refusals = set[asyncio.Task[None]]()
         while True:
-            call = await self._request_call()
-            task = asyncio.create_task(unimplemented(call))
+            context = context_of(await self._request_call())
+            if self.floods:
+                self.floods.wasted(context.peer())
+            task = asyncio.create_task(unimplemented(context))
             refusals.add(task)
             task.add_done_callback(refusals.discard)
 
 
-async def unimplemented(call: Any) -> None:
-    """Refuses a call that grpc.aio has not looked at."""
-    context = cygrpc._ServicerContext(call, None, None, asyncio.get_running_loop())
+def context_of(call: Any) -> Context:
+    """The context of a call that grpc.aio has not looked at."""
+    context: Context = cygrpc._ServicerContext(call, None, None, asyncio.get_running_loop())
+    return context
+
+
+async def unimplemented(context: Context) -> None:
+    """Refuses a call."""
     with contextlib.suppress(Exception):  # the end of the call is told by an AbortError, and so is a caller that left
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, "no such method")
 
@@ -69,3 +87,8 @@ def methods(contracts: Iterable[FileDescriptor]) -> Iterator[str]:
     for contract in contracts:
         for service in contract.services_by_name.values():
             yield from (f"/{service.full_name}/{method.name}" for method in service.methods)
+
+
+def watch_floods(server: grpc.aio.Server, floods: Floods) -> None:
+    """Has ``floods`` see the calls of a server of `new_server` that is yet to be started."""
+    server._server.floods = floods  # type: ignore[attr-defined]

@@ -7,12 +7,14 @@ import io
 import os
 import select
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import TextIO
 
 MOST_WAITING = 1 << 20  # bytes
 STUCK_S = 0.5
+MOST_PRINTED, PRINTED_PER_SECOND = 1000, 10
 
 
 class Writer:
@@ -93,11 +95,15 @@ def to_stream(stream: TextIO) -> Callable[[bytes], None]:
 
 
 class Lines(io.TextIOBase):
-    """A stream for what writes to standard error by itself; whole lines go to ``writer``."""
+    """A stream for what writes to standard error by itself: whole texts go to ``writer``, a thousand and ten a second.
 
-    def __init__(self, writer: Writer, descriptor: int = 2) -> None:
-        self._writer, self._descriptor, self._part = writer, descriptor, ""
+    grpc.aio prints a traceback for each call that is given up before it has begun.
+    """
+
+    def __init__(self, writer: Writer, descriptor: int = 2, clock: Callable[[], float] = time.monotonic) -> None:
+        self._writer, self._descriptor, self._part, self._clock = writer, descriptor, "", clock
         self._lock = threading.Lock()
+        self._may, self._since = float(MOST_PRINTED), clock()
 
     def write(self, text: str) -> int:
         """Takes text."""
@@ -105,9 +111,17 @@ class Lines(io.TextIOBase):
             whole, newline, self._part = (self._part + text).rpartition("\n")
             if len(self._part) > MOST_WAITING:
                 self._part = ""
-        if newline:
+        if newline and self._passes():
             self._writer.put(whole + newline)
         return len(text)
+
+    def _passes(self) -> bool:
+        now = self._clock()
+        self._may, self._since = min(MOST_PRINTED, self._may + (now - self._since) * PRINTED_PER_SECOND), now
+        if self._may < 1:
+            return False
+        self._may -= 1
+        return True
 
     def writable(self) -> bool:
         """It is."""

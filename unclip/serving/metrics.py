@@ -29,6 +29,9 @@ STAGE_SECONDS = Histogram(
 KEY_REFUSALS = Counter(
     "unclip_api_key_refusals", "Calls refused for their API key; key is empty where none was known.", ["key", "reason"]
 )
+CONNECTIONS_CUT = Counter(
+    "unclip_connections_cut", "Connections that were shut since their host gave up calls as soon as it had begun them."
+)
 CERTIFICATE_SECONDS = Gauge(
     "unclip_tls_certificate_expiry_seconds",
     "Seconds until the certificate ends that this process serves with (server) or calls with (client).",

@@ -20,7 +20,8 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from unclip.errors import CheckpointError, ConfigurationError, PreconditionFailed, Unavailable
 from unclip.idle import spin_briefly
 from unclip.serving import quiet, tracing
-from unclip.serving.grpc_server import new_server
+from unclip.serving.floods import Floods, shut
+from unclip.serving.grpc_server import new_server, watch_floods
 from unclip.serving.handlers import Guard, GuardedServer
 from unclip.serving.interceptors import ErrorInterceptor
 from unclip.serving.listening import guards_of, health_server, listen, material_of
@@ -165,7 +166,10 @@ async def serve(settings: S_contra, stage: str, build: Callable[[S_contra], Awai
     # Serving is not being ready: "" tells that the process lives, each service's name that it takes calls.
     await probes.set("", SERVING)
     guards = guards_of(settings, stage)
-    address = f"{settings.host}:{listen(server, f'{settings.host}:{settings.port}', material_of(settings))}"
+    port = listen(server, f"{settings.host}:{settings.port}", material_of(settings))
+    address = f"{settings.host}:{port}"
+    if settings.wasted_calls:
+        watch_floods(server, Floods(settings.wasted_calls, lambda peer: shut(peer, port)))
     server.add_generic_rpc_handlers((handlers,))
     servers = [server, health_server(settings.health_listen, probes)] if settings.health_listen else [server]
     stop_metrics = serve_metrics(settings.metrics) if settings.metrics else lambda: None

@@ -52,6 +52,9 @@ class ServerSettings:
     allowed_identities: str = setting("", "URIs, DNS or common names, with commas, of certificates that may call")
     allowed_identities_file: str = setting("", "file with more of them, one a line, read again when it changes")
     health_listen: str = setting("", "host:port where probes find health without TLS, and nothing else; empty for none")
+    wasted_calls: float = setting(
+        0.0, "calls a second that one host may give up at once before its connections are shut; 0 for all", 0, 1e6
+    )
     reflection: str = setting("auto", "on, off, or auto: on unless TLS or API keys are on")
 
     def __post_init__(self) -> None:
