@@ -128,5 +128,8 @@ async def paint(
     inversion_psnr: float | None = None,
 ) -> None:
     """Decodes and upsamples ``gist`` with ``seed``, and delivers the result as picture ``index`` of the request."""
-    pixels = await pixels_of(gist, seed, decoder, output, stages, Watch(feed, index))
-    await feed.deliver(Finished(pixels, index, inversion_psnr=inversion_psnr))
+    watch = Watch(feed, index)
+    # No name for the pixels: what waits to be read is their file alone.
+    await feed.deliver(
+        Finished(await pixels_of(gist, seed, decoder, output, stages, watch), index, inversion_psnr=inversion_psnr)
+    )

@@ -6,11 +6,12 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from unclip.api.gateway.v1 import gateway_pb2
 from unclip.errors import UnclipError
 
 StageName = Literal["encoder", "prior", "invert", "decoder", "upsampler"]
@@ -64,7 +65,31 @@ class Finished:
     inversion_psnr: float | None = None
 
 
-Event = Progress | Preview | Finished
+@dataclass(frozen=True, eq=False)
+class Delivery:
+    """A picture as its caller gets it. answer: the message; size: its bytes."""
+
+    answer: gateway_pb2.GeneratedImage
+    size: int
+
+
+Event = Progress | Preview | Finished | Delivery
+
+
+class Outbox(Protocol):
+    """Where the pictures of one call wait until they are read."""
+
+    async def put(self, event: Finished) -> Delivery:
+        """``event`` as it is delivered, which is far smaller, and counted from now on. Raises Overloaded."""
+        ...
+
+    def taken(self, event: Delivery) -> None:
+        """``event`` is with the caller."""
+        ...
+
+    def close(self) -> None:
+        """Nothing that waits will be read."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -90,7 +115,10 @@ class Feed:
     holds back only the image that made it. What remains keeps its order.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, outbox: Outbox | None = None) -> None:
+        """outbox: makes deliveries of pictures; None leaves them as they are."""
+        self._outbox = outbox
+        self._failure: UnclipError | None = None
         self._events: deque[Event] = deque()
         self._hints = 0
         self._room = asyncio.Semaphore(MAX_PICTURES)
@@ -100,17 +128,26 @@ class Feed:
     def hint(self, event: Progress | Preview) -> None:
         """Adds an event that may be dropped; never waits for the reader."""
         if self._hints == MAX_HINTS:
-            self._events.remove(next(e for e in self._events if not isinstance(e, Finished)))
+            self._events.remove(next(e for e in self._events if isinstance(e, Progress | Preview)))
             self._hints -= 1
         self._hints += 1
         self._events.append(event)
         self._changed.set()
 
     async def deliver(self, event: Finished) -> None:
-        """Adds a picture, waiting while ``MAX_PICTURES`` are unread."""
+        """Adds a picture, waiting while ``MAX_PICTURES`` are unread. Raises Overloaded."""
+        ready: Event = event if self._outbox is None else await self._outbox.put(event)
+        del event  # as a file it is a small part of what it was as numbers, and may wait for long
         await self._room.acquire()
-        self._events.append(event)
+        self._events.append(ready)
         self._changed.set()
+
+    def fail(self, error: UnclipError) -> None:
+        """Ends the stream at once with ``error``; what it holds is dropped."""
+        self._failure = error
+        self._events.clear()
+        self._hints = 0
+        self.close()
 
     def close(self) -> None:
         """Ends the stream once what it holds is read."""
@@ -122,26 +159,40 @@ class Feed:
         while True:
             while self._events:
                 event = self._events.popleft()
-                if isinstance(event, Finished):
-                    self._room.release()
-                else:
+                if isinstance(event, Progress | Preview):
                     self._hints -= 1
+                else:
+                    self._room.release()
                 yield event
+                if self._outbox is not None and isinstance(event, Delivery):
+                    self._outbox.taken(event)
+            if self._failure is not None:
+                raise self._failure
             if self._closed:
                 return
             self._changed.clear()
             await self._changed.wait()
 
 
-async def events_of(work: Callable[[Feed], Awaitable[None]]) -> AsyncGenerator[Event, None]:
+async def events_of(
+    work: Callable[[Feed], Awaitable[None]], outbox: Callable[[Callable[[UnclipError], None]], Outbox] | None = None
+) -> AsyncGenerator[Event, None]:
     """Runs ``work`` and yields what it tells its feed.
+
+    outbox: makes what delivers its pictures, given what ends all this with an error.
 
     Closing the iterator early, as a cancelled call does, cancels the work and waits until it has let go.
 
     Raises:
         UnclipError: whatever the work raises, after the events before it.
     """
-    feed = Feed()
+
+    def end(error: UnclipError) -> None:
+        feed.fail(error)
+        task.cancel()
+
+    box = None if outbox is None else outbox(end)
+    feed = Feed(box)
 
     async def run() -> None:
         try:
@@ -157,6 +208,8 @@ async def events_of(work: Callable[[Feed], Awaitable[None]]) -> AsyncGenerator[E
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+        if box is not None:
+            box.close()
 
 
 async def together(jobs: Sequence[Coroutine[Any, Any, None]], limit: int | None = None) -> None:

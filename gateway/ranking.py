@@ -41,8 +41,7 @@ async def deliver_best(
     await together([candidate(row) for row in range(count)], limit=FRAMES_AT_ONCE)
     scores = [cosine(embedding, caption) for embedding in await stages.encode_images(files)]
     for place, row in enumerate(best(scores, keep)):
-        pixels = await asyncio.to_thread(pixels_in, files[row])
-        await feed.deliver(Finished(pixels, place, row=row, score=scores[row]))
+        await feed.deliver(Finished(await asyncio.to_thread(pixels_in, files[row]), place, row=row, score=scores[row]))
 
 
 def best(scores: Sequence[float], keep: int) -> list[int]:

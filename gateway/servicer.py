@@ -15,7 +15,7 @@ import grpc
 
 from gateway.calls import SERVICES, Call
 from gateway.edit import edit
-from gateway.feed import Feed, Finished, Preview, Progress, StageName, events_of
+from gateway.feed import Delivery, Feed, Finished, Outbox, Preview, Progress, StageName, events_of
 from gateway.generate import generate
 from gateway.interpolate import interpolate
 from gateway.pictures import picture_file, to_message
@@ -28,12 +28,13 @@ from gateway.stack import StackInfo
 from gateway.stages import CallStages
 from gateway.text_diff import text_diff
 from gateway.texts import TextCache
+from gateway.unread import UnaryOutbox, Unread, largest_answer
 from gateway.vary import vary
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from unclip.api.type.v1 import sampling_pb2
-from unclip.errors import PoisonSuspected, Unavailable
+from unclip.errors import PoisonSuspected, Unavailable, UnclipError
 from unclip.serving.clients import client_of
-from unclip.serving.deadlines import Deadlines
+from unclip.serving.deadlines import Deadlines, Ending
 from unclip.serving.decoding import Decoding
 from unclip.serving.metrics import REQUEST_RESTARTS
 from unclip.serving.request_id import call_metadata
@@ -67,7 +68,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         self._releases = releases
         self._texts = texts
         self._deadlines = deadlines
-        self._decoding = Decoding("gateway")
+        self._decoding, self._unread = Decoding("gateway"), Unread()
 
     async def Generate(self, request: gateway_pb2.GenerateRequest, context: Context) -> gateway_pb2.GenerateResponse:
         """Makes pictures from a caption."""
@@ -100,17 +101,23 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         self, request: gateway_pb2.StreamRequest, context: Context
     ) -> AsyncIterator[gateway_pb2.StreamResponse]:
         """Runs any of the above, telling progress, previews and each picture as it is finished."""
-        async with aclosing(self._run(request, self._call(context), nested=True)) as answers:
+        ending, begun = self._deadlines.ending(context), False
+        async with ending, aclosing(self._run(request, self._call(context, ending), nested=True)) as answers:
             async for answer in answers:
-                yield answer
+                if not begun:  # so that a status can follow an answer that is not taken
+                    await context.send_initial_metadata(())
+                    begun = True
+                with ending.writing():
+                    yield answer
 
-    def _call(self, context: Context) -> Call:
+    def _call(self, context: Context, ending: Ending) -> Call:
         """The bounds of the call behind ``context``."""
-        return Call(self._deadlines.of(context), call_metadata(context), client_of(context))
+        return Call(ending.deadline, call_metadata(context), client_of(context))
 
     async def _drain(self, request: gateway_pb2.StreamRequest, context: Context) -> list[gateway_pb2.GeneratedImage]:
         """The pictures of ``request`` in order of image_index."""
-        async with aclosing(self._run(request, self._call(context), nested=False)) as answers:
+        ending = self._deadlines.ending(context)
+        async with ending, aclosing(self._run(request, self._call(context, ending), nested=False)) as answers:
             # By index: where the request begins anew, what it had made before is left.
             pictures = {answer.image.image_index: answer.image async for answer in answers if answer.HasField("image")}
         return [picture for _, picture in sorted(pictures.items())]
@@ -127,7 +134,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     ) -> AsyncGenerator[gateway_pb2.StreamResponse, None]:
         """Serves ``request`` by one release; by another from the beginning where that one's replicas are gone and
         no picture is with the caller yet. nested: whether the caller has each answer at once."""
-        delivered = False
+        delivered = reserved = False
         while True:
             async with self._releases.serving(call) as release:
                 restraints = release.clients.restraints
@@ -135,6 +142,10 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
                     if service != "prior":
                         restraints[service].check()
                 plan = await self._plan(request, call, partial(plan_of, request, release.info, nested))
+                if not nested and not reserved:
+                    size = largest_answer(plan, release.info.side(sampling_pb2.STAGE_UPSAMPLER))
+                    self._unread.reserve(size, call.client)
+                    reserved = True
                 for capability in capabilities_of(plan):
                     release.info.require(capability)
                 if asks_prior(plan):
@@ -162,37 +173,41 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         async def work(feed: Feed) -> None:
             await compose(plan, release.info, stages, unconditional, feed)
 
-        async with aclosing(events_of(work)) as events:
+        def write(event: Finished) -> gateway_pb2.GeneratedImage:
+            return generated_image(event, plan, Maker.of(release.versions, stages.made_by))
+
+        def outbox(end: Callable[[UnclipError], None]) -> Outbox:
+            return self._unread.stream(call.client, write, end) if watched else UnaryOutbox(write)
+
+        async with aclosing(events_of(work, outbox)) as events:
             async for event in events:
-                if isinstance(event, Finished):
-                    # Compressing a large picture takes tens of milliseconds, which other calls must not wait for.
-                    maker = Maker.of(release.versions, stages.made_by)
-                    picture = await asyncio.to_thread(generated_image, event, plan, maker)
-                    yield gateway_pb2.StreamResponse(image=picture)
-                else:
+                if isinstance(event, Delivery):
+                    yield gateway_pb2.StreamResponse(image=event.answer)
+                elif not isinstance(event, Finished):
                     yield response(event)
 
     async def Embed(self, request: gateway_pb2.EmbedRequest, context: Context) -> gateway_pb2.EmbedResponse:
         """Gives the CLIP embeddings of captions and pictures."""
-        call = self._call(context)
         reader = Reader()
         pictures = read_embed(request, reader)
-        with self._decoding.admitted(weight(pictures_in(request)), call.client):
-            images = [image.data for image in await self._decoding.each(call.client, pictures)]
-            reader.done()
-            while True:
-                async with self._releases.serving(call) as release:
-                    stages = CallStages(release.clients, call)
-                    try:
-                        encodings = await stages.encode_text(request.captions) if request.captions else []
-                        embeddings = await stages.encode_images(images) if images else []
-                        break
-                    except PoisonSuspected:
-                        raise
-                    except Unavailable:
-                        if not await self._releases.moved_from(release, call):
+        async with self._deadlines.ending(context) as ending:
+            call = self._call(context, ending)
+            with self._decoding.admitted(weight(pictures_in(request)), call.client):
+                images = [image.data for image in await self._decoding.each(call.client, pictures)]
+                reader.done()
+                while True:
+                    async with self._releases.serving(call) as release:
+                        stages = CallStages(release.clients, call)
+                        try:
+                            encodings = await stages.encode_text(request.captions) if request.captions else []
+                            embeddings = await stages.encode_images(images) if images else []
+                            break
+                        except PoisonSuspected:
                             raise
-                REQUEST_RESTARTS.inc()
+                        except Unavailable:
+                            if not await self._releases.moved_from(release, call):
+                                raise
+                    REQUEST_RESTARTS.inc()
         return gateway_pb2.EmbedResponse(
             captions=[encoding.embedding.to_proto() for encoding in encodings],
             images=[embedding.to_proto() for embedding in embeddings],
@@ -202,7 +217,8 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         self, request: gateway_pb2.GetModelInfoRequest, context: Context
     ) -> gateway_pb2.GetModelInfoResponse:
         """Says what the stack has loaded and can do."""
-        info = await self._releases.info(self._call(context))
+        async with self._deadlines.ending(context) as ending:
+            info = await self._releases.info(self._call(context, ending))
         return gateway_pb2.GetModelInfoResponse(model=info.model, replicas=self._releases.replicas())
 
 

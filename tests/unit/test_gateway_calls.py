@@ -24,8 +24,8 @@ from unclip.errors import (
 )
 from unclip.serving import acceptance
 from unclip.serving.error_table import to_status
-from unclip.serving.interceptors import pushback
 from unclip.serving.metrics import POISON
+from unclip.serving.refusing import pushback
 
 
 @pytest.fixture(autouse=True)

@@ -11,19 +11,17 @@ from typing import Any, Self
 
 import grpc
 from google.rpc import code_pb2
-from grpc_status import rpc_status
 
-from unclip.errors import Overloaded, PoisonSuspected
 from unclip.serving import clients, load_report, request_id, tracing
 from unclip.serving.acceptance import accept
 from unclip.serving.error_table import to_status
 from unclip.serving.handlers import Context, parsed
 from unclip.serving.metadata import received
 from unclip.serving.metrics import CALL_SECONDS, CALLS_RUNNING
+from unclip.serving.refusing import refuse
 
-PATIENT_S = 2.0  # the longest pause of our channels' retries
 HEALTH = "/grpc.health.v1."
-log, calls = logging.getLogger(__name__), logging.getLogger("unclip.calls")
+calls = logging.getLogger("unclip.calls")
 Read = Callable[[bytes], Any] | None
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[Any, Any] | None"]]
 
@@ -59,7 +57,7 @@ def _unary(
                 await accept(context, method)
                 return await handler(parsed(read, request), context)
         except Exception as error:
-            await _refuse(error, context, call.id)
+            await refuse(error, context, call.id)
 
     return handle
 
@@ -75,7 +73,7 @@ def _stream(
                 async for answer in handler(parsed(read, request), context):
                     yield answer
         except Exception as error:
-            await _refuse(error, context, call.id)
+            await refuse(error, context, call.id)
 
     return handle
 
@@ -118,30 +116,3 @@ class Call:
         # Gateways ask every replica for its model all the time.
         level = logging.DEBUG if self._method.endswith("/GetModelInfo") else logging.INFO
         calls.log(level, "%s %s in %.3f s", self._method, code, seconds, extra={**known, **told})
-
-
-def pushback(error: Exception) -> tuple[tuple[str, str], ...]:
-    """What has gRPC's own retries wait for a key's rate, or give up where that takes longer than they have patience.
-
-    Otherwise a caller over its rate would ask thrice in two seconds, and be refused thrice. What may have killed
-    replicas is not to be sent again at all.
-    """
-    if isinstance(error, PoisonSuspected):
-        return (("grpc-retry-pushback-ms", "-1"),)
-    if not isinstance(error, Overloaded) or error.reason != "RATE_LIMITED":
-        return ()
-    wait = round(error.retry_after * 1000) + 1 if error.retry_after <= PATIENT_S else -1
-    return (("grpc-retry-pushback-ms", str(wait)),)
-
-
-async def _refuse(error: Exception, context: Context, name: str) -> None:
-    """Ends the call with the error's status. A handler's own abort passes through."""
-    if isinstance(error, grpc.aio.AbortError | asyncio.CancelledError):
-        raise error
-    status = to_status(error, name)
-    if status.code == code_pb2.INTERNAL:
-        log.error("call failed", exc_info=error)
-    ended: Any = rpc_status.to_status(status)
-    # Its trailing metadata replaces what was set before.
-    metadata = (*ended.trailing_metadata, (request_id.HEADER, name), *pushback(error))
-    await context.abort_with_status(ended._replace(trailing_metadata=metadata))

@@ -1,0 +1,47 @@
+"""The end of a call that is refused: its status, by the error table, and what goes with it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import grpc
+from google.rpc import code_pb2
+from grpc_status import rpc_status
+
+from unclip.errors import Overloaded, PoisonSuspected
+from unclip.serving import request_id
+from unclip.serving.error_table import to_status
+
+PATIENT_S = 2.0  # the longest pause of our channels' retries
+log = logging.getLogger(__name__)
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+def pushback(error: Exception) -> tuple[tuple[str, str], ...]:
+    """What has gRPC's own retries wait for a key's rate, or give up where that takes longer than they have patience.
+
+    Otherwise a caller over its rate would ask thrice in two seconds, and be refused thrice. What may have killed
+    replicas is not to be sent again at all.
+    """
+    if isinstance(error, PoisonSuspected):
+        return (("grpc-retry-pushback-ms", "-1"),)
+    if not isinstance(error, Overloaded) or error.reason != "RATE_LIMITED":
+        return ()
+    wait = round(error.retry_after * 1000) + 1 if error.retry_after <= PATIENT_S else -1
+    return (("grpc-retry-pushback-ms", str(wait)),)
+
+
+async def refuse(error: Exception, context: Context, name: str = "") -> None:
+    """Ends the call with the error's status. A handler's own abort passes through. name: of the request, its id."""
+    if isinstance(error, grpc.aio.AbortError | asyncio.CancelledError):
+        raise error
+    name = name or request_id.current.get()
+    status = to_status(error, name)
+    if status.code == code_pb2.INTERNAL:
+        log.error("call failed", exc_info=error)
+    ended: Any = rpc_status.to_status(status)
+    # Its trailing metadata replaces what was set before.
+    metadata = (*ended.trailing_metadata, (request_id.HEADER, name), *pushback(error))
+    await context.abort_with_status(ended._replace(trailing_metadata=metadata))
