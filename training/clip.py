@@ -13,11 +13,14 @@ from torch.nn import functional
 from transformers import CLIPTokenizer
 
 from training import networks, tokenizer
+from training.captions import COUNTS, countable, couple_caption, in_colour, plural, varied_caption
+from training.colours import COLOURS
 from training.grow import take_over
 from training.loop import UNLIMITED, arguments, choose, device, fit
-from training.pictures import BACKGROUNDS, WHITE, Pair, couple_caption, varied_caption
+from training.pictures import BACKGROUNDS, WHITE, Pair
 from training.presets import Limits, Preset
 from training.scaling import reduce
+from training.teachers import SentenceTeacher
 from training.views import BESIDE, Views
 
 MEAN = STD = (0.5, 0.5, 0.5)  # of the feature extractor: pixels in [-1, 1], as everywhere else
@@ -37,10 +40,16 @@ def learn_tokenizer(preset: Preset, pairs: list[Pair]) -> CLIPTokenizer:
     random = Random(0)
     names = [name for name, _ in (WHITE, *BACKGROUNDS)]
     captions = [varied_caption(pair, name, random) for pair in pairs for name in names]
+    if preset.variety.recoloured:
+        captions += [in_colour(pair.label, colour) for pair in pairs for colour in COLOURS]
+    if preset.variety.counted:
+        captions += [f"{count} {plural(pair.label)}" for pair in pairs if countable(pair) for count in COUNTS]
     if preset.variety.couples:
         captions += [couple_caption(pair, word, random.choice(pairs), "white") for pair in pairs for word in BESIDE]
     if preset.variety.fading:
         captions += [f"{first} to {second}" for first in names for second in names]
+    if preset.teachers:
+        captions += SentenceTeacher().vocabulary()
     return tokenizer.train(captions, preset.vocabulary, preset.context, preset.folder / "tokenizer")
 
 
@@ -57,22 +66,40 @@ def pixels(pictures: list[npt.NDArray[np.uint8]]) -> torch.Tensor:
     return torch.from_numpy(np.stack(pictures)).to(device()).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def train(preset: Preset, limits: Limits = UNLIMITED) -> tuple[Clip, CLIPTokenizer]:
-    """Trains both encoders, or loads them if they are trained. Of a checkpoint to start from the tokenizer is
-    always kept, and the encoders if the preset says so."""
-    if preset.start:
-        words = CLIPTokenizer.from_pretrained(preset.start / "tokenizer")
-    else:
-        words = learn_tokenizer(preset, preset.pairs()[0])
+def start(preset: Preset, words: CLIPTokenizer) -> Clip:
+    """Both encoders, untrained or those of the checkpoint to start from."""
     torch.manual_seed(0)
     clip = Clip(networks.text_encoder(preset, words), networks.image_encoder(preset)).to(device())
     if preset.start:
         take_over(clip.text, preset.start, "text_encoder")
         take_over(clip.image, preset.start, "image_encoder")
+    return clip
+
+
+def train(preset: Preset, limits: Limits = UNLIMITED) -> tuple[Clip, CLIPTokenizer]:
+    """Trains both encoders, or loads them if they are trained. Of a checkpoint to start from the tokenizer is
+    always kept, and the encoders if the preset says so."""
+    words = (
+        CLIPTokenizer.from_pretrained(preset.start / "tokenizer")
+        if preset.start
+        else learn_tokenizer(preset, preset.pairs()[0])
+    )
+    clip = start(preset, words)
     if preset.keeps("clip"):
         return clip.eval().requires_grad_(False), words
+    if preset.teachers:
+        from training import distillation
+
+        distillation.train(preset, clip, words, limits)
+    else:
+        contrast_views(preset, clip, words, limits)
+    return clip, words
+
+
+def contrast_views(preset: Preset, clip: Clip, words: CLIPTokenizer, limits: Limits) -> None:
+    """Trains both encoders on fresh views and nothing else."""
     taught, _ = preset.pairs()
-    views = Views(taught, preset.variety, device())
+    views = Views(taught, preset.variety, device(), preset.hidden())
 
     def loss(generator: torch.Generator) -> torch.Tensor:
         random = Random(int(choose(2**31, 1, generator)))
@@ -82,12 +109,16 @@ def train(preset: Preset, limits: Limits = UNLIMITED) -> tuple[Clip, CLIPTokeniz
         text = functional.normalize(clip.text(input_ids=ids[:, :longest], attention_mask=mask[:, :longest]).text_embeds)
         seen = reduce(full, preset.clip_size)
         image = functional.normalize(clip.image(pixel_values=seen).image_embeds)
-        logits = clip.log_scale.exp().clamp(max=100) * text @ image.T
-        target = torch.arange(len(full), device=logits.device)
-        return (functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)) / 2
+        return contrast(text, image, clip.log_scale, most=100)
 
     fit("clip", preset, clip, loss, preset.clip, limits, convolves=False)
-    return clip, words
+
+
+def contrast(some: torch.Tensor, others: torch.Tensor, log_scale: torch.Tensor, most: float = 60) -> torch.Tensor:
+    """How badly unit vectors ``[B, D]`` find each other, row by row; ``most``: the largest temperature's inverse."""
+    logits = log_scale.exp().clamp(max=most) * some @ others.T
+    target = torch.arange(len(some), device=logits.device)
+    return (functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)) / 2
 
 
 if __name__ == "__main__":

@@ -23,8 +23,9 @@ from torch.nn import functional
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
 
 from training import tokenizer
+from training.captions import varied_caption
 from training.loop import UNLIMITED, arguments, choose, device, fit, normal, uniform
-from training.pictures import BACKGROUNDS, WHITE, Pair, varied_caption
+from training.pictures import BACKGROUNDS, WHITE, Pair
 from training.presets import PRESETS, Limits, Preset
 from training.scaling import reduce
 from training.views import Variety, Views

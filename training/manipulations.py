@@ -25,8 +25,9 @@ import torch
 from PIL import Image
 
 from training import judge as judging
+from training.captions import before, plain_caption
 from training.evaluate import commit, machine
-from training.pictures import BACKGROUNDS, Pair, before, plain_caption
+from training.pictures import BACKGROUNDS, Pair
 from training.presets import PRESETS
 from training.questions import Question, questions
 from training.scaling import reduce

@@ -1,4 +1,4 @@
-"""Picture-caption pairs: which concepts, drawn how, said in which words, and which are held out.
+"""Picture-caption pairs: which concepts, drawn how, and with which words.
 
 A pair is one (concept, style): a square picture with transparency, and the words to build captions from.
 Backgrounds are put behind it when a batch is made, so that the caption can name them.
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import numpy as np
@@ -30,20 +30,22 @@ BACKGROUNDS = (
     ("black", (0, 0, 0)),
     ("grey", (150, 150, 150)),
 )
-HELD_OUT = Path(__file__).with_name("held_out.json")
 GROUPS = {0, 1, 3, 4, 5, 6, 7, 8}  # emojibase's groups without skin-tone components (2) and flags (9)
+SHORTCODES = ("github", "emojibase", "iamcal", "joypixels")  # Emojibase's collections of names
+PLAIN_WORDS = re.compile(r"[a-z]{3,}( [a-z]{2,})*")
 MIRRORING = {0, 3, 4}  # faces, animals and plants, food
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One picture and its words. rgba: uint8 ``[S, S, 4]``."""
+    """One picture and its words. rgba: uint8 ``[S, S, 4]``; synonyms: other names of what it shows."""
 
     label: str
     tags: tuple[str, ...]
     style: str
     rgba: npt.NDArray[np.uint8]
     group: int = 0
+    synonyms: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -54,44 +56,6 @@ class Pair:
     def mirrors(self) -> bool:
         """Whether it may be mirrored: no letters, no clock, no hand that becomes the other one."""
         return self.group in MIRRORING
-
-
-def with_article(label: str) -> str:
-    """A label as it stands in a sentence: "an eagle", "a bear", "grapes"."""
-    if (label.endswith("s") and not label.endswith(("ss", "us", "bus", "glass"))) or label in {
-        "bread",
-        "popcorn",
-        "sushi",
-    }:
-        return label
-    return f"an {label}" if label[0].lower() in "aeiou" and not label.startswith(("uni", "one", "eu")) else f"a {label}"
-
-
-def plain_caption(label: str, style: str) -> str:
-    """The caption every pair has: "a flat emoji of a red apple"."""
-    return f"a {style} emoji of {with_article(label)}"
-
-
-def varied_caption(pair: Pair, background: str, random: Random) -> str:
-    """One of the ways to say what a picture shows; the background is named unless it is white."""
-    choice = random.random()
-    if choice < 0.7 or not pair.tags:
-        caption = plain_caption(pair.label, pair.style)
-    elif choice < 0.85:
-        caption = f"{pair.label}, {pair.style} emoji"
-    else:
-        caption = f"{plain_caption(pair.label, pair.style)}, {random.choice(pair.tags)}"
-    return before(caption, background)
-
-
-def couple_caption(first: Pair, relation: str, second: Pair, background: str) -> str:
-    """What two drawings of one style show: "a flat emoji of a red apple next to a dog face"."""
-    return before(f"{plain_caption(first.label, first.style)} {relation} {with_article(second.label)}", background)
-
-
-def before(caption: str, background: str) -> str:
-    """The caption with its background, which is named unless it is white; a fading one is "blue to pink"."""
-    return caption if background == "white" else f"{caption} on a {background} background"
 
 
 def composite(rgba: npt.NDArray[np.uint8], colour: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
@@ -106,7 +70,10 @@ def pairs(concepts: set[str] | None, styles: tuple[str, ...], size: int, cache: 
         render(concepts, styles, size, cache)
     words = json.loads(cache.with_suffix(".json").read_text())
     pictures = np.load(cache)
-    return [Pair(w["label"], tuple(w["tags"]), w["style"], p, w["group"]) for w, p in zip(words, pictures, strict=True)]
+    return [
+        Pair(w["label"], tuple(w["tags"]), w["style"], p, w["group"], tuple(w["synonyms"]))
+        for w, p in zip(words, pictures, strict=True)
+    ]
 
 
 def render(concepts: set[str] | None, styles: tuple[str, ...], size: int, cache: Path) -> None:
@@ -117,6 +84,7 @@ def render(concepts: set[str] | None, styles: tuple[str, ...], size: int, cache:
         for entry in load_json(by_style[""], "en/data.json")
         if entry.get("group") in GROUPS and (concepts is None or entry["label"] in concepts)
     ]
+    named = synonyms(by_style[""], entries)
     words: list[dict[str, Any]] = []
     pictures: list[npt.NDArray[np.uint8]] = []
     for style in styles:
@@ -125,11 +93,31 @@ def render(concepts: set[str] | None, styles: tuple[str, ...], size: int, cache:
             picture = draw(entry)
             if picture is not None:
                 said = {key: entry.get(key, []) for key in ("label", "tags", "group")}
-                words.append({**said, "style": style})
+                words.append({**said, "style": style, "synonyms": named[entry["label"]]})
                 pictures.append(picture)
     cache.parent.mkdir(parents=True, exist_ok=True)
     cache.with_suffix(".json").write_text(json.dumps(words))
     np.save(cache, np.stack(pictures))
+
+
+def synonyms(source: Source, entries: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """Other names of each entry by its label: those chat programs type between colons, where they are plain words that
+    name no other entry."""
+    found: dict[str, set[str]] = {entry["label"]: set() for entry in entries}
+    owners: dict[str, set[str]] = {label: {label} for label in found}
+    for where in SHORTCODES:
+        codes = load_json(source, f"en/shortcodes/{where}.json")
+        for entry in entries:
+            names = codes.get(entry["hexcode"], [])
+            for name in [names] if isinstance(names, str) else names:
+                words = name.replace("_", " ").replace("-", " ")
+                if PLAIN_WORDS.fullmatch(words):
+                    found[entry["label"]].add(words)
+                    owners.setdefault(words, set()).add(entry["label"])
+    return {
+        label: sorted(name for name in names if name != label and owners[name] == {label})
+        for label, names in found.items()
+    }
 
 
 class Artist:
@@ -171,17 +159,3 @@ def shrink(data: bytes, size: int) -> npt.NDArray[np.uint8]:
     """An encoded picture at ``size`` x ``size`` with transparency; premultiplied while resizing, or edges turn dark."""
     image = Image.open(io.BytesIO(data)).convert("RGBA").convert("RGBa")
     return np.asarray(image.resize((size, size), Image.Resampling.LANCZOS).convert("RGBA"), np.uint8)
-
-
-def split(items: list[Pair], share: float = 0.1, seed: int = 0) -> list[str]:
-    """Keys of the pairs to hold out: ``share`` of them, never a concept's only picture nor two of its styles."""
-    order = sorted(items, key=lambda pair: pair.key)
-    Random(seed).shuffle(order)
-    count: dict[str, int] = {}
-    for pair in items:
-        count[pair.label] = count.get(pair.label, 0) + 1
-    taken: dict[str, str] = {}
-    for pair in order:
-        if len(taken) < share * len(items) and count[pair.label] > 1 and pair.label not in taken:
-            taken[pair.label] = pair.key
-    return sorted(taken.values())

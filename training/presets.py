@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.pictures import HELD_OUT, Pair, pairs, split
+from training.concepts import BROAD, STYLES
+from training.pictures import Pair, pairs
+from training.split import Split, committed, split
 from training.views import Variety
 
 PLAIN = Variety()
@@ -44,7 +45,8 @@ class Preset:
     width: of both CLIP encoders, of their embeddings and of the text states alike, as in Karlo (768 there).
     size, base_size, clip_size: sides in px of the final picture, of the decoder's and of what CLIP sees.
     variety: of views; moved: whether prior, decoder and upsampler see drawings moved as well, as CLIP always does;
-    views: of every picture, for prior and decoder. clip ... judge: how each stage trains.
+    views: of every picture, for prior and decoder; with teachers, for those. teachers: whether CLIP learns from
+    pretrained networks. joint, clip ... judge: how each stage trains.
     judged_widely: whether the judge learns from the larger preset's styles as well.
     start: a checkpoint whose weights the stages begin with. kept: of KEEPABLE, those that then stay as they are.
     """
@@ -66,6 +68,8 @@ class Preset:
     variety: Variety = PLAIN
     moved: bool = False
     views: int = 8
+    teachers: bool = False
+    joint: Stage = Stage(3000, 512, 1e-3)
     clip: Stage = Stage(2000, 128, 1e-3)
     prior: Stage = Stage(6000, 128, 5e-4)
     decoder: Stage = Stage(7000, 32, 1e-3)
@@ -92,10 +96,15 @@ class Preset:
     def pairs(self) -> tuple[list[Pair], list[Pair]]:
         """(taught, held out). The held-out keys are committed, so that every run leaves out the same pictures."""
         items = self.everything(self.name)
-        known = json.loads(HELD_OUT.read_text()) if HELD_OUT.exists() else {}
-        keys = set(known.get(self.name) or split(items))
+        keys = (committed(self.name) or split(items)).pairs
         return [p for p in items if p.key not in keys], [p for p in items if p.key in keys]
 
+    def hidden(self) -> Split:
+        """What no view may show."""
+        return committed(self.name) or Split()
+
+
+WIDE = Variety(coloured=0.4, fading=0.25, smallest=0.75, mirrored=0.4, couples=0.06, counted=0.1, recoloured=0.3)
 
 PRESETS = {
     # Eight views of pictures in place: what two cores have the time to learn.
@@ -121,6 +130,28 @@ PRESETS = {
         decoder=Stage(60000, 256, 5e-4, 12),
         upsampler=Stage(30000, 64, 5e-4, 5),
         judge=Stage(4000, 512, 2e-3, 1),
+    ),
+    # A thousand concepts: some tens of hours of two cores.
+    "broad": Preset(
+        "broad",
+        tuple(BROAD.read_text().splitlines()),
+        STYLES,
+        width=256,
+        vocabulary=8192,
+        context=32,
+        patch=8,
+        prior_layers=6,
+        decoder_channels=(48, 96, 160, 224),
+        variety=WIDE,
+        moved=True,
+        views=10,
+        teachers=True,
+        joint=Stage(2500, 512, 1e-3, 15),
+        clip=Stage(20000, 256, 1e-3, 70),
+        prior=Stage(20000, 192, 4e-4, 90),
+        decoder=Stage(60000, 32, 5e-4),
+        upsampler=Stage(9000, 8, 1e-3, 150),
+        judge=Stage(12000, 192, 1e-3, 90),
     ),
     "smoke": Preset(
         "smoke",

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from training.pictures import BACKGROUNDS, WHITE, Pair, before, composite, plain_caption
+from training.captions import before, plain_caption
+from training.pictures import BACKGROUNDS, WHITE, Pair, composite
 
 
 @dataclass(frozen=True)

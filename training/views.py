@@ -1,6 +1,7 @@
-"""Views of pictures, made in tensors where training runs: placed, mirrored, put together, before a background.
+"""Views of pictures, made in tensors where training runs: placed, mirrored, recoloured, put together, before a background.
 
 A drawing is rendered once; a view of it costs a few tensor operations for a whole batch, on the GPU if there is one.
+What a view shows beyond the drawing its caption names, and nothing that is held out is ever shown.
 """
 
 from __future__ import annotations
@@ -8,15 +9,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-from training.pictures import BACKGROUNDS, WHITE, Pair, couple_caption, varied_caption
+from training.captions import COUNTS, PEOPLE, countable, couple_caption, in_colour, plural, varied_caption
+from training.colours import COLOURS, main_colour, recoloured
+from training.pictures import BACKGROUNDS, WHITE, Pair
+from training.split import Split
 
-COLOURS = (WHITE, *BACKGROUNDS)
+BACKDROPS = (WHITE, *BACKGROUNDS)
 BESIDE = {"next to": ((-0.5, 0.0), (0.5, 0.0)), "above": ((0.0, -0.5), (0.0, 0.5))}  # centres, (x, y) in [-1, 1]
+PLACES = {  # of so many equal things, (x, y) of their centres
+    "two": (((-0.5, 0.0), (0.5, 0.0)), ((-0.48, -0.48), (0.48, 0.48)), ((0.48, -0.48), (-0.48, 0.48))),
+    "three": (((0.0, -0.5), (-0.5, 0.48), (0.5, 0.48)), ((-0.5, -0.48), (0.5, -0.48), (0.0, 0.5))),
+}
+Item = TypeVar("Item")
+HALF = 0.55  # a drawing scaled below this is taken from the bank of half the size, or its edges would be jagged
 
 
 @dataclass(frozen=True)
@@ -25,7 +36,8 @@ class Variety:
 
     coloured: share of views that do not stand on white; fading: share of those whose colour fades into another one.
     smallest: a moved drawing is scaled by this to 1 and put anywhere. mirrored: share of views that are, where neither
-    text nor direction would turn wrong. couples: share of views that show two drawings of one style.
+    text nor direction would turn wrong. couples: share of views that show two drawings of one style. counted: share
+    that show a drawing several times. recoloured: share of the drawings with one main colour that get another one.
     """
 
     coloured: float = 0.33
@@ -33,44 +45,108 @@ class Variety:
     smallest: float = 0.75
     mirrored: float = 0.0
     couples: float = 0.0
+    counted: float = 0.0
+    recoloured: float = 0.0
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A drawing in a view. view, row: which of each; scale, x, y: in [-1, 1]; colour: of COLOURS, or its own."""
+
+    view: int
+    row: int
+    scale: float = 1.0
+    x: float = 0.0
+    y: float = 0.0
+    mirrored: bool = False
+    colour: str | None = None
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the drawing stands as it was drawn."""
+        return (self.scale, self.x, self.y, self.mirrored) == (1.0, 0.0, 0.0, False)
 
 
 class Views:
-    """Draws batches of views of ``pairs``. The drawings lie premultiplied on the device: uint8 ``[N, 4, S, S]``."""
+    """Draws batches of views of ``pairs``. The drawings lie premultiplied on the device: uint8 ``[N, 4, S, S]``.
 
-    def __init__(self, pairs: Sequence[Pair], variety: Variety, where: torch.device) -> None:
-        self.pairs, self.variety, self.device = pairs, variety, where
-        rgba = torch.from_numpy(np.stack([pair.rgba for pair in pairs])).permute(0, 3, 1, 2).to(where)
-        alpha = rgba[:, 3:].float() / 255
-        self._bank = torch.cat([(rgba[:, :3] * alpha).round().byte(), rgba[:, 3:]], dim=1)
+    side: of the views in px, the drawings' own unless given; hidden: what is never shown.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        variety: Variety,
+        where: torch.device,
+        hidden: Split | None = None,
+        side: int | None = None,
+    ) -> None:
+        self.pairs, self.variety, self.device, self.hidden = pairs, variety, where, hidden or Split()
+        bank = torch.cat([premultiplied(part, side) for part in batched(pairs)])
+        self._bank = bank.to(where)
+        self._small = torch.cat(
+            [functional.avg_pool2d(part.float(), 2).round().byte() for part in self._bank.split(256)]
+        )
         self._of_style: dict[str, list[int]] = {}
         for row, pair in enumerate(pairs):
             self._of_style.setdefault(pair.style, []).append(row)
+        mains = [main_colour(pair.rgba) if variety.recoloured and pair.group != PEOPLE else None for pair in pairs]
+        self._mains = torch.tensor([main or (0.0, 0.0, 0.0) for main in mains], device=where)
+        self._turns = [self._colours_for(pair) if main else () for pair, main in zip(pairs, mains, strict=True)]
+        self._numbers = [self._counts_for(pair) if variety.counted else () for pair in pairs]
 
     def draw(self, rows: Sequence[int], random: Random, moved: bool = True) -> tuple[torch.Tensor, list[str]]:
         """Pictures ``[B, 3, S, S]`` in [-1, 1] and their captions. Without ``moved`` a lone drawing stays in place."""
-        layers: list[tuple[int, int, float, float, float, bool]] = []  # (view, drawing, scale, x, y, mirrored)
+        layers: list[Layer] = []
         captions, colours = [], []
         for view, row in enumerate(rows):
-            pair = self.pairs[row]
             name, first, second = self._background(random)
             colours.append((first, second))
-            others = self._of_style[pair.style] if random.random() < self.variety.couples else []
-            other = random.choice(others) if others else row
-            if other != row:
-                relation = random.choice(sorted(BESIDE))
-                for drawing, (x, y) in zip((row, other), BESIDE[relation], strict=True):
-                    scale = random.uniform(0.42, 0.5)
-                    free = 0.5 - scale
-                    shift = (random.uniform(-free, free), random.uniform(-free, free))
-                    layers.append((view, drawing, scale, x + shift[0], y + shift[1], self._mirrored(drawing, random)))
-                captions.append(couple_caption(pair, relation, self.pairs[other], name))
-                continue
-            scale = random.uniform(self.variety.smallest, 1) if moved else 1.0
-            x, y = (random.uniform(scale - 1, 1 - scale) for _ in range(2))
-            layers.append((view, row, scale, x, y, self._mirrored(row, random)))
-            captions.append(varied_caption(pair, name, random))
+            placed, caption = self._arranged(view, row, name, random, moved)
+            layers += placed
+            captions.append(caption)
         return self._composed(len(rows), layers, colours), captions
+
+    def _arranged(self, view: int, row: int, background: str, random: Random, moved: bool) -> tuple[list[Layer], str]:
+        """What stands in one view, and what is said of it."""
+        pair = self.pairs[row]
+        others = self._of_style[pair.style] if random.random() < self.variety.couples else []
+        other = random.choice(others) if others else row
+        if other != row:
+            relation = random.choice(sorted(BESIDE))
+            places = BESIDE[relation]
+            layers = [self._placed_at(view, r, place, random) for r, place in zip((row, other), places, strict=True)]
+            return layers, couple_caption(pair, relation, self.pairs[other], background)
+        colour = None
+        if self._turns[row] and random.random() < self.variety.recoloured:
+            colour = random.choice(self._turns[row])
+        if self._numbers[row] and random.random() < self.variety.counted:
+            count = random.choice(self._numbers[row])
+            layers = [self._placed_at(view, row, place, random, colour) for place in random.choice(PLACES[count])]
+            return layers, varied_caption(pair, background, random, colour, count)
+        scale = random.uniform(self.variety.smallest, 1) if moved else 1.0
+        x, y = (random.uniform(scale - 1, 1 - scale) for _ in range(2))
+        layer = Layer(view, row, scale, x, y, self._mirrored(row, random), colour)
+        return [layer], varied_caption(pair, background, random, colour)
+
+    def _placed_at(
+        self, view: int, row: int, place: tuple[float, float], random: Random, colour: str | None = None
+    ) -> Layer:
+        """A drawing of about half the size near a place."""
+        scale = random.uniform(0.42, 0.5)
+        free = 0.5 - scale
+        x, y = (middle + random.uniform(-free, free) for middle in place)
+        return Layer(view, row, scale, x, y, self._mirrored(row, random), colour)
+
+    def _colours_for(self, pair: Pair) -> tuple[str, ...]:
+        """The colours that a drawing may get."""
+        return tuple(c for c in COLOURS if in_colour(pair.label, c) not in self.hidden.colours)
+
+    def _counts_for(self, pair: Pair) -> tuple[str, ...]:
+        """The numbers in which it may be shown."""
+        if not countable(pair):
+            return ()
+        return tuple(count for count in COUNTS if f"{count} {plural(pair.label)}" not in self.hidden.counts)
 
     def _mirrored(self, row: int, random: Random) -> bool:
         return random.random() < self.variety.mirrored and self.pairs[row].mirrors
@@ -87,7 +163,7 @@ class Views:
     def _composed(
         self,
         count: int,
-        layers: Sequence[tuple[int, int, float, float, float, bool]],
+        layers: Sequence[Layer],
         colours: Sequence[tuple[tuple[int, int, int], tuple[int, int, int]]],
     ) -> torch.Tensor:
         side = self._bank.shape[-1]
@@ -95,24 +171,61 @@ class Views:
         fade = torch.linspace(0, 1, side, device=self.device)[:, None]
         canvas = (ends[:, 0] + (ends[:, 1] - ends[:, 0]) * fade).expand(count, 3, side, side).clone()
         placed = self._placed(layers)
-        where = torch.tensor([layer[0] for layer in layers], device=self.device)
-        first = torch.tensor([i == 0 or layers[i - 1][0] != layer[0] for i, layer in enumerate(layers)])
-        for chosen in (first, ~first):  # a view has at most two layers
-            part, at = placed[chosen.to(self.device)], where[chosen.to(self.device)]
-            if len(at):
-                canvas[at] = part[:, :3] + canvas[at] * (1 - part[:, 3:] / 255)
+        # The first drawings of all views at once, then the second ones ...
+        turns: list[list[int]] = []
+        nth = 0
+        for i, layer in enumerate(layers):
+            nth = nth + 1 if i and layers[i - 1].view == layer.view else 0
+            if nth == len(turns):
+                turns.append([])
+            turns[nth].append(i)
+        for turn in turns:
+            at = torch.tensor([layers[i].view for i in turn], device=self.device)
+            part = placed[torch.tensor(turn, device=self.device)]
+            canvas[at] = part[:, :3] + canvas[at] * (1 - part[:, 3:] / 255)
         return canvas / 127.5 - 1
 
-    def _placed(self, layers: Sequence[tuple[int, int, float, float, float, bool]]) -> torch.Tensor:
+    def _placed(self, layers: Sequence[Layer]) -> torch.Tensor:
         """Each layer's drawing in its place: float ``[L, 4, S, S]``, premultiplied, 0 to 255."""
-        drawings = self._bank[torch.tensor([layer[1] for layer in layers], device=self.device)].float()
-        if all(layer[2:] == (1.0, 0.0, 0.0, False) for layer in layers):
+        side = self._bank.shape[-1]
+        found = torch.empty(len(layers), 4, side, side, device=self.device)
+        small = [layer.scale < HALF for layer in layers]
+        for bank, is_small in ((self._bank, False), (self._small, True)):
+            at = [i for i, s in enumerate(small) if s == is_small]
+            if at:
+                found[torch.tensor(at, device=self.device)] = self._moved(bank, [layers[i] for i in at])
+        return found
+
+    def _moved(self, bank: torch.Tensor, layers: Sequence[Layer]) -> torch.Tensor:
+        rows = torch.tensor([layer.row for layer in layers], device=self.device)
+        drawings = bank[rows].float()
+        if turned := [i for i, layer in enumerate(layers) if layer.colour]:
+            at = torch.tensor(turned, device=self.device)
+            becomes = torch.tensor([COLOURS[str(layers[i].colour)] for i in turned], device=self.device)
+            drawings[at] = recoloured(drawings[at], self._mains[rows[at]], becomes)
+        if all(layer.in_place for layer in layers):
             return drawings
         matrix = [
-            [[(-1 if mirrored else 1) / scale, 0, (x if mirrored else -x) / scale], [0, 1 / scale, -y / scale]]
-            for _, _, scale, x, y, mirrored in layers
+            [
+                [(-1 if one.mirrored else 1) / one.scale, 0, (one.x if one.mirrored else -one.x) / one.scale],
+                [0, 1 / one.scale, -one.y / one.scale],
+            ]
+            for one in layers
         ]
-        grid = functional.affine_grid(
-            torch.tensor(matrix, device=self.device).float(), list(drawings.shape), align_corners=False
-        )
+        size = [len(layers), 4, self._bank.shape[-1], self._bank.shape[-1]]
+        grid = functional.affine_grid(torch.tensor(matrix, device=self.device).float(), size, align_corners=False)
         return functional.grid_sample(drawings, grid, align_corners=False)
+
+
+def batched(items: Sequence[Item], size: int = 256) -> list[Sequence[Item]]:
+    """Items, so many at a time."""
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def premultiplied(pairs: Sequence[Pair], side: int | None) -> torch.Tensor:
+    """uint8 ``[N, 4, side, side]`` of drawings whose size is a multiple of ``side``."""
+    rgba = torch.from_numpy(np.stack([pair.rgba for pair in pairs])).permute(0, 3, 1, 2)
+    colours = torch.cat([rgba[:, :3] * (rgba[:, 3:].float() / 255), rgba[:, 3:].float()], dim=1)
+    if side is not None and side != colours.shape[-1]:
+        colours = functional.avg_pool2d(colours, colours.shape[-1] // side)
+    return colours.round().byte()

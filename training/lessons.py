@@ -1,0 +1,86 @@
+"""What CLIP learns from when it has teachers: views with captions, and what the teachers say of both, made once."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+
+import torch
+from tqdm import tqdm
+from transformers import CLIPTokenizer
+
+from training.captions import caption_of, with_article
+from training.clip import tokens
+from training.loop import device
+from training.presets import Preset
+from training.scaling import reduce
+from training.teachers import SIDE, PictureTeacher, SentenceTeacher
+from training.views import Views, batched
+
+SAYINGS = 2  # of every word of the sentence teacher: it speaks English, and CLIP shall understand some of it
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """Views, every picture's first, then every picture's second ...; and words that no picture shows.
+
+    pictures: taught, so view i is of picture ``i % pictures``. pixels: uint8 ``[N, 3, S, S]`` at CLIP's size;
+    features: ``[N, 1280]``; ids, mask: ``[N, L]``; meanings: ``[N, 384]``; word_ids ...: the same of words ``[W, ...]``.
+    """
+
+    pictures: int
+    pixels: torch.Tensor
+    features: torch.Tensor
+    ids: torch.Tensor
+    mask: torch.Tensor
+    meanings: torch.Tensor
+    word_ids: torch.Tensor
+    word_mask: torch.Tensor
+    word_meanings: torch.Tensor
+
+
+def prepare(preset: Preset, words: CLIPTokenizer) -> Lessons:
+    """Draws ``preset.views`` views of every taught picture and asks the teachers; kept in the preset's folder."""
+    path = preset.folder / "lessons.pt"
+    if path.exists():
+        return Lessons(**torch.load(path, weights_only=True))
+    taught, _ = preset.pairs()
+    source = Views(taught, preset.variety, device(), preset.hidden(), SIDE)
+    eye, reader = PictureTeacher(), SentenceTeacher()
+    random = Random(2)
+    pixels, features, captions = [], [], list[str]()
+    for _ in tqdm(range(preset.views), desc="lessons", unit="round"):
+        for rows in batched(range(len(taught)), 128):
+            full, said = source.draw(rows, random)
+            features.append(eye.see(full).half())
+            pixels.append(((reduce(full, preset.clip_size) + 1) * 127.5).round().byte())
+            captions += said
+    sayings = [saying for word in reader.vocabulary() for saying in said_of(word, preset.styles, random)]
+    ids, mask = tokens(words, captions)
+    word_ids, word_mask = tokens(words, sayings)
+    lessons = Lessons(
+        len(taught),
+        torch.cat(pixels),
+        torch.cat(features),
+        ids.short(),
+        mask.bool(),
+        reader.read(captions).half(),
+        word_ids.short(),
+        word_mask.bool(),
+        reader.read(sayings).half(),
+    )
+    save(lessons, path)
+    return lessons
+
+
+def said_of(word: str, styles: tuple[str, ...], random: Random) -> list[str]:
+    """Captions with a word: alone, and in a style."""
+    return [with_article(word), caption_of(with_article(word), random.choice(styles))][:SAYINGS]
+
+
+def save(lessons: Lessons, path: Path) -> None:
+    """Writes all of it, or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(asdict(lessons), path.with_suffix(".tmp"))
+    path.with_suffix(".tmp").replace(path)
