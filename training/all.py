@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from training import clip, decoder, judge, prior, upsampler
-from training.embeddings import encode_views
+from training.embeddings import Examples
 from training.export import export
 from training.loop import OUT_OF_TIME, parsed
 from training.presets import Limits, Preset
@@ -19,7 +19,7 @@ def run(preset: Preset, out: Path, limits: Limits) -> None:
     """Runs ``preset`` and writes the checkpoint folder ``out`` and the judge's beside it. A run that begins with an
     earlier checkpoint trains no judge: by the same one their figures compare."""
     encoders, words = clip.train(preset, limits)
-    data = encode_views(preset, encoders, words)
+    data = Examples(preset, encoders, words)
     parts = (
         prior.train(preset, encoders, words, data, limits),
         decoder.train(preset, encoders, words, data, limits),

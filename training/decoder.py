@@ -11,14 +11,18 @@ from transformers import CLIPTokenizer
 from training import clip as clip_stage
 from training.clip import Clip
 from training.decoder_network import Decoder, Variance
-from training.embeddings import Encoded, encode_texts, encode_views
+from training.embeddings import Examples, encode_texts
 from training.grow import grow_decoder
-from training.loop import UNLIMITED, arguments, choose, device, fit, flips, normal
+from training.loop import UNLIMITED, arguments, choose, device, fit, flips, normal, uniform
 from training.presets import Limits, Preset
 from training.watch import denoised, tiled
 from unclip.diffusion.schedule import NoiseSchedule
 
-DROP_IMAGE, DROP_TEXT = 0.1, 0.5  # section 2.1
+DROP_IMAGE, DROP_TEXT = 0.1, 0.4  # section 2.1 drops half of the captions
+# An embedding beside a caption is disturbed in half of the cases, by up to this share of its length: the caption has to
+# be read then, and a guess of the prior's, which is a little off too, does no harm.
+VAGUE = 0.6
+SNR = 5.0  # min-SNR weighting: Hang et al. 2023, arXiv 2303.09556
 VARIANCE_WEIGHT = 1.0  # of the variational bound beside the noise error; Nichol & Dhariwal 2021 use T/1000 too
 # The first step's x0 is a noise prediction magnified 20,000 times and clamped: a picture of nothing, often of one
 # colour. A network that trusts the colour of what is left of it in x_t ends on a wrong background. Hence noise that is
@@ -28,24 +32,26 @@ COARSE = {4: 0.25, 32: 0.05}  # side of an area in px: weight
 GUIDANCE = 2.0  # of the sample sheets
 
 
-def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Encoded, limits: Limits = UNLIMITED) -> Decoder:
+def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Examples, limits: Limits = UNLIMITED) -> Decoder:
     """Trains the decoder, or loads it if it is trained."""
     torch.manual_seed(0)
-    network = Decoder(preset).to(device())
+    network = Decoder(preset).to(device(), memory_format=torch.channels_last)
     nn.init.normal_(network.projection.learned_classifier_free_guidance_embeddings, std=0.02)
     if preset.start:
         grow_decoder(network, preset.start)
     schedule = NoiseSchedule.squaredcos_cap_v2()
     bars = torch.from_numpy(schedule.alphas_cumprod).float().to(device())
+    min_snr = (SNR * (1 - bars) / bars).clamp(max=1)
     variance = Variance(schedule, device())
     empty = encode_texts(clip, words, [""])
 
     def loss(generator: torch.Generator) -> torch.Tensor:
         count = preset.decoder.batch
-        rows = choose(len(data.image), count, generator).to(data.image.device)
-        clean = data.base[rows]
+        seen = data.draw(count, generator)
+        clean = seen.base
         no_image = flips(count, DROP_IMAGE, generator).to(clean.device)[:, None]
         no_text = flips(count, DROP_TEXT, generator).to(clean.device)[:, None]
+        image = vague(seen.image, ~no_text, generator)
         null = network.projection.learned_classifier_free_guidance_embeddings
         t = choose(len(bars), count, generator).to(clean.device)
         signal = bars[t][:, None, None, None]
@@ -56,14 +62,15 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Encoded, limit
         predicted, raw = network(
             signal.sqrt() * clean + (1 - signal).sqrt() * noise,
             t,
-            torch.where(no_image, null, data.image[rows]),
-            torch.where(no_text, empty[0], data.text[rows]),
-            torch.where(no_text[:, :, None], empty[1], data.states[rows]),
-            torch.where(no_text, empty[2], data.mask[rows]),
+            torch.where(no_image, null, image),
+            torch.where(no_text, empty[0], seen.text),
+            torch.where(no_text[:, :, None], empty[1], seen.states),
+            torch.where(no_text, empty[2], seen.mask),
         ).chunk(2, dim=1)
         predicted, raw = predicted.float(), raw.float()
         bound = variance.loss(t, (predicted - noise).detach(), raw)
-        error = predicted - noise
+        # The error of noise, weighed by min(SNR, 5) / SNR: steps with hardly any noise do not drown the others.
+        error = (predicted - noise) * min_snr[t].sqrt()[:, None, None, None]
         coarse = torch.zeros((), device=clean.device)
         for side, weight in COARSE.items():
             side = min(side, preset.base_size)
@@ -72,29 +79,37 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Encoded, limit
         total: torch.Tensor = error.square().mean() + coarse + VARIANCE_WEIGHT / 1000 * bound
         return total
 
-    shown = torch.arange(0, len(data.image), max(1, len(data.image) // 24), device=device())[:24]
+    shown = data.draw(24, torch.Generator(device()).manual_seed(7))
 
     def sheet() -> Image.Image:
         """Taught pictures above what the decoder makes of their embeddings and captions."""
-        text, states, mask = data.text[shown], data.states[shown], data.mask[shown]
-        count = len(shown)
+        text, states, mask = shown.text, shown.states, shown.mask
+        count = len(text)
         null = network.projection.learned_classifier_free_guidance_embeddings.expand(count, -1)
         nothing = [x.expand(count, *x.shape[1:]) for x in empty]
 
         def noise_of(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-            given = network(x, t, data.image[shown], text, states, mask)[:, :3].float()
+            given = network(x, t, shown.image, text, states, mask)[:, :3].float()
             free = network(x, t, null, *nothing)[:, :3].float()
             guided: torch.Tensor = free + GUIDANCE * (given - free)
             return guided
 
-        made = denoised(noise_of, data.base[shown], schedule, steps=20)
-        return tiled([data.base[shown], made], columns=12)
+        made = denoised(noise_of, shown.base, schedule, steps=20)
+        return tiled([shown.base, made], columns=12)
 
     fit("decoder", preset, network, loss, preset.decoder, limits, sheet=sheet)
     return network
 
 
+def vague(image: torch.Tensor, captioned: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Embeddings ``[B, D]``, half of those with a caption (bool ``[B, 1]``) disturbed by noise of some strength."""
+    count, width = image.shape
+    strength = VAGUE * uniform((count, 1), generator) * flips(count, 0.5, generator)[:, None] * captioned
+    length = image.norm(dim=1, keepdim=True) / width**0.5
+    return image + strength * length * normal(image.shape, generator)
+
+
 if __name__ == "__main__":
     preset, limits = arguments("Trains the decoder.")
     clip, words = clip_stage.train(preset)
-    train(preset, clip, words, encode_views(preset, clip, words), limits)
+    train(preset, clip, words, Examples(preset, clip, words), limits)

@@ -40,7 +40,7 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, limits: Limits = UNL
             + PLACE * (1 - (place * image).sum(1)).mean()
         )
 
-    fit("clip", preset, clip, loss, preset.clip, limits, convolves=False)
+    fit("clip", preset, clip, loss, preset.clip, limits)
 
 
 def shifted(pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -1,7 +1,8 @@
-"""What the trained CLIP says of every pair, computed once: the data of prior and decoder."""
+"""What the trained CLIP says of fresh views: the data of prior and decoder, drawn while they train."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -9,7 +10,7 @@ import torch
 from transformers import CLIPTokenizer
 
 from training.clip import Clip, tokens
-from training.loop import device
+from training.loop import choose, device, half_precision
 from training.presets import Preset
 from training.scaling import reduce
 from training.views import Views
@@ -39,21 +40,24 @@ def encode_texts(
     return out.text_embeds, out.last_hidden_state, mask.bool()
 
 
-@torch.no_grad()
-def encode_views(preset: Preset, clip: Clip, words: CLIPTokenizer) -> Encoded:
-    """``preset.views`` views of every taught pair: pictures in place on varied backgrounds with varied captions.
+class Examples:
+    """Views of the taught pictures, encoded: every batch is drawn anew, so no view is learned by heart."""
 
-    The views are drawn here rather than in the training loop because CLIP costs more than prior or decoder.
-    """
-    taught, _ = preset.pairs()
-    random = Random(1)
-    source = Views(taught, preset.variety, device())
-    rows: list[tuple[torch.Tensor, ...]] = []
-    for _ in range(preset.views):
-        for start in range(0, len(taught), 128):
-            shown = range(start, min(start + 128, len(taught)))
-            full, captions = source.draw(shown, random, moved=preset.moved)
-            text, states, mask = encode_texts(clip, words, captions)
-            image = clip.image(pixel_values=reduce(full, preset.clip_size)).image_embeds
-            rows.append((image, text, states, mask, reduce(full, preset.base_size)))
-    return Encoded(*(torch.cat(column).to(device()) for column in zip(*rows, strict=True)))
+    def __init__(self, preset: Preset, clip: Clip, words: CLIPTokenizer) -> None:
+        self._preset, self._clip, self._words = preset, clip, words
+        taught, _ = preset.pairs()
+        self._views = Views(taught, preset.variety, device(), preset.hidden(), preset.clip_size)
+
+    def draw(self, count: int, generator: torch.Generator) -> Encoded:
+        """``count`` views of pictures chosen at random."""
+        random = Random(int(choose(2**31, 1, generator)))
+        return self.of([random.randrange(len(self._views.pairs)) for _ in range(count)], random)
+
+    @torch.no_grad()
+    def of(self, rows: Sequence[int], random: Random) -> Encoded:
+        """A view of each of these pictures."""
+        full, captions = self._views.draw(rows, random, moved=self._preset.moved)
+        with torch.autocast(device().type, torch.bfloat16, enabled=half_precision(device())):
+            text, states, mask = encode_texts(self._clip, self._words, captions)
+            image = self._clip.image(pixel_values=full).image_embeds
+        return Encoded(image.float(), text.float(), states.float(), mask, reduce(full, self._preset.base_size))

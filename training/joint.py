@@ -94,5 +94,5 @@ def train(preset: Preset, words: CLIPTokenizer, lessons: Lessons, limits: Limits
             + UNDERSTOOD * (understood[len(rows) :].mean() + 0.1 * understood[: len(rows)].mean())
         )
 
-    fit("joint", preset, joint, loss, preset.joint, limits, average=0.998, convolves=False)
+    fit("joint", preset, joint, loss, preset.joint, limits, convolves=False)
     return joint

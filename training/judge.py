@@ -152,7 +152,8 @@ def train(preset: Preset, limits: Limits = UNLIMITED) -> Judge:
     words = tokenizer.train(captions, VOCABULARY, CONTEXT, preset.folder / "judge_tokenizer")
     torch.manual_seed(1)
     judge = Judge(words).to(device())
-    views = Views(pairs, TORN, device())
+    composed = {name: getattr(preset.variety, name) for name in ("couples", "counted", "recoloured")}
+    views = Views(pairs, replace(TORN, **composed), device(), preset.hidden())
 
     def loss(generator: torch.Generator) -> torch.Tensor:
         # The loop's generator counts steps; the judge must not see what the model's CLIP saw at the same step.

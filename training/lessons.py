@@ -26,7 +26,7 @@ class Lessons:
     """Views, every picture's first, then every picture's second ...; and words that no picture shows.
 
     pictures: taught, so view i is of picture ``i % pictures``. pixels: uint8 ``[N, 3, S, S]`` at CLIP's size;
-    features: ``[N, 1280]``; ids, mask: ``[N, L]``; meanings: ``[N, 384]``; word_ids ...: the same of words ``[W, ...]``.
+    features: ``[N, 1280]``; ids, mask: ``[N, L]``; meanings: ``[N, 384]``; word_ids ...: of words, ``[W, ...]``.
     """
 
     pictures: int

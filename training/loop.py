@@ -82,13 +82,12 @@ def fit(
     loss: Callable[[torch.Generator], torch.Tensor],
     stage: Stage,
     limits: Limits = UNLIMITED,
-    average: float = 0.999,
     sheet: Callable[[], Image.Image] | None = None,
     convolves: bool = True,
 ) -> None:
     """Minimises ``loss`` over ``module``'s parameters; leaves their moving average in the module.
 
-    Warm-up over 100 steps, then a cosine to zero over steps or minutes, whichever ends first. The state is saved
+    Warm-up over 100 steps; a cosine to zero over the last part of steps or minutes, whichever end first. The state is saved
     to ``<preset folder>/<name>.pt`` and taken up again from there; a finished stage is loaded and left alone.
     sheet: draws what the averaged weights make, now and then, to ``<preset folder>/<name>-<step>.png``. convolves:
     whether convolutions are what takes its time.
@@ -145,7 +144,8 @@ def fit(
     with asked_to_end() as ended:
         while (progress := max(step / stage.steps, spent / 60 / minutes)) < 1:
             began = time.monotonic()
-            rate = stage.rate * min(1.0, (step + 1) / 100) * 0.5 * (1 + math.cos(progress * math.pi))
+            falling = max(0.0, (progress - 1 + stage.decay) / stage.decay)
+            rate = stage.rate * min(1.0, (step + 1) / 100) * 0.5 * (1 + math.cos(falling * math.pi))
             for group in optimizer.param_groups:
                 group["lr"] = rate
             # A generator per step, not one that runs on: a resumed run then draws what an uncut one would have.
@@ -156,7 +156,7 @@ def fit(
             nn.utils.clip_grad_norm_(module.parameters(), 1.0)
             optimizer.step()
             step += 1
-            decay = min(average, step / (step + 10))
+            decay = min(stage.average, step / (step + 10))
             follow(mean, module.state_dict(), 1 - decay)
             curve.append(float(value.detach()))
             now = time.monotonic()

@@ -93,7 +93,7 @@ def decoder(preset: Preset) -> nn.Module:
         resnet_time_scale_shift="scale_shift",
         class_embed_type="identity",
         only_cross_attention=False,
-        norm_num_groups=32,
+        norm_num_groups=32 if preset.decoder_channels[0] % 32 == 0 else 16,
     )
 
 

@@ -21,6 +21,9 @@ KEEPABLE = ("clip", "prior", "upsampler")  # the prior with CLIP only: it speaks
 class Stage:
     """How one network trains: rate is the peak learning rate; minutes end it where steps have not.
 
+    decay: share of the stage, at its end, in which the rate falls to zero, by a cosine. average: how much of the moving
+    average of the weights is left after a step.
+
     The upsampler's batch counts whole pictures; a batch of crops has as many pixels.
     """
 
@@ -28,6 +31,8 @@ class Stage:
     batch: int
     rate: float
     minutes: float = float("inf")
+    decay: float = 1.0
+    average: float = 0.999
 
 
 @dataclass(frozen=True)
@@ -146,12 +151,12 @@ PRESETS = {
         moved=True,
         views=10,
         teachers=True,
-        joint=Stage(2500, 512, 1e-3, 15),
-        clip=Stage(20000, 256, 1e-3, 70),
-        prior=Stage(20000, 192, 4e-4, 90),
-        decoder=Stage(60000, 32, 5e-4),
-        upsampler=Stage(9000, 8, 1e-3, 150),
-        judge=Stage(12000, 192, 1e-3, 90),
+        joint=Stage(1500, 512, 1e-3),
+        clip=Stage(4000, 256, 1e-3),
+        prior=Stage(5000, 192, 4e-4),
+        decoder=Stage(60000, 32, 5e-4, decay=0.3, average=0.9995),
+        upsampler=Stage(5000, 8, 1e-3),
+        judge=Stage(5000, 192, 1e-3),
     ),
     "smoke": Preset(
         "smoke",

@@ -12,16 +12,17 @@ from transformers import CLIPTokenizer
 from training import clip as clip_stage
 from training import networks
 from training.clip import Clip
-from training.embeddings import Encoded, encode_texts, encode_views
+from training.embeddings import Examples, encode_texts
 from training.grow import take_over
 from training.loop import UNLIMITED, arguments, choose, device, fit, flips, normal
 from training.presets import Limits, Preset
 from unclip.diffusion.schedule import NoiseSchedule
 
+MEASURED = 24  # batches that the embeddings' mean and deviation are taken from
 DROP = 0.1  # of the captions become the empty one, so that guidance has something to steer away from
 
 
-def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Encoded, limits: Limits = UNLIMITED) -> nn.Module:
+def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Examples, limits: Limits = UNLIMITED) -> nn.Module:
     """Trains the prior, or loads it if it is trained or kept. Embeddings are given zero mean and unit deviation."""
     torch.manual_seed(0)
     network: Any = networks.prior(preset).to(device())
@@ -31,8 +32,12 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Encoded, limit
         kept: nn.Module = network.eval()
         return kept
     if not preset.keeps("clip"):
-        network.clip_mean.data.copy_(data.image.mean(0, keepdim=True))
-        network.clip_std.data.copy_(data.image.std(0, keepdim=True).clamp(min=1e-3))
+        generator = torch.Generator(device()).manual_seed(2**31)
+        image = torch.cat(
+            [data.draw(256, generator).image for _ in range(min(MEASURED, 64 * preset.prior.batch) // 256)]
+        )
+        network.clip_mean.data.copy_(image.mean(0, keepdim=True))
+        network.clip_std.data.copy_(image.std(0, keepdim=True).clamp(min=1e-3))
     schedule = torch.from_numpy(NoiseSchedule.squaredcos_cap_v2().alphas_cumprod).float().to(device())
     empty = encode_texts(clip, words, [""])
     # Parameters only: the statistics above are set, not learned.
@@ -41,12 +46,12 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Encoded, limit
 
     def loss(generator: torch.Generator) -> torch.Tensor:
         count = preset.prior.batch
-        rows = choose(len(data.image), count, generator).to(data.image.device)
-        clean = (data.image[rows] - network.clip_mean) / network.clip_std
+        shown = data.draw(count, generator)
+        clean = (shown.image - network.clip_mean) / network.clip_std
         dropped = flips(count, DROP, generator).to(clean.device)
-        text = torch.where(dropped[:, None], empty[0], data.text[rows])
-        states = torch.where(dropped[:, None, None], empty[1], data.states[rows])
-        mask = torch.where(dropped[:, None], empty[2], data.mask[rows])
+        text = torch.where(dropped[:, None], empty[0], shown.text)
+        states = torch.where(dropped[:, None, None], empty[1], shown.states)
+        mask = torch.where(dropped[:, None], empty[2], shown.mask)
         t = choose(len(schedule), count, generator).to(clean.device)
         signal = schedule[t][:, None]
         noisy = signal.sqrt() * clean + (1 - signal).sqrt() * normal(clean.shape, generator)
@@ -63,4 +68,4 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Encoded, limit
 if __name__ == "__main__":
     preset, limits = arguments("Trains the prior.")
     clip, words = clip_stage.train(preset)
-    train(preset, clip, words, encode_views(preset, clip, words), limits)
+    train(preset, clip, words, Examples(preset, clip, words), limits)

@@ -9,29 +9,31 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
+from transformers import CLIPTokenizer
 
 from training import clip as clip_stage
 from training import joint, lessons
 from training.captions import plain_caption
 from training.clip import Clip, pixels, tokens
-from training.judges import cosines, hits
+from training.judges import Floats, cosines, hits
 from training.loop import parsed
 from training.pictures import WHITE, Pair, composite
 from training.presets import Preset
 from training.scaling import reduce
 from training.teachers import PictureTeacher
 
-Encoder = Callable[[list[Pair]], torch.Tensor]
+Reader = Callable[[list[str]], torch.Tensor]
+Eye = Callable[[list[Pair]], torch.Tensor]
+Item = TypeVar("Item")
 BATCH = 128
 
 
 @torch.no_grad()
-def figures(
-    read: Callable[[list[str]], torch.Tensor], see: Encoder, taught: list[Pair], held_out: list[Pair]
-) -> dict[str, float]:
+def figures(read: Reader, see: Eye, taught: list[Pair], held_out: list[Pair]) -> dict[str, float]:
     """R@1 and R@5 both ways, concept and style named. read, see: embeddings ``[B, D]`` of captions, of pictures."""
     every = sorted({(pair.label, pair.style) for pair in (*taught, *held_out)})
     own = [(pair.label, pair.style) for pair in held_out]
@@ -55,9 +57,7 @@ def figures(
     }
 
 
-def in_batches(
-    encode: Callable[[list[object]], torch.Tensor], items: Sequence[object]
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def in_batches(encode: Callable[[list[Item]], torch.Tensor], items: Sequence[Item]) -> Floats:
     """Everything encoded, on the host."""
     parts = [encode(list(items[start : start + BATCH])).float().cpu() for start in range(0, len(items), BATCH)]
     return torch.cat(parts).numpy()
@@ -68,11 +68,12 @@ def on_white(pairs: list[Pair]) -> torch.Tensor:
     return pixels([composite(pair.rgba, WHITE[1]) for pair in pairs])
 
 
-def of_clip(preset: Preset, clip: Clip, words: object) -> dict[str, float]:
+def of_clip(preset: Preset, clip: Clip, words: CLIPTokenizer) -> dict[str, float]:
     """The figures of a CLIP."""
 
+    @torch.no_grad()
     def read(captions: list[str]) -> torch.Tensor:
-        ids, mask = tokens(words, captions)  # type: ignore[arg-type]
+        ids, mask = tokens(words, captions)
         found: torch.Tensor = clip.text(input_ids=ids, attention_mask=mask).text_embeds
         return found
 

@@ -28,7 +28,7 @@ CROPS = 0.4  # share of batches that are crops, half as wide: more pictures in a
 def train(preset: Preset, limits: Limits = UNLIMITED) -> nn.Module:
     """Trains the upsampler, or loads it if it is trained, or kept."""
     torch.manual_seed(0)
-    network = networks.upsampler(preset).to(device())
+    network = networks.upsampler(preset).to(device(), memory_format=torch.channels_last)
     if preset.start:
         take_over(network, preset.start, "super_res_first")
     if preset.keeps("upsampler"):
@@ -37,7 +37,7 @@ def train(preset: Preset, limits: Limits = UNLIMITED) -> nn.Module:
     cosine = NoiseSchedule.squaredcos_cap_v2()
     schedule = torch.from_numpy(cosine.alphas_cumprod).float().to(device())
     size = preset.size
-    views = Views(taught, preset.variety, device())
+    views = Views(taught, preset.variety, device(), preset.hidden())
 
     def loss(generator: torch.Generator) -> torch.Tensor:
         random = Random(int(choose(2**31, 1, generator)))

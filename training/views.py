@@ -1,4 +1,4 @@
-"""Views of pictures, made in tensors where training runs: placed, mirrored, recoloured, put together, before a background.
+"""Views of pictures, made in tensors: placed, mirrored, recoloured, put together, before a background.
 
 A drawing is rendered once; a view of it costs a few tensor operations for a whole batch, on the GPU if there is one.
 What a view shows beyond the drawing its caption names, and nothing that is held out is ever shown.
