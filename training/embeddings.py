@@ -51,7 +51,12 @@ class Examples:
     def draw(self, count: int, generator: torch.Generator) -> Encoded:
         """``count`` views of pictures chosen at random."""
         random = Random(int(choose(2**31, 1, generator)))
-        return self.of([random.randrange(len(self._views.pairs)) for _ in range(count)], random)
+        return self.of([random.randrange(self.pictures) for _ in range(count)], random)
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures there are views of."""
+        return len(self._views.pairs)
 
     @torch.no_grad()
     def of(self, rows: Sequence[int], random: Random) -> Encoded:

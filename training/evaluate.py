@@ -27,10 +27,11 @@ from PIL import Image
 
 from training import judge as judging
 from training import sweeps
+from training.captions import plain_caption
 from training.judges import chance, cosines, equal, frechet, hits, mean, pixel_nearness
 from training.loop import device
 from training.page import write_page
-from training.pictures import Pair, composite, plain_caption
+from training.pictures import Pair, composite
 from training.pipeline import Pipeline
 from training.presets import PRESETS
 from training.questions import Question, questions

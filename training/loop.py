@@ -87,8 +87,8 @@ def fit(
 ) -> None:
     """Minimises ``loss`` over ``module``'s parameters; leaves their moving average in the module.
 
-    Warm-up over 100 steps; a cosine to zero over the last part of steps or minutes, whichever end first. The state is saved
-    to ``<preset folder>/<name>.pt`` and taken up again from there; a finished stage is loaded and left alone.
+    Warm-up over 100 steps; a cosine to zero over the last part of steps or minutes, whichever end first. The state
+    is saved to ``<preset folder>/<name>.pt`` and taken up again from there; a finished stage is loaded and left alone.
     sheet: draws what the averaged weights make, now and then, to ``<preset folder>/<name>-<step>.png``. convolves:
     whether convolutions are what takes its time.
 

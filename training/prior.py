@@ -33,9 +33,7 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Examples, limi
         return kept
     if not preset.keeps("clip"):
         generator = torch.Generator(device()).manual_seed(2**31)
-        image = torch.cat(
-            [data.draw(256, generator).image for _ in range(min(MEASURED, 64 * preset.prior.batch) // 256)]
-        )
+        image = torch.cat([data.draw(preset.prior.batch, generator).image for _ in range(MEASURED)])
         network.clip_mean.data.copy_(image.mean(0, keepdim=True))
         network.clip_std.data.copy_(image.std(0, keepdim=True).clamp(min=1e-3))
     schedule = torch.from_numpy(NoiseSchedule.squaredcos_cap_v2().alphas_cumprod).float().to(device())

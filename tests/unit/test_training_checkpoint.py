@@ -16,11 +16,12 @@ from safetensors.torch import load_file
 
 from training import decoder_network as decoder
 from training import networks, presets, tokenizer
+from training.captions import plain_caption, varied_caption
 from training.clip import Clip, pixels
-from training.embeddings import encode_texts, encode_views
+from training.embeddings import Examples, encode_texts
 from training.export import LARGEST, data_of, export
 from training.loop import device
-from training.pictures import Pair, plain_caption, varied_caption
+from training.pictures import Pair
 from training.pipeline import Pipeline
 from training.presets import PRESETS
 from training.sources import manifest
@@ -225,12 +226,14 @@ def test_pictures_look_the_same_as_in_training(exported: Exported, pipeline: Pip
 def test_views_for_prior_and_decoder_are_of_taught_pairs_alone(exported: Exported) -> None:
     taught, held_out = PRESET.pairs()
 
-    data = encode_views(PRESET, exported.clip, exported.words)
+    examples = Examples(PRESET, exported.clip, exported.words)
+    data = examples.draw(5, torch.Generator().manual_seed(0))
 
     assert held_out
-    assert data.image.shape == data.text.shape == (PRESET.views * len(taught), PRESET.width)
-    assert data.states.shape == (PRESET.views * len(taught), PRESET.context, PRESET.width)
-    assert data.base.shape == (PRESET.views * len(taught), 3, PRESET.base_size, PRESET.base_size)
+    assert examples.pictures == len(taught)
+    assert data.image.shape == data.text.shape == (5, PRESET.width)
+    assert data.states.shape == (5, PRESET.context, PRESET.width)
+    assert data.base.shape == (5, 3, PRESET.base_size, PRESET.base_size)
     assert data.base.abs().max() <= 1
     assert not data.image.requires_grad
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import tarfile
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import numpy as np
@@ -15,67 +13,24 @@ import pytest
 from PIL import Image
 
 from training import pictures, presets
-from training.pictures import HELD_OUT, Artist, Pair, composite, plain_caption, shrink, split
+from training.pictures import Artist, Pair, composite, shrink
 from training.presets import CPU_CONCEPTS, PRESETS
 from training.sources import Source
+from training.split import committed, pairs_of
 
 CONCEPTS = CPU_CONCEPTS.read_text().splitlines()
 SIZE = 64
 STYLES = ("flat", "noto", "3d")
-COMMITTED = json.loads(HELD_OUT.read_text())["cpu"]
+SPLIT = committed("cpu")
+assert SPLIT is not None
+COMMITTED = sorted(SPLIT.pairs)
 
 
-def pair(label: str, style: str = "flat", tags: tuple[str, ...] = ()) -> Pair:
-    return Pair(label, tags, style, np.zeros((SIZE, SIZE, 4), np.uint8))
+def pair(label: str, style: str = "flat") -> Pair:
+    return Pair(label, (), style, np.zeros((SIZE, SIZE, 4), np.uint8))
 
 
 EVERY_PAIR = [pair(label, style) for style in STYLES for label in CONCEPTS]
-
-
-# Words.
-
-
-@pytest.mark.parametrize(
-    ("label", "caption"),
-    [
-        ("red apple", "a flat emoji of a red apple"),
-        ("eagle", "a flat emoji of an eagle"),
-        ("unicorn", "a flat emoji of a unicorn"),
-        ("grapes", "a flat emoji of grapes"),
-        ("octopus", "a flat emoji of an octopus"),
-        ("bus", "a flat emoji of a bus"),
-        ("popcorn", "a flat emoji of popcorn"),
-    ],
-)
-def test_a_caption_is_a_sentence_with_its_article(label: str, caption: str) -> None:
-    assert plain_caption(label, "flat") == caption
-
-
-def test_every_caption_is_plain_words_with_style_and_concept() -> None:
-    random = Random(0)
-    for item in EVERY_PAIR:
-        for background in ("white", "blue"):
-            caption = pictures.varied_caption(item, background, random)
-            assert re.fullmatch(r"[a-z0-9 ,’'-]+", caption.lower()), caption
-            assert item.label in caption
-            assert re.search(rf"\b{item.style}\b", caption)
-
-
-def test_a_background_is_named_unless_it_is_white() -> None:
-    item = pair("red apple", tags=("fruit",))
-    for seed in range(50):
-        assert "background" not in pictures.varied_caption(item, "white", Random(seed))
-        assert pictures.varied_caption(item, "blue", Random(seed)).endswith(" on a blue background")
-
-
-def test_tags_are_sometimes_said() -> None:
-    said = {pictures.varied_caption(pair("red apple", tags=("fruit",)), "white", Random(seed)) for seed in range(100)}
-
-    assert said == {
-        "a flat emoji of a red apple",
-        "red apple, flat emoji",
-        "a flat emoji of a red apple, fruit",
-    }
 
 
 # Pixels.
@@ -231,16 +186,16 @@ def test_committed_keys_are_of_the_preset_that_they_stand_under() -> None:
 
 
 def test_a_split_depends_on_neither_order_nor_hash() -> None:
-    backwards = split(EVERY_PAIR[::-1])
+    backwards = pairs_of(EVERY_PAIR[::-1], 0.1, 0)
 
-    assert split(EVERY_PAIR) == backwards
+    assert pairs_of(EVERY_PAIR, 0.1, 0) == backwards
     assert len(backwards) == pytest.approx(0.1 * len(EVERY_PAIR), abs=1)
 
 
 def test_a_split_never_takes_the_only_picture_of_a_concept() -> None:
     items = [pair("ghost"), pair("robot"), pair("robot", "noto"), pair("skull"), pair("skull", "noto")]
 
-    taken = split(items, share=1.0)
+    taken = pairs_of(items, 1.0, 0)
 
     assert [key.split("/")[1] for key in taken].count("ghost") == 0
     assert sorted(key.split("/")[1] for key in taken) == ["robot", "skull"]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training import tokenizer
-from training.pictures import plain_caption
+from training.captions import plain_caption
 from training.presets import CPU_CONCEPTS
 
 CONTEXT = 24
