@@ -20,14 +20,13 @@ def run(preset: Preset, out: Path, limits: Limits) -> None:
     earlier checkpoint trains no judge: by the same one their figures compare."""
     encoders, words = clip.train(preset, limits)
     data = Examples(preset, encoders, words)
-    parts = (
-        prior.train(preset, encoders, words, data, limits),
-        decoder.train(preset, encoders, words, data, limits),
-        upsampler.train(preset, limits),
-    )
+    guesser = prior.train(preset, encoders, words, data, limits)
+    enlarger = upsampler.train(preset, limits)
     if preset.start is None:
         judge.save(judge.train(preset, limits), preset, out.with_name("judge"))
-    export(out, preset, encoders, words, *parts)
+    # Last, since it takes the longest: what it has learned meanwhile can be looked at beside all else.
+    drawer = decoder.train(preset, encoders, words, data, limits)
+    export(out, preset, encoders, words, guesser, drawer, enlarger)
 
 
 def main() -> None:

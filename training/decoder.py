@@ -35,7 +35,8 @@ GUIDANCE = 2.0  # of the sample sheets
 def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Examples, limits: Limits = UNLIMITED) -> Decoder:
     """Trains the decoder, or loads it if it is trained."""
     torch.manual_seed(0)
-    network = Decoder(preset).to(device(), memory_format=torch.channels_last)
+    network = Decoder(preset).to(device())
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     nn.init.normal_(network.projection.learned_classifier_free_guidance_embeddings, std=0.02)
     if preset.start:
         grow_decoder(network, preset.start)
@@ -105,8 +106,9 @@ def vague(image: torch.Tensor, captioned: torch.Tensor, generator: torch.Generat
     """Embeddings ``[B, D]``, half of those with a caption (bool ``[B, 1]``) disturbed by noise of some strength."""
     count, width = image.shape
     strength = VAGUE * uniform((count, 1), generator) * flips(count, 0.5, generator)[:, None] * captioned
-    length = image.norm(dim=1, keepdim=True) / width**0.5
-    return image + strength * length * normal(image.shape, generator)
+    length = torch.linalg.vector_norm(image, dim=1, keepdim=True) / width**0.5
+    disturbed: torch.Tensor = image + strength * length * normal(image.shape, generator)
+    return disturbed
 
 
 if __name__ == "__main__":

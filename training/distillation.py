@@ -34,11 +34,12 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, limits: Limits = UNL
         with torch.no_grad():
             place = space.picture(data.features[rows].to(where))
             text = space.read(data.ids[rows].to(where), data.mask[rows].to(where))
-        return (
+        total: torch.Tensor = (
             contrast(text, image, clip.log_scale)
             + contrast(place, image, clip.log_scale)
             + PLACE * (1 - (place * image).sum(1)).mean()
         )
+        return total
 
     fit("clip", preset, clip, loss, preset.clip, limits)
 

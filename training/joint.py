@@ -88,11 +88,12 @@ def train(preset: Preset, words: CLIPTokenizer, lessons: Lessons, limits: Limits
         features = lessons.features[rows].to(where)
         seen = joint.picture(features, normal(features.shape, generator))
         understood = 1 - (text * meant.detach()).sum(1)
-        return (
+        total: torch.Tensor = (
             contrast(text[: len(rows)], seen, joint.log_scale)
             + MEANT * contrast(meant[: len(rows)], seen, joint.log_scale)
             + UNDERSTOOD * (understood[len(rows) :].mean() + 0.1 * understood[: len(rows)].mean())
         )
+        return total
 
     fit("joint", preset, joint, loss, preset.joint, limits, convolves=False)
     return joint

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -32,47 +32,62 @@ from training.views import Variety, Views
 
 FOLDER = Path("checkpoints/judge")
 STYLES = PRESETS["full"].styles
-WIDTH, LAYERS, CHANNELS = 128, 2, (24, 48, 96, 160)
-SIZE, CONTEXT, VOCABULARY = 64, 24, 1024
+SIZE = 64  # px at which it sees
 TORN = Variety(coloured=0.5, fading=0.3, smallest=0.6, mirrored=0.5)
 
 
-class Judge(nn.Module):
-    """Text transformer and convolutional image encoder into one space of ``WIDTH`` dimensions."""
+@dataclass(frozen=True)
+class Shape:
+    """How large a judge is. width: of the space and the text transformer; channels: of the image encoder's levels."""
 
-    def __init__(self, words: CLIPTokenizer) -> None:
+    width: int = 128
+    layers: int = 2
+    channels: tuple[int, ...] = (24, 48, 96, 160)
+    context: int = 24
+    vocabulary: int = 1024
+
+
+# By preset; a thousand concepts want a judge that can tell them apart.
+SHAPES = {"broad": Shape(192, 3, (32, 64, 128, 224), 32, 4096)}
+
+
+class Judge(nn.Module):
+    """Text transformer and convolutional image encoder into one space of ``shape.width`` dimensions."""
+
+    def __init__(self, words: CLIPTokenizer, shape: Shape) -> None:
         super().__init__()
-        self.words = words
+        self.words, self.shape = words, shape
+        width, channels = shape.width, shape.channels
         config = CLIPTextConfig(
             vocab_size=len(words),
-            hidden_size=WIDTH,
-            intermediate_size=2 * WIDTH,
-            projection_dim=WIDTH,
-            num_hidden_layers=LAYERS,
+            hidden_size=width,
+            intermediate_size=2 * width,
+            projection_dim=width,
+            num_hidden_layers=shape.layers,
             num_attention_heads=4,
-            max_position_embeddings=CONTEXT,
+            max_position_embeddings=shape.context,
             bos_token_id=words.bos_token_id,
             eos_token_id=words.eos_token_id,
             pad_token_id=words.pad_token_id,
         )
         self.text: Any = CLIPTextModelWithProjection(config)
         layers: list[nn.Module] = []
-        for before, after in zip((3, *CHANNELS[:-1]), CHANNELS, strict=True):
+        for before, after in zip((3, *channels[:-1]), channels, strict=True):
             layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.GroupNorm(8, after), nn.GELU()]
             layers += [Residual(after)]
-        self.image = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * CHANNELS[-1], WIDTH))
+        self.image = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * channels[-1], width))
         self.log_scale = nn.Parameter(torch.tensor(2.66))
 
     def read(self, captions: Sequence[str]) -> torch.Tensor:
-        """Unit vectors ``[B, WIDTH]``."""
+        """Unit vectors ``[B, width]``."""
         batch = self.words(
-            list(captions), padding="max_length", truncation=True, max_length=CONTEXT, return_tensors="pt"
+            list(captions), padding="max_length", truncation=True, max_length=self.shape.context, return_tensors="pt"
         ).to(self.log_scale.device)
         out = self.text(input_ids=batch.input_ids, attention_mask=batch.attention_mask)
         return functional.normalize(out.text_embeds.float())
 
     def see(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Unit vectors ``[B, WIDTH]`` of pictures ``[B, 3, H, H]`` in [-1, 1], seen at 64 px."""
+        """Unit vectors ``[B, width]`` of pictures ``[B, 3, H, H]`` in [-1, 1], seen at 64 px."""
         return functional.normalize(self.image(reduce(pictures, SIZE)).float())
 
     @torch.no_grad()
@@ -149,9 +164,10 @@ def train(preset: Preset, limits: Limits = UNLIMITED) -> Judge:
     names = [name for name, _ in (WHITE, *BACKGROUNDS)]
     captions = [varied_caption(pair, name, random) for pair in pairs for name in names]
     captions += [f"{first} to {second}" for first in names for second in names]
-    words = tokenizer.train(captions, VOCABULARY, CONTEXT, preset.folder / "judge_tokenizer")
+    shape = SHAPES.get(preset.name, Shape())
+    words = tokenizer.train(captions, shape.vocabulary, shape.context, preset.folder / "judge_tokenizer")
     torch.manual_seed(1)
-    judge = Judge(words).to(device())
+    judge = Judge(words, shape).to(device())
     composed = {name: getattr(preset.variety, name) for name in ("couples", "counted", "recoloured")}
     views = Views(pairs, replace(TORN, **composed), device(), preset.hidden())
 
@@ -175,13 +191,14 @@ def save(judge: Judge, preset: Preset, folder: Path) -> None:
     weights = {name: value.half().contiguous() for name, value in judge.state_dict().items()}
     save_file(weights, folder / "judge.safetensors")
     judge.words.save_pretrained(folder / "tokenizer")
-    about = {"preset": preset.name, "pictures": len(Lessons(preset).pairs())}
+    about = {"preset": preset.name, "pictures": len(Lessons(preset).pairs()), "shape": asdict(judge.shape)}
     (folder / "judge.json").write_text(json.dumps(about) + "\n")
 
 
 def load(folder: Path, where: torch.device) -> Judge:
     """A judge that was saved."""
-    judge = Judge(CLIPTokenizer.from_pretrained(folder / "tokenizer"))
+    shape = Shape(**json.loads((folder / "judge.json").read_text()).get("shape", {}))
+    judge = Judge(CLIPTokenizer.from_pretrained(folder / "tokenizer"), shape)
     judge.load_state_dict({name: value.float() for name, value in load_file(folder / "judge.safetensors").items()})
     return judge.to(where).eval()
 

@@ -95,7 +95,7 @@ class PictureTeacher:
         seen = seen.contiguous(memory_format=torch.channels_last)
         parts = []
         network: Any = self._network
-        for part in seen.split(BATCH):
+        for part in torch.split(seen, BATCH):
             with torch.autocast(device().type, torch.bfloat16, enabled=half_precision(device())):
                 parts.append(network.extract_features(part).float().mean((2, 3)))
         return torch.cat(parts)

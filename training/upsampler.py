@@ -28,7 +28,8 @@ CROPS = 0.4  # share of batches that are crops, half as wide: more pictures in a
 def train(preset: Preset, limits: Limits = UNLIMITED) -> nn.Module:
     """Trains the upsampler, or loads it if it is trained, or kept."""
     torch.manual_seed(0)
-    network = networks.upsampler(preset).to(device(), memory_format=torch.channels_last)
+    network = networks.upsampler(preset).to(device())
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if preset.start:
         take_over(network, preset.start, "super_res_first")
     if preset.keeps("upsampler"):

@@ -85,7 +85,7 @@ class Views:
         bank = torch.cat([premultiplied(part, side) for part in batched(pairs)])
         self._bank = bank.to(where)
         self._small = torch.cat(
-            [functional.avg_pool2d(part.float(), 2).round().byte() for part in self._bank.split(256)]
+            [functional.avg_pool2d(part.float(), 2).round().byte() for part in torch.split(self._bank, 256)]
         )
         self._of_style: dict[str, list[int]] = {}
         for row, pair in enumerate(pairs):

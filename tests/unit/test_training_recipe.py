@@ -188,7 +188,8 @@ def test_a_judge_is_read_as_it_was_saved_and_has_not_seen_what_is_held_out(train
     assert lessons == {pair.key for pair in taught}
     assert held_out
     about = json.loads((trained.judge / "judge.json").read_text())
-    assert about == {"preset": "smoke", "pictures": len(taught)}
+    assert (about["preset"], about["pictures"]) == ("smoke", len(taught))
+    assert judging.Shape(**about["shape"]) == replace(judging.Shape(), channels=[24, 48, 96, 160])
     state = torch.load(trained.state / "judge.pt", weights_only=True)["mean"]
     assert torch.allclose(judge.state_dict()["image.0.weight"], state["image.0.weight"], atol=1e-3)
     views = np.stack([composite(pair.rgba, WHITE[1]) for pair in taught])
