@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +67,30 @@ def test_a_healthy_stack_is_found_well_stage_by_stage(stack: BlockingStubStack, 
     assert status == 0
     assert {finding["state"] for finding in found.values()} == {"ok"}
     assert set(found) == {
-        *("gateway", "gateway health", "model", "picture"),
+        *("gateway", "gateway health", "model", "versions", "picture"),
         *(f"{name} at work" for name in STAGES),
         *(f"{name}{what}" for name in STAGES for what in ("", " health", " model")),
     }
     assert found["model"]["found"].startswith("stub on stub can generate, vary")
+
+
+def test_replicas_that_the_gateway_leaves_out_are_told_of(told: Any) -> None:
+    with LoopThread() as loop:
+        stages, stranger = StubStages(MODEL), StubStages(replace(MODEL, version="stub-2"))
+        loop.run(stages.start())
+        loop.run(stranger.start("decoder"))
+        both = f"ipv4:{stages.addresses['decoder']},{stranger.addresses['decoder']}"
+        front = GatewayServer({**stages.addresses, "decoder": both})
+        loop.run(front.__aenter__())
+        try:
+            status, found = told("--server", front.address, "--no-picture")
+        finally:
+            loop.run(front.__aexit__(None, None, None))
+            loop.run(stages.stop())
+            loop.run(stranger.stop())
+    assert (status, found["versions"]["state"]) == (0, "warn")
+    assert found["versions"]["found"].endswith("left out: decoder 1 of stub-2")
+    assert "another checkpoint" in found["versions"]["advice"]
 
 
 def test_what_is_not_there_is_told_once_with_what_to_do(told: Any) -> None:

@@ -50,4 +50,8 @@ def info(options: argparse.Namespace) -> None:
     for stage in model.stages:
         size = f"  {stage.image_size} px" if stage.image_size else ""
         told = ", ".join(f"{name} {value}" for name, value in report.plain(stage.defaults).items())
-        print(f"{stage.stage:<11} {stage.parameters:,} parameters{size}  {told}".rstrip())
+        version = f"  version {stage.version[:12]}" if stage.version else ""
+        print(f"{stage.stage:<11} {stage.parameters:,} parameters{size}{version}  {told}".rstrip())
+    for one in model.replicas:
+        if not one.served:
+            print(f"left out    {one.count} of {one.stage} version {one.version[:12]}")

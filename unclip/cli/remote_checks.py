@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
 from unclip.cli.certificate_checks import TIMEOUT_S, certificate, own_certificate, said, speaks_tls
 from unclip.cli.exits import one_line
 from unclip.cli.findings import Finding
-from unclip.client import Client, Generate, Progress, Sampling
+from unclip.client import Client, Generate, Progress, ReplicaCount, Sampling
 from unclip.errors import Overloaded, PermissionDenied, Unauthenticated, UnclipError
 from unclip.serving.channels import open_sync_channel, resolved
 from unclip.serving.error_table import from_rpc_error
@@ -80,9 +80,21 @@ def gateway(address: str, tls: Tls | None, api_key: str, picture: bool) -> Itera
             return
         able = ", ".join(model.capabilities) or "nothing"
         yield answered("model", f"{model.name} on {model.device} can {able}", time.monotonic() - began)
+        if model.replicas:
+            yield replicas(model.replicas)
     if picture and "generate" in model.capabilities:
         with Client(address, timeout=PICTURE_S, tls=tls, api_key=api_key) as client:
             yield from through(client)
+
+
+def replicas(counts: Sequence[ReplicaCount]) -> Finding:
+    """How many replicas of each stage the gateway calls, and which it leaves out for another version of their model."""
+    found = ", ".join(f"{one.stage} {one.count} of {one.version[:12]}" for one in counts if one.served)
+    left_out = ", ".join(f"{one.stage} {one.count} of {one.version[:12]}" for one in counts if not one.served)
+    if left_out:
+        advice = "while weights are replaced wait; else a replica has another checkpoint than the others: see its own"
+        return Finding("versions", "warn", f"served: {found or 'nothing'}; left out: {left_out}", advice)
+    return Finding("versions", "ok", f"{found}; none left out")
 
 
 def is_loopback(address: str) -> bool:
