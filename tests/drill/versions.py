@@ -27,6 +27,7 @@ RATE, RATE_SHORT = 8.0, 5.0
 SEEDS, BATCH = 16, 2
 SIZES = {"base_size": 16, "final_size": 32}
 STEP_S = 0.02
+READY_S = 5.0  # that new replicas are there before old ones go, minReadySeconds
 SEEN_S = 12.0  # within which new replicas are found, and have been the better choice for long enough
 # Old and new weights by the letter that their versions end with: b has the CLIP of a, c another one.
 CLIPS = {"a": StubModel.clip_space, "b": StubModel.clip_space, "c": hashlib.sha256(b"another CLIP").hexdigest()}
@@ -134,8 +135,7 @@ async def another_clip(setting: Setting, finding: Finding, order: str, count: in
                 await asyncio.gather(*(asyncio.to_thread(running.retire, *old[role]) for role in ORDERS[order]))
             else:
                 for role in ORDERS[order]:
-                    for replica in old[role]:
-                        await asyncio.to_thread(running.retire, replica)
+                    await asyncio.to_thread(running.retire, *old[role])
             await asyncio.sleep(2)
         finding.claim(f"{order}: {left_out:.0f} new replicas left out until all were there", left_out > 0)
         turned = load.first(whole("c"))
@@ -182,7 +182,7 @@ async def roll(running: Cluster, role: Role) -> None:
     """A new replica for every old one; the old one goes when the new one has been there a while (minReadySeconds)."""
     for old in running.of(role):
         await asyncio.to_thread(running.admit, running.launch(role))
-        await asyncio.sleep(SEEN_S / 2)
+        await asyncio.sleep(READY_S)
         await asyncio.to_thread(running.retire, old)
 
 
