@@ -73,7 +73,7 @@ async def build(settings: Settings) -> Gateway:
     tls = settings.stage_tls
 
     def line(service: ServiceName, version: str) -> grpc.aio.Channel:
-        """A channel to the replicas of a stage that serve one version of its model."""
+        """A channel to the replicas of a stage that serve one version of its model; to all where that is empty."""
         named = health_name(WATCHED[service], version)
         return traced(open_channel(targets[service], named, tls, to_stage=settings.balanced))
 

@@ -24,7 +24,7 @@ from gateway.census import Informant, census
 from gateway.restraint import Restraint
 from gateway.stack import StackInfo, merge
 from gateway.stages import Clients
-from gateway.versions import HOLD_S, Census, Versions, best_set, counted, discord, lost, versions_of
+from gateway.versions import HOLD_S, Census, Versions, best_set, counted, discord, lines_of, lost, versions_of
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import model_info_pb2
 from unclip.errors import DeadlineExceeded, PreconditionFailed, Unavailable
@@ -75,10 +75,12 @@ class Lines:
 
 @dataclass(eq=False)
 class Release:
-    """One version of every stage. info: as one model. versions: of the stages. users: the requests it serves."""
+    """One version of every stage. info: as one model. versions: of the stages. lines: by which they are reached. users:
+    the requests it serves."""
 
     info: StackInfo
     versions: Versions
+    lines: Versions
     clients: Clients
     users: int = 0
 
@@ -97,7 +99,7 @@ class Releases:
     hold: float = HOLD_S
     _census: dict[ServiceName, dict[str, model_info_pb2.ModelInfo]] = field(default_factory=dict)
     _served: Release | None = None
-    _better: tuple[Versions, float] | None = None  # another set that has been the better one, and since when
+    _better: tuple[tuple[Versions, Versions], float] | None = None  # what has been better than what is, and since when
     _lost: int = 0  # counts in a row
     _seen: dict[tuple[ServiceName, str], int] = field(default_factory=dict)  # by the count before
     _counts: int = 0  # so far
@@ -225,14 +227,14 @@ class Releases:
         """Moves to another release where that is due."""
         served = self._served.versions if self._served else {}
         best = best_set(found, served)
-        if best is None or versions_of(best) == served:
+        if best is None or (self._served and same(best, self._served)):
             self._better, self._lost = None, 0
             if best is not None and self._served is not None:
                 self._served.info = merge(best)  # defaults may change without the weights
             return
-        now, versions = time.monotonic(), versions_of(best)
-        if self._better is None or self._better[0] != versions:
-            self._better = (versions, now)
+        now, better = time.monotonic(), (versions_of(best), lines_of(best))
+        if self._better is None or self._better[0] != better:
+            self._better = (better, now)
         seen, self._seen = self._seen, counted(found)
         if not served and seen != self._seen:
             self._wake.set()
@@ -247,20 +249,20 @@ class Releases:
 
     async def _move(self, infos: Mapping[ServiceName, model_info_pb2.ModelInfo]) -> None:
         """Serves ``infos`` from now on, once their replicas are reached; or in any case where nothing is served yet."""
-        versions, before = versions_of(infos), self._served
-        channels = self.lines.take(versions)
+        versions, lines, before = versions_of(infos), lines_of(infos), self._served
+        channels = self.lines.take(lines)
         try:
             async with asyncio.timeout(READY_S):
                 await asyncio.gather(*(channel.channel_ready() for channel in channels.values()))
         except TimeoutError:
             LOG.warning("replicas tell of a version, but cannot be reached by it: %s", shown(versions))
             if before is not None:
-                await self.lines.give_back(versions)
+                await self.lines.give_back(lines)
                 return
         if before is not None:
             VERSION_SWITCHES.inc()
             LOG.warning("new requests are served by another version: %s", shown(versions))
-        self._served = Release(merge(infos), versions, Clients(channels, versions, self.restraints))
+        self._served = Release(merge(infos), versions, lines, Clients(channels, versions, lines, self.restraints))
         self._better, self._lost = None, 0
         if before is not None:
             self._let_go(before)
@@ -268,7 +270,7 @@ class Releases:
     def _let_go(self, release: Release) -> None:
         """Gives the channels of a release back that serves nobody, now and from now on."""
         if release.users == 0 and release is not self._served:
-            self._background(self.lines.give_back(release.versions))
+            self._background(self.lines.give_back(release.lines))
 
     def _background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -279,6 +281,11 @@ class Releases:
         STAGE_REPLICAS.clear()
         for count in self.replicas():
             STAGE_REPLICAS.labels(count.stage, count.version[:SHOWN], str(count.served).lower()).set(count.count)
+
+
+def same(infos: Mapping[ServiceName, model_info_pb2.ModelInfo], release: Release) -> bool:
+    """Whether ``release`` serves these already."""
+    return (versions_of(infos), lines_of(infos)) == (release.versions, release.lines)
 
 
 def shown(versions: Versions) -> str:

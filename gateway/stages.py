@@ -35,13 +35,14 @@ Final = TypeVar("Final")
 class Clients:
     """One client per service, each over a channel of its own, and what is known of each; all calls share them.
 
-    versions: of the models that may answer, as `Releases` has them.
+    versions: of the models that may answer, as `Releases` has them. lines: how they are reached, see `lines_of`.
     """
 
     def __init__(
         self,
         channels: Mapping[ServiceName, grpc.aio.Channel],
         versions: Mapping[ServiceName, str],
+        lines: Mapping[ServiceName, str],
         restraints: Mapping[ServiceName, Restraint],
     ) -> None:
         self.encoder = encoder_pb2_grpc.EncoderServiceStub(channels["encoder"])
@@ -49,6 +50,7 @@ class Clients:
         self.decoder = decoder_pb2_grpc.DecoderServiceStub(channels["decoder"])
         self.upsampler = upsampler_pb2_grpc.UpsamplerServiceStub(channels["upsampler"])
         self.versions, self.restraints = versions, restraints
+        self.untold = frozenset(service for service, version in lines.items() if not version)
 
 
 class CallStages:
@@ -234,6 +236,8 @@ class CallStages:
     def _answered(self, service: ServiceName, version: str) -> None:
         """Notes which version has answered. Raises BrokenOff when it is not the one that this call is served by."""
         expected = self._clients.versions[service]
+        if not version and service in self._clients.untold:
+            version = expected
         if version != expected:
             STRAY_ANSWERS.labels(service).inc()
             told = f"{version[:12] or 'no version'}, not {expected[:12]}"

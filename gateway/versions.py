@@ -111,3 +111,9 @@ def counted(census: Census) -> dict[tuple[ServiceName, str], int]:
 def versions_of(infos: Mapping[ServiceName, model_info_pb2.ModelInfo]) -> dict[ServiceName, str]:
     """The version of each stage."""
     return {service: info.version for service, info in infos.items()}
+
+
+def lines_of(infos: Mapping[ServiceName, model_info_pb2.ModelInfo]) -> dict[ServiceName, str]:
+    """The version by which each stage's replicas are to be reached; empty, by none, for a stage whose program is from
+    before replicas told who they are: neither its health nor its answers name a version."""
+    return {service: info.version if info.replica else "" for service, info in infos.items()}

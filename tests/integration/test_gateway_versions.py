@@ -16,10 +16,12 @@ from tests.integration.test_gateway_failures import until
 from tests.integration.test_gateway_pictures import picture
 from unclip import AsyncClient, Vary, read_recipe
 from unclip.api.gateway.v1 import gateway_pb2
+from unclip.api.type.v1 import model_info_pb2
 from unclip.client import GeneratedImage
 from unclip.errors import PreconditionFailed, Unavailable, UnclipError
 from unclip.testing import StubModel, StubStages
 from unclip.testing.model import STAGES, StageName
+from unclip.testing.stub import Stub
 
 A, B = replace(MODEL, version="version-a"), replace(MODEL, version="version-b")  # of one CLIP
 OTHER = replace(B, clip_space="0" * 64)
@@ -204,6 +206,27 @@ async def test_an_answer_by_another_version_is_none(monkeypatch: pytest.MonkeyPa
         group.decoder.model = A
         [made] = await client.generate("a cat", seed=1)
         assert made.stage_versions["decoder"] == "version-a"
+
+
+async def test_stages_from_before_versions_were_told_are_served_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As while a chart is upgraded: the gateway's new pods may be ready first."""
+    told = Stub.info.fget
+    assert told is not None
+
+    def untold(stub: Stub) -> model_info_pb2.ModelInfo:
+        info = told(stub)
+        info.ClearField("replica")
+        info.ClearField("started")
+        info.version = "version-a"
+        return info
+
+    monkeypatch.setattr(Stub, "info", property(untold))
+    silent = replace(A, version="")  # in answers and health
+    async with running((silent, STAGES)) as [old], Front(behind(old)) as front, AsyncClient(front.address) as client:
+        [made] = await client.generate("a cat", seed=1)
+        assert made.model_version == (await client.model_info()).version == "version-a"
+        assert made.stage_versions == dict.fromkeys(STAGES, "version-a")
+        assert await client.replay(read_recipe(made.data))
 
 
 async def test_a_watched_variation_is_of_one_version_too() -> None:
