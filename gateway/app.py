@@ -25,7 +25,7 @@ from unclip.serving.deadlines import Deadlines
 from unclip.serving.key_guard import KeyGuard
 from unclip.serving.metrics import watch_certificate
 from unclip.serving.server import Service
-from unclip.serving.tls import watch
+from unclip.serving.tls import require_current, watch
 from unclip.serving.versions import health_name
 from unclip.serving.wrapping import traced
 
@@ -84,6 +84,7 @@ async def build(settings: Settings) -> Gateway:
     }
     if tls is not None and tls.cert:
         material = watch(tls.cert, tls.key, tls.ca)
+        require_current(tls.cert, material.value)
         watch_certificate("client", lambda: material.value.seconds_left())
     restraints = {service: Restraint(service) for service in SERVICES}
     releases = Releases(Informants(informants), Lines(line), restraints)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,6 +17,8 @@ import pytest
 from cryptography import x509
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from gateway.app import build
+from gateway.settings import Settings
 from tests.certificates import Authority, Files, presented, put
 from tests.integration.gateway_front import MODEL
 from unclip import AsyncClient, Client, Generate, GeneratedImage, Tls
@@ -300,6 +304,38 @@ async def test_files_that_cannot_serve_are_refused_at_start(authority: Authority
     ):
         with pytest.raises(ConfigurationError, match=said):
             await start_server([], 0, ServerSettings(tls_cert=str(cert), tls_key=str(key)))
+
+
+async def test_a_certificate_that_has_ended_is_refused_at_start_and_told_of_later(
+    authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended, sound, soon = (datetime.timedelta(days=days) for days in (-1, 90, 0.5))  # the last of two days
+    files = authority.issue("server", lasts=ended)
+    settings = ServerSettings(tls_cert=str(files.cert), tls_key=str(files.key))
+    with pytest.raises(ConfigurationError, match=r"server\.pem ended at .*Z: renew it"):
+        await start_server([], 0, settings)
+
+    for lasts, warnings in ((sound, 0), (soon, 1)):
+        caplog.clear()
+        authority.issue("server", lasts=lasts)
+        server, address = await start_server([], 0, settings)
+        assert sum("renew it" in record.message for record in caplog.records) == warnings
+        if lasts is sound:
+            await server.stop(0)
+    caplog.clear()
+    authority.issue("server", lasts=ended)
+    for _ in range(3):  # connections, none of which gets through
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await asyncio.to_thread(presented, address, authority)
+    await server.stop(0)
+    assert [record.levelname for record in caplog.records if "none of them gets through" in record.message] == ["ERROR"]
+
+
+async def test_a_gateway_does_not_start_with_a_certificate_for_its_stages_that_has_ended(authority: Authority) -> None:
+    files = authority.issue("gateway", lasts=datetime.timedelta(days=-1))
+    tls = {"stage_tls_ca": str(authority.ca), "stage_tls_cert": str(files.cert), "stage_tls_key": str(files.key)}
+    with pytest.raises(ConfigurationError, match=r"gateway\.pem ended at"):
+        await build(Settings(patience=0, **tls))
 
 
 def test_a_caller_has_a_certificate_and_its_key_or_neither(authority: Authority) -> None:

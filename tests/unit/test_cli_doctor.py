@@ -165,7 +165,7 @@ def test_certificates_are_looked_at_before_grpc_gets_lost_in_them(tmp_path: Path
         _, found = told(*trusted, "--server-name", "elsewhere.example")
         assert "mismatch" in found["gateway certificate"]["found"]
 
-        authority.issue("server", lasts=datetime.timedelta(days=3))
+        authority.issue("server", lasts=datetime.timedelta(hours=12))  # of two days
         status, found = told(*trusted)
         assert (status, found["gateway certificate"]["state"]) == (0, "warn")
         authority.issue("server", lasts=datetime.timedelta(days=-1))

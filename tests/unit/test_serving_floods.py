@@ -56,6 +56,7 @@ def test_a_host_that_wastes_calls_loses_the_connections_it_does_so_on() -> None:
         watch.call("ipv4:192.0.2.1:1000")
     assert not watch.cut
     watch.call("ipv4:192.0.2.1:1000")
+    watch.call("ipv4:192.0.2.1:1000")  # one that was under way
     watch.call("ipv4:192.0.2.1:1001")  # which has come back at once
     watch.call("ipv4:192.0.2.2:1000")
     assert watch.cut == ["ipv4:192.0.2.1:1000", "ipv4:192.0.2.1:1001"]

@@ -13,10 +13,9 @@ from pathlib import Path
 from cryptography import x509
 
 from unclip.cli.findings import Finding
-from unclip.serving.tls import Tls
+from unclip.serving.tls import Material, Tls
 
 TIMEOUT_S = 5.0
-SOON_DAYS = 14.0
 
 
 def handshake(host: str, port: int, context: ssl.SSLContext, server_name: str) -> bytes:
@@ -53,9 +52,9 @@ def certificate(name: str, host: str, port: int, tls: Tls) -> Finding:
         return Finding(
             name, "fail", f"no TLS at {host}:{port}: {said(error)}", "leave out --tls-ca, or serve TLS there"
         )
-    found, left = lasting(shown)
+    found, left, soon = lasting(shown)
     if left <= 0:
-        return judged(name, found, left)
+        return judged(name, found, left, soon)
     try:
         handshake(host, port, ssl.create_default_context(cafile=tls.ca or None), expected)
     except ssl.SSLCertVerificationError as error:
@@ -63,7 +62,7 @@ def certificate(name: str, host: str, port: int, tls: Tls) -> Finding:
         return Finding(name, "fail", f"not trusted: {error.verify_message}", advice)
     except OSError as error:  # one that demands a certificate of ours may end the connection here
         found = f"{found}; {said(error)}"
-    return judged(name, found, left)
+    return judged(name, found, left, soon)
 
 
 def own_certificate(tls: Tls) -> Finding:
@@ -71,19 +70,20 @@ def own_certificate(tls: Tls) -> Finding:
     return judged("own certificate", *lasting(x509.load_pem_x509_certificates(Path(tls.cert).read_bytes())[0]))
 
 
-def judged(name: str, found: str, left: float) -> Finding:
-    """What ``left`` seconds of a certificate are worth."""
-    if left > SOON_DAYS * 86400:
+def judged(name: str, found: str, left: float, soon: bool) -> Finding:
+    """What ``left`` seconds of a certificate are worth. soon: it should have been renewed by now."""
+    if not soon:
         return Finding(name, "ok", found)
     return Finding(name, "fail" if left <= 0 else "warn", found, "renew it: its file is read again without a restart")
 
 
-def lasting(shown: x509.Certificate) -> tuple[str, float]:
-    """Until when, in words, and the seconds that are left."""
+def lasting(shown: x509.Certificate) -> tuple[str, float, bool]:
+    """Until when, in words, the seconds that are left, and whether it should have been renewed by now."""
     end = shown.not_valid_after_utc
     left = end.timestamp() - time.time()
     days = datetime.timedelta(seconds=left) / datetime.timedelta(days=1)
-    return f"ends {end:%Y-%m-%d %H:%M}Z, in {days:.1f} days", left
+    material = Material(None, None, end.timestamp(), began=shown.not_valid_before_utc.timestamp())
+    return f"ends {end:%Y-%m-%d %H:%M}Z, in {days:.1f} days", left, material.ends_soon
 
 
 def said(error: Exception) -> str:

@@ -71,7 +71,8 @@ def options(service: str, to_stage: Balancing | None = None) -> Sequence[tuple[s
     """Channel options: quick to find new replicas and to leave dead ones.
 
     Who pings may wait for twice its keepalive time before it does, so that a stage's replica that neither answers nor
-    hangs up is left within 7 s. Before a gateway a proxy may stand, which takes frequent pings for an attack.
+    hangs up is left within 7 s, and a gateway within 11 s. Before a gateway a proxy may stand: one that takes this for
+    an attack says so, and is pinged half as often from then on.
     """
     return (
         ("grpc.service_config", service_config(service, to_stage)),
@@ -82,9 +83,9 @@ def options(service: str, to_stage: Balancing | None = None) -> Sequence[tuple[s
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.min_reconnect_backoff_ms", 2_000),
         ("grpc.max_reconnect_backoff_ms", 5_000),
-        ("grpc.keepalive_time_ms", 2_000 if to_stage else 30_000),
-        ("grpc.keepalive_timeout_ms", 3_000 if to_stage else 10_000),
-        ("grpc.http2.ping_timeout_ms", 3_000 if to_stage else 60_000),  # of other pings, which hold that one up
+        ("grpc.keepalive_time_ms", 2_000 if to_stage else 3_000),
+        ("grpc.keepalive_timeout_ms", 3_000 if to_stage else 5_000),
+        ("grpc.http2.ping_timeout_ms", 3_000 if to_stage else 5_000),  # of other pings, which hold that one up
         ("grpc.http2.max_pings_without_data", 0),  # a long step sends nothing, and is asked all the same
         # Beyond the default 256 KiB a request with a picture would not be retried.
         ("grpc.per_rpc_retry_buffer_size", 16 * 1024 * 1024),

@@ -38,6 +38,7 @@ class Floods:
     def __init__(self, rate: float, cut: Callable[[str], bool], clock: Callable[[], float] = time.monotonic) -> None:
         self._rate, self._cut, self._clock = rate, cut, clock
         self._hosts: OrderedDict[str, tuple[float, float]] = OrderedDict()  # calls that may be wasted, as of when
+        self._shut: OrderedDict[str, None] = OrderedDict()  # peers whose last calls may still come to an end
 
     def begun(self, context: Context) -> None:
         """A call has come."""
@@ -58,7 +59,10 @@ class Floods:
         self._hosts.move_to_end(host)
         while len(self._hosts) > REMEMBERED:
             self._hosts.popitem(last=False)
-        if left < 0 and self._cut(peer):
+        if left < 0 and peer not in self._shut and self._cut(peer):
+            self._shut[peer] = None
+            while len(self._shut) > REMEMBERED:
+                self._shut.popitem(last=False)
             CONNECTIONS_CUT.inc()
             log.warning("shut the connection of %s: its host begins calls only to give them up", peer)
 

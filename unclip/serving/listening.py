@@ -21,11 +21,12 @@ def material_of(settings: ServerSettings) -> Watched[tls.Material] | None:
     """The certificate that ``settings`` name, its end among the metrics; None where they want no TLS.
 
     Raises:
-        ConfigurationError: a file is not what it should be.
+        ConfigurationError: a file is not what it should be, or the certificate has ended.
     """
     if not settings.tls_cert:
         return None
     material = tls.watch(settings.tls_cert, settings.tls_key, settings.tls_ca)
+    tls.require_current(settings.tls_cert, material.value)
     watch_certificate("server", lambda: material.value.seconds_left())
     return material
 

@@ -6,6 +6,8 @@ server against a CA, and presents a certificate of its own where it has one.
 
 from __future__ import annotations
 
+import datetime
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +20,9 @@ from unclip.serving.files import Watched
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
+
+log = logging.getLogger(__name__)
+SOON_S = 14 * 86400.0
 
 
 @dataclass(frozen=True)
@@ -47,16 +52,28 @@ class Tls:
 @dataclass(frozen=True)
 class Material:
     """What the files of one side hold. pair: (key, certificate chain) in PEM. roots: of those it trusts, in PEM.
-    ends: when the certificate ends, `time.time` seconds; infinite where there is none. serial: the certificate's."""
+    began, ends: from when to when the certificate is good, `time.time` seconds; infinite where there is none. serial:
+    the certificate's."""
 
     pair: tuple[bytes, bytes] | None
     roots: bytes | None
     ends: float
     serial: int = 0
+    began: float = float("-inf")
 
     def seconds_left(self) -> float:
         """Seconds until the certificate ends, negative once it has."""
         return self.ends - time.time()
+
+    @property
+    def ends_soon(self) -> bool:
+        """Whether it should have been renewed: in its last third, or its last two weeks."""
+        return self.seconds_left() < min(SOON_S, (self.ends - self.began) / 3)
+
+    def told(self) -> str:
+        """When it ends, in words."""
+        moment = datetime.datetime.fromtimestamp(self.ends, datetime.UTC)
+        return f"{'ended' if self.seconds_left() <= 0 else 'ends'} at {moment:%Y-%m-%d %H:%M}Z"
 
 
 def watch(cert: str, key: str, ca: str) -> Watched[Material]:
@@ -76,19 +93,36 @@ def watch(cert: str, key: str, ca: str) -> Watched[Material]:
             return Material(None, roots, float("inf"))
         leaf = _certificates(cert, found[cert])[0]
         _check_pair(cert, leaf, key, found[key])
-        return Material((found[key], found[cert]), roots, leaf.not_valid_after_utc.timestamp(), leaf.serial_number)
+        began, ends = leaf.not_valid_before_utc.timestamp(), leaf.not_valid_after_utc.timestamp()
+        return Material((found[key], found[cert]), roots, ends, leaf.serial_number, began)
 
     return Watched(paths, parse)
+
+
+def require_current(path: str, material: Material) -> None:
+    """Warns of a certificate in file ``path`` that ends soon.
+
+    Raises:
+        ConfigurationError: it has ended. Whoever starts with it is of no use, and would take the place of a replica
+            that is; once it runs, a certificate that ends is an error in its log, and its file is read again.
+    """
+    if material.seconds_left() <= 0:
+        raise ConfigurationError(f"the certificate in {path} {material.told()}: renew it")
+    if material.ends_soon:
+        log.warning("the certificate in %s %s: renew it; its file is read again by itself", path, material.told())
 
 
 def server_credentials(material: Watched[Material]) -> grpc.ServerCredentials:
     """What a port listens with; each new connection sees the files as they are then. With roots, callers must have a
     certificate that they signed."""
-    told = material.value
+    told, late = material.value, 0
 
     def fetch() -> Any:  # a configuration, or None for the one it has
-        nonlocal told
+        nonlocal told, late
         now = material.value
+        if now.seconds_left() <= 0 and now.serial != late:
+            late = now.serial
+            log.error("the certificate shown to callers %s: none of them gets through", now.told())
         if now is told:
             return None
         told = now
