@@ -131,7 +131,7 @@ class Releases:
         if self._served is not None:
             return
         missing = self._missing()
-        if not missing and self._counts:
+        if not missing and best_set(self._census, {}) is None:
             raise PreconditionFailed("clip_space", f"the stages speak different CLIP spaces: {discord(self._census)}")
         LOG.warning("starting although a stage is missing: %s", ", ".join(missing) or "all")
 

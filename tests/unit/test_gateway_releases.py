@@ -351,6 +351,13 @@ async def test_starting_without_a_stage_takes_the_patience_and_no_longer() -> No
         assert await version_of(releases) == "v1"
 
 
+async def test_stages_that_belong_together_but_came_late_do_not_stop_the_start() -> None:
+    bench = Bench(Informant(), ready=False)
+    async with bench.releases() as releases:
+        await releases.wait(patience=0.15)  # they have told of themselves, and are not reached yet
+        assert await version_of(releases) == "v1"
+
+
 async def test_stages_that_do_not_belong_together_stop_the_start_when_patience_is_over() -> None:
     bench = Bench(Informant())
     bench.informant.drop("v1", "prior")
