@@ -25,7 +25,7 @@ from unclip.testing.stack import GatewayServer
 
 RATE, RATE_SHORT = 8.0, 5.0
 SEEDS, BATCH = 16, 2
-SIZES = {"base_size": 16, "final_size": 32}
+BASE, FINAL = 16, 32
 STEP_S = 0.02
 READY_S = 5.0  # that new replicas are there before old ones go, minReadySeconds
 SEEN_S = 12.0  # within which new replicas are found, and have been the better choice for long enough
@@ -40,7 +40,7 @@ Made = tuple[tuple[str, str], ...]  # by which version of which stage
 
 def options(letter: str) -> dict[Role, tuple[str, ...]]:
     """Of stubs with the weights of that letter."""
-    sizes = ("--base-size", str(SIZES["base_size"]), "--final-size", str(SIZES["final_size"]))
+    sizes = ("--base-size", str(BASE), "--final-size", str(FINAL))
     weights = ("--model-version", f"version-{letter}", "--clip-space", CLIPS[letter])
     return dict.fromkeys(STAGES, (*sizes, *weights, "--step-seconds", str(STEP_S)))
 
@@ -219,7 +219,7 @@ async def judge(finding: Finding, name: str, load: Batches) -> None:
 async def pictures_by(made: Made) -> dict[int, tuple[str, ...]]:
     """The digests of each seed's batch as stages of these versions make it, nobody else being there."""
     versions = dict(made)
-    model = StubModel(clip_space=CLIPS[versions["encoder"][-1]], **SIZES)
+    model = StubModel(clip_space=CLIPS[versions["encoder"][-1]], base_size=BASE, final_size=FINAL)
     stages = StubStages(model)
     for name, stub in stages.stubs.items():
         stub.model = replace(model, version=versions[name])
