@@ -14,9 +14,11 @@ from decoder_svc.decoder import Decoder
 from decoder_svc.upsampler import Upsampler
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, upsampler_pb2_grpc
 from unclip.api.type.v1 import image_pb2, model_info_pb2, sampling_pb2, tensor_pb2
+from unclip.engine.admission import Expected
 from unclip.engine.engine import Engine
 from unclip.engine.follow import Tick, follow
 from unclip.engine.walk import Walk
+from unclip.model_app import expected
 from unclip.options import SamplingSettings
 from unclip.serving.clients import client_of
 from unclip.serving.deadlines import Deadlines
@@ -32,6 +34,7 @@ from unclip.wire.requests import (
     read_invert,
     read_upsample,
 )
+from unclip.wire.sampling import MAX_STEPS
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -50,7 +53,8 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
     ) -> AsyncIterator[decoder_pb2.DecodeResponse]:
         """Samples a base-size picture, with progress and previews."""
         deadline = self._deadlines.of(context)
-        with self._engine.reserve(client=client_of(context)) as reservation:
+        likely = expected("decoder", request.sampling, self._spec.defaults, deadline)
+        with self._engine.reserve(1, client_of(context), likely) as reservation:
             task = read_decode(request, self._spec)
             walk = await asyncio.wrap_future(self._engine.call(lambda: self._decode(task, deadline)))
             shown = 0
@@ -72,7 +76,8 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
         """Finds the noise x_T from which DDIM decodes a picture, with progress."""
         deadline = self._deadlines.of(context)
         walks, client = 2 if request.report_psnr else 1, client_of(context)
-        with self._engine.reserve(walks, client=client) as reservation:
+        likely = Expected("decoder", min(max(request.steps, 1), MAX_STEPS), deadline)
+        with self._engine.reserve(walks, client, likely) as reservation:
             with self._decoding.admitted(weight([request.image]), client):
                 task = await self._decoding.run(client, read_invert, request, self._spec)
             there = await asyncio.wrap_future(self._engine.call(lambda: self._invert(task, deadline)))
@@ -148,7 +153,8 @@ class UpsamplerServicer(upsampler_pb2_grpc.UpsamplerServiceServicer):
     ) -> AsyncIterator[upsampler_pb2.UpsampleResponse]:
         """Upsamples one picture, with progress."""
         deadline = self._deadlines.of(context)
-        with self._engine.reserve(client=client_of(context)) as reservation:
+        likely = expected("upsampler", request.sampling, self._spec.defaults, deadline, later=1)
+        with self._engine.reserve(1, client_of(context), likely) as reservation:
             task = read_upsample(request, self._spec)
             walk = await asyncio.wrap_future(self._engine.call(lambda: self._walk(task, deadline)))
             async with aclosing(follow(reservation, [walk], not task.omit_progress)) as ticks:

@@ -99,6 +99,7 @@ class Upsampler:
             seed=seed,
             stream=Stream.UPSAMPLER,
             last_lane=self._last_lane,
+            later=1,
             known=kept,
             finish=lambda x: x.clamp(-1, 1),
             deadline=deadline,

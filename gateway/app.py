@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import grpc
 
+from gateway.admission import Admission
 from gateway.calls import SERVICES, ServiceName
 from gateway.census import Informants
 from gateway.releases import Lines, Releases
@@ -96,7 +97,8 @@ async def build(settings: Settings) -> Gateway:
         await gateway.close()
         raise
     texts = TextCache(settings.text_cache * 2**20)
-    servicer = GatewayServicer(releases, texts, Deadlines(settings.max_deadline, settings.default_deadline))
+    deadlines = Deadlines(settings.max_deadline, settings.default_deadline)
+    servicer = GatewayServicer(releases, texts, deadlines, Admission(targets))
     service = Service(
         gateway_pb2.DESCRIPTOR.services_by_name["GatewayService"].full_name,
         gateway_pb2_grpc.add_GatewayServiceServicer_to_server,

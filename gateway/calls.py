@@ -56,13 +56,13 @@ class Call:
     client: str = ""
     lost: set[str] = field(default_factory=set, compare=False)
 
-    def seconds_for(self, stage: ServiceName) -> float:
-        """Seconds that ``stage`` may take.
+    def seconds_for(self, stage: ServiceName, after: float = 0.0) -> float:
+        """Seconds that ``stage`` may take. after: what the stages that follow it need.
 
         Raises:
             DeadlineExceeded: none are left.
         """
-        left = self.deadline - time.monotonic() - MARGIN_S
+        left = self.deadline - time.monotonic() - MARGIN_S - after
         if left <= 0:
             raise DeadlineExceeded(f"no time is left for the {stage}")
         return left
@@ -84,13 +84,17 @@ class Call:
 
 
 async def steadily(
-    attempt: Callable[[float], Awaitable[Result]], stage: ServiceName, call: Call, restraint: Restraint
+    attempt: Callable[[float], Awaitable[Result]],
+    stage: ServiceName,
+    call: Call,
+    restraint: Restraint,
+    after: Callable[[], float] = lambda: 0.0,
 ) -> Result:
     """The result of ``attempt``, which is given the seconds it may take, asked again while the stage breaks off.
 
     gRPC's own retries end with the first message of a stream; these do not. A replica without room is no reason to
     wait: the next one is asked at once. ``restraint`` has the last word on asking again. A request that a replica died
-    of is tried on one more, see `Call.lose`.
+    of is tried on one more, see `Call.lose`. ``after`` tells the seconds that later stages need.
 
     Raises:
         UnclipError: what the stage's status stands for; Unavailable when it broke off every time.
@@ -100,7 +104,7 @@ async def steadily(
     for pause in (*PAUSES_S, None):
         try:
             with timed(stage):
-                return await attempt(call.seconds_for(stage))
+                return await attempt(call.seconds_for(stage, after()))
         except grpc.aio.AioRpcError as error:
             failure: Exception = from_rpc_error(error, stage)
             if isinstance(failure, InvalidRequest | Unauthenticated | PermissionDenied):

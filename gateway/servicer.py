@@ -13,6 +13,7 @@ from typing import Any
 
 import grpc
 
+from gateway.admission import Admission, Ticket
 from gateway.calls import SERVICES, Call
 from gateway.edit import edit
 from gateway.feed import Delivery, Feed, Finished, Outbox, Preview, Progress, StageName, events_of
@@ -30,6 +31,7 @@ from gateway.text_diff import text_diff
 from gateway.texts import TextCache
 from gateway.unread import UnaryOutbox, Unread, largest_answer
 from gateway.vary import vary
+from gateway.way import way_of
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from unclip.api.type.v1 import sampling_pb2
 from unclip.errors import PoisonSuspected, Unavailable, UnclipError
@@ -64,10 +66,11 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     """Serves the public API through ``releases``. Errors leave it as UnclipErrors."""
 
-    def __init__(self, releases: Releases, texts: TextCache, deadlines: Deadlines) -> None:
+    def __init__(self, releases: Releases, texts: TextCache, deadlines: Deadlines, admission: Admission) -> None:
         self._releases = releases
         self._texts = texts
         self._deadlines = deadlines
+        self._admission = admission
         self._decoding, self._unread = Decoding("gateway"), Unread()
 
     async def Generate(self, request: gateway_pb2.GenerateRequest, context: Context) -> gateway_pb2.GenerateResponse:
@@ -150,11 +153,13 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
                     release.info.require(capability)
                 if asks_prior(plan):
                     restraints["prior"].check()
+                ticket = self._admission.enter(way_of(plan), call.deadline, call.client)
                 try:
-                    async with aclosing(self._serve(plan, call, release, watched=nested)) as answers:
-                        async for answer in answers:
-                            delivered = delivered or (nested and answer.HasField("image"))
-                            yield answer
+                    with ticket:
+                        async with aclosing(self._serve(plan, call, release, ticket, watched=nested)) as answers:
+                            async for answer in answers:
+                                delivered = delivered or (nested and answer.HasField("image"))
+                                yield answer
                     return
                 except PoisonSuspected:  # not to be tried on other replicas
                     raise
@@ -164,10 +169,10 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
             REQUEST_RESTARTS.inc()
 
     async def _serve(
-        self, plan: Plan, call: Call, release: Release, watched: bool
+        self, plan: Plan, call: Call, release: Release, ticket: Ticket, watched: bool
     ) -> AsyncGenerator[gateway_pb2.StreamResponse, None]:
         """Runs the composition of ``plan`` on the stages of ``release``, and encodes what it tells."""
-        stages = CallStages(release.clients, call, watched, self._texts)
+        stages = CallStages(release.clients, call, watched, self._texts, ticket)
         [unconditional] = await stages.encode_text([""])
 
         async def work(feed: Feed) -> None:

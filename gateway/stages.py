@@ -8,17 +8,21 @@ from typing import Any, TypeVar
 import grpc
 import numpy as np
 
+from gateway.admission import Ticket
 from gateway.calls import BrokenOff, Call, ServiceName, steadily
 from gateway.compose import Float32Array, Gist, Inversion
 from gateway.feed import StageName, Watch
 from gateway.pictures import from_message
 from gateway.restraint import Restraint
 from gateway.texts import TextCache
+from gateway.way import WALKS
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, upsampler_pb2_grpc
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
 from unclip.api.type.v1 import image_pb2, sampling_pb2, tensor_pb2
+from unclip.errors import Overloaded
 from unclip.options import SamplingSettings
+from unclip.serving.load_report import Cost
 from unclip.serving.metrics import STRAY_ANSWERS
 from unclip.wire import tensors
 from unclip.wire.embeddings import Embedding, TextEncoding
@@ -59,13 +63,22 @@ class CallStages:
     made_by: the version of each stage that has answered so far, as its answers say.
     """
 
-    def __init__(self, clients: Clients, call: Call, watched: bool = True, texts: TextCache | None = None) -> None:
-        """``watched``: somebody wants to know of progress. ``texts``: captions met before, if they may be used."""
+    def __init__(
+        self,
+        clients: Clients,
+        call: Call,
+        watched: bool = True,
+        texts: TextCache | None = None,
+        ticket: Ticket | None = None,
+    ) -> None:
+        """``watched``: somebody wants to know of progress. ``texts``: captions met before, if they may be used.
+        ``ticket``: what the call was let in for; without one it is asked for no more than encodings."""
         self._clients = clients
         self._call = call
         self._omit = not watched
         self._texts = texts
         self.made_by: dict[ServiceName, str] = {}
+        self._ticket = ticket
 
     async def encode_text(self, captions: Sequence[str]) -> list[TextEncoding]:
         """f_t of 1 to 64 captions."""
@@ -130,11 +143,10 @@ class CallStages:
             steps.tell(answer.progress)
             return None
 
-        async def attempt(seconds: float) -> Embedding:
-            call = self._clients.prior.Sample(request, timeout=seconds, metadata=self._call.metadata)
-            return await final(call, take)
+        def ask(seconds: float) -> grpc.aio.UnaryStreamCall[Any, prior_pb2.SampleResponse]:
+            return self._clients.prior.Sample(request, timeout=seconds, metadata=self._call.metadata)
 
-        return await self._steadily(attempt, "prior")
+        return await self._walk("prior", ask, take)
 
     async def decode(self, gist: Gist, seed: int, settings: SamplingSettings, every: int, watch: Watch) -> Float32Array:
         """x ~ P(x | z_i, caption) at base size, float32 ``[3, H, W]`` in [-1, 1]."""
@@ -162,11 +174,10 @@ class CallStages:
                     steps.tell(answer.progress)
             return None
 
-        async def attempt(seconds: float) -> Float32Array:
-            call = self._clients.decoder.Decode(request, timeout=seconds, metadata=self._call.metadata)
-            return await final(call, take)
+        def ask(seconds: float) -> grpc.aio.UnaryStreamCall[Any, decoder_pb2.DecodeResponse]:
+            return self._clients.decoder.Decode(request, timeout=seconds, metadata=self._call.metadata)
 
-        return await self._steadily(attempt, "decoder")
+        return await self._walk("decoder", ask, take)
 
     async def invert(
         self,
@@ -196,11 +207,10 @@ class CallStages:
             told.tell(answer.progress)
             return None
 
-        async def attempt(seconds: float) -> Inversion:
-            call = self._clients.decoder.Invert(request, timeout=seconds, metadata=self._call.metadata)
-            return await final(call, take)
+        def ask(seconds: float) -> grpc.aio.UnaryStreamCall[Any, decoder_pb2.InvertResponse]:
+            return self._clients.decoder.Invert(request, timeout=seconds, metadata=self._call.metadata)
 
-        return await self._steadily(attempt, "decoder")
+        return await self._walk("invert", ask, take)
 
     async def upsample(
         self,
@@ -227,11 +237,35 @@ class CallStages:
             steps.tell(answer.progress)
             return None
 
-        async def attempt(seconds: float) -> Float32Array:
-            call = self._clients.upsampler.Upsample(request, timeout=seconds, metadata=self._call.metadata)
-            return await final(call, take)
+        def ask(seconds: float) -> grpc.aio.UnaryStreamCall[Any, upsampler_pb2.UpsampleResponse]:
+            return self._clients.upsampler.Upsample(request, timeout=seconds, metadata=self._call.metadata)
 
-        return await self._steadily(attempt, "upsampler")
+        return await self._walk("upsampler", ask, take)
+
+    async def _walk(
+        self,
+        stage: StageName,
+        ask: Callable[[float], grpc.aio.UnaryStreamCall[Any, Answer]],
+        take: Callable[[Answer], Final | None],
+    ) -> Final:
+        """One call of ``stage``, as often as it takes; each is begun with ``ask``, read with ``take``."""
+        service, ticket = WALKS[stage], self._ticket
+        assert ticket is not None
+
+        async def attempt(seconds: float) -> Final:
+            call, visit = ask(seconds), ticket.begin(stage)
+            result = await final(call, take)
+            ticket.end(visit, Cost.told(await call.trailing_metadata()))
+            return result
+
+        try:
+            return await steadily(
+                attempt, service, self._call, self._clients.restraints[service], lambda: ticket.after(stage)
+            )
+        except Overloaded as error:
+            if error.reason == "TOO_LATE":
+                ticket.refused(stage)
+            raise
 
     def _answered(self, service: ServiceName, version: str) -> None:
         """Notes which version has answered. Raises BrokenOff when it is not the one that this call is served by."""

@@ -17,6 +17,7 @@ from unclip.engine.engine import Engine
 from unclip.engine.follow import Tick, follow
 from unclip.engine.walk import Walk
 from unclip.errors import PreconditionFailed
+from unclip.model_app import expected
 from unclip.serving.clients import client_of
 from unclip.serving.deadlines import Deadlines
 from unclip.wire.embeddings import Embedding
@@ -38,7 +39,11 @@ class PriorServicer(prior_pb2_grpc.PriorServiceServicer):
     ) -> AsyncIterator[prior_pb2.SampleResponse]:
         """Samples one image embedding, with progress."""
         deadline = self._deadlines.of(context)
-        with self._engine.reserve(min(max(request.candidates, 1), MAX_CANDIDATES), client_of(context)) as reservation:
+        likely, rows = (
+            expected("prior", request.sampling, self._spec.defaults, deadline),
+            min(max(request.candidates, 1), MAX_CANDIDATES),
+        )
+        with self._engine.reserve(rows, client_of(context), likely) as reservation:
             task = read_sample(request, self._spec)
             walks = await asyncio.wrap_future(self._engine.call(lambda: self._walks(task, deadline)))
             async with aclosing(follow(reservation, walks, not task.omit_progress)) as ticks:

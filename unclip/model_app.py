@@ -8,13 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from unclip.api.type.v1 import sampling_pb2
+from unclip.engine.admission import Expected
 from unclip.engine.engine import Engine
 from unclip.engine.job import Job, Program
 from unclip.network import NetworkName
+from unclip.options import SamplingSettings
 from unclip.serving.metrics import EngineMetrics
 from unclip.serving.server import Service
 from unclip.serving.settings import ModelSettings
 from unclip.triton.remote import TritonNetwork, watch
+from unclip.wire.sampling import MAX_STEPS
 
 Loaded = TypeVar("Loaded")
 
@@ -26,6 +30,15 @@ async def load(build: Callable[..., Loaded], *arguments: Any) -> Loaded:
     """
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="load") as once:
         return await asyncio.get_running_loop().run_in_executor(once, build, *arguments)
+
+
+def expected(
+    program: str, options: sampling_pb2.SamplingOptions, defaults: SamplingSettings, deadline: float, later: int = 0
+) -> Expected:
+    """The walk that ``options`` ask for, before they are checked: so that one without a chance is refused first."""
+    steps = options.steps if options.HasField("steps") else defaults.steps
+    guidance = options.guidance_scale if options.HasField("guidance_scale") else defaults.guidance_scale
+    return Expected(program, min(max(steps, 1), MAX_STEPS), deadline, 1 if guidance == 1.0 else 2, later)
 
 
 @dataclass

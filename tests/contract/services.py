@@ -42,7 +42,7 @@ RESULTS: dict[Method, str] = {
     "invert": "start_noise",
     "upsample": "sample",
 }
-LONG_S = 60.0
+LONG_S = 240.0  # for walks of a thousand steps to be let in beside each other, on a busy machine too
 SAME, OTHER = 1e-5, 1e-4  # the tiny prior hardly heeds its noise
 
 Array = npt.NDArray[Any]

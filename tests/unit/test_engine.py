@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.engine_bench import FOREVER, WAIT, Bench, Count, MakeBench
-from unclip.engine.engine import TURN
+from unclip.engine.job import TURN
 from unclip.errors import Cancelled, DeadlineExceeded, Overloaded
 
 

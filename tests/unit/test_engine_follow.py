@@ -133,7 +133,7 @@ async def test_places_in_the_queue_are_told(bench: tuple[Engine, Program]) -> No
     engine, program = bench
     gate = threading.Semaphore(0)
     program.before = through(gate)
-    engine._capacity = 1
+    engine._order._capacity = 1
     waiting = Count(1)
     with engine.reserve(2) as room:
         room.submit(Count(2))

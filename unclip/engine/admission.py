@@ -4,20 +4,44 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from unclip.engine.job import Job
 from unclip.engine.observer import Observer
 from unclip.engine.pace import Pace
 from unclip.errors import DeadlineExceeded, Overloaded, brief
+from unclip.feasibility import refusal
+
+UNMEASURED_S = 0.05  # what a step is taken for, in times to come back, before any was measured
+
+
+class Expected(Job[None]):
+    """A job to come, of which no more is known than how long it is. It stands for the job until that is submitted."""
+
+    def __init__(self, program: str, length: int, deadline: float, width: int = 1, later: int = 0) -> None:
+        super().__init__(length, deadline)
+        self._lane, self.width, self.later = (program,), width, later
+
+    @property
+    def lane(self) -> Hashable:
+        """Its only lane."""
+        return self._lane
 
 
 class Reservation:
     """Room for some jobs, held before the request's costly parts are read. Use as a context manager."""
 
-    def __init__(self, rows: int, client: str, enqueue: Callable[[Job[Any]], None], release: Callable[[int], None]):
+    def __init__(
+        self,
+        rows: int,
+        client: str,
+        enqueue: Callable[[Job[Any], Expected | None], None],
+        release: Callable[[int, Expected | None], None],
+        expected: Expected | None = None,
+    ):
         self._rows, self._client, self._enqueue, self._release = rows, client, enqueue, release
+        self._expected = expected
 
     def submit(self, job: Job[Any]) -> None:
         """Queues one of the reserved jobs.
@@ -26,46 +50,54 @@ class Reservation:
             ValueError: more jobs than were reserved.
             Unavailable: the engine is closed.
             DeadlineExceeded: the job's steps take longer than its deadline allows, even on an idle engine.
-            Overloaded: they do beside all that runs now.
+            Overloaded: they do with all that goes before.
         """
         if self._rows < 1:
             raise ValueError("reservation is used up")
         job.client = self._client
-        self._enqueue(job)
+        self._enqueue(job, self._expected)
         self._rows -= 1
 
     def __enter__(self) -> Reservation:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._release(self._rows)
+        self._release(self._rows, self._expected)
         self._rows = 0
 
 
 class Admission:
-    """Places of one engine. Not for use by several threads at once: the engine calls it under its lock.
+    """Places of one engine, and its time. Not for use by several threads at once: the engine calls it under its lock.
 
     taken: places in all, of jobs running and waiting and of reservations. capacity + queue_limit bounds them, and
     a client with a name gets at most half.
     """
 
-    def __init__(self, stage: str, capacity: int, queue_limit: int, observer: Observer) -> None:
-        self._stage, self._limit, self._observer = stage, capacity + queue_limit, observer
+    def __init__(
+        self,
+        stage: str,
+        limit: int,
+        observer: Observer,
+        pace: Pace,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._stage, self._limit, self._observer, self._pace, self._clock = stage, limit, observer, pace, clock
         self._places: Counter[str] = Counter()
-        self.pace = Pace()
+        self._expected: list[Expected] = []
 
     @property
     def taken(self) -> int:
         """See the class."""
         return self._places.total()
 
-    def take(self, rows: int, client: str, jobs: Sequence[Job[Any]]) -> None:
-        """Takes ``rows`` places for ``client``; jobs: those running and waiting, for the time to come back.
+    def take(self, rows: int, client: str, jobs: Sequence[Job[Any]], expected: Expected | None = None) -> None:
+        """Takes ``rows`` places for ``client``, and the time of as many of ``expected``; jobs: those that are here.
 
         Raises:
-            Overloaded: there are not as many.
+            DeadlineExceeded: an expected job could not end in time even on an idle engine.
+            Overloaded: there are not as many, or it could not with all that goes before.
         """
-        if self.taken + rows > self._limit:
+        if self.taken and self.taken + rows > self._limit:
             self._observer.refused("queue_full")
             message = f"{self._stage}: {self.taken} jobs are running or waiting, limit {self._limit}"
             raise Overloaded(message, self.wait(jobs))
@@ -74,33 +106,52 @@ class Admission:
             self._observer.refused("client_share")
             message = f"{self._stage}: {mine} jobs of this client are running or waiting, limit {share}"
             raise Overloaded(message, self.wait(jobs), "CLIENT_SHARE")
+        if expected is not None:
+            expected.client = client
+            self.refuse_if_late(expected, jobs, rows)
+            self._expected += [expected] * rows
         self._places[client] += rows
 
-    def give_back(self, rows: int, client: str) -> None:
-        """Frees ``rows`` places of ``client``."""
+    def give_back(self, rows: int, client: str, expected: Expected | None = None) -> None:
+        """Frees ``rows`` places of ``client``, and what is left of the time of as many of ``expected``."""
         self._places[client] -= rows
         if self._places[client] <= 0:
             del self._places[client]
+        for _ in range(rows if expected is not None else 0):
+            self._expected.remove(expected)  # type: ignore[arg-type]
 
-    def refuse_if_late(
-        self, job: Job[Any], active: Sequence[Job[Any]], waiting: Sequence[Job[Any]], max_batch: int
-    ) -> None:
-        """Work that cannot end in time would only take the device from work that can.
+    def enter(self, job: Job[Any], jobs: Sequence[Job[Any]], expected: Expected | None = None) -> None:
+        """Lets ``job`` in among ``jobs``, in place of what was ``expected``, if anything was.
 
         Raises:
             DeadlineExceeded, Overloaded: see `Reservation.submit`.
         """
-        left = job.deadline - time.monotonic()
-        alone, beside = self.pace.seconds(job, [*active, job], max_batch)
-        if left >= max(alone, beside, 0.0):
+        if expected is None or job.length > expected.length:
+            self.refuse_if_late(job, jobs)
+        if expected is not None:
+            self._expected.remove(expected)
+
+    def refuse_if_late(self, job: Job[Any], jobs: Sequence[Job[Any]], rows: int = 1) -> None:
+        """Work that cannot end in time would only take the device from work that can. rows: jobs like this one.
+
+        Raises:
+            DeadlineExceeded, Overloaded: see `Reservation.submit`.
+        """
+        left, least = job.deadline - self._clock(), self._pace.least(job)
+        if left == float("inf"):
             return
-        self._observer.refused("deadline")
         steps = f"{job.length} steps take about"
-        if left < alone or left <= 0:
-            raise DeadlineExceeded(f"{self._stage}: {steps} {brief(alone)}, {brief(max(left, 0.0))} are left")
-        message = f"{self._stage}: beside what runs now {steps} {brief(beside)}, {brief(left)} are left"
-        raise Overloaded(message, self.wait([*active, *waiting]), "TOO_LATE")
+        if left < least or left <= 0:
+            self._observer.refused("deadline")
+            raise DeadlineExceeded(f"{self._stage}: {steps} {brief(least)}, {brief(max(left, 0.0))} are left")
+        *others, new = self._pace.works([*jobs, *self._expected, *[job] * rows])
+        if found := refusal(new, others, self._clock()):
+            self._observer.refused("deadline" if found.reason == "TOO_LATE" else "client_share")
+            message = f"{self._stage}: with what goes before {steps} {brief(found.ahead)}, {brief(left)} are left"
+            raise Overloaded(message, max(0.1, found.wait), found.reason)
 
     def wait(self, jobs: Sequence[Job[Any]]) -> float:
         """Seconds until a new job could start: all steps still to do, at the measured pace."""
-        return max(0.1, sum(self.pace.per_row * (job.length - job.position) for job in jobs))
+        here = [*jobs, *self._expected]
+        steps = ((job.length - job.position) * UNMEASURED_S for job in here)
+        return max(0.1, sum(work.seconds or told for work, told in zip(self._pace.works(here), steps, strict=True)))

@@ -5,23 +5,24 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Hashable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import torch
 
-from unclip.engine.admission import Admission, Reservation
+from unclip.engine.admission import Admission, Expected, Reservation
 from unclip.engine.batch import under_way
 from unclip.engine.job import Job, Program
 from unclip.engine.observer import Observer, Outcome
+from unclip.engine.order import Order
+from unclip.engine.pace import Pace
 from unclip.errors import Cancelled, DeadlineExceeded, OutOfDeviceMemory, Overloaded, Unavailable, UnclipError
 
 log = logging.getLogger(__name__)
 AnyJob = Job[Any]
 Answer = TypeVar("Answer")
-TURN = 32  # ticks after which a running job makes room for a waiting one and queues for its next turn
 
 
 class Engine:
@@ -49,14 +50,13 @@ class Engine:
         observer: Observer | None = None,
     ) -> None:
         self._programs = programs
-        self._capacity, self._max_batch, self._queue_limit = capacity, max_batch, queue_limit
         self._stage = stage
         self._on_failure = on_failure
         self._observer = observer or Observer()
-        self._queue: deque[AnyJob] = deque()
-        self._active: list[AnyJob] = []
+        self._pace = Pace(max_batch)
+        self._order = Order(stage, capacity, max_batch, self._pace)
         self._calls: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
-        self._admission = Admission(stage, capacity, queue_limit, self._observer)
+        self._admission = Admission(stage, capacity + queue_limit, self._observer, self._pace)
         self._ticks = 0
         self._closed: str | None = None
         self._changed = threading.Condition()
@@ -64,19 +64,27 @@ class Engine:
         self._thread = threading.Thread(target=self._run, name=f"{stage}-engine", daemon=True)
         self._thread.start()
 
-    def reserve(self, rows: int = 1, client: str = "") -> Reservation:
+    def reserve(self, rows: int = 1, client: str = "", expected: Expected | None = None) -> Reservation:
         """Holds room for ``rows`` jobs of ``client``; the nameless one is not held to a share.
+
+        expected: one of them, as far as is known; what cannot end in time is then refused before its job is made.
 
         Raises:
             Overloaded: running, waiting and reserved jobs would exceed capacity + queue limit, or the client's
-                would exceed half of that.
+                would exceed half of that; or they could not end in time.
+            DeadlineExceeded: they could not even on an idle engine.
             Unavailable: the engine is closed.
         """
         with self._changed:
             if self._closed is not None:
                 raise Unavailable(self._stage, self._closed)
-            self._admission.take(rows, client, [*self._active, *self._queue])
-        return Reservation(rows, client, self._enqueue, lambda unused: self._release(unused, client))
+            self._admission.take(rows, client, self._order.jobs, expected)
+
+        def release(unused: int, expected: Expected | None) -> None:
+            with self._changed:
+                self._admission.give_back(unused, client, expected)
+
+        return Reservation(rows, client, self._enqueue, release, expected)
 
     def call(self, function: Callable[[], Answer]) -> Future[Answer]:
         """Runs ``function`` on the engine's thread before its next tick: for short work that touches the device.
@@ -98,7 +106,7 @@ class Engine:
     def load(self) -> tuple[int, int]:
         """(jobs running, jobs waiting)."""
         with self._changed:
-            return len(self._active), len(self._queue)
+            return len(self._order.active), len(self._order.queue)
 
     def close(self, reason: str = "shutting down") -> None:
         """Ends every job with Unavailable and stops the thread. Call from another thread than the engine's."""
@@ -107,18 +115,14 @@ class Engine:
             self._changed.notify_all()
         self._thread.join(timeout=30)
 
-    def _enqueue(self, job: AnyJob) -> None:
+    def _enqueue(self, job: AnyJob, expected: Expected | None) -> None:
         with self._changed:
             if self._closed is not None:
                 raise Unavailable(self._stage, self._closed)
-            self._admission.refuse_if_late(job, self._active, self._queue, self._max_batch)
+            self._admission.enter(job, self._order.jobs, expected)
             job.queued = time.monotonic()
-            self._queue.append(job)
+            self._order.queue.append(job)
             self._changed.notify_all()
-
-    def _release(self, rows: int, client: str) -> None:
-        with self._changed:
-            self._admission.give_back(rows, client)
 
     # From here on: the engine's own thread.
 
@@ -135,13 +139,13 @@ class Engine:
     def _serve(self) -> None:
         while True:
             with self._changed:
-                while self._closed is None and not (self._active or self._queue or self._calls):
+                while self._closed is None and not (self._order.jobs or self._calls):
                     self._changed.wait()
                 if self._closed is not None:
                     return
                 calls = len(self._calls)
                 self._drop_and_admit()
-                batch = self._next_batch()
+                batch = self._order.batch()
             for _ in range(calls):
                 self._answer(*self._calls.popleft())
             if batch and self._closed is None:
@@ -149,7 +153,7 @@ class Engine:
 
     def _end_all(self, reason: str) -> None:
         """Ends what is left, each with an answer of its own, whatever goes wrong with one of them."""
-        for job in (*self._active, *self._queue):
+        for job in self._order.jobs:
             try:
                 self._end(job, Unavailable(self._stage, reason))
             except BaseException:
@@ -157,8 +161,8 @@ class Engine:
         for future, _ in self._calls:
             if future.set_running_or_notify_cancel():
                 future.set_exception(Unavailable(self._stage, reason))
-        self._active.clear()
-        self._queue.clear()
+        self._order.active.clear()
+        self._order.queue.clear()
         self._calls.clear()
 
     def _answer(self, future: Future[Any], function: Callable[[], Any]) -> None:
@@ -176,44 +180,16 @@ class Engine:
             raise
 
     def _drop_and_admit(self) -> None:
-        for jobs in (self._active, self._queue):
-            for job in [job for job in jobs if job.cancelled or job.expired]:
-                jobs.remove(job)
-                self._end(
-                    job,
-                    Cancelled(f"{self._stage}: cancelled")
-                    if job.cancelled
-                    else DeadlineExceeded(f"{self._stage}: deadline passed after {job.position} of {job.length} steps"),
-                )
-        # A full house of long jobs must not keep short ones out: long ones take turns.
-        lacking = max(0, len(self._queue) - (self._capacity - len(self._active)))
-        for job in [job for job in self._active if job.turn >= TURN][:lacking]:
-            self._active.remove(job)
-            self._queue.append(job)
-        running = Counter(job.client for job in self._active)
-        while self._queue and len(self._active) < self._capacity:
-            # The client with the fewest running jobs is next, and of its jobs the first.
-            job = min(self._queue, key=lambda job: running[job.client])
-            self._queue.remove(job)
-            running[job.client] += 1
-            job.queue_position = job.turn = 0
-            job.served = self._ticks
-            self._active.append(job)
-            if job.position == 0:
-                job.began = time.monotonic()
-                self._observer.admitted(job.began - job.queued)
-        for place, job in enumerate(self._queue, start=1):
+        for job, error in self._order.hopeless():
+            self._order.remove(job)
+            self._end(job, error)
+        for job in self._order.arrange(self._ticks):
+            job.began = time.monotonic()
+            self._observer.admitted(job.began - job.queued)
+        for place, job in enumerate(self._order.queue, start=1):
             if job.queue_position != place:
                 job.queue_position = place
                 self._notify(job)
-
-    def _next_batch(self) -> list[AnyJob]:
-        """Up to max_batch jobs of the lane whose turn it is, the least recently served first."""
-        if not self._active:
-            return []
-        order = sorted(self._active, key=lambda job: job.served)
-        lane: Hashable = order[0].lane
-        return [job for job in order if job.lane == lane][: self._max_batch]
 
     def _tick(self, batch: list[AnyJob]) -> None:
         started = time.monotonic()
@@ -232,7 +208,7 @@ class Engine:
                 # No row is at fault where a network that runs elsewhere is away or busy.
                 for job in batch:
                     with self._changed:
-                        self._active.remove(job)
+                        self._order.active.remove(job)
                     self._end(job, _explain(error))
             else:
                 # Somebody's row is at fault, and only that one may suffer: take them one by one.
@@ -241,22 +217,27 @@ class Engine:
                         self._tick([job])
             return
         seconds = time.monotonic() - started
-        self._admission.pace.note(lane[0], len(batch), seconds)
+        with self._changed:
+            self._pace.note(lane[0], batch, seconds)
+        row = seconds / sum(job.width for job in batch)
         self.batch_sizes.append(len(batch))
         self._observer.ticked(lane[0], len(batch), seconds)
         for job in batch:
             job.position += 1
             job.rows += len(batch)
+            job.device += row * job.width
+            job.busy += seconds
             job.turn += 1
             job.served = self._ticks
             self._notify(job)
             if job.position == job.length:
                 with self._changed:
-                    self._active.remove(job)
+                    self._order.active.remove(job)
                 self._end(job, None)
 
     def _end(self, job: AnyJob, error: BaseException | None) -> None:
-        self._release(1, job.client)
+        with self._changed:
+            self._admission.give_back(1, job.client)
         job.ended = time.monotonic()
         if not job.future.set_running_or_notify_cancel():
             self._observer.ended("cancelled")

@@ -98,4 +98,6 @@ def followed(jobs: Sequence[Job[Any]]) -> Followed:
         steps=min(job.position for job in jobs),
         jobs=len(jobs),
         rows_per_pass=sum(job.rows for job in jobs) / max(steps, 1),
+        device=sum(job.device for job in jobs),
+        busy=max(job.busy for job in jobs),
     )

@@ -8,12 +8,14 @@ from concurrent.futures import Future
 from typing import Generic, Protocol, TypeVar
 
 Result = TypeVar("Result")
+TURN = 32  # ticks for which a job of a later stage goes first, and after which any makes room for one that waits
 
 
 class Job(Generic[Result]):
     """One row's work. Subclasses say which lane it is in and what its result is; a `Program` moves it.
 
     length: ticks from start to end. position: ticks done, kept by the engine. deadline: `time.monotonic` seconds.
+    width: rows of a pass that it takes. later: how far down a picture's way its stage is, 0 where it has just begun.
     future: the result, or the error that ended the job. notify: called on the engine's thread after each tick and
     when the job's place in the queue changes; must not block.
     """
@@ -25,6 +27,8 @@ class Job(Generic[Result]):
         self.position = 0
         self.queue_position = 0
         self.deadline = deadline
+        self.width = 1
+        self.later = 0
         self.future: Future[Result] = Future()
         self.notify = notify
         self.cancelled = False
@@ -35,11 +39,24 @@ class Job(Generic[Result]):
         self.ended = 0.0
         self.rows = 0  # of all passes it was in, its own included
         self.turn = 0  # ticks since it was last admitted
+        self.device = 0.0  # seconds of the device, its rows' share of the ticks it was in
+        self.busy = 0.0  # seconds of those ticks
 
     @property
     def lane(self) -> Hashable:
         """Jobs of equal lanes can share a tick: same program, same shapes."""
         raise NotImplementedError
+
+    @property
+    def program(self) -> str:
+        """Name of the program of the step to come."""
+        lane = self.lane
+        return str(lane[0]) if isinstance(lane, tuple) and lane else ""
+
+    @property
+    def rank(self) -> int:
+        """Higher goes first: work of later stages is nearer to being of use. A long one has that for its `TURN`."""
+        return self.later if self.position < TURN else 0
 
     def result(self) -> Result:
         """The result, once position is length."""

@@ -16,6 +16,7 @@ class Followed:
 
     queued: when the first was submitted. began: when the last of them left the queue, 0 if none did. ended: when the
     last ended. steps: taken by the slowest. jobs: how many. rows_per_pass: of this and other requests, on average.
+    device: seconds of the device that they took, their rows' share of each pass; busy: of the passes of the longest.
     """
 
     queued: float
@@ -24,6 +25,8 @@ class Followed:
     steps: int
     jobs: int
     rows_per_pass: float
+    device: float = 0.0
+    busy: float = 0.0
 
 
 # Who wants to know, of the request that the code at hand works for.

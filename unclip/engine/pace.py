@@ -1,49 +1,113 @@
-"""How fast an engine has been of late, and what that means for a job to come."""
+"""How fast an engine has been of late, and what that means for the jobs it has and for one to come."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Hashable, Sequence
+import math
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from unclip.engine.job import Job
+from unclip.feasibility import Work
 
-REMEMBERED = 64  # ticks of each program
-HOPE = 0.8  # a job is refused for lack of time only if it would be late even at this share of the measured time
+REMEMBERED = 64  # ticks of each program whose fastest counts
+HOPE = 0.8  # a job is hopeless only if it would be late even at this share of the fastest measured tick
+FORGET = 0.97  # what a tick's weight in the average is worth at the next
+OUTLIER = 4.0  # times the expected: what a tick counts at most
+PAYS = 1.1  # times the cheapest a step may cost a job, for the sake of a smaller batch
+SPENT = 0.99  # what a second of device time is worth at the next tick, in the shares of ranks
 
 
 class Pace:
-    """Measured ticks. per_row: seconds, a moving average over all programs, of a tick's time per row."""
+    """Measured ticks of one device."""
+
+    def __init__(self, max_batch: int = 8) -> None:
+        """``max_batch``: jobs of one tick."""
+        self._max_batch = max_batch
+        self._lines: dict[str, Line] = {}
+        self._spent: Counter[int] = Counter()  # seconds by rank
+
+    def note(self, program: str, jobs: Sequence[Job[Any]], seconds: float) -> None:
+        """A tick of ``jobs`` took ``seconds``."""
+        self._lines.setdefault(program, Line()).note(sum(job.width for job in jobs), seconds)
+        for rank in self._spent:
+            self._spent[rank] *= SPENT  # type: ignore[assignment]
+        self._spent[jobs[0].rank] += seconds  # type: ignore[assignment]
+
+    def least(self, job: Job[Any]) -> float:
+        """Seconds of the steps that ``job`` has left, alone on the device, at best; 0 for what was never measured."""
+        line = self._lines.get(job.program)
+        return HOPE * (job.length - job.position) * min(line.recent) if line else 0.0
+
+    def works(self, jobs: Iterable[Job[Any]]) -> list[Work]:
+        """What the steps that ``jobs`` have left take, all of them together on the device, in their order.
+
+        A job of an earlier stage is counted with what later stages are going to take on the same device: so much a
+        second of its own as of late.
+        """
+        jobs = list(jobs)
+        widths: dict[str, list[int]] = {}
+        for job in jobs:
+            widths.setdefault(job.program, []).append(job.width)
+        ticks: dict[str, tuple[float, float]] = {}  # (seconds of a tick, seconds of one row in it)
+        for program, rows in widths.items():
+            width = sum(rows) / len(rows)
+            together = width * min(len(rows), self.pays(program, width))
+            seconds = self._lines[program].at(together) if program in self._lines else 0.0
+            ticks[program] = (seconds, seconds / together)
+        works = []
+        for job in jobs:
+            left, (tick, row) = job.length - job.position, ticks[job.program]
+            own = left * job.width * row
+            works.append(Work(own * self._followed(job.rank), job.deadline, left * tick, job.rank, job.client))
+        return works
+
+    def pays(self, program: str, width: float = 1.0) -> int:
+        """Jobs of a tick beyond which more of them hardly make a step of each cheaper, but all of them later."""
+        line = self._lines.get(program)
+        return line.pays(width, self._max_batch) if line else self._max_batch
+
+    def _followed(self, rank: int) -> float:
+        """Seconds of the device that a second of work of ``rank`` comes to, later ranks included."""
+        later = sum(seconds for other, seconds in self._spent.items() if other > rank)
+        return 1 + later / self._spent[rank] if later and self._spent[rank] else 1.0
+
+
+class Line:
+    """Seconds of a tick as a straight line over its rows, the latest ticks counting most."""
 
     def __init__(self) -> None:
-        self.per_row = 0.05
-        self._seconds: dict[str, deque[float]] = {}
+        self.recent: deque[float] = deque(maxlen=REMEMBERED)
+        self._sums = [0.0] * 5  # of 1, rows, rows squared, seconds, rows times seconds
 
-    def note(self, program: str, rows: int, seconds: float) -> None:
-        """A tick took ``seconds`` for ``rows`` rows."""
-        self.per_row += 0.1 * (seconds / rows - self.per_row)
-        self._seconds.setdefault(program, deque(maxlen=REMEMBERED)).append(seconds)
+    def note(self, rows: int, seconds: float) -> None:
+        """A tick of ``rows`` took ``seconds``. One that was held up by something else counts as a slow one, no more."""
+        self.recent.append(seconds)
+        likely = self.at(rows) if len(self.recent) > 1 else seconds
+        if OUTLIER * seconds < likely:
+            self._sums = [0.0] * 5  # those before were held up, as a process's first ticks are
+        counted = min(seconds, OUTLIER * likely)
+        new = (1.0, rows, rows * rows, counted, rows * counted)
+        self._sums = [FORGET * old + added for old, added in zip(self._sums, new, strict=True)]
 
-    def seconds(self, job: Job[Any], beside: Sequence[Job[Any]], max_batch: int) -> tuple[float, float]:
-        """The least that ``job`` takes: on an idle engine, and together with the jobs ``beside`` it, itself included.
+    def at(self, rows: float) -> float:
+        """Seconds of a tick with ``rows``. Where all ticks had the same number of rows, more are hoped to cost no more:
+        the next tick will tell."""
+        base, slope = self._fit()
+        return base + slope * rows
 
-        Both are 0 for a program that has not been measured.
-        """
-        known = self._seconds.get(_program(job))
-        if not known:
-            return 0.0, 0.0
-        lanes: dict[Hashable, list[int]] = {}
-        for other in beside:
-            # Steps beyond the job's own end need not be waited for.
-            lanes.setdefault(other.lane, []).append(min(other.length - other.position, job.length))
-        total = sum(
-            max(sum(steps) / max_batch, max(steps)) * sum(ticks) / len(ticks)
-            for lane, steps in lanes.items()
-            if isinstance(lane, tuple) and (ticks := self._seconds.get(lane[0]))
-        )
-        return HOPE * job.length * min(known), HOPE * total
+    def pays(self, width: float, most: int) -> int:
+        """See `Pace.pays`: how many jobs of ``width`` rows, 1 to ``most``, come within `PAYS` of the cheapest."""
+        base, slope = self._fit()
+        cost = slope * width
+        return max(1, min(most, math.ceil(base / (PAYS * base / most + (PAYS - 1) * cost)))) if cost else most
 
-
-def _program(job: Job[Any]) -> str:
-    lane = job.lane
-    return str(lane[0]) if isinstance(lane, tuple) and lane else ""
+    def _fit(self) -> tuple[float, float]:
+        """(seconds of a tick without rows, seconds of each row), neither below 0."""
+        weight, sum_rows, squares, sum_seconds, products = self._sums
+        mean, seconds = sum_rows / weight, sum_seconds / weight
+        variance = squares / weight - mean * mean
+        if variance < 1e-3:
+            return seconds, 0.0
+        slope = min(max((products / weight - mean * seconds) / variance, 0.0), seconds / mean)
+        return seconds - slope * mean, slope

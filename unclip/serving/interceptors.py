@@ -12,6 +12,7 @@ from typing import Any, Self
 import grpc
 from google.rpc import code_pb2
 
+from unclip.engine.observer import Followed, follower
 from unclip.serving import clients, load_report, request_id, tracing
 from unclip.serving.acceptance import accept
 from unclip.serving.error_table import to_status
@@ -90,6 +91,15 @@ class Call:
         context.set_trailing_metadata(((request_id.HEADER, self.id),))
         self._span = tracing.serving(method, received(context))
         self._trace = tracing.trace_id.get()
+        self._work: list[Followed] = []
+        traced = follower.get() if tracing.tracer else None
+
+        def followed(work: Followed) -> None:
+            self._work.append(work)
+            if traced is not None:
+                traced(work)
+
+        follower.set(followed)
 
     def __enter__(self) -> Self:
         CALLS_RUNNING.labels(self._method).inc()
@@ -101,7 +111,7 @@ class Call:
         match error:
             case None:
                 code = "OK"
-                self._context.set_trailing_metadata(((request_id.HEADER, self.id), *load_report.report.trailer()))
+                self._context.set_trailing_metadata(((request_id.HEADER, self.id), *self._report()))
             case asyncio.CancelledError() | GeneratorExit():
                 code = "CANCELLED"
             case _:
@@ -116,3 +126,6 @@ class Call:
         # Gateways ask every replica for its model all the time.
         level = logging.DEBUG if self._method.endswith("/GetModelInfo") else logging.INFO
         calls.log(level, "%s %s in %.3f s", self._method, code, seconds, extra={**known, **told})
+
+    def _report(self) -> tuple[tuple[str, str | bytes], ...]:
+        return load_report.report.trailer(load_report.Cost.of(self._work))

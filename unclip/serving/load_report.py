@@ -1,19 +1,55 @@
 """How busy this process is, told with every answer, so that callers can give more to replicas that have less to do.
 
 An ORCA load report (xds.data.orca.v3.OrcaLoadReport) in the trailer where gRPC's weighted_round_robin looks for it
-(gRFC A51, A58): calls a second, and utilization, of which the weight of a replica is the quotient.
+(gRFC A51, A58): calls a second, and utilization, of which the weight of a replica is the quotient. Beside it stands
+what the call at hand cost, from which the gateway knows what the next one is going to (in a trailer of its own: gRPC's
+core keeps the report to itself).
 """
 
 from __future__ import annotations
 
+import re
 import struct
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from unclip.engine.observer import Followed
 
 TRAILER = "endpoint-load-metrics-bin"
 RATE, UTILIZATION = 6 << 3 | 1, 9 << 3 | 1  # rps_fractional and application_utilization, 64 bits each
+COST = "server-timing"  # as W3C's header, in which servers tell of their work
+PATTERN = re.compile(r"device;dur=(\d{1,9}\.\d{3}), busy;dur=(\d{1,9}\.\d{3})")
 WINDOW_S = 10.0
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a call took of a stage. device: seconds of its device, the call's share of each pass. busy: seconds of those
+    passes."""
+
+    device: float
+    busy: float
+
+    @classmethod
+    def of(cls, work: Iterable[Followed]) -> Cost | None:
+        """Of all jobs of a call; None where no job took a step."""
+        done = list(work)
+        cost = cls(sum(one.device for one in done), sum(one.busy for one in done))
+        return cost if cost.device > 0 and cost.busy > 0 else None
+
+    def header(self) -> tuple[str, str]:
+        """As trailing metadata, in milliseconds."""
+        return COST, f"device;dur={1000 * self.device:.3f}, busy;dur={1000 * self.busy:.3f}"
+
+    @classmethod
+    def told(cls, metadata: Iterable[tuple[str, str | bytes]] | None) -> Cost | None:
+        """What a stage told of a call in its trailing metadata; None where that is nothing that can be understood."""
+        sent = next((value for key, value in metadata or () if key == COST), "")
+        found = PATTERN.fullmatch(sent) if isinstance(sent, str) else None
+        device, busy = (float(part) / 1000 for part in found.groups()) if found else (0.0, 0.0)
+        return cls(device, busy) if device > 0 and busy > 0 else None
 
 
 class LoadReport:
@@ -28,10 +64,11 @@ class LoadReport:
         """From now on ``load`` tells how full a stage is: jobs running and waiting over its capacity, beyond 1 too."""
         self._loads[stage] = load
 
-    def trailer(self) -> tuple[tuple[str, bytes], ...]:
-        """The report, as metadata of a call that ends now; nothing where there is no engine."""
+    def trailer(self, cost: Cost | None = None) -> tuple[tuple[str, str | bytes], ...]:
+        """The report, as metadata of a call that ends now and took ``cost``; nothing where there is no engine."""
+        told = (cost.header(),) if cost else ()
         if not self._loads:
-            return ()
+            return told
         now = self._clock()
         self._ended.append(now)
         while self._ended[0] <= now - WINDOW_S:
@@ -39,7 +76,7 @@ class LoadReport:
         rate = len(self._ended) / WINDOW_S
         # A weight needs a utilization above 0; one call's share of a large engine is as good as nothing.
         utilization = max(0.01, *(load() for load in self._loads.values()))
-        return ((TRAILER, struct.pack("<BdBd", RATE, rate, UTILIZATION, utilization)),)
+        return ((TRAILER, struct.pack("<BdBd", RATE, rate, UTILIZATION, utilization)), *told)
 
 
 report = LoadReport()  # of this process

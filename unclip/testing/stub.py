@@ -173,7 +173,9 @@ class Work:
                 yield progress
         finally:
             if tell is not None:
-                tell(Followed(queued, self.began, time.monotonic(), taken, self.samples, float(self.samples)))
+                seconds, ended = taken * self._stub.faults.step_seconds, time.monotonic()
+                device = seconds * self.samples / self._stub.faults.capacity
+                tell(Followed(queued, self.began, ended, taken, self.samples, float(self.samples), device, seconds))
 
     async def _steps(self, steps: int, stage: sampling_pb2.Stage.ValueType) -> AsyncIterator[sampling_pb2.Progress]:
         told = 0

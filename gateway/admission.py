@@ -1,0 +1,217 @@
+"""Who may begin: the bound on what is under way at once, as long as the callers' patience and no longer.
+
+What a request takes is known before it begins: so many steps of so many rows at each stage, which with every answer
+tells what one took (`unclip.serving.load_report`). How much of that the stages get done in a second is measured, as TCP
+BBR measures a path: by what was delivered while a call was under way. So a newcomer's end can be told, and who would
+come too late is refused before any stage works for it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from gateway.calls import MARGIN_S, ServiceName
+from gateway.feed import StageName
+from gateway.way import WALKS, Way
+from unclip.errors import DeadlineExceeded, Overloaded, brief
+from unclip.feasibility import Work, refusal
+from unclip.serving.load_report import Cost
+from unclip.serving.metrics import REFUSALS
+
+NEWS = 0.1  # weight of the latest measurement
+HOPE = 0.8  # a call is hopeless only if it would be late even at this share of the least time measured
+REMEMBERED = 64  # measurements whose least counts
+SURE = 16  # calls of a busy pool after which its rate is believed
+BUSY = 1.5  # times the time that its steps took: a call that took longer has waited, so that the stage was never idle
+# The rate is tried a little higher with every call that ends, and taken back when a stage refuses: several gateways so
+# come to equal parts of what they share, as TCP's senders do.
+MORE, LESS = 1.005, 0.9
+# Of the bounds that stages keep: so it is the gateway that refuses, at once, and hardly ever a stage, later.
+PART = 0.85
+
+
+@dataclass
+class Speed:
+    """What a stage has told of its steps. device: its device's seconds for a row's step. step: seconds of one, with
+    what shares it; 0 before anything was told."""
+
+    device: float = 0.0
+    step: float = 0.0
+    steps: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+
+    def note(self, rows: int, steps: int, cost: Cost) -> None:
+        """A call of so many rows and steps took ``cost``."""
+        device, step = cost.device / (rows * steps), cost.busy / steps
+        self.steps.append(step)
+        self.device += (device - self.device) * (NEWS if self.device else 1.0)
+        self.step += (step - self.step) * (NEWS if self.step else 1.0)
+
+    @property
+    def least(self) -> float:
+        """The least that a step has taken of late."""
+        return min(self.steps, default=0.0)
+
+
+@dataclass
+class Pool:
+    """Replicas behind one address, of one stage or of several that share their devices. delivered: device seconds so
+    far."""
+
+    delivered: float = 0.0
+    _mean: float = 0.0
+    _samples: int = 0
+
+    @property
+    def rate(self) -> float:
+        """Device seconds that they deliver to us in a second; infinite until they were seen busy often enough."""
+        return self._mean if self._samples >= SURE else float("inf")
+
+    def sample(self, rate: float, busy: bool) -> None:
+        """So much was delivered a second while a call was under way. busy: the pool was, all the time."""
+        if busy:
+            self._samples += 1
+            self._mean += (rate - self._mean) * max(NEWS, 1 / self._samples)
+        elif self._mean < rate:
+            self._mean = rate  # it can do that at least
+        self._mean *= MORE
+
+    def refused(self, under_way: float, left: float) -> None:
+        """It has no time for what must be done in ``left`` seconds, with so much of ours under way."""
+        if self._samples >= SURE:
+            self._mean *= LESS
+        elif under_way > 0:
+            self._samples, self._mean = SURE, under_way / left
+
+
+class Admission:
+    """What is under way in this gateway, and how fast it moves. clock: gives seconds that never go back."""
+
+    def __init__(self, targets: Mapping[ServiceName, str], clock: Callable[[], float] = time.monotonic) -> None:
+        """``targets``: where the stages are; those at the same address share their devices."""
+        self._clock = clock
+        pools = {target: Pool() for target in targets.values()}
+        self.pools: dict[StageName, Pool] = {stage: pools[targets[service]] for stage, service in WALKS.items()}
+        self.speeds: dict[StageName, Speed] = {stage: Speed() for stage in WALKS}
+        self._tickets: set[Ticket] = set()
+
+    def enter(self, way: Way, deadline: float, client: str) -> Ticket:
+        """Lets a call in that must be answered by ``deadline``. Use the ticket as a context manager.
+
+        Raises:
+            DeadlineExceeded: it could not be, even if nothing else were under way.
+            Overloaded: it could not be with what is.
+        """
+        now, ticket = self._clock(), Ticket(self, way, deadline - MARGIN_S, client)
+        least = HOPE * sum(self.speeds[stage].least * leg.steps for stage, leg in way.items())
+        if least > ticket.deadline - now:
+            REFUSALS.labels("gateway", "deadline").inc()
+            left = max(0.0, ticket.deadline - now)
+            raise DeadlineExceeded(f"the stages take about {brief(least)}, {brief(left)} are left")
+        for pool in {id(pool): pool for pool in map(self.pools.__getitem__, way)}.values():
+            others = [other.work(pool) for other in self._tickets]
+            if found := refusal(ticket.work(pool), others, now, PART):
+                REFUSALS.labels("gateway", "deadline" if found.reason == "TOO_LATE" else "client_share").inc()
+                message = f"with what is under way this takes about {brief(found.ahead)}, "
+                message += f"{brief(deadline - now)} are left"
+                raise Overloaded(message, max(0.1, found.wait), found.reason)
+        return ticket
+
+    def admitted(self, ticket: Ticket) -> None:
+        """``ticket`` is under way from now on."""
+        self._tickets.add(ticket)
+
+    def ended(self, ticket: Ticket) -> None:
+        """It is over, well or not."""
+        self._tickets.discard(ticket)
+
+    def under_way(self, pool: Pool) -> float:
+        """Device seconds that ``pool`` has still to deliver to us."""
+        return sum(ticket.device_seconds(pool) for ticket in self._tickets)
+
+    def now(self) -> float:
+        """What the clock says."""
+        return self._clock()
+
+
+class Ticket:
+    """One call under way. deadline: by when its pictures have to be there."""
+
+    def __init__(self, admission: Admission, way: Way, deadline: float, client: str) -> None:
+        self._admission, self._way, self._client = admission, way, client
+        self.deadline = deadline
+        self._left = {stage: leg.row_steps for stage, leg in way.items()}
+
+    def __enter__(self) -> Self:
+        self._admission.admitted(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._admission.ended(self)
+
+    def device_seconds(self, pool: Pool) -> float:
+        """What it still asks of ``pool``."""
+        admission = self._admission
+        return sum(
+            left * admission.speeds[stage].device
+            for stage, left in self._left.items()
+            if admission.pools[stage] is pool
+        )
+
+    def work(self, pool: Pool) -> Work:
+        """The same, in seconds of the clock, with the time that its steps take there and elsewhere."""
+        here = elsewhere = 0.0
+        for stage, leg in self._way.items():
+            if self._left[stage]:
+                seconds = leg.steps * self._admission.speeds[stage].step
+                here, elsewhere = (
+                    (here + seconds, elsewhere) if self._admission.pools[stage] is pool else (here, elsewhere + seconds)
+                )
+        return Work(self.device_seconds(pool) / pool.rate, self.deadline - elsewhere, here, client=self._client)
+
+    def after(self, stage: StageName) -> float:
+        """Seconds that the stages after ``stage`` are going to take for a picture, as they do now."""
+        order = list(WALKS)
+        later = order[order.index(stage) + 1 :]
+        return sum(self._way[s].steps * self._admission.speeds[s].step for s in later if s in self._way)
+
+    def begin(self, stage: StageName) -> Visit:
+        """A call of ``stage`` is made."""
+        return Visit(self, stage, self._admission.now(), self._admission.pools[stage].delivered)
+
+    def end(self, visit: Visit, cost: Cost | None) -> None:
+        """It ended well, and took ``cost`` if the stage tells such things."""
+        admission, stage = self._admission, visit.stage
+        leg, pool, speed = self._way[stage], admission.pools[stage], admission.speeds[stage]
+        row_steps = leg.rows * leg.steps
+        self._left[stage] = max(0, self._left[stage] - row_steps)
+        if cost is None:
+            return
+        speed.note(leg.rows, leg.steps, cost)
+        seconds, took = row_steps * speed.device, admission.now() - visit.began
+        pool.delivered += seconds
+        if took > 0:
+            pool.sample((pool.delivered - visit.delivered) / took, took > BUSY * cost.busy)
+
+    def refused(self, stage: StageName) -> None:
+        """The stage said that there is no time for a call of it."""
+        pool = self._admission.pools[stage]
+        left = self.deadline - self._admission.now()
+        if left > 0:
+            pool.refused(self._admission.under_way(pool), left)
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A ticket's call of a stage. began: when; delivered: what its pool had delivered by then."""
+
+    ticket: Ticket
+    stage: StageName
+    began: float
+    delivered: float

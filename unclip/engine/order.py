@@ -1,0 +1,122 @@
+"""Which jobs run, and which of them move next: in turns while there is time for all, else by deadline."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from unclip.engine.job import TURN, Job
+from unclip.engine.pace import Pace
+from unclip.errors import Cancelled, DeadlineExceeded, Overloaded, UnclipError, brief
+from unclip.feasibility import Work, overdue
+
+AnyJob = Job[Any]
+CALM = 0.5  # of the time until the first deadline: while all that is here takes no more, jobs take turns
+
+
+class Order:
+    """Jobs of one engine, running and waiting. Not for use by several threads at once: the engine calls it under its
+    lock.
+
+    While all that is here could well be done before the first deadline, jobs take turns: the least recently served is
+    next, of the waiting ones the client's with the fewest running. When it could not, those that must end first go
+    first (preemptive EDF, which meets all deadlines whenever any order does). Either way jobs of a later stage go
+    before those of an earlier one, for their first `TURN` ticks: they are nearer to being of use.
+    """
+
+    def __init__(
+        self, stage: str, capacity: int, max_batch: int, pace: Pace, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._stage, self._capacity, self._max_batch = stage, capacity, max_batch
+        self._pace, self._clock = pace, clock
+        self.active: list[AnyJob] = []
+        self.queue: list[AnyJob] = []
+        self._pressed = False
+
+    @property
+    def jobs(self) -> list[AnyJob]:
+        """All of them."""
+        return [*self.active, *self.queue]
+
+    def hopeless(self) -> list[tuple[AnyJob, UnclipError]]:
+        """The jobs that nobody waits for, or that cannot end in time any more, each with what to tell it."""
+        now, jobs, lost = self._clock(), list[AnyJob](), list[tuple[AnyJob, UnclipError]]()
+        for job in self.jobs:
+            if (error := self._lost(job, now)) is not None:
+                lost.append((job, error))
+            else:
+                jobs.append(job)
+        works = self._pace.works(jobs)
+        first = min((job.deadline for job in jobs), default=now)
+        self._pressed = sum(work.seconds for work in works) > CALM * (first - now)
+        if self._pressed:
+            lost += self._given_up(jobs, works, now)
+        return lost
+
+    def _lost(self, job: AnyJob, now: float) -> UnclipError | None:
+        if job.cancelled:
+            return Cancelled(f"{self._stage}: cancelled")
+        after = f"after {job.position} of {job.length} steps"
+        if now > job.deadline:
+            return DeadlineExceeded(f"{self._stage}: deadline passed {after}")
+        if (needed := self._pace.least(job)) > job.deadline - now:
+            left = job.deadline - now
+            return DeadlineExceeded(f"{self._stage}: {after} {brief(needed)} are missing, {brief(left)} are left")
+        return None
+
+    def _given_up(self, jobs: list[AnyJob], works: list[Work], now: float) -> list[tuple[AnyJob, UnclipError]]:
+        """Of the jobs not begun as few as have to go, so that the others end in time."""
+        given_up = [jobs[index] for index in overdue(works, [job.position == 0 for job in jobs], now)]
+        message = f"{self._stage}: there is no time left beside what goes before"
+        return [(job, Overloaded(message, max(0.1, job.deadline - now), "TOO_LATE")) for job in given_up]
+
+    def remove(self, job: AnyJob) -> None:
+        """Takes a job out."""
+        (self.active if job in self.active else self.queue).remove(job)
+
+    def arrange(self, tick: int) -> list[AnyJob]:
+        """Has as many jobs run as may; those that have not run before. ``tick``: number of the latest."""
+        ran = set(map(id, self.active))
+        if self._pressed:
+            ordered = sorted(self.jobs, key=urgency)
+            self.active, self.queue = ordered[: self._capacity], ordered[self._capacity :]
+        else:
+            self._take_turns()
+        joined = [job for job in self.active if id(job) not in ran]
+        for job in joined:
+            job.queue_position = job.turn = 0
+            job.served = tick
+        return [job for job in joined if job.position == 0 and not job.began]
+
+    def _take_turns(self) -> None:
+        # A full house of long jobs must not keep short ones out: long ones take turns.
+        lacking = max(0, len(self.queue) - (self._capacity - len(self.active)))
+        for job in [job for job in self.active if job.turn >= TURN][:lacking]:
+            self.active.remove(job)
+            self.queue.append(job)
+        running = Counter(job.client for job in self.active)
+        while self.queue and len(self.active) < self._capacity:
+            # Of the latest stage the client with the fewest running jobs is next, and of its jobs the first.
+            job = min(self.queue, key=lambda job: (-job.rank, running[job.client]))
+            self.queue.remove(job)
+            running[job.client] += 1
+            self.active.append(job)
+
+    def batch(self) -> list[AnyJob]:
+        """Up to max_batch jobs of the lane whose turn it is; where time is short, only as many as gain by it."""
+        if not self.active:
+            return []
+        order = self.active if self._pressed else sorted(self.active, key=lambda job: (-job.rank, job.served))
+        lane: Hashable = order[0].lane
+        batch = [job for job in order if job.lane == lane][: self._max_batch]
+        if not self._pressed:
+            return batch
+        # Who goes first is not held up by company that saves nobody anything.
+        return batch[: self._pace.pays(order[0].program, sum(job.width for job in batch) / len(batch))]
+
+
+def urgency(job: AnyJob) -> tuple[int, float, float]:
+    """What must be done first has the lower one."""
+    return -job.rank, job.deadline, job.queued

@@ -1,0 +1,113 @@
+"""Whether work can end when it must: the earliest deadline first, at a known pace, before anything is begun.
+
+One rule for whoever lets work in: an engine in front of its device, and the gateway in front of all stages. Work is
+told in seconds of whatever does it. No torch, no gRPC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+# Of the time that a newcomer can wait, the part that it must be expected to. The rest is for what the estimate does not
+# know, and for callers with less patience, who go first and may use it up.
+PROMISED = 0.8
+# The part of that time which one client's own work may fill. Half of the patience keeps any device busy, so that
+# this costs a client that is alone nothing, and leaves the other half to those that come later.
+CLIENT_PART = 0.5
+
+Reason = Literal["TOO_LATE", "CLIENT_SHARE"]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """seconds: of the device, if it does this beside much else. least: seconds it takes, sharing the device with what
+    runs beside it, if nothing is ahead. deadline: as `time.monotonic`. rank: higher goes first. client: whose it is, ""
+    is nobody's in particular."""
+
+    seconds: float
+    deadline: float
+    least: float = 0.0
+    rank: int = 0
+    client: str = ""
+
+    @property
+    def order(self) -> tuple[int, float]:
+        """What goes first has the lower one: later stages, then the earliest deadline."""
+        return -self.rank, self.deadline
+
+    @property
+    def lag(self) -> float:
+        """Seconds that it ends after all that goes before it and itself could be done: while it runs others share the
+        device with it, of which half come after it."""
+        return max(0.0, self.least - self.seconds) / 2
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why there is no time for a newcomer. ahead: seconds until it would end; wait: until it could be let in."""
+
+    reason: Reason
+    ahead: float
+    wait: float
+
+
+def refusal(new: Work, others: Iterable[Work], now: float, part: float = 1.0) -> Refusal | None:
+    """Why ``new`` cannot join ``others``, all of which were let in before; None if it can.
+
+    part: of the usual bounds. Who stands in front of others that apply them as well has lower ones.
+
+    It can if what goes before it leaves it its time, with `PROMISED` to spare, if none of those behind it would come
+    too late for it, and if what goes before it is not too much of its own client's. Alone it always can: no estimate is
+    so sure that it should not be tried.
+    """
+    spare = new.deadline - now - new.seconds  # seconds that may pass until it has the device
+    before = mine = 0.0
+    behind: list[Work] = []
+    for other in others:
+        if other.order <= new.order:
+            before += other.seconds
+            if new.client and other.client == new.client:
+                mine += other.seconds
+        elif other.rank == new.rank:
+            behind.append(other)
+    needed = before + new.seconds + new.lag
+    if (before or behind) and before + new.lag > part * PROMISED * spare:
+        return Refusal("TOO_LATE", needed, before + new.lag - part * PROMISED * spare)
+    if mine and mine > part * CLIENT_PART * spare:
+        return Refusal("CLIENT_SHARE", needed, mine - part * CLIENT_PART * spare)
+    behind.sort(key=lambda work: work.deadline)
+    total = before
+    for work in behind:
+        total += work.seconds
+        # Who is late already is not so on account of the newcomer.
+        slack = work.deadline - now - total - work.lag
+        if 0 <= slack < new.seconds:
+            return Refusal("TOO_LATE", needed, new.seconds - slack)
+    return None
+
+
+def overdue(works: Sequence[Work], movable: Sequence[bool], now: float) -> list[int]:
+    """Which of ``works`` to give up, so that all others end in time: as few as possible, none that is not ``movable``,
+    and none on account of its own length.
+
+    Moore and Hodgson's rule (1968): in order of deadlines, whenever one would be late, the longest so far is given up.
+    """
+    order = sorted(range(len(works)), key=lambda index: works[index].order)
+    total, kept, given_up = now, list[int](), list[int]()
+    for index in order:
+        total += works[index].seconds
+        if movable[index]:
+            kept.append(index)
+        end = works[index].deadline - works[index].lag
+        if total - works[index].seconds == now or total <= end:
+            continue
+        if total - end > sum(works[other].seconds for other in kept):
+            continue  # it is late whoever makes room for it
+        while kept and total > end:
+            longest = max(kept, key=lambda other: works[other].seconds)
+            kept.remove(longest)
+            given_up.append(longest)
+            total -= works[longest].seconds
+    return given_up
