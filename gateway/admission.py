@@ -28,8 +28,8 @@ HOPE = 0.8  # a call is hopeless only if it would be late even at this share of 
 REMEMBERED = 64  # measurements whose least counts
 SURE = 16  # calls of a busy pool after which its rate is believed
 BUSY = 1.5  # times the time that its steps took: a call that took longer has waited, so that the stage was never idle
-# The rate is tried a little higher with every call that ends, and taken back when a stage refuses: several gateways so
-# come to equal parts of what they share, as TCP's senders do.
+# The rate is tried a little higher with every call that ends, and taken back when a stage refuses: so it finds what
+# others leave of stages that several gateways share, when that grows.
 MORE, LESS = 1.005, 0.9
 # Of the bounds that stages keep: so it is the gateway that refuses, at once, and hardly ever a stage, later.
 PART = 0.85

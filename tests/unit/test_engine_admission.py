@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from tests.unit.engine_bench import FOREVER, Bench, Count, MakeBench
-from unclip.engine.admission import Admission
+from tests.unit.engine_bench import Bench, Count, MakeBench
+from unclip.engine.admission import Admission, Expected
 from unclip.engine.observer import Observer
-from unclip.engine.pace import HOPE, Pace
+from unclip.engine.pace import Pace
 from unclip.errors import DeadlineExceeded, Overloaded, brief
 
 
@@ -27,46 +27,88 @@ def submit(bench: Bench, client: str, *jobs: Count) -> None:
             room.submit(job)
 
 
-def test_the_time_a_job_takes_alone_is_its_steps_at_the_fastest_measured_pace() -> None:
-    pace, job = Pace(), Count("x", 10)
-    assert pace.seconds(job, [job], 8) == (0.0, 0.0)
-    for seconds in (0.3, 0.1, 0.2):
-        pace.note("a", 4, seconds)
-    alone, beside = pace.seconds(job, [job], 8)
-    assert alone == pytest.approx(HOPE * 10 * 0.1)
-    assert beside == pytest.approx(HOPE * 10 * 0.2)
-
-
-def test_beside_others_a_job_waits_for_the_steps_they_have_left_but_none_beyond_its_own_end() -> None:
-    pace = Pace()
-    pace.note("a", 2, 0.1)
-    pace.note("b", 2, 0.5)
-    job = Count("x", 10)
-    others = [*(Count(str(i), 3) for i in range(2)), Count("long", FOREVER), Count("y", 8, lane="b")]
-    others[-1].position = 5
-    _, beside = pace.seconds(job, [job, *others], 2)
-    assert beside == pytest.approx(HOPE * ((10 + 3 + 3 + 10) / 2 * 0.1 + 3 * 0.5))
-
-
 def test_a_job_that_could_not_end_in_time_even_alone_is_refused_with_both_times(make_bench: MakeBench) -> None:
     refusals = Refusals()
     bench = make_bench(observer=refusals)
-    bench.engine._admission.pace.note("a", 1, 1.0)
+    bench.engine._pace.note("a", [Count("before", 1)], 1.0)
     with pytest.raises(DeadlineExceeded, match=r"bench: 100 steps take about 80 s, [34](\.\d)? s are left"):
         bench.submit(Count("hopeless", 100, deadline=time.monotonic() + 4))
     assert refusals.reasons == ["deadline"]
 
 
-def test_a_job_that_could_not_end_in_time_beside_others_is_told_to_come_back() -> None:
-    admission = Admission("bench", 16, 16, Observer())
-    admission.pace.note("a", 1, 1.0)
-    others = [Count(f"long {i}", FOREVER) for i in range(8)]
-    job = Count("unlucky", 3, deadline=time.monotonic() + 10)
-    admission.refuse_if_late(job, [], others, max_batch=1)
-    admission.refuse_if_late(job, others, [], max_batch=16)
-    with pytest.raises(Overloaded, match="beside what runs now 3 steps take about 22 s") as refused:
-        admission.refuse_if_late(job, others, [], max_batch=1)
-    assert refused.value.retry_after > 0
+def made(pace: Pace) -> Admission:
+    return Admission("bench", 300, Observer(), pace, clock=lambda: 0.0)
+
+
+def one_at_a_time() -> Pace:
+    """Each step takes a second."""
+    pace = Pace(max_batch=1)
+    pace.note("a", [Count("before", 1)], 1.0)
+    return pace
+
+
+def test_what_waits_counts_as_well_as_what_runs() -> None:
+    admission = made(one_at_a_time())
+    ahead = [Count(str(i), 3, deadline=50.0) for i in range(5)]
+    admission.enter(Count("in time", 3, deadline=60.0), ahead[:3])
+    with pytest.raises(Overloaded, match="with what goes before 3 steps take about 18 s, 18 s are left") as refused:
+        admission.enter(Count("too late", 3, deadline=18.0), [Count(str(i), 3, deadline=17.0) for i in range(5)])
+    assert refused.value.reason == "TOO_LATE"
+    assert refused.value.retry_after == pytest.approx(15 - 0.8 * 15)
+
+
+def test_who_must_end_first_is_let_in_before_others_that_have_time_but_not_at_their_expense() -> None:
+    admission = made(one_at_a_time())
+    patient = [Count(str(i), 3, deadline=40.0) for i in range(10)]
+    admission.enter(Count("urgent", 3, deadline=6.0), patient)
+    with pytest.raises(Overloaded):
+        admission.enter(Count("another", 3, deadline=40.0), [*patient, Count("urgent", 3, deadline=6.0)])
+    full = [Count(str(i), 3, deadline=31.0) for i in range(10)]
+    with pytest.raises(Overloaded):
+        admission.enter(Count("urgent", 3, deadline=6.0), full)
+
+
+def test_expected_jobs_count_until_they_come_and_are_let_in_for_what_was_expected() -> None:
+    admission = made(one_at_a_time())
+    expected = Expected("a", 10, 21.0)
+    admission.take(1, "", [], expected)
+    with pytest.raises(Overloaded):
+        admission.take(1, "", [], Expected("a", 10, 22.0))
+    admission.enter(Count("it", 10, deadline=21.0), [], expected)
+    admission.take(1, "", [], Expected("a", 10, 22.0))
+
+
+def test_what_was_expected_and_did_not_come_leaves_its_time_to_others() -> None:
+    admission = made(one_at_a_time())
+    expected = Expected("a", 10, 30.0)
+    admission.take(2, "", [], expected)
+    admission.give_back(2, "", expected)
+    admission.take(1, "", [], Expected("a", 10, 15.0))
+
+
+def test_one_clients_work_fills_at_most_half_of_its_patience() -> None:
+    admission = made(one_at_a_time())
+    mine = [Count(str(steps), steps, deadline=25.0) for steps in (5, 6)]
+    for job in mine:
+        job.client = "greedy"
+    late = Count("mine", 2, deadline=26.0)
+    late.client = "greedy"
+    admission.enter(late, mine)
+    more = Count("more", 5, deadline=25.0)
+    more.client = "greedy"
+    with pytest.raises(Overloaded) as refused:
+        admission.enter(more, [*mine, late])
+    assert refused.value.reason == "CLIENT_SHARE"
+    other = Count("other", 2, deadline=26.0)
+    other.client = "modest"
+    admission.enter(other, [*mine, late])
+
+
+def test_more_rows_than_there_are_places_are_served_when_nothing_else_is() -> None:
+    admission = Admission("bench", 8, Observer(), Pace())
+    admission.take(16, "one", [])
+    with pytest.raises(Overloaded):
+        admission.take(1, "other", [])
 
 
 def test_a_refused_job_gives_its_place_back(make_bench: MakeBench) -> None:

@@ -61,7 +61,7 @@ class Order:
         after = f"after {job.position} of {job.length} steps"
         if now > job.deadline:
             return DeadlineExceeded(f"{self._stage}: deadline passed {after}")
-        if (needed := self._pace.least(job)) > job.deadline - now:
+        if (needed := max(self._pace.least(job), self._pace.likely(job))) > job.deadline - now:
             left = job.deadline - now
             return DeadlineExceeded(f"{self._stage}: {after} {brief(needed)} are missing, {brief(left)} are left")
         return None

@@ -14,6 +14,7 @@ REMEMBERED = 64  # ticks of each program whose fastest counts
 HOPE = 0.8  # a job is hopeless only if it would be late even at this share of the fastest measured tick
 FORGET = 0.97  # what a tick's weight in the average is worth at the next
 OUTLIER = 4.0  # times the expected: what a tick counts at most
+SURE = 8  # ticks after which their average counts
 PAYS = 1.1  # times the cheapest a step may cost a job, for the sake of a smaller batch
 SPENT = 0.99  # what a second of device time is worth at the next tick, in the shares of ranks
 
@@ -38,6 +39,11 @@ class Pace:
         """Seconds of the steps that ``job`` has left, alone on the device, at best; 0 for what was never measured."""
         line = self._lines.get(job.program)
         return HOPE * (job.length - job.position) * min(line.recent) if line else 0.0
+
+    def likely(self, job: Job[Any]) -> float:
+        """The same, if steps go on as of late and not as at best."""
+        line = self._lines.get(job.program)
+        return HOPE * (job.length - job.position) * line.at(job.width) if line and len(line.recent) >= SURE else 0.0
 
     def works(self, jobs: Iterable[Job[Any]]) -> list[Work]:
         """What the steps that ``jobs`` have left take, all of them together on the device, in their order.
@@ -83,7 +89,10 @@ class Line:
     def note(self, rows: int, seconds: float) -> None:
         """A tick of ``rows`` took ``seconds``. One that was held up by something else counts as a slow one, no more."""
         self.recent.append(seconds)
-        likely = self.at(rows) if len(self.recent) > 1 else seconds
+        likely = seconds
+        if len(self.recent) > 1:
+            mean_rows, mean_seconds = self._sums[1] / self._sums[0], self._sums[3] / self._sums[0]
+            likely = max(self.at(rows), mean_seconds * rows / mean_rows)
         if OUTLIER * seconds < likely:
             self._sums = [0.0] * 5  # those before were held up, as a process's first ticks are
         counted = min(seconds, OUTLIER * likely)

@@ -1,0 +1,94 @@
+"""Whether work can end when it must: no clock but the one that is passed."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unclip.feasibility import CLIENT_PART, PROMISED, Work, overdue, refusal
+
+works = st.builds(Work, seconds=st.floats(0.01, 5), deadline=st.floats(0.1, 30))
+
+
+def lateness(kept: list[Work]) -> list[float]:
+    """How late each is, the earliest deadline first."""
+    total, late = 0.0, []
+    for work in sorted(kept, key=lambda work: work.deadline):
+        total += work.seconds
+        late.append(total - work.deadline)
+    return late
+
+
+def test_alone_it_is_always_tried() -> None:
+    assert refusal(Work(100.0, 1.0, least=100.0), [], 0.0) is None
+
+
+def test_what_goes_before_may_take_so_much_of_the_time_left() -> None:
+    spare = 10.0
+    new = Work(2.0, spare + 2.0)
+    assert refusal(new, [Work(PROMISED * spare - 0.01, 1.0)], 0.0) is None
+    found = refusal(new, [Work(PROMISED * spare + 0.5, 1.0)], 0.0)
+    assert found is not None
+    assert (found.reason, found.wait) == ("TOO_LATE", pytest.approx(0.5))
+    assert found.ahead == pytest.approx(PROMISED * spare + 2.5)
+
+
+def test_later_stages_go_before_earlier_deadlines() -> None:
+    upsampling = Work(9.0, 100.0, rank=1)
+    assert refusal(Work(1.0, 10.0), [upsampling], 0.0) is not None
+    assert refusal(Work(1.0, 10.0, rank=1), [Work(9.0, 9.5)], 0.0) is None
+
+
+def test_whoever_shares_the_device_ends_later_than_alone() -> None:
+    before = [Work(3.0, 1.0)]
+    assert refusal(Work(1.0, 6.0), before, 0.0) is None
+    assert refusal(Work(1.0, 6.0, least=5.0), before, 0.0) is not None
+
+
+def test_a_client_may_fill_part_of_its_patience_and_others_the_rest() -> None:
+    mine = [Work(CLIENT_PART * 10 + 0.1, 1.0, client="a")]
+    found = refusal(Work(1.0, 11.0, client="a"), mine, 0.0)
+    assert found is not None
+    assert found.reason == "CLIENT_SHARE"
+    assert refusal(Work(1.0, 11.0, client="b"), mine, 0.0) is None
+    assert refusal(Work(1.0, 11.0), [Work(CLIENT_PART * 10 + 0.1, 1.0)], 0.0) is None  # nobody's in particular
+
+
+def test_who_stands_in_front_has_lower_bounds() -> None:
+    before = [Work(7.0, 1.0)]
+    assert refusal(Work(1.0, 11.0), before, 0.0) is None
+    assert refusal(Work(1.0, 11.0), before, 0.0, part=0.8) is not None
+
+
+@given(st.lists(works, max_size=12), works)
+def test_a_newcomer_makes_nobody_late_that_was_in_time(others: list[Work], new: Work) -> None:
+    if refusal(new, others, 0.0) is None and others:
+        assert sum(late > 1e-9 for late in lateness([*others, new])) <= sum(late > 0 for late in lateness(others))
+
+
+@given(st.lists(works, max_size=8))
+def test_as_few_are_given_up_as_can_be(here: list[Work]) -> None:
+    given_up = set(overdue(here, [True] * len(here), 0.0))
+    kept = [work for index, work in enumerate(here) if index not in given_up]
+    hopeless = [work for work in kept if work.seconds > work.deadline]  # of its own length: left to who knows better
+    if not hopeless:
+        assert all(late <= 1e-9 for late in lateness(kept))
+    most = max(
+        (len(some) for some in subsets(here) if all(late <= 1e-9 for late in lateness(some))),
+        default=0,
+    )
+    assert len(kept) >= most
+
+
+def subsets(here: list[Work]) -> list[list[Work]]:
+    found: list[list[Work]] = [[]]
+    for work in here:
+        found += [[*some, work] for some in found]
+    return found
+
+
+def test_what_has_begun_is_not_given_up_for_what_has_not() -> None:
+    begun, waiting = Work(5.0, 6.0), Work(2.0, 5.0)
+    assert overdue([begun, waiting], [False, True], 0.0) == [1]
+    assert overdue([begun, waiting], [False, False], 0.0) == []
