@@ -16,7 +16,7 @@ from unclip.engine.device import open_device
 from unclip.engine.walk import Walk
 from unclip.model_app import ModelApp, load
 from unclip.network import COMPONENTS, NetworkName
-from unclip.options import SamplingSettings
+from unclip.options import Room, SamplingSettings
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.server import Service
 from unclip.triton.address import cpu_threads, parse_networks
@@ -57,31 +57,33 @@ async def build(settings: Settings) -> ModelApp:
             checkpoint.clip_space, decoder.embedding_dim, size=decoder.size, defaults=checkpoint.defaults("decoder")
         )
         await app.warm_up(lambda: [trial_of_decoder(decoder)])
-        info = decoder_info(checkpoint, decoder, spec)
+        info = decoder_info(checkpoint, decoder, spec, settings.room)
         servicer = DecoderServicer(decoder, app.engine, spec, info, deadlines)
         add = decoder_pb2_grpc.add_DecoderServiceServicer_to_server
         app.services.append(Service(DECODER, add, servicer, version=info.version))
     if upsampler:
         spec = StageSpec("", 0, size=upsampler.size, defaults=checkpoint.defaults("upsampler"))
         await app.warm_up(lambda: [trial_of_upsampler(upsampler)])
-        info = upsampler_info(checkpoint, upsampler, spec)
+        info = upsampler_info(checkpoint, upsampler, spec, settings.room)
         fine = UpsamplerServicer(upsampler, app.engine, spec, info, deadlines)
         add_fine = upsampler_pb2_grpc.add_UpsamplerServiceServicer_to_server
         app.services.append(Service(UPSAMPLER, add_fine, fine, version=info.version))
     return app
 
 
-def decoder_info(checkpoint: Checkpoint, decoder: Decoder, spec: StageSpec) -> model_info_pb2.ModelInfo:
+def decoder_info(checkpoint: Checkpoint, decoder: Decoder, spec: StageSpec, room: Room) -> model_info_pb2.ModelInfo:
     """What the decoder says of itself."""
-    stage = stage_info(sampling_pb2.STAGE_DECODER, decoder.parameters, spec.size, spec.defaults)
+    stage = stage_info(sampling_pb2.STAGE_DECODER, decoder.parameters, spec.size, spec.defaults, room)
     able = ["decode", "invert", "edit"]
     return model_info(checkpoint, DECODER_FOLDERS, decoder.where, able, [stage], decoder.embedding_dim)
 
 
-def upsampler_info(checkpoint: Checkpoint, upsampler: Upsampler, spec: StageSpec) -> model_info_pb2.ModelInfo:
+def upsampler_info(
+    checkpoint: Checkpoint, upsampler: Upsampler, spec: StageSpec, room: Room
+) -> model_info_pb2.ModelInfo:
     """What the upsampler says of itself; the folder of the last step's network is optional."""
     folders = [*UPSAMPLER_FOLDERS, *(folder for folder in OPTIONAL_FOLDERS if checkpoint.has(folder))]
-    stage = stage_info(sampling_pb2.STAGE_UPSAMPLER, upsampler.parameters, spec.size, spec.defaults)
+    stage = stage_info(sampling_pb2.STAGE_UPSAMPLER, upsampler.parameters, spec.size, spec.defaults, room)
     return model_info(checkpoint, folders, upsampler.where, ["upsample", "edit"], [stage])
 
 

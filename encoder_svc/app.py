@@ -52,7 +52,7 @@ async def build(settings: Settings) -> ModelApp:
         ENCODER_FOLDERS,
         running_on(device, remotes, NETWORKS if encoder.image_size else NETWORKS[:1]),
         ["encode_text", "encode_image"] if encoder.image_size else ["encode_text"],
-        [stage_info(sampling_pb2.STAGE_ENCODER, encoder.parameters)],
+        [stage_info(sampling_pb2.STAGE_ENCODER, encoder.parameters, room=settings.room)],
         encoder.embedding_dim,
     )
     if images is not None:

@@ -99,8 +99,10 @@ def read_generate(
                 reader.refuse(field, "must be unset where an embedding is given: the prior is not asked for one")
         if request.HasField("candidates") and not request.caption:
             reader.refuse("candidates", f"must be unset without a caption to rank by; got {request.candidates}")
-    candidates = request.prior_candidates if request.HasField("prior_candidates") else DEFAULT_CANDIDATES
-    reader.between("prior_candidates", candidates, 1, MAX_CANDIDATES)
+    # More than a prior has places for could never be served.
+    most = min(MAX_CANDIDATES, info.places(sampling_pb2.STAGE_PRIOR) or MAX_CANDIDATES)
+    candidates = request.prior_candidates if request.HasField("prior_candidates") else min(DEFAULT_CANDIDATES, most)
+    reader.between("prior_candidates", candidates, 1, most)
     prior = reader.sampling("prior", request.prior, info.prior)
     decoder = reader.sampling("decoder", request.decoder, info.decoder)
     reader.caption("negative_caption", request.negative_caption, allow_empty=True)
@@ -188,7 +190,7 @@ def read_interpolate(
         ts=reader.frames("ts", request.ts, DEFAULT_T),
         start=reader.start("start", request.start),
         seed=read_seed(request),
-        candidates=DEFAULT_CANDIDATES,
+        candidates=min(DEFAULT_CANDIDATES, info.places(sampling_pb2.STAGE_PRIOR) or DEFAULT_CANDIDATES),
         prior=reader.sampling("prior", request.prior, info.prior),
         decoder=reader.sampling("decoder", request.decoder, walking_ddim(info.decoder), ddim_only=True),
         output=read_output(request, info, reader, every),

@@ -172,7 +172,8 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         self, plan: Plan, call: Call, release: Release, ticket: Ticket, watched: bool
     ) -> AsyncGenerator[gateway_pb2.StreamResponse, None]:
         """Runs the composition of ``plan`` on the stages of ``release``, and encodes what it tells."""
-        stages = CallStages(release.clients, call, watched, self._texts, ticket)
+        places = {service: release.info.places(STAGE_NUMBERS[service]) for service in SERVICES}
+        stages = CallStages(release.clients, call, watched, self._texts, ticket, places)
         [unconditional] = await stages.encode_text([""])
 
         async def work(feed: Feed) -> None:

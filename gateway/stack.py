@@ -36,6 +36,10 @@ class StackInfo:
         """Side in pixels of the pictures that ``stage`` makes; 0 where it makes none or has not told of itself."""
         return next((told.image_size for told in self.model.stages if told.stage == stage), 0)
 
+    def places(self, stage: sampling_pb2.Stage.ValueType) -> int:
+        """Samples that a replica of ``stage`` has running or waiting at most; 0 where it has not told."""
+        return next((told.places for told in self.model.stages if told.stage == stage), 0)
+
     def require(self, capability: str) -> None:
         """Raises PreconditionFailed when the loaded checkpoint lacks ``capability``, such as "vary"."""
         if capability not in self.model.capabilities:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -31,6 +32,7 @@ from unclip.wire.sampling import settings_to_proto
 
 MAX_ENCODED_BYTES = 10 * 1024 * 1024  # of the pictures in one EncodeImage together
 MAX_ENCODED = 16  # pictures in one EncodeImage
+UNTOLD = 16  # calls of a stage at a time that a request makes where the stage has not told of its places
 
 Answer = TypeVar("Answer")
 Final = TypeVar("Final")
@@ -70,15 +72,19 @@ class CallStages:
         watched: bool = True,
         texts: TextCache | None = None,
         ticket: Ticket | None = None,
+        places: Mapping[ServiceName, int] | None = None,
     ) -> None:
         """``watched``: somebody wants to know of progress. ``texts``: captions met before, if they may be used.
-        ``ticket``: what the call was let in for; without one it is asked for no more than encodings."""
+        ``ticket``: what the call was let in for; without one it is asked for no more than encodings. ``places``: of
+        each stage, where it tells."""
         self._clients = clients
         self._call = call
         self._omit = not watched
         self._texts = texts
         self.made_by: dict[ServiceName, str] = {}
         self._ticket = ticket
+        self._places = places or {}
+        self._rooms: dict[ServiceName, asyncio.Semaphore] = {}
 
     async def encode_text(self, captions: Sequence[str]) -> list[TextEncoding]:
         """f_t of 1 to 64 captions."""
@@ -146,7 +152,7 @@ class CallStages:
         def ask(seconds: float) -> grpc.aio.UnaryStreamCall[Any, prior_pb2.SampleResponse]:
             return self._clients.prior.Sample(request, timeout=seconds, metadata=self._call.metadata)
 
-        return await self._walk("prior", ask, take)
+        return await self._walk("prior", ask, take, candidates)
 
     async def decode(self, gist: Gist, seed: int, settings: SamplingSettings, every: int, watch: Watch) -> Float32Array:
         """x ~ P(x | z_i, caption) at base size, float32 ``[3, H, W]`` in [-1, 1]."""
@@ -247,6 +253,7 @@ class CallStages:
         stage: StageName,
         ask: Callable[[float], grpc.aio.UnaryStreamCall[Any, Answer]],
         take: Callable[[Answer], Final | None],
+        samples: int = 1,
     ) -> Final:
         """One call of ``stage``, as often as it takes; each is begun with ``ask``, read with ``take``."""
         service, ticket = WALKS[stage], self._ticket
@@ -258,14 +265,22 @@ class CallStages:
             ticket.end(visit, Cost.told(await call.trailing_metadata()))
             return result
 
+        restraint = self._clients.restraints[service]
         try:
-            return await steadily(
-                attempt, service, self._call, self._clients.restraints[service], lambda: ticket.after(stage)
-            )
+            async with self._room(service, samples):
+                return await steadily(attempt, service, self._call, restraint, lambda: ticket.after(stage))
         except Overloaded as error:
             if error.reason == "TOO_LATE":
                 ticket.refused(stage)
             raise
+
+    def _room(self, service: ServiceName, samples: int) -> asyncio.Semaphore:
+        """Has a request wait for itself, and not be refused: its calls of ``samples`` each, together, never take more
+        than half of the places that its client may have."""
+        if service not in self._rooms:
+            places = self._places.get(service, 0)
+            self._rooms[service] = asyncio.Semaphore(max(1, places // 4 // samples) if places else UNTOLD)
+        return self._rooms[service]
 
     def _answered(self, service: ServiceName, version: str) -> None:
         """Notes which version has answered. Raises BrokenOff when it is not the one that this call is served by."""

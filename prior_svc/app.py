@@ -52,7 +52,7 @@ async def build(settings: Settings) -> ModelApp:
         PRIOR_FOLDERS,
         running_on(device, remotes, NETWORKS),
         ["sample"],
-        [stage_info(sampling_pb2.STAGE_PRIOR, prior.parameters, defaults=defaults)],
+        [stage_info(sampling_pb2.STAGE_PRIOR, prior.parameters, defaults=defaults, room=settings.room)],
         prior.embedding_dim,
     )
     servicer = PriorServicer(prior, app.engine, spec, info, Deadlines(settings.max_deadline))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from unclip.options import ROOMS
 from unclip.serving.settings import ModelSettings, setting
 
 
@@ -13,4 +14,4 @@ class Settings(ModelSettings):
 
     max_request_bytes: int = setting(1024 * 1024, "largest request accepted", 1024, 256 * 1024 * 1024)
     max_batch: int = setting(16, "samples that share one pass through the network", 1, 1024)
-    capacity: int = setting(32, "samples under way at once", 1, 4096)
+    capacity: int = setting(ROOMS["prior"].capacity, "samples under way at once", 1, 4096)

@@ -1,4 +1,4 @@
-"""How one stage samples: the plain value that requests, checkpoints and samplers pass to each other."""
+"""What stages are told, as plain values: how they sample, and how much they take on at once."""
 
 from __future__ import annotations
 
@@ -7,6 +7,31 @@ from typing import Literal, get_args
 
 SamplerName = Literal["ddpm", "ddim", "dpm++2m"]
 SAMPLERS: tuple[SamplerName, ...] = get_args(SamplerName)
+
+
+StageName = Literal["encoder", "prior", "decoder", "upsampler"]
+
+
+@dataclass(frozen=True)
+class Room:
+    """How much a stage takes on: samples under way at once, and samples that may wait."""
+
+    capacity: int = 16
+    queue_limit: int = 256
+
+    @property
+    def places(self) -> int:
+        """Both; one client may have half of them."""
+        return self.capacity + self.queue_limit
+
+
+# Unless it is told otherwise: an encoder takes several of the largest requests, 64 captions each, at a time.
+ROOMS: dict[StageName, Room] = {
+    "encoder": Room(queue_limit=512),
+    "prior": Room(capacity=32),
+    "decoder": Room(),
+    "upsampler": Room(),
+}
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from tests.drill.report import Finding, Setting
 from tests.metrics import Metrics
 from tests.processes import Process, free_port
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
-from unclip.serving.clients import HEADER
+from unclip.serving.metadata import CLIENT as HEADER
 
 EMBEDDED = Path("checkpoints/emoji")
 CLIENTS = 64  # names that calls come under
@@ -307,9 +307,9 @@ async def run(setting: Setting) -> Finding:
         refused = f"{row.name}: refusals p99 {1000 * slow:.0f} ms, {later} told later, {other} other failures"
         finding.claim(refused, not other and (setting.short or slow <= REFUSAL_S))
     found = await asyncio.to_thread(crowds_of, scale, setting, CROWDS[:1] if setting.short else CROWDS)
-    for size, outcomes in found.items():
-        refusals = [o.seconds for o in outcomes if o.code in REFUSED and o.seconds < EARLY_S]
-        slow, other = percentile(refusals, 0.99), [o for o in outcomes if o.code not in ("OK", *REFUSED)]
+    for size, ended in found.items():
+        refusals = [o.seconds for o in ended if o.code in REFUSED and o.seconds < EARLY_S]
+        slow, other = percentile(refusals, 0.99), [o for o in ended if o.code not in ("OK", *REFUSED)]
         told = f"{size} calls in {CROWD_S:g} s: {len(refusals)} refused at once, p99 {1000 * slow:.0f} ms"
         finding.claim(f"{told}, {len(other)} other failures", not other and (setting.short or slow <= REFUSAL_S))
     return finding

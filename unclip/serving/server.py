@@ -275,7 +275,7 @@ def _options(settings: ServerSettings) -> Sequence[tuple[str, int]]:
         ("grpc.max_send_message_length", 32 * 1024 * 1024),
         ("grpc.max_metadata_size", 8 * 1024),
         ("grpc.absolute_max_metadata_size", 16 * 1024),
-        ("grpc.max_concurrent_streams", 256),
+        ("grpc.max_concurrent_streams", settings.streams),
         ("grpc.server_handshake_timeout_ms", 10_000),
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 10_000),

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, get_type_hints
 
 from unclip.errors import ConfigurationError
+from unclip.options import ROOMS, Room
 
 S = TypeVar("S", bound="ServerSettings")
 HIGHEST_PORT = 65535
+STREAMS = 1024
 
 
 def setting(
@@ -84,6 +86,12 @@ class ServerSettings:
         return bool(self.tls_cert)
 
     @property
+    def streams(self) -> int:
+        """Calls that a connection may carry at once. Callers' cores hold further ones back, silently and without end,
+        where we would refuse at once what there is no room for: so these are more than there are places."""
+        return STREAMS
+
+    @property
     def reflects(self) -> bool:
         """Whether the contracts are told to whoever asks, by gRPC server reflection."""
         return self.reflection == "on" or (self.reflection == "auto" and not self.secured)
@@ -105,11 +113,21 @@ class ModelSettings(ServerSettings):
         "", "a network that a Triton server runs, as name=triton://host:port/model; may be repeated", repeated=True
     )
     threads: int = setting(0, "CPU threads, 0 for one per core, or for 1 if all networks are on Triton", 0, 1024)
-    capacity: int = setting(16, "samples under way at once", 1, 4096)
+    capacity: int = setting(ROOMS["decoder"].capacity, "samples under way at once", 1, 4096)
     max_batch: int = setting(8, "samples that share one pass through a network", 1, 1024)
-    queue_limit: int = setting(256, "samples that may wait", 0, 65536)
+    queue_limit: int = setting(ROOMS["decoder"].queue_limit, "samples that may wait", 0, 65536)
     # A channel asks its names again when a connection ends: so new replicas are found within 10 s.
     max_connection_age: float = setting(6.0, "seconds after which clients reconnect, and find new replicas", 1, 86400)
+
+    @property
+    def room(self) -> Room:
+        """How much is taken on."""
+        return Room(self.capacity, self.queue_limit)
+
+    @property
+    def streams(self) -> int:
+        """See `ServerSettings.streams`."""
+        return STREAMS + self.room.places
 
 
 def parse(cls: type[S], arguments: Sequence[str], prog: str, environment: Mapping[str, str] | None = None) -> S:

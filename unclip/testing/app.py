@@ -39,7 +39,7 @@ async def build(settings: Settings) -> StubApp:
     )
     services = [stages.stubs[stage].service for stage in settings.chosen]
     for stage in settings.chosen:  # so that dashboards and autoscalers can be tried on stubs
-        EngineMetrics(stage).watch(stages.stubs[stage].load, settings.capacity)
+        EngineMetrics(stage).watch(stages.stubs[stage].load, stages.stubs[stage].faults.capacity)
     async with AsyncExitStack() as exits:
         if settings.with_gateway:
             await exits.enter_async_context(stages)

@@ -8,7 +8,8 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from unclip.testing.model import StageName, StubModel
+from unclip.options import StageName
+from unclip.testing.model import StubModel
 from unclip.testing.stack import StubStack
 
 PATIENCE_S = 30.0

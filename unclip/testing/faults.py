@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from unclip.options import ROOMS, Room, StageName
+
 
 @dataclass
 class Faults:
     """How a stub shall behave; change it at any time, from any thread, for the calls and steps that follow.
 
-    step_seconds: what a step takes; encoding is one step. Walks that would outlast their deadline are not begun.
+    step_seconds: what a step takes; encoding is one step. Walks that would outlast their deadline, alone or with all
+    that goes before them, are not begun.
     capacity, queue_limit: samples that run and that wait; a caption, a picture and a candidate are a sample each.
     Beyond both, calls get RESOURCE_EXHAUSTED with a RetryInfo of ``retry_after`` seconds.
     fair_shares: whether one client may have at most half of that, as services do; it is one that names itself in
@@ -27,8 +30,8 @@ class Faults:
     """
 
     step_seconds: float = 0.0
-    capacity: int = 16
-    queue_limit: int = 512
+    capacity: int = Room.capacity
+    queue_limit: int = Room.queue_limit
     retry_after: float = 1.0
     fair_shares: bool = True
     refuse: Exception | None = None
@@ -40,3 +43,13 @@ class Faults:
     breakage: Exception | None = None
     break_quietly: bool = False
     lacks: Collection[str] = ()
+
+    @classmethod
+    def none(cls, stage: StageName) -> Faults:
+        """No misbehaviour, and as much room as the real ``stage`` has unless told otherwise."""
+        return cls(capacity=ROOMS[stage].capacity, queue_limit=ROOMS[stage].queue_limit)
+
+    @property
+    def room(self) -> Room:
+        """How much is taken on."""
+        return Room(self.capacity, self.queue_limit)

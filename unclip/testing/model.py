@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 from unclip.api.type.v1 import model_info_pb2, sampling_pb2
 from unclip.errors import ConfigurationError
-from unclip.options import SamplingSettings
+from unclip.options import Room, SamplingSettings, StageName
 from unclip.wire.model_info import stage_info
 from unclip.wire.requests import StageSpec
 
-StageName = Literal["encoder", "prior", "decoder", "upsampler"]
 STAGES: tuple[StageName, ...] = get_args(StageName)
 NUMBERS: dict[StageName, sampling_pb2.Stage.ValueType] = {
     "encoder": sampling_pb2.STAGE_ENCODER,
@@ -71,7 +70,7 @@ class StubModel:
             case "upsampler":
                 return StageSpec("", 0, size=self.final_size, defaults=self.upsampler)
 
-    def info(self, stage: StageName, capabilities: Sequence[str]) -> model_info_pb2.ModelInfo:
+    def info(self, stage: StageName, capabilities: Sequence[str], room: Room | None = None) -> model_info_pb2.ModelInfo:
         """What ``stage`` says of itself."""
         spec = self.spec(stage)
         defaults = None if stage == "encoder" else spec.defaults
@@ -82,7 +81,7 @@ class StubModel:
             clip_space=spec.clip_space,
             device="stub",
             capabilities=capabilities,
-            stages=[stage_info(NUMBERS[stage], 1, spec.size, defaults)],
+            stages=[stage_info(NUMBERS[stage], 1, spec.size, defaults, room)],
             caption_template=self.caption_template,
             embedding_dim=spec.dim,
             checkpoint=self.version,

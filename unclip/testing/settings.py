@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from unclip.errors import ConfigurationError
+from unclip.options import ROOMS, StageName
 from unclip.serving.settings import ServerSettings, setting
 from unclip.testing.faults import Faults
-from unclip.testing.model import STAGES, StageName, StubModel
+from unclip.testing.model import STAGES, StubModel
 
 GATEWAY = "gateway"
 
@@ -20,8 +21,8 @@ class Settings(ServerSettings):
     max_request_bytes: int = setting(16 * 1024 * 1024, "largest request accepted", 1024, 256 * 1024 * 1024)
     max_connection_age: float = setting(6.0, "seconds after which clients reconnect, and find new replicas", 1, 86400)
     step_seconds: float = setting(0.05, "seconds a step takes", 0, 3600)
-    capacity: int = setting(16, "samples under way at once, of each stage", 1, 4096)
-    queue_limit: int = setting(512, "samples that may wait, of each stage", 0, 65536)
+    capacity: int = setting(0, "samples under way at once, of each stage, 0 for as many as the real one", 0, 4096)
+    queue_limit: int = setting(-1, "samples that may wait, of each stage, -1 for as many as the real one", -1, 65536)
     retry_after: float = setting(1.0, "seconds after which a caller refused for want of room shall return", 0, 3600)
     fail: int = setting(0, "calls that each stage refuses as UNAVAILABLE before it serves", 0, 1_000_000)
     break_streams: int = setting(0, "streams that each stage breaks off before it serves", 0, 1_000_000)
@@ -86,8 +87,8 @@ class Settings(ServerSettings):
         """The knobs of ``stage``."""
         return Faults(
             step_seconds=self.step_seconds,
-            capacity=self.capacity,
-            queue_limit=self.queue_limit,
+            capacity=self.capacity or ROOMS[stage].capacity,
+            queue_limit=ROOMS[stage].queue_limit if self.queue_limit < 0 else self.queue_limit,
             retry_after=self.retry_after,
             fail=self.fail,
             hang=stage in _words(self.hang),

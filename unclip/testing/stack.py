@@ -11,6 +11,7 @@ from typing import Any, Self, TypedDict
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from unclip.options import StageName
 from unclip.serving.grpc_server import new_server
 from unclip.serving.interceptors import ErrorInterceptor
 from unclip.serving.listening import guards_of, listen, material_of
@@ -19,7 +20,7 @@ from unclip.serving.settings import ServerSettings
 from unclip.testing.decoder import StubDecoder, StubUpsampler
 from unclip.testing.encoder import StubEncoder
 from unclip.testing.faults import Faults
-from unclip.testing.model import STAGES, StageName, StubModel
+from unclip.testing.model import STAGES, StubModel
 from unclip.testing.prior import StubPrior
 from unclip.testing.stub import Stub
 

@@ -12,15 +12,17 @@ from typing import Any, ClassVar, TypeVar
 import grpc
 from google.protobuf.message import Message
 
+from unclip import feasibility
 from unclip.api.type.v1 import model_info_pb2, sampling_pb2
 from unclip.engine.observer import Followed, follower
 from unclip.errors import DeadlineExceeded, Overloaded, PreconditionFailed, Unavailable, brief
+from unclip.options import StageName
 from unclip.serving.clients import client_of
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.decoding import Decoding
 from unclip.serving.server import Service
 from unclip.testing.faults import Faults
-from unclip.testing.model import StageName, StubModel
+from unclip.testing.model import StubModel
 from unclip.wire.model_info import identity
 
 POLL_S = 0.005  # how often a waiting call looks whether its turn has come
@@ -44,6 +46,7 @@ class Stub:
         faults: how it misbehaves.
         asked: every call but GetModelInfo, oldest first, also those refused; malformed bytes never get here.
         running: calls being worked on, those that wait for their turn included.
+        admitted: their work, what runs before what waits, the earliest deadline first.
     """
 
     stage: ClassVar[StageName]
@@ -60,7 +63,7 @@ class Stub:
         """``max_deadline``: seconds a call may take, whatever its caller allows. ``remember``: whether to fill
         ``asked``, which grows with every call."""
         self.model = model or StubModel()
-        self.faults = faults or Faults()
+        self.faults = faults or Faults.none(self.stage)
         self.asked: list[Asked] = []
         self.running = 0
         self.spec = self.model.spec(self.stage)
@@ -68,7 +71,7 @@ class Stub:
         self.decoding = Decoding(self.stage)
         self._deadlines = Deadlines(max_deadline)
         self._remember = remember
-        self._admitted: list[Work] = []  # by arrival; those that run, then those that wait
+        self.admitted: list[Work] = []
 
     @property
     def service(self) -> Service:
@@ -79,7 +82,7 @@ class Stub:
     def info(self) -> model_info_pb2.ModelInfo:
         """What it says of its model."""
         able = [capability for capability in self.capabilities if capability not in self.faults.lacks]
-        info = self.model.info(self.stage, able)
+        info = self.model.info(self.stage, able, self.faults.room)
         replica, started = self._identity
         info.replica, info.started.seconds = replica, started.seconds
         return info
@@ -90,7 +93,7 @@ class Stub:
 
     def reset(self) -> None:
         """Forgets what it was asked, and behaves again."""
-        self.faults = Faults()
+        self.faults = Faults.none(self.stage)
         self.asked.clear()
 
     @contextmanager
@@ -110,31 +113,32 @@ class Stub:
             raise faults.failure or Unavailable(self.stage, f"the {self.stage} fails as ordered")
         if capability in faults.lacks:
             raise PreconditionFailed(capability, f"{self.model.name} cannot do {capability}")
-        taken, limit = sum(work.samples for work in self._admitted), faults.capacity + faults.queue_limit
-        if taken + samples > limit:
+        taken, limit = sum(work.samples for work in self.admitted), faults.room.places
+        if taken and taken + samples > limit:
             raise Overloaded(f"{self.stage}: {taken} jobs are running or waiting, limit {limit}", faults.retry_after)
         client, share = client_of(context), limit // 2
-        mine = sum(work.samples for work in self._admitted if work.client == client)
+        mine = sum(work.samples for work in self.admitted if work.client == client)
         if faults.fair_shares and mine and mine + samples > share:
             message = f"{self.stage}: {mine} jobs of this client are running or waiting, limit {share}"
             raise Overloaded(message, faults.retry_after, "CLIENT_SHARE")
         work = Work(self, samples, client, self._deadlines.of(context))
-        self._admitted.append(work)
+        self.admitted.append(work)
+        self.admitted.sort(key=lambda work: (not work.runs, work.deadline))
         self.running += 1
         try:
             yield work
         finally:
-            self._admitted.remove(work)
+            self.admitted.remove(work)
             self.running -= 1
 
     def load(self) -> tuple[int, int]:
         """Samples that run and that wait."""
-        running = sum(work.samples for work in self._admitted if work.runs)
-        return running, sum(work.samples for work in self._admitted) - running
+        running = sum(work.samples for work in self.admitted if work.runs)
+        return running, sum(work.samples for work in self.admitted) - running
 
     def place_of(self, work: Work) -> int:
         """How many samples ahead of ``work`` have to start before it may; 0 when it may run."""
-        before = self._admitted[: self._admitted.index(work)]
+        before = self.admitted[: self.admitted.index(work)]
         free = self.faults.capacity - sum(other.samples for other in before if other.runs)
         waiting = sum(other.samples for other in before if not other.runs)
         # What could never fit starts when nothing else runs, as if it came one sample after the other.
@@ -151,8 +155,9 @@ class Work:
         self.runs = False
         self.began = 0.0
         self.cut = False
+        self.left = 0  # steps
+        self.deadline = deadline
         self._stub = stub
-        self._deadline = deadline
 
     async def walk(self, steps: int, stage: sampling_pb2.Stage.ValueType) -> AsyncIterator[sampling_pb2.Progress]:
         """Waits for its turn, then takes ``steps`` steps, telling of each.
@@ -161,21 +166,35 @@ class Work:
             DeadlineExceeded: no time is left, or too little for all steps.
             Exception: as the knobs say.
         """
-        needed, left = steps * self._stub.faults.step_seconds, self._deadline - time.monotonic()
-        if needed > left:
-            raise DeadlineExceeded(
-                f"{self._stub.stage}: {steps} steps take about {brief(needed)}, {brief(left)} are left"
-            )
+        self.left = steps
+        self._refuse_if_late()
         tell, queued, taken = follower.get(), time.monotonic(), 0
         try:
             async for progress in self._steps(steps, stage):
-                taken = progress.step
+                taken, self.left = progress.step, steps - progress.step
                 yield progress
         finally:
             if tell is not None:
                 seconds, ended = taken * self._stub.faults.step_seconds, time.monotonic()
                 device = seconds * self.samples / self._stub.faults.capacity
                 tell(Followed(queued, self.began, ended, taken, self.samples, float(self.samples), device, seconds))
+
+    @property
+    def estimate(self) -> feasibility.Work:
+        """What its steps to come take."""
+        seconds, faults = self.left * self._stub.faults.step_seconds, self._stub.faults
+        client = self.client if faults.fair_shares else ""
+        return feasibility.Work(self.samples * seconds / faults.capacity, self.deadline, seconds, client=client)
+
+    def _refuse_if_late(self) -> None:
+        now, mine, stage = time.monotonic(), self.estimate, self._stub.stage
+        steps, left = f"{stage}: {self.left} steps take about", brief(max(0.0, self.deadline - now))
+        if mine.least > self.deadline - now:
+            raise DeadlineExceeded(f"{steps} {brief(mine.least)}, {left} are left")
+        others = [work.estimate for work in self._stub.admitted if work is not self]
+        if found := feasibility.refusal(mine, others, now):
+            told = f"{steps} {brief(found.ahead)} with what goes before, {left} are left"
+            raise Overloaded(told, self._stub.faults.retry_after, found.reason)
 
     async def _steps(self, steps: int, stage: sampling_pb2.Stage.ValueType) -> AsyncIterator[sampling_pb2.Progress]:
         told = 0
@@ -203,7 +222,7 @@ class Work:
             pass
 
     async def _spend(self, seconds: float) -> None:
-        left = self._deadline - time.monotonic()
+        left = self.deadline - time.monotonic()
         await asyncio.sleep(max(0.0, min(seconds, left)))
         if seconds > left:
             raise DeadlineExceeded(f"{self._stub.stage}: the deadline passed")

@@ -10,7 +10,7 @@ from google.protobuf import timestamp_pb2
 
 from unclip.api.type.v1 import model_info_pb2, sampling_pb2
 from unclip.checkpoint import Checkpoint
-from unclip.options import SamplingSettings
+from unclip.options import Room, SamplingSettings
 from unclip.serving.acceptance import REPLICA
 from unclip.wire.sampling import settings_to_proto
 
@@ -22,13 +22,15 @@ def stage_info(
     parameters: int,
     image_size: int = 0,
     defaults: SamplingSettings | None = None,
+    room: Room | None = None,
 ) -> model_info_pb2.StageInfo:
-    """One stage; defaults is None for a stage that does not sample."""
+    """One stage; defaults is None for a stage that does not sample, room where it does not tell."""
     return model_info_pb2.StageInfo(
         stage=stage,
         defaults=None if defaults is None else settings_to_proto(defaults),
         image_size=image_size,
         parameters=parameters,
+        places=room.places if room else 0,
     )
 
 

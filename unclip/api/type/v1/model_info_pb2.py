@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from unclip.api.type.v1 import sampling_pb2 as unclip_dot_api_dot_type_dot_v1_dot_sampling__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#unclip/api/type/v1/model_info.proto\x12\x12unclip.api.type.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!unclip/api/type/v1/sampling.proto\"\xa7\x02\n\tModelInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07license\x18\x03 \x01(\t\x12\x12\n\nclip_space\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x05 \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x06 \x03(\t\x12-\n\x06stages\x18\x07 \x03(\x0b\x32\x1d.unclip.api.type.v1.StageInfo\x12\x18\n\x10\x63\x61ption_template\x18\x08 \x01(\t\x12\x15\n\rembedding_dim\x18\t \x01(\x05\x12\x0f\n\x07replica\x18\n \x01(\t\x12+\n\x07started\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncheckpoint\x18\x0c \x01(\t\"\xa5\x01\n\tStageInfo\x12(\n\x05stage\x18\x01 \x01(\x0e\x32\x19.unclip.api.type.v1.Stage\x12\x35\n\x08\x64\x65\x66\x61ults\x18\x02 \x01(\x0b\x32#.unclip.api.type.v1.SamplingOptions\x12\x12\n\nimage_size\x18\x03 \x01(\x05\x12\x12\n\nparameters\x18\x04 \x01(\x03\x12\x0f\n\x07version\x18\x05 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#unclip/api/type/v1/model_info.proto\x12\x12unclip.api.type.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!unclip/api/type/v1/sampling.proto\"\xa7\x02\n\tModelInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07license\x18\x03 \x01(\t\x12\x12\n\nclip_space\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x05 \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x06 \x03(\t\x12-\n\x06stages\x18\x07 \x03(\x0b\x32\x1d.unclip.api.type.v1.StageInfo\x12\x18\n\x10\x63\x61ption_template\x18\x08 \x01(\t\x12\x15\n\rembedding_dim\x18\t \x01(\x05\x12\x0f\n\x07replica\x18\n \x01(\t\x12+\n\x07started\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncheckpoint\x18\x0c \x01(\t\"\xb5\x01\n\tStageInfo\x12(\n\x05stage\x18\x01 \x01(\x0e\x32\x19.unclip.api.type.v1.Stage\x12\x35\n\x08\x64\x65\x66\x61ults\x18\x02 \x01(\x0b\x32#.unclip.api.type.v1.SamplingOptions\x12\x12\n\nimage_size\x18\x03 \x01(\x05\x12\x12\n\nparameters\x18\x04 \x01(\x03\x12\x0f\n\x07version\x18\x05 \x01(\t\x12\x0e\n\x06places\x18\x06 \x01(\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,5 +36,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELINFO']._serialized_start=128
   _globals['_MODELINFO']._serialized_end=423
   _globals['_STAGEINFO']._serialized_start=426
-  _globals['_STAGEINFO']._serialized_end=591
+  _globals['_STAGEINFO']._serialized_end=607
 # @@protoc_insertion_point(module_scope)

@@ -109,6 +109,7 @@ class StageInfo(_message.Message):
     IMAGE_SIZE_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    PLACES_FIELD_NUMBER: _builtins.int
     stage: _sampling_pb2.Stage.ValueType
     """The stage."""
     image_size: _builtins.int
@@ -117,6 +118,8 @@ class StageInfo(_message.Message):
     """Parameters of the stage's networks."""
     version: _builtins.str
     """ModelInfo.version of the stage, where it is told of as a part of a stack."""
+    places: _builtins.int
+    """Samples that one replica has running or waiting at most. A client may have half of them. 0 where it is not told."""
     @_builtins.property
     def defaults(self) -> _sampling_pb2.SamplingOptions:
         """Defaults used where a request is silent."""
@@ -129,10 +132,11 @@ class StageInfo(_message.Message):
         image_size: _builtins.int = ...,
         parameters: _builtins.int = ...,
         version: _builtins.str = ...,
+        places: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "image_size", b"image_size", "parameters", b"parameters", "stage", b"stage", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "image_size", b"image_size", "parameters", b"parameters", "places", b"places", "stage", b"stage", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
