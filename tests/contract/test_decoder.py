@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import grpc
 import numpy as np
@@ -167,13 +168,28 @@ def test_measuring_changes_no_noise_and_is_left_out_when_not_asked_for(services:
     assert gap(array(plain.start_noise), array(measured.start_noise)) < SAME
 
 
-def test_measuring_takes_two_places(narrow: Services) -> None:
-    request = sound(narrow, "invert")
-    request.report_psnr = True
+def test_measuring_takes_two_places(shared: Services) -> None:
+    def begin(client: str, steps: int, measured: bool) -> Any:
+        request = sound(shared, "invert")
+        request.steps, request.report_psnr = steps, measured
+        return shared.begin("invert", request, metadata=[("x-unclip-client", client)])
+
+    running = [begin(client, 1000, measured=False) for client in ("one", "one", "two")]  # of four
+    for call in running:
+        next(call)
     with pytest.raises(grpc.RpcError) as refused:
-        narrow.ask("invert", request)
+        list(begin("three", 2, measured=True))
     assert isinstance(refused.value, grpc.Call)
     assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert list(begin("three", 2, measured=False))
+    for call in running:
+        call.cancel()
+
+
+def test_what_takes_more_places_than_there_are_is_served_when_nothing_else_is(narrow: Services) -> None:
+    request = sound(narrow, "invert")
+    request.report_psnr = True
+    assert narrow.ask("invert", request)
 
 
 def test_what_was_inverted_can_be_decoded(services: Services) -> None:

@@ -19,7 +19,10 @@ from pathlib import Path
 from tests.bench.report import commit, machine, table
 from tests.drill.report import Finding, Setting
 
-NAMES = ("rolling", "kill", "freeze", "sick", "uneven", "grow", "overload", "storm", "hostile", "rotation", "versions")
+NAMES = (
+    *("rolling", "kill", "freeze", "sick", "uneven", "grow", "overload", "late", "storm", "hostile", "rotation"),
+    "versions",
+)
 
 
 def drill(name: str, setting: Setting) -> Finding:

@@ -12,7 +12,7 @@ import random
 import statistics
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +31,8 @@ CLIENTS = 64  # names that calls come under
 RUNS = 3
 CALLERS, PATIENCE_S = 16, 240.0  # of the closed loop that measures capacity
 REFUSED = ("RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED")
-REFUSAL_S, EARLY_S = 0.05, 1.0  # who is told no sooner than EARLY_S after asking was refused, not dropped later
+# Seconds in which refusals come, where the machine may be busy too; who is told later was not refused but dropped.
+REFUSAL_S, SLOWEST_SHORT_S, EARLY_S = 0.05, 0.8, 1.0
 CROWDS = (400, 800)
 CROWD_S = 2.0  # in which they come: a crowd of 800 is 400 a second
 
@@ -66,7 +67,7 @@ ROWS = (
     Row("4x, 12 s, queue 16", 4, 12, 0.9, queue=16),
     Row("10x, 2 to 60 s, mixed", 10, 60, 0.9, mixed=True),
 )
-SHORT = Row("4x, 3 s", 4, 3, 0.8)
+SHORT = Row("4x, 3 s", 4, 3, 0.5)  # the machine may be busy; one that works on what is thrown away gets to 0.1
 
 
 @dataclass(frozen=True)
@@ -280,36 +281,46 @@ def row_of(row: Row, scale: Scale, setting: Setting, runs: int = RUNS) -> list[R
     return results
 
 
-def crowds_of(scale: Scale, setting: Setting, sizes: Sequence[int]) -> dict[int, list[Outcome]]:
-    """What became of crowds of so many calls, one after the other."""
+def crowds_of(
+    row: Row, scale: Scale, setting: Setting, sizes: Sequence[int]
+) -> tuple[Result, dict[int, Sequence[Outcome]]]:
+    """What became of a run of ``row``, and then, on the same stack, of crowds of so many calls, one after the other."""
     checkpoint = setting.checkpoint if setting.short else EMBEDDED
-    row = SHORT if setting.short else ROWS[2]
-    found = {}
     with stack(setting.folder / "crowds", checkpoint, row, setting.short) as running:
-        # It knows its pace, and has much to do, when they come.
-        asyncio.run(measure(running, row, replace(scale, measured_s=1.0, most_settling_s=1.0), 0))
-        for size in sizes:
-            found[size] = asyncio.run(crowd(running, size, scale, row.deadline))
-    return found
+        first = asyncio.run(measure(running, row, scale, 0))
+        return first, {size: asyncio.run(crowd(running, size, scale, row.deadline)) for size in sizes}
 
 
 async def run(setting: Setting) -> Finding:
-    """Short: one row, once, and the smaller crowd."""
+    """Short: one row, once, and the smaller crowd, on one stack."""
     finding = Finding("more than can be done, with deadlines")
-    scale = BRIEF if setting.short else FULL
-    for row in (SHORT,) if setting.short else ROWS:
-        results = await asyncio.to_thread(row_of, row, scale, setting, 1 if setting.short else RUNS)
-        goodput = statistics.median(result.goodput for result in results)
-        slow = statistics.median(percentile(result.refusals, 0.99) for result in results)
-        later = sum(o.code in REFUSED and o.seconds >= EARLY_S for r in results for o in r.outcomes)
-        other = sum(o.code not in ("OK", *REFUSED) for r in results for o in r.outcomes)
-        finding.claim(f"{row.name}: goodput {goodput:.2f} of capacity", goodput >= row.goal)
-        refused = f"{row.name}: refusals p99 {1000 * slow:.0f} ms, {later} told later, {other} other failures"
-        finding.claim(refused, not other and (setting.short or slow <= REFUSAL_S))
-    found = await asyncio.to_thread(crowds_of, scale, setting, CROWDS[:1] if setting.short else CROWDS)
+    if setting.short:
+        result, found = await asyncio.to_thread(crowds_of, SHORT, BRIEF, setting, CROWDS[:1])
+        claim(finding, SHORT, [result], slowest=SLOWEST_SHORT_S)
+        crowded(finding, found, slowest=SLOWEST_SHORT_S)
+        return finding
+    for row in ROWS:
+        claim(finding, row, await asyncio.to_thread(row_of, row, FULL, setting))
+    brief = replace(FULL, measured_s=5.0, most_settling_s=5.0)
+    crowded(finding, (await asyncio.to_thread(crowds_of, ROWS[2], brief, setting, CROWDS))[1])
+    return finding
+
+
+def claim(finding: Finding, row: Row, results: Sequence[Result], slowest: float = REFUSAL_S) -> None:
+    """The medians of a row's runs."""
+    goodput = statistics.median(result.goodput for result in results)
+    slow = statistics.median(percentile(result.refusals, 0.99) for result in results)
+    later = sum(o.code in REFUSED and o.seconds >= EARLY_S for r in results for o in r.outcomes)
+    other = sum(o.code not in ("OK", *REFUSED) for r in results for o in r.outcomes)
+    finding.claim(f"{row.name}: goodput {goodput:.2f} of capacity", goodput >= row.goal)
+    told = f"{row.name}: refusals p99 {1000 * slow:.0f} ms, {later} told later, {other} other failures"
+    finding.claim(told, not other and slow <= slowest)
+
+
+def crowded(finding: Finding, found: Mapping[int, Sequence[Outcome]], slowest: float = REFUSAL_S) -> None:
+    """What became of crowds."""
     for size, ended in found.items():
         refusals = [o.seconds for o in ended if o.code in REFUSED and o.seconds < EARLY_S]
         slow, other = percentile(refusals, 0.99), [o for o in ended if o.code not in ("OK", *REFUSED)]
         told = f"{size} calls in {CROWD_S:g} s: {len(refusals)} refused at once, p99 {1000 * slow:.0f} ms"
-        finding.claim(f"{told}, {len(other)} other failures", not other and (setting.short or slow <= REFUSAL_S))
-    return finding
+        finding.claim(f"{told}, {len(other)} other failures", not other and slow <= slowest)
