@@ -22,6 +22,7 @@ from tests.drill.report import Finding, Setting
 NAMES = (
     *("rolling", "kill", "freeze", "sick", "uneven", "grow", "overload", "late", "storm", "hostile", "rotation"),
     "versions",
+    "metadata",
 )
 
 
