@@ -333,9 +333,15 @@ async def test_a_certificate_that_has_ended_is_refused_at_start_and_told_of_late
 
 async def test_a_gateway_does_not_start_with_a_certificate_for_its_stages_that_has_ended(authority: Authority) -> None:
     files = authority.issue("gateway", lasts=datetime.timedelta(days=-1))
-    tls = {"stage_tls_ca": str(authority.ca), "stage_tls_cert": str(files.cert), "stage_tls_key": str(files.key)}
     with pytest.raises(ConfigurationError, match=r"gateway\.pem ended at"):
-        await build(Settings(patience=0, **tls))
+        await build(
+            Settings(
+                patience=0,
+                stage_tls_ca=str(authority.ca),
+                stage_tls_cert=str(files.cert),
+                stage_tls_key=str(files.key),
+            )
+        )
 
 
 def test_a_caller_has_a_certificate_and_its_key_or_neither(authority: Authority) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import grpc
 
-from unclip.serving.metadata import CLIENT as HEADER
-from unclip.serving.metadata import received
+from unclip.serving.metadata import CLIENT, received
+
+HEADER = CLIENT
 
 # Set by whoever has checked who calls: what a caller says of itself no longer counts then.
 authenticated: contextvars.ContextVar[str] = contextvars.ContextVar("authenticated", default="")

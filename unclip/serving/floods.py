@@ -16,6 +16,7 @@ import urllib.parse
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from unclip.serving.handlers import Context
 from unclip.serving.metrics import CONNECTIONS_CUT
@@ -48,7 +49,8 @@ class Floods:
             if not context.done() and self._clock() - began < AT_ONCE_S:  # nobody is there any more to be answered
                 self.wasted(peer)
 
-        context.add_done_callback(ended)
+        told: Any = ended  # the types know of callbacks with another name for their argument
+        context.add_done_callback(told)
 
     def wasted(self, peer: str) -> None:
         """A call of ``peer`` was given up at once, or was none that is served."""

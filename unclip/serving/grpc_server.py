@@ -14,7 +14,7 @@ from typing import Any
 
 import grpc
 from google.protobuf.descriptor import FileDescriptor
-from grpc._cython import cygrpc
+from grpc._cython import cygrpc  # type: ignore[attr-defined]
 from grpc_reflection.v1alpha import reflection_pb2
 
 from unclip.api.decoder.v1 import decoder_pb2, upsampler_pb2
@@ -25,12 +25,11 @@ from unclip.serving.floods import Floods
 from unclip.serving.handlers import Context
 
 CONTRACTS: Sequence[FileDescriptor] = tuple(
-    module.DESCRIPTOR  # type: ignore[attr-defined]
-    for module in (gateway_pb2, encoder_pb2, prior_pb2, decoder_pb2, upsampler_pb2, reflection_pb2)
+    module.DESCRIPTOR for module in (gateway_pb2, encoder_pb2, prior_pb2, decoder_pb2, upsampler_pb2, reflection_pb2)
 )
 
 
-class AioServer(cygrpc.AioServer):  # type: ignore[misc,name-defined]
+class AioServer(cygrpc.AioServer):  # type: ignore[misc]
     """The server of grpc.aio, whose loop meets none but registered methods."""
 
     floods: Floods | None = None

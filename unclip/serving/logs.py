@@ -103,7 +103,7 @@ def logging_to_stderr(level: str, format: str = "text") -> Iterator[None]:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     hooks = warnings.showwarning, sys.unraisablehook, threading.excepthook
     warnings.showwarning, sys.unraisablehook, threading.excepthook = warned, unraisable, unhandled
-    sys.stderr = Lines(writer)  # type: ignore[assignment]
+    sys.stderr = Lines(writer)
     try:
         yield
     finally:

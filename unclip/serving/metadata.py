@@ -36,7 +36,7 @@ def received(context: grpc.aio.ServicerContext[Any, Any]) -> Mapping[str, str]:
     """What is known and sound among the metadata of a call, see `sound`; read once for each call."""
     seen = _read.get()
     if seen is None or seen[0] is not context:
-        seen = context, sound(context.invocation_metadata() or ())  # type: ignore[arg-type]
+        seen = context, sound(context.invocation_metadata() or ())
         _read.set(seen)
     return seen[1]
 

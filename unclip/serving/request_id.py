@@ -9,9 +9,9 @@ from typing import Any
 import grpc
 
 from unclip.serving import clients
-from unclip.serving.metadata import REQUEST_ID as HEADER
-from unclip.serving.metadata import TRACE_PARENT, TRACE_STATE, received
+from unclip.serving.metadata import REQUEST_ID, TRACE_PARENT, TRACE_STATE, received
 
+HEADER = REQUEST_ID
 TRAVELLING = (HEADER, TRACE_PARENT, TRACE_STATE)
 
 current: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="")
