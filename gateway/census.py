@@ -66,6 +66,8 @@ async def replicas_of(informant: Informant, service: ServiceName) -> dict[str, m
             info = await informant.model_info(service)
         except UnclipError as error:
             LOG.debug("a replica of the %s does not tell of its model: %s", service, error)
+            if not found and isinstance(error, Unavailable):
+                break  # there is none
             silent += 1
             continue
         known = known + 1 if info.replica in found else 0
