@@ -43,7 +43,7 @@ def test_padding_repeats_the_last_row_and_leaves_the_others() -> None:
 
 
 def test_auto_is_bfloat16_with_graphs_on_a_gpu_and_plain_float32_elsewhere() -> None:
-    assert Placement.choose(CPU) == Placement(CPU, torch.float32, capture=False)
+    assert Placement.choose(CPU) == Placement(CPU, torch.float32, capture=False, steady=True)
     assert Placement.choose(GPU) == Placement(GPU, torch.bfloat16, capture=True)
     with pytest.raises(ConfigurationError, match="precision must be auto, float32, bfloat16, float16; got 'int3'"):
         Placement.choose(CPU, "int3")

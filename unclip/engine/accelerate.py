@@ -13,6 +13,7 @@ import torch
 
 from unclip.checkpoint import Checkpoint
 from unclip.engine.offload import shelved
+from unclip.engine.steady import steady
 from unclip.engine.walk import Network, Tensors
 from unclip.errors import ConfigurationError
 from unclip.loading import load_network
@@ -37,6 +38,7 @@ class Placement:
     dtype: torch.dtype = torch.float32
     capture: bool = False
     offload: bool = False
+    steady: bool = False
 
     @classmethod
     def choose(cls, device: torch.device, precision: str = "auto", offload: bool = False) -> Placement:
@@ -50,13 +52,16 @@ class Placement:
             precision = "bfloat16" if gpu else "float32"
         if precision not in FORMATS:
             raise ConfigurationError(f"precision must be auto, {', '.join(FORMATS)}; got {precision!r}")
-        return cls(device, FORMATS[precision], gpu and not offload, offload)
+        repeatable = device.type == "cpu" and precision == "float32"
+        return cls(device, FORMATS[precision], gpu and not offload, offload, repeatable)
 
     def load(self, kind: Any, checkpoint: Checkpoint, folder: str) -> Any:
         """A component in its format on its device, for inference; see `unclip.loading.load_network`."""
         # Tensor cores want channels innermost, and so does oneDNN on a CPU, which else reorders before and after.
         place = torch.device("cpu") if self.offload else self.device
         network = load_network(kind, checkpoint, folder, place, self.dtype, torch.channels_last)
+        if self.steady:
+            network = steady(network)
         return shelved(network, self.device) if self.offload else network
 
     def run(self, network: Network) -> Network:
