@@ -1,10 +1,11 @@
 """equality: the same request alone, in company, and with another number of threads.
 
-Requests of all capabilities, of the compositions that the gateway runs (`gateway.generate` and its siblings), in front
-of engines with the checkpoint's networks in this process. Each request runs alone with one thread; then all of them at
-once, in batches of mixed rows, jobs coming and going, with one thread and with two, in several orders; and alone once
-more. Every picture is compared with what its request made alone; the figures are the largest difference of any channel
-of any pixel, of 255, for each capability, and how many pictures were compared.
+Requests of all capabilities, of the compositions that the gateway runs (`gateway.generate` and its siblings), in
+front of engines with the checkpoint's networks in this process. Each request runs alone, with one thread, again, and
+with two; then all of them at once, in batches of mixed rows, jobs coming and going, in several orders. Pictures are
+compared with those made alone with as many threads, and those of one thread with those of two; the figures are the
+largest difference of any channel of any pixel, of 255, for each capability, and how many pictures of company differ at
+all. It takes about an hour.
 
 Sizes of requests differ: decoder 2 to 8 steps (12 where a source is inverted), guidance 1 to 6, all samplers, one or
 two pictures or frames; the upsampler takes 1 to 3 steps.
@@ -42,7 +43,7 @@ from tests.bench.report import Report
 from unclip.checkpoint import Checkpoint
 from unclip.engine.engine import Engine
 from unclip.engine.job import Job
-from unclip.options import SamplingSettings
+from unclip.options import SamplerName, SamplingSettings
 from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.images import fit, from_pixels, to_pixels
 from unclip.wire.known import KnownPixels
@@ -51,7 +52,7 @@ CPU = torch.device("cpu")
 CAPABILITIES = ("generate", "vary", "text_diff", "interpolate", "edit")
 WORDS = ("a red apple", "a cat", "a dog", "a green heart", "a house", "a robot", "the sun", "a red car", "a blue fish")
 REQUESTS, PIECE = 320, 40  # in all, and at once
-COMPANIES = ((1, 1), (2, 2), (2, 3))  # threads, and what the order is drawn from
+COMPANIES = ((1, 1), (1, 2), (2, 3), (2, 4), (2, 5))  # threads, and what the order is drawn from
 Pictures = list[npt.NDArray[np.uint8]]
 
 
@@ -73,7 +74,8 @@ class LocalStages:
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> LocalStages:
         """The networks of ``checkpoint``, on the CPU."""
-        return cls(*(kind(checkpoint, CPU) for kind in (Encoder, Prior, Decoder, Upsampler)))
+        how = (checkpoint, CPU)
+        return cls(Encoder(*how), Prior(*how), Decoder(*how), Upsampler(*how))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -168,7 +170,7 @@ def plan_of(number: int, side: int) -> tuple[str, Plan]:
     name = CAPABILITIES[number % len(CAPABILITIES)]
     output = Output(SamplingSettings("ddpm", chance.choice((1, 1, 2, 3))))
     prior = SamplingSettings("ddpm", chance.randint(2, 5), chance.choice((1.0, 2.0)))
-    sampler = chance.choice(("ddpm", "ddim", "dpm++2m"))
+    sampler: SamplerName = chance.choice(("ddpm", "ddim", "dpm++2m"))
     painter = SamplingSettings(sampler, chance.randint(2, 8), chance.choice((1.0, 3.0, 6.0)))
     back = SamplingSettings("ddim", chance.randint(3, 12), chance.choice((1.0, 1.0, 3.0)), chance.choice((0.0, 0.5)))
     seeds = tuple(range(number, number + chance.randint(1, 2)))
@@ -272,14 +274,18 @@ Tallies = dict[tuple[str, str], Tally]  # by capability, and by what it was comp
 
 def measure(numbers: Sequence[int], stages: LocalStages, found: Tallies) -> None:
     """Compares these requests, in every way."""
-    reference = alone(numbers, stages)
-    ways = {"alone again": alone(numbers, stages), "alone, 2 threads": alone(numbers, stages, 2)}
+    single = {threads: alone(numbers, stages, threads) for threads in (1, 2)}
+    compared = {
+        "alone again": (single[1], alone(numbers, stages)),
+        "alone, 1 thread and 2": (single[1], single[2]),
+    }
     for threads, order in COMPANIES:
-        ways[f"together, {threads} threads, order {order}"] = together(numbers, stages, threads, order)
-    for way, made in ways.items():
+        made = together(numbers, stages, threads, order)
+        compared[f"together, {threads} threads, order {order}"] = single[threads], made
+    for way, (some, others) in compared.items():
         for number in numbers:
             name = CAPABILITIES[number % len(CAPABILITIES)]
-            found.setdefault((name, way), Tally()).add(reference[number], made[number])
+            found.setdefault((name, way), Tally()).add(some[number], others[number])
 
 
 def conclude(found: Tallies) -> Report:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -14,7 +14,9 @@ from unclip.checkpoint import Checkpoint
 from unclip.engine.steady import SteadyConv2d, steady
 from unclip.stack import find_checkpoint
 
-LAYERS = {  # each with a map, [C, H, W], or rows for which torch's own layer sums otherwise in a batch or with threads
+LAYERS: dict[
+    str, tuple[Callable[[], nn.Module], tuple[int, ...]]
+] = {  # each with a map, [C, H, W], or rows for which torch's own layer sums otherwise in a batch or with threads
     "time embedding": (lambda: nn.Linear(256, 192), (256,)),
     "tokens": (lambda: nn.Linear(192, 768), (24, 192)),
     "small picture": (lambda: nn.Conv2d(128, 64, 3, padding=1), (128, 4, 4)),
@@ -50,11 +52,11 @@ def test_a_steady_layer_makes_the_same_of_a_picture_in_every_batch(name: str) ->
     expected = own(x)
     layer = steady(nn.Sequential(own))
     torch.set_num_threads(1)
-    first = torch.cat([layer(row) for row in x.split(1)])
+    first = torch.cat([layer(row) for row in torch.split(x, 1)])
     torch.testing.assert_close(first, expected, rtol=1e-4, atol=1e-4)
     for count in (1, 2):
         torch.set_num_threads(count)
-        alone = torch.cat([layer(row) for row in x.split(1)])
+        alone = torch.cat([layer(row) for row in torch.split(x, 1)])
         assert name in BY_THREADS or torch.equal(alone, first)
         for size in SIZES:
             assert torch.equal(layer(x[-size:]), alone[-size:])

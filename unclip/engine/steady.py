@@ -44,7 +44,9 @@ def steady(network: Any) -> Any:
 
 def one_by_one(layer: Callable[[torch.Tensor], torch.Tensor], pictures: torch.Tensor) -> torch.Tensor:
     """What ``layer`` makes of each of ``pictures`` alone, ``[B, ...]``."""
-    return layer(pictures) if len(pictures) == 1 else torch.cat([layer(picture) for picture in pictures.split(1)])
+    return (
+        layer(pictures) if len(pictures) == 1 else torch.cat([layer(picture) for picture in torch.split(pictures, 1)])
+    )
 
 
 class SteadyLinear(nn.Linear):
