@@ -19,8 +19,9 @@ from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import model_info_pb2
 from unclip.client import GeneratedImage
 from unclip.errors import PreconditionFailed, Unavailable, UnclipError
+from unclip.options import StageName
 from unclip.testing import StubModel, StubStages
-from unclip.testing.model import STAGES, StageName
+from unclip.testing.model import STAGES
 from unclip.testing.stub import Stub
 
 A, B = replace(MODEL, version="version-a"), replace(MODEL, version="version-b")  # of one CLIP
