@@ -34,7 +34,7 @@ from tests.http2 import (
 
 SECRET = b"unclip_s3cr3tkey"
 RATE, STATES_PER_SECOND = 4.0, 20.0
-SECONDS, SECONDS_SHORT, QUIET_S = 60.0, 6.0, 4.0
+SECONDS, SECONDS_SHORT, QUIET_S = 60.0, 4.0, 2.0
 LOG_BYTES_PER_SECOND = 50_000  # of one process, whatever it is sent
 PARENT = (b"traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
 ODD: Sequence[Sequence[Header]] = (
