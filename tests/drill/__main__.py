@@ -23,6 +23,8 @@ NAMES = (
     *("rolling", "kill", "freeze", "sick", "uneven", "grow", "overload", "late", "storm", "hostile", "rotation"),
     "versions",
     "metadata",
+    "poison",
+    "stalled",
 )
 
 

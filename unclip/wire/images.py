@@ -23,7 +23,9 @@ MAX_COST = 32_000_000  # pixels of a JPEG, times its scans beyond what is usual
 MAX_TOGETHER = 64_000_000  # of all pictures of a request, likewise
 MAX_SCANS, USUAL_SCANS = 500, 16  # of a JPEG; encoders make some 10
 SCAN = b"\xff\xda"  # the marker before each of them
-ALONE = frozenset((0x00, 0x01, *range(0xD0, 0xDA), 0xFF))  # markers that nothing belongs to, and bytes that are none
+# A marker that something belongs to: neither the 255 of a pixel, nor a mark between pixels.
+MARKER = re.compile(rb"\xff[\x02-\xcf\xda-\xfe]")
+MAX_MARKERS = 10_000
 STRIP = 1 << 20  # pixels of a large picture that are worked on at a time
 CUT = "must be a whole picture file; got one that is cut or damaged"
 READERS: list[tuple[re.Pattern[bytes], Callable[[io.BytesIO], ImageFile.ImageFile]]] = [
@@ -128,17 +130,17 @@ def cost(image: ImageFile.ImageFile, data: bytes) -> int:
 
 
 def scans_in(data: bytes) -> int:
-    """How many scans a JPEG has: each passes over the whole picture, and takes a dozen bytes of the file."""
-    if data.count(SCAN) <= USUAL_SCANS:
-        return data.count(SCAN)  # at most so many: a thumbnail within may have one
-    scans, at = 0, 2
-    while (at := data.find(b"\xff", at)) >= 0 and at + 4 <= len(data):
-        marker = data[at + 1]
-        if marker in ALONE:  # the 255 of a pixel, or a mark between pixels
-            at += 2 if marker != 0xFF else 1
-            continue
-        scans += marker == SCAN[1]
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")  # over what belongs to the marker
+    """How many scans a JPEG has, each of which passes over the whole picture and may take a dozen bytes of the file."""
+    if (most := data.count(SCAN)) <= USUAL_SCANS:
+        return most  # or fewer: a thumbnail within may have one
+    scans = markers = 0
+    at = 2
+    while found := MARKER.search(data, at):
+        scans += found[0] == SCAN
+        markers += 1
+        if markers > MAX_MARKERS:  # no picture has so many
+            return scans + data.count(SCAN, found.end())
+        at = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")  # over what belongs to it
     return scans
 
 
