@@ -61,10 +61,11 @@ class Mask:
         mask = reader.opened("mask", message)
         if mask is None:
             return None
-        extrema = mask.getextrema()
-        alpha = int(extrema[3][0]) if mask.mode == "RGBA" else OPAQUE  # type: ignore[index]
+        alpha = OPAQUE
         dark = np.empty((mask.height, mask.width), np.bool_)
         for top, strip in strips(mask):
+            if mask.mode == "RGBA":
+                alpha = min(alpha, int(np.asarray(strip.getchannel("A")).min()))
             dark[top : top + strip.height] = np.asarray(strip.convert("L")) < HALF
         return cls(dark, alpha)
 

@@ -21,7 +21,9 @@ from unclip.serving.clients import HEADER
 from unclip.testing import StubStages
 
 
-def flat(side: int, mode: str = "RGB", kind: str = "WEBP", colour: object = "red") -> image_pb2.Image:
+def flat(
+    side: int, mode: str = "RGB", kind: str = "WEBP", colour: str | tuple[int, ...] | int = "red"
+) -> image_pb2.Image:
     """A picture of one colour: a file of some hundred bytes."""
     buffer = io.BytesIO()
     Image.new(mode, (side, side), colour).save(buffer, kind, **({"lossless": True} if kind == "WEBP" else {}))

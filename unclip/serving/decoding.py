@@ -26,7 +26,7 @@ Result = TypeVar("Result")
 
 BUDGET = 2 * MAX_TOGETHER  # so that a client's share has room for any request
 THREADS = 1  # a picture takes up to 250 MB while it is decoded, see `unclip.wire.images`
-NICENESS = 5  # of 19: about a quarter of the turns of others; on Linux, where a thread can have its own
+NICENESS = 10  # of 19: about a tenth of the turns of others; on Linux, where a thread can have its own
 PACE = 20e-9  # seconds a pixel, until some have been timed
 
 
