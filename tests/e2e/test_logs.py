@@ -13,10 +13,12 @@ from pathlib import Path
 import grpc
 import pytest
 
-from tests.e2e.processes import PATIENCE_S
-from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
+from tests.e2e.processes import PATIENCE_S, service
+from tests.http2 import Connection
 
-CALLS = 60
+CALLS = 200
+METHOD = "/unclip.api.gateway.v1.GatewayService/GetModelInfo"
+SECRET = b"unclip_s3cr3tkey"
 
 
 def test_a_log_that_nobody_reads_neither_stops_a_gateway_nor_keeps_it_from_ending(tmp_path: Path) -> None:
@@ -32,12 +34,12 @@ def test_a_log_that_nobody_reads_neither_stops_a_gateway_nor_keeps_it_from_endin
             assert time.monotonic() < end
             time.sleep(0.05)
         with grpc.insecure_channel(file.read_text().strip(), options=(("grpc.enable_retries", 0),)) as channel:
-            stub = gateway_pb2_grpc.GatewayServiceStub(channel)
+            ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
             for _ in range(CALLS):
                 with pytest.raises(grpc.RpcError) as refused:
-                    stub.Generate(gateway_pb2.GenerateRequest(), timeout=10)
+                    ask(b"\xff", timeout=10)
                 assert isinstance(refused.value, grpc.Call)
-                assert refused.value.code() == grpc.StatusCode.UNAVAILABLE  # no stage is there
+                assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_S) == 0
     finally:
@@ -45,3 +47,14 @@ def test_a_log_that_nobody_reads_neither_stops_a_gateway_nor_keeps_it_from_endin
         process.wait()
         os.close(read)
         os.close(write)
+
+
+def test_grpc_writes_nothing_past_the_log_even_where_the_environment_asks_for_it(tmp_path: Path) -> None:
+    variables = {"GRPC_TRACE": "http,api", "GRPC_VERBOSITY": "DEBUG"}
+    gateway = service("gateway", tmp_path, "--patience", "0", variables=variables)
+    with gateway as address, Connection(address) as connection:
+        headers = [(b"authorization", b"Bearer " + SECRET + odd) for odd in (b"", b"\xe9")]
+        assert connection.ended(connection.call(METHOD, headers))
+    log = (tmp_path / "gateway.log").read_bytes()
+    assert b"GRPC_TRACE is ignored" in log
+    assert SECRET not in log
