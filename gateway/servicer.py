@@ -127,9 +127,9 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
 
     async def _plan(self, request: gateway_pb2.StreamRequest, call: Call, read: Callable[[], Plan]) -> Plan:
         """What ``read`` makes of a request: beside other calls, and where pictures come with it in their turn."""
-        if not (pictures := pictures_in(request)):
+        if not (pixels := weight(pictures_in(request))):  # no picture, or none that its header allows to be decoded
             return await asyncio.to_thread(read)
-        with self._decoding.admitted(weight(pictures), call.client):
+        with self._decoding.admitted(pixels, call.client):
             return await self._decoding.run(call.client, read)
 
     async def _run(

@@ -16,8 +16,8 @@ from unclip.api.gateway.v1 import gateway_pb2
 
 STREAM = "unclip.api.gateway.v1.GatewayService/Stream"
 STREAMS, STREAMS_SHORT, CLIENTS, PICTURES = 40, 8, 4, 4
-LONGEST_S, LONGEST_SHORT_S, LATE_S = 30.0, 8.0, 5.0
-RATE, QUIET_S = 4.0, 10.0
+LONGEST_S, LONGEST_SHORT_S, LATE_S = 30.0, 5.0, 5.0
+RATE, QUIET_S, QUIET_SHORT_S = 4.0, 10.0, 2.0
 IDLE = 5  # looks in a row that found nothing to do
 GROWTH_LIMIT = 450 * 2**20  # the budget of 256 MiB, and what making pictures takes
 
@@ -46,7 +46,7 @@ async def round_of(side: int, streams: int, longest: float, finding: Finding, se
         [gateway] = running.of("gateway")
         address = f"{gateway.address}:{running.ports['gateway']}"
         async with calling(running.target("gateway")) as quiet, quiet.flowing(RATE):
-            await asyncio.sleep(QUIET_S / 2 if setting.short else QUIET_S)
+            await asyncio.sleep(QUIET_SHORT_S if setting.short else QUIET_S)
         memory = [gateway.process.memory()]
         async with stalled(address, streams) as begun:
             await asyncio.to_thread(made, running, begun + longest / 2)

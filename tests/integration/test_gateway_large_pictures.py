@@ -65,6 +65,19 @@ async def test_a_client_that_sends_many_large_pictures_is_refused_in_time_and_ot
     assert waited < whole / 2  # one picture is ahead of it, not all four
 
 
+async def test_a_picture_that_its_header_forbids_is_refused_without_waiting_for_those_that_are_decoded(
+    front: Front,
+) -> None:
+    busy = front.stub.Embed(gateway_pb2.EmbedRequest(images=[LARGE] * 4), metadata=((HEADER, "greedy"),))
+    await asyncio.sleep(0.05)
+    for image in (flat(4090), image_pb2.Image(data=b"no picture")):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await front.stub.Vary(gateway_pb2.VaryRequest(image=image), metadata=((HEADER, "hasty"),))
+        assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert not busy.done()
+    await busy
+
+
 async def test_four_edits_of_large_pictures_take_the_memory_of_one() -> None:
     code = (
         "import sys; from tests.processes import resident; from tests.unit.test_gateway_edit_requests import INFO;"
