@@ -9,10 +9,17 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from decoder_svc.settings import Settings as DecoderSettings
+from encoder_svc.settings import Settings as EncoderSettings
+from prior_svc.settings import Settings as PriorSettings
 from tests.contract.requests import sound
-from tests.contract.services import METHODS, PATHS, Method, Services, defaults
+from tests.contract.services import METHODS, PATHS, Bounds, Method, Services, defaults
 from tests.tiny import BASE, FINAL, WIDTH
 from unclip.api.type.v1 import sampling_pb2
+from unclip.options import StageName
+from unclip.serving.settings import ModelSettings
+from unclip.testing import Faults
+from unclip.testing.settings import Settings as StubSettings
 from unclip.wire.sampling import settings_from_proto
 
 CAPABILITIES = {
@@ -51,6 +58,22 @@ def test_every_stage_tells_size_parameters_and_defaults(services: Services) -> N
         if stage in SAMPLING:
             assert settings_from_proto(told.defaults) == defaults(SAMPLING[stage])
             assert all(told.defaults.HasField(name) for name in ("steps", "guidance_scale", "eta"))
+
+
+def test_every_stage_tells_how_many_places_it_has(services: Services, narrow: Services) -> None:
+    for one, places in ((services, Bounds.capacity + Bounds.queue_limit), (narrow, 1)):
+        assert [model.stages[0].places for _, model in one.infos()] == [places] * 4
+
+
+def test_stub_and_real_have_the_same_room_unless_told_otherwise() -> None:
+    real: dict[StageName, type[ModelSettings]] = {
+        "encoder": EncoderSettings,
+        "prior": PriorSettings,
+        "decoder": DecoderSettings,
+        "upsampler": DecoderSettings,
+    }
+    for stage, settings in real.items():
+        assert Faults.none(stage).room == StubSettings().faults(stage).room == settings().room
 
 
 def test_every_stage_that_takes_embeddings_tells_how_long_they_are(services: Services) -> None:
