@@ -26,11 +26,12 @@ from unclip.serving.metrics import REFUSALS
 NEWS = 0.1  # weight of the latest measurement
 HOPE = 0.8  # a call is hopeless only if it would be late even at this share of the least time measured
 REMEMBERED = 64  # measurements whose least counts
-SURE = 16  # calls of a busy pool after which its rate is believed
+WINDOW_S = 1.0  # over which deliveries are counted, at least
+SURE = 2  # such windows of a busy pool after which its rate is believed
 BUSY = 1.5  # times the time that its steps took: a call that took longer has waited, so that the stage was never idle
 # The rate is tried a little higher with every call that ends, and taken back when a stage refuses: so it finds what
 # others leave of stages that several gateways share, when that grows.
-MORE, LESS = 1.005, 0.9
+MORE, LESS = 1.01, 0.98
 # Of the bounds that stages keep: so it is the gateway that refuses, at once, and hardly ever a stage, later.
 PART = 0.85
 
@@ -59,33 +60,48 @@ class Speed:
 
 @dataclass
 class Pool:
-    """Replicas behind one address, of one stage or of several that share their devices. delivered: device seconds so
-    far."""
+    """Replicas behind one address, of one stage or of several that share their devices, and what they deliver."""
 
-    delivered: float = 0.0
     _mean: float = 0.0
-    _samples: int = 0
+    _windows: int = 0
+    _began: float = float("-inf")  # of the window that is counted now
+    _delivered: float = 0.0
+    _waited: int = 0
+    _ended: int = 0
 
     @property
     def rate(self) -> float:
         """Device seconds that they deliver to us in a second; infinite until they were seen busy often enough."""
-        return self._mean if self._samples >= SURE else float("inf")
+        return self._mean if self._windows >= SURE else float("inf")
 
-    def sample(self, rate: float, busy: bool) -> None:
-        """So much was delivered a second while a call was under way. busy: the pool was, all the time."""
+    def deliver(self, seconds: float, waited: bool, now: float) -> None:
+        """A call has ended that took so much of the device. waited: for others, so that the device was not idle.
+
+        What ends in one pass ends together: so it is counted over `WINDOW_S` at least, or over the time between two.
+        """
+        self._delivered += seconds
+        self._waited += waited
+        self._ended += 1
+        if (span := now - self._began) < WINDOW_S:
+            return
+        if span < 10 * WINDOW_S:
+            self._sample(self._delivered / span, 2 * self._waited > self._ended)
+        self._began, self._delivered, self._waited, self._ended = now, 0.0, 0, 0
+
+    def _sample(self, rate: float, busy: bool) -> None:
         if busy:
-            self._samples += 1
-            self._mean += (rate - self._mean) * max(NEWS, 1 / self._samples)
-        elif self._mean < rate:
-            self._mean = rate  # it can do that at least
+            self._windows += 1
+            self._mean += (rate - self._mean) * max(NEWS, 1 / self._windows)
+        else:
+            self._mean = max(self._mean, rate)  # nobody asked for more; it can do that at least
         self._mean *= MORE
 
     def refused(self, under_way: float, left: float) -> None:
         """It has no time for what must be done in ``left`` seconds, with so much of ours under way."""
-        if self._samples >= SURE:
+        if self._windows >= SURE:
             self._mean *= LESS
         elif under_way > 0:
-            self._samples, self._mean = SURE, under_way / left
+            self._windows, self._mean = SURE, under_way / left
 
 
 class Admission:
@@ -183,7 +199,7 @@ class Ticket:
 
     def begin(self, stage: StageName) -> Visit:
         """A call of ``stage`` is made."""
-        return Visit(self, stage, self._admission.now(), self._admission.pools[stage].delivered)
+        return Visit(stage, self._admission.now())
 
     def end(self, visit: Visit, cost: Cost | None) -> None:
         """It ended well, and took ``cost`` if the stage tells such things."""
@@ -194,10 +210,8 @@ class Ticket:
         if cost is None:
             return
         speed.note(leg.rows, leg.steps, cost)
-        seconds, took = row_steps * speed.device, admission.now() - visit.began
-        pool.delivered += seconds
-        if took > 0:
-            pool.sample((pool.delivered - visit.delivered) / took, took > BUSY * cost.busy)
+        now = admission.now()
+        pool.deliver(row_steps * speed.device, now - visit.began > BUSY * cost.busy, now)
 
     def refused(self, stage: StageName) -> None:
         """The stage said that there is no time for a call of it."""
@@ -209,9 +223,7 @@ class Ticket:
 
 @dataclass(frozen=True)
 class Visit:
-    """A ticket's call of a stage. began: when; delivered: what its pool had delivered by then."""
+    """A call of a stage, and when it began."""
 
-    ticket: Ticket
     stage: StageName
     began: float
-    delivered: float

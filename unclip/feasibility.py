@@ -13,9 +13,12 @@ from typing import Literal
 # Of the time that a newcomer can wait, the part that it must be expected to. The rest is for what the estimate does not
 # know, and for callers with less patience, who go first and may use it up.
 PROMISED = 0.8
+# Of that, what such callers leave to those that were let in before.
+KEPT = 0.1
 # The part of that time which one client's own work may fill. Half of the patience keeps any device busy, so that
 # this costs a client that is alone nothing, and leaves the other half to those that come later.
 CLIENT_PART = 0.5
+BEGUN = 0.25  # of the time that it takes, what must be to spare when something is begun
 
 Reason = Literal["TOO_LATE", "CLIENT_SHARE"]
 
@@ -82,9 +85,10 @@ def refusal(new: Work, others: Iterable[Work], now: float, part: float = 1.0) ->
     for work in behind:
         total += work.seconds
         # Who is late already is not so on account of the newcomer.
-        slack = work.deadline - now - total - work.lag
-        if 0 <= slack < new.seconds:
-            return Refusal("TOO_LATE", needed, new.seconds - slack)
+        time = work.deadline - now
+        slack = time - total - work.lag
+        if slack >= 0 and slack < new.seconds + KEPT * time:
+            return Refusal("TOO_LATE", needed, new.seconds + KEPT * time - slack)
     return None
 
 
@@ -100,7 +104,9 @@ def overdue(works: Sequence[Work], movable: Sequence[bool], now: float) -> list[
         total += works[index].seconds
         if movable[index]:
             kept.append(index)
-        end = works[index].deadline - works[index].lag
+        work = works[index]
+        # To begin is to promise: with a little time to spare.
+        end = work.deadline - work.lag - (BEGUN * work.least if movable[index] else 0.0)
         if total - works[index].seconds == now or total <= end:
             continue
         if total - end > sum(works[other].seconds for other in kept):

@@ -36,7 +36,7 @@ async def generate(address: str, seconds: float, **fields: object) -> tuple[str,
 async def test_of_many_more_calls_than_can_be_done_those_let_in_are_served_and_no_prior_works_for_the_others() -> None:
     async with StubStack() as stack:
         stack.decoder.faults = Faults(capacity=1, step_seconds=0.01, fair_shares=False)  # 12 pictures a second
-        await asyncio.gather(*(generate(stack.address, 60.0) for _ in range(24)))  # now its pace is known
+        await asyncio.gather(*(generate(stack.address, 60.0) for _ in range(40)))  # now its pace is known
         stack.prior.asked.clear()
         ended = await asyncio.gather(*(generate(stack.address, 3.0) for _ in range(100)))
         asked = len(stack.prior.requests(prior_pb2.SampleRequest))

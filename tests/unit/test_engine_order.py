@@ -64,7 +64,7 @@ def later(job: Count) -> Count:
 
 def test_where_time_is_short_the_earliest_deadline_goes_first_and_all_are_met() -> None:
     rig = Rig()
-    rig.add(Count("late", 3, deadline=9.5), Count("middle", 3, deadline=6.5), Count("early", 3, deadline=3.5))
+    rig.add(Count("late", 3, deadline=10), Count("middle", 3, deadline=7), Count("early", 3, deadline=4))
     rig.run()
     assert rig.ended == {"early": 3.0, "middle": 6.0, "late": 9.0}
 
@@ -140,7 +140,20 @@ def test_cancelled_and_expired_jobs_are_told_apart() -> None:
     assert isinstance(rig.lost["expired"], DeadlineExceeded)
 
 
-@pytest.mark.parametrize(("row", "most"), [(0.1, 1), (0.0001, 8)])
+def test_a_batch_is_no_larger_than_its_most_urgent_job_can_bear() -> None:
+    rig = Rig(capacity=16, max_batch=8)
+    for count in (1, 8) * 4:
+        rig.pace.note("a", [Count("before", 1)] * count, 0.2 + 0.05 * count)
+    rig.add(Count("urgent", 4, deadline=2.0), *[Count(str(i), 4, deadline=4.0) for i in range(7)])
+    rig.order.hopeless()
+    rig.order.arrange(0)
+    assert rig.order._pressed
+    assert 1 <= len(rig.order.batch()) <= 4
+    rig.order.active[0].deadline = 3.9
+    assert len(rig.order.batch()) > 4
+
+
+@pytest.mark.parametrize(("row", "most"), [(0.5, 1), (0.0001, 8)])
 def test_where_time_is_short_a_batch_is_as_large_as_it_pays(row: float, most: int) -> None:
     rig = Rig(capacity=16, max_batch=8)
     for count in (1, 8) * 4:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.admission import SURE, Admission, Pool
+from gateway.admission import Admission, Pool
 from gateway.calls import MARGIN_S
 from gateway.way import Leg, Way
 from unclip.errors import DeadlineExceeded, Overloaded
 from unclip.serving.load_report import Cost
 
 TOGETHER = {"encoder": "e", "prior": "p", "decoder": "d", "upsampler": "d"}
-APART = {**TOGETHER, "upsampler": "u"}
 PICTURE: Way = {"prior": Leg(1, 2, 10), "decoder": Leg(1, 2, 10), "upsampler": Leg(1, 1, 2)}
 
 
@@ -26,10 +25,10 @@ class Gateway:
     """An admission whose stages have told that the prior takes a tenth of a second, the decoder 0.6 and the upsampler
     0.4, of which one device does one after the other."""
 
-    def __init__(self, targets: dict[str, str] | None = None) -> None:
+    def __init__(self) -> None:
         self.clock = Clock()
-        self.admission = Admission(targets or TOGETHER, self.clock)  # type: ignore[arg-type]
-        for _ in range(2 * SURE):
+        self.admission = Admission(TOGETHER, self.clock)  # type: ignore[arg-type]
+        for _ in range(20):
             with self.admission.enter(PICTURE, 1e9, "") as ticket:
                 for stage, seconds in (("prior", 0.1), ("decoder", 0.6), ("upsampler", 0.4)):
                     visit = ticket.begin(stage)  # type: ignore[arg-type]
@@ -56,11 +55,6 @@ def test_as_many_are_let_in_as_the_callers_have_patience_for() -> None:
         gateway = Gateway()
         let_in = sum(gateway.enter(patience) for _ in range(200))
         assert 0.5 * patience <= let_in <= 0.8 * patience  # at a picture a second
-
-
-def test_where_stages_have_devices_of_their_own_the_slowest_counts() -> None:
-    together, apart = Gateway(TOGETHER), Gateway(APART)
-    assert sum(together.enter(20.0) for _ in range(100)) < sum(apart.enter(20.0) for _ in range(100))
 
 
 def test_who_is_refused_hears_when_to_return_and_why() -> None:
@@ -115,20 +109,32 @@ def test_each_stage_leaves_time_for_those_after_it() -> None:
     assert ticket.after("upsampler") == 0.0
 
 
+def deliver(pool: Pool, rate: float, *, waited: bool, begin: float, seconds: float = 60.0) -> None:
+    """Calls that end four at a time, every second."""
+    for second in range(int(seconds)):
+        for _ in range(4):
+            pool.deliver(rate / 4, waited, begin + second)
+
+
 def test_the_rate_follows_what_busy_stages_deliver_and_what_idle_ones_show_they_can() -> None:
     pool = Pool()
     assert pool.rate == float("inf")
-    for _ in range(SURE):
-        pool.sample(1.0, busy=True)
-    assert pool.rate == pytest.approx(1.0, rel=0.1)
-    for _ in range(50):
-        pool.sample(0.5, busy=True)
-    assert pool.rate == pytest.approx(0.5, rel=0.1)
-    for _ in range(50):
-        pool.sample(0.01, busy=False)  # nobody asked for more
+    deliver(pool, 1.0, waited=True, begin=0.0)
+    assert pool.rate == pytest.approx(1.0, rel=0.2)
+    deliver(pool, 0.5, waited=True, begin=60.0)
+    assert pool.rate == pytest.approx(0.5, rel=0.2)
+    deliver(pool, 0.01, waited=False, begin=120.0)  # nobody asked for more
     assert pool.rate >= 0.5
-    pool.sample(2.0, busy=False)
-    assert pool.rate >= 2.0
+    deliver(pool, 2.0, waited=False, begin=180.0, seconds=10.0)
+    assert pool.rate >= 1.5
+
+
+def test_a_time_in_which_nobody_called_says_nothing_of_the_rate() -> None:
+    pool = Pool()
+    deliver(pool, 1.0, waited=True, begin=0.0)
+    before = pool.rate
+    pool.deliver(0.5, True, 3600.0)
+    assert pool.rate == before
 
 
 def test_a_stages_refusal_lowers_the_rate() -> None:

@@ -13,6 +13,7 @@ from unclip.errors import Cancelled, DeadlineExceeded, Overloaded, UnclipError, 
 from unclip.feasibility import Work, overdue
 
 AnyJob = Job[Any]
+CLOSE = 0.8  # of the time that the most urgent job has for each of its steps, what one may take
 CALM = 0.5  # of the time until the first deadline: while all that is here takes no more, jobs take turns
 
 
@@ -67,8 +68,9 @@ class Order:
         return None
 
     def _given_up(self, jobs: list[AnyJob], works: list[Work], now: float) -> list[tuple[AnyJob, UnclipError]]:
-        """Of the jobs not begun as few as have to go, so that the others end in time."""
-        given_up = [jobs[index] for index in overdue(works, [job.position == 0 for job in jobs], now)]
+        """Of the jobs for which nothing was done yet as few as have to go, so that the others end in time."""
+        untouched = [job.position == 0 and job.later == 0 for job in jobs]
+        given_up = [jobs[index] for index in overdue(works, untouched, now)]
         message = f"{self._stage}: there is no time left beside what goes before"
         return [(job, Overloaded(message, max(0.1, job.deadline - now), "TOO_LATE")) for job in given_up]
 
@@ -113,8 +115,12 @@ class Order:
         batch = [job for job in order if job.lane == lane][: self._max_batch]
         if not self._pressed:
             return batch
-        # Who goes first is not held up by company that saves nobody anything.
-        return batch[: self._pace.pays(order[0].program, sum(job.width for job in batch) / len(batch))]
+        # Who goes first is not held up by company that saves nobody anything, nor by any when it would be late for it.
+        batch = batch[: self._pace.pays(order[0].program, sum(job.width for job in batch) / len(batch))]
+        left = (order[0].deadline - self._clock()) / (order[0].length - order[0].position)
+        while len(batch) > 1 and self._pace.tick(batch) > CLOSE * left:
+            batch.pop()
+        return batch
 
 
 def urgency(job: AnyJob) -> tuple[int, float, float]:

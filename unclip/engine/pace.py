@@ -15,7 +15,7 @@ HOPE = 0.8  # a job is hopeless only if it would be late even at this share of t
 FORGET = 0.97  # what a tick's weight in the average is worth at the next
 OUTLIER = 4.0  # times the expected: what a tick counts at most
 SURE = 8  # ticks after which their average counts
-PAYS = 1.1  # times the cheapest a step may cost a job, for the sake of a smaller batch
+PAYS = 1.04  # times the cheapest a step may cost a job, for the sake of a smaller batch
 SPENT = 0.99  # what a second of device time is worth at the next tick, in the shares of ranks
 
 
@@ -67,6 +67,11 @@ class Pace:
             own = left * job.width * row
             works.append(Work(own * self._followed(job.rank), job.deadline, left * tick, job.rank, job.client))
         return works
+
+    def tick(self, jobs: Sequence[Job[Any]]) -> float:
+        """Seconds of a tick of ``jobs``, all of one program; 0 before any was measured."""
+        line = self._lines.get(jobs[0].program)
+        return line.at(sum(job.width for job in jobs)) if line else 0.0
 
     def pays(self, program: str, width: float = 1.0) -> int:
         """Jobs of a tick beyond which more of them hardly make a step of each cheaper, but all of them later."""
