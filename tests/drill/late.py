@@ -217,7 +217,7 @@ async def measure(running: Stack, row: Row, scale: Scale, seed: int) -> Result:
         capacity = (decoding + upsampling) / (last - first)
 
         def cost(ask: Ask) -> float:
-            return ask.decoder * decoding / decoded + ask.upsampler * upsampling / upsampled
+            return ask.decoder * decoding / max(1.0, decoded) + ask.upsampler * upsampling / max(1.0, upsampled)
 
         likely = asks(row, scale, random.Random(0))
         pictures = capacity / statistics.mean(cost(next(likely)) for _ in range(1000))
