@@ -28,7 +28,7 @@ def main(module: str, arguments: list[str]) -> int:
             time.sleep(TICK_S + ROW_S * len(walks))
         swift(program, walks)
 
-    WalkProgram.tick = tick  # type: ignore[method-assign]
+    WalkProgram.tick = tick  # type: ignore[method-assign, assignment]
     from unclip.serving.server import main as serve
 
     return serve(module, importlib.import_module(f"{module}.settings").Settings, arguments)

@@ -22,8 +22,8 @@ from tests.integration.gateway_front import MODEL, Front
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import image_pb2, sampling_pb2
 from unclip.errors import Cancelled, InvalidRequest, Overloaded
+from unclip.options import StageName
 from unclip.testing import Faults, StubStages
-from unclip.testing.model import StageName
 
 REQUEST = gateway_pb2.GenerateRequest(caption="a red apple", seed=3)
 WALKING: list[StageName] = ["prior", "decoder", "upsampler"]

@@ -21,6 +21,7 @@ def decoded(report: LoadReport) -> tuple[float, float]:
     """(calls a second, utilization)."""
     [(name, data)] = report.trailer()
     assert name == TRAILER
+    assert isinstance(data, bytes)
     first, rate, second, utilization = struct.unpack("<BdBd", data)
     assert (first, second) == (RATE, UTILIZATION)
     return rate, utilization
