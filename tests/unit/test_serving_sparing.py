@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import sys
 import threading
 import warnings
@@ -85,14 +86,30 @@ def test_what_python_tells_by_itself_is_told_without_values(log: Log) -> None:
     assert "a thread ended by ValueError" in told
 
 
-def test_our_own_lines_are_whole(log: Log) -> None:
+def test_our_own_lines_are_whole_but_for_what_exceptions_say(log: Log) -> None:
     with log.open():
         try:
-            raise KeyError("why")
-        except KeyError:
+            try:
+                raise KeyError(SECRET)
+            except KeyError as error:
+                error.add_note(SECRET)
+                raise RuntimeError(f"no {SECRET}") from error
+        except RuntimeError:
             logging.getLogger("unclip.serving").exception("%s failed", "it")
-    assert "it failed" in log.text
-    assert "KeyError: 'why'" in log.text
+    told = log.text
+    assert SECRET not in told
+    assert "it failed" in told
+    assert "builtins.RuntimeError, at" in told
+    assert "because of builtins.KeyError, at" in told
+    place = r"test_serving_sparing\.py:\d+ test_our_own_lines_are_whole"
+    assert len(re.findall(place, told)) == 2
+
+
+def test_a_value_in_a_line_cannot_pose_as_another_line_nor_steer_a_terminal(log: Log) -> None:
+    with log.open():
+        logging.getLogger("unclip.serving").error("of %s", "x\n2026-01-01 ERROR \x1b[31m\x9b1m \r\u2028")
+    assert len(log.text.splitlines()) == 1
+    assert log.text.rstrip("\n").isprintable()
 
 
 def record(name: str, level: int = logging.INFO, **more: object) -> logging.LogRecord:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import json
 import logging
+import re
 import sys
 import threading
 import warnings
@@ -23,7 +24,13 @@ log = logging.getLogger(__name__)
 LAST_LINES_S = 1.0  # that the end of a process waits for its log at most
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")  # of terminals, lines, directions
 CALL_FIELDS = ("client", "method", "code", "seconds")  # of the line that tells how a call ended
+
+
+def escaped(text: str) -> str:
+    """``text`` with its control characters written as in JSON, so that it is one line wherever it is shown."""
+    return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 class WithRequest(logging.Filter):
@@ -37,7 +44,11 @@ class WithRequest(logging.Filter):
 
 
 class TextFormatter(logging.Formatter):
-    """One line, and the traceback of a failure below it."""
+    """One line, its control characters escaped, and the places of a failure below it."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The line. Whatever is in it cannot pose as another, nor steer a terminal."""
+        return escaped(super().formatMessage(record))
 
     def format(self, record: logging.LogRecord) -> str:
         """``record`` as text."""
@@ -47,7 +58,7 @@ class TextFormatter(logging.Formatter):
 
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: time (RFC 3339, UTC), level, logger, message; request_id and trace_id where there are
-    any; client, method, code and seconds of a call that ended; exception, with its traceback, of a failure; left_out,
+    any; client, method, code and seconds of a call that ended; exception, of a failure its types and places; left_out,
     where lines of its kind were."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -63,13 +74,13 @@ class JsonFormatter(logging.Formatter):
             value = getattr(record, name, "")
             if value not in ("", "-"):
                 told[name] = value
-        if record.exc_info:
-            told["exception"] = self.formatException(record.exc_info)
-        return json.dumps(told, ensure_ascii=False)
+        if record.exc_text:
+            told["exception"] = record.exc_text
+        return escaped(json.dumps(told, ensure_ascii=False))
 
 
 class QueuedHandler(logging.Handler):
-    """Hands lines to a `Writer`: discreet where others wrote them, and no more of a kind than `Sparing` lets pass."""
+    """Hands lines to a `Writer`: discreet, and no more of a kind than `Sparing` lets pass."""
 
     def __init__(self, writer: Writer) -> None:
         super().__init__()

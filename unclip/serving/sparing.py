@@ -2,7 +2,8 @@
 
 Own lines hold nothing that a caller sent but the names in its request id, trace and key. Other packages know no such
 rule: gRPC logs metadata that are no UTF-8, and with them keys; asyncio logs whatever an exception says. Of their lines
-only the template is kept, and where it was filled in.
+only the template is kept, and where it was filled in. What an exception says is nobody's to vouch for, as it may come
+from a tokenizer that quotes its caption: of failures a log gets types and places, whoever logs them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 
 OWN = ("unclip", "gateway", "encoder_svc", "prior_svc", "decoder_svc", "__main__")
 REMEMBERED = 4096  # kinds of lines
+INNERMOST = 50  # places of a traceback
 
 
 @dataclass(frozen=True)
@@ -74,23 +76,44 @@ class Sparing:
 
 
 def discreet(record: logging.LogRecord) -> logging.LogRecord:
-    """``record``, of which nothing is left that may be a caller's where others wrote it: no values, no texts of
-    exceptions, and no message that may have its values in it already."""
-    if is_own(record):
+    """``record``, of which nothing is left that may be a caller's: no texts of exceptions, whose types and places
+    become its ``exc_text``; and where others wrote it, no values, and no message that may have its values in it
+    already."""
+    own, error = is_own(record), record.exc_info[1] if record.exc_info else None
+    if own and error is None:
         return record
     copy = logging.makeLogRecord(vars(record))
-    error = record.exc_info[1] if record.exc_info else None
+    copy.exc_info, copy.exc_text = None, None
+    if own:
+        copy.exc_text = "\n".join(traceback_without_texts(error))
+        return copy
     said = str(record.msg) if record.args and isinstance(record.msg, str) else "a message that may hold values"
     copy.msg = " ".join([f"{Path(record.pathname).name}:{record.lineno}: {said}", *causes(error)])
-    copy.args, copy.exc_info, copy.exc_text, copy.stack_info = (), None, None, None
+    copy.args, copy.stack_info = (), None
     return copy
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception, then those that led to it, each once."""
+    seen = set[int]()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def causes(error: BaseException | None) -> Iterator[str]:
     """An exception without what it says: its type and where it came from, then those that led to it."""
-    seen = set[int]()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        frames = traceback.extract_tb(error.__traceback__)[-3:]
-        yield " < ".join([type(error).__name__, *(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames))])
-        error = error.__cause__ or error.__context__
+    for each in chain(error):
+        frames = traceback.extract_tb(each.__traceback__)[-3:]
+        yield " < ".join([type(each).__name__, *(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames))])
+
+
+def traceback_without_texts(error: BaseException | None) -> Iterator[str]:
+    """Lines that tell the same at length: of each exception its type, then its places as ``file:line function``, the
+    innermost `INNERMOST` of them, the innermost last."""
+    for number, each in enumerate(chain(error)):
+        kind = type(each)
+        yield f"{'because of ' if number else ''}{kind.__module__}.{kind.__qualname__}, at"
+        for frame in traceback.extract_tb(each.__traceback__)[-INNERMOST:]:
+            yield f"  {frame.filename}:{frame.lineno} {frame.name}"
