@@ -146,3 +146,46 @@ def test_a_member_that_hides_behind_another_is_refused(tmp_path: Path) -> None:
 def test_more_than_can_be_read_again_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="at most 100000 rows"):
         save_embeddings(tmp_path / "v.npz", [A] * 100_001, ["a"] * 100_001)
+
+
+def described(header: str) -> bytes:
+    """An .npy array whose header is ``header``."""
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode()
+
+
+@pytest.mark.parametrize(
+    ("offset", "value"),
+    [
+        pytest.param(8, 1, id="encrypted"),
+        pytest.param(10, 99, id="compressed in a way that nobody knows"),
+        pytest.param(10, zipfile.ZIP_LZMA, id="no LZMA although it says so"),
+    ],
+)
+def test_an_archive_that_cannot_be_unpacked_is_refused(tmp_path: Path, offset: int, value: int) -> None:
+    path = save_embeddings(tmp_path / "v.npz", [A], ["a"])
+    data = bytearray(path.read_bytes())
+    for mark, place in (
+        (b"PK\x01\x02", offset),
+        (b"PK\x03\x04", offset - 2),
+    ):  # the directory, and each member's own head
+        start = -1
+        while (start := data.find(mark, start + 1)) >= 0:
+            data[start + place] = value
+    path.write_bytes(data)
+    with pytest.raises(InvalidRequest, match=r"must be a \.npz file"):
+        load_embeddings(path)
+
+
+@pytest.mark.parametrize("header", ["(" * 300, "  a\n b\nc {", "{'shape': (2L, 4L"])
+def test_an_array_whose_header_is_no_python_is_refused(tmp_path: Path, header: str) -> None:
+    names = array(np.array(["a"]))
+    path = packed(tmp_path / "v.npz", values=described(header), names=names, clip_space=CLIP)
+    with pytest.raises(InvalidRequest, match=r"must be a \.npz file"):
+        load_embeddings(path)
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    names = np.array([0x7FFFFFFF], np.uint32).view("<U1")
+    np.savez(tmp_path / "v.npz", values=np.ones((1, 2), np.float32), names=names, clip_space=np.array("clip"))
+    with pytest.raises(InvalidRequest, match=r"must be a \.npz file"):
+        load_embeddings(tmp_path / "v.npz")
