@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -79,7 +80,8 @@ class Checkpoint:
                 raise CheckpointError(f"checkpoint: no such folder: {path}")
             path = found.fetch(folders, pickles=pickles)
             hub = f"{found.repository}@{path.name}"
-        checkpoint = cls(path, read_manifest(path), read_json(path / INDEX) if (path / INDEX).exists() else {}, hub)
+        index = read_json(path / INDEX) if os.path.lexists(path / INDEX) else {}
+        checkpoint = cls(path, read_manifest(path), index, hub)
         _ = checkpoint.family
         return checkpoint
 
@@ -242,7 +244,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         CheckpointError: it cannot be read or is of another format.
     """
     file = folder / MANIFEST
-    if not file.exists():
+    if not os.path.lexists(file):  # a link that leads nowhere is one that is lost
         return {}
     manifest = read_json(file)
     if manifest.get("format") != FORMAT:
@@ -256,10 +258,10 @@ def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file.
 
     Raises:
-        CheckpointError: it is missing or no JSON object.
+        CheckpointError: it is missing, no regular file, larger than any of ours, or no JSON object.
     """
     try:
-        value = untrusted.read_json(path.read_bytes())
+        value = untrusted.read_json(untrusted.read_small_file(path))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"checkpoint: {path} cannot be read: {error}") from error
     if not isinstance(value, dict):

@@ -8,7 +8,7 @@ gets an unclip.json with the digest of every file.
 from __future__ import annotations
 
 import argparse
-import pickle
+import os
 import re
 import shutil
 import sys
@@ -18,6 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from unclip.checkpoint import EVERY_FOLDER, IMAGE_FOLDERS, INDEX, PICKLES, Checkpoint, write_manifest
@@ -25,6 +26,7 @@ from unclip.errors import CheckpointError, ConfigurationError, UnclipError
 
 STEMS = {"pytorch_model": "model"}  # where transformers names the two formats' files differently
 STAGES = ("prior", "decoder", "upsampler")
+MOST_UNFOLDED = 2  # bytes of tensors for each of their file: tied ones are written twice
 GLOBAL = re.compile(r"[Uu]nsupported (?:global: )?(?:GLOBAL|class) ([\w.]{1,100})")
 
 
@@ -35,7 +37,7 @@ def convert(source: str, target: Path, image_encoder: str = "") -> Path:
 
     Raises:
         CheckpointError: there is no such checkpoint, a file of weights holds more than tensors, or a file is a link
-            that leads out of it.
+            that leads out of it or nowhere.
         ConfigurationError: ``target`` is there already and not empty, or cannot be made.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -59,7 +61,7 @@ def _write(checkpoint: Checkpoint, completing: Checkpoint | None, target: Path) 
     if completing:
         copy_components(completing, IMAGE_FOLDERS, target)
     for name in ("README.md", *([] if completing else [INDEX])):  # an index would deny the image encoder
-        if (checkpoint.folder / name).is_file():
+        if os.path.lexists(checkpoint.folder / name):
             shutil.copy(inside(checkpoint, checkpoint.folder / name), target / name)
     write_manifest(
         target,
@@ -71,20 +73,26 @@ def _write(checkpoint: Checkpoint, completing: Checkpoint | None, target: Path) 
 
 
 def copy_components(checkpoint: Checkpoint, folders: Iterable[str], target: Path) -> None:
-    """Copies components, their weights as safetensors; what is not there is left out."""
+    """Copies components, their weights as safetensors; what is not there is left out.
+
+    Raises:
+        CheckpointError: as `convert`; or a component is no folder, or a file in it cannot be read.
+    """
     for name in folders:
-        if not checkpoint.has(name):
-            continue
         component = checkpoint.folder / name
+        if not os.path.lexists(component):
+            continue
+        if not component.is_dir():
+            raise CheckpointError(f"checkpoint: {component} is no folder")
         shutil.rmtree(target / name, ignore_errors=True)
         (target / name).mkdir(parents=True)
-        pickles = sorted({path for pattern in PICKLES for path in component.glob(pattern)})
-        safe = any(component.glob("*.safetensors"))
+        pickles = {path for pattern in PICKLES for path in component.glob(pattern)}
+        safe = any(path.is_file() for path in component.glob("*.safetensors"))
         for path in sorted(component.iterdir()):
             if path in pickles:
                 if not safe:
                     convert_file(inside(checkpoint, path), target / name, path)
-            elif path.is_file() and not path.name.endswith(".index.json"):
+            elif not path.is_dir() and not path.name.endswith(".index.json"):
                 shutil.copy(inside(checkpoint, path), target / name / path.name)
 
 
@@ -95,12 +103,18 @@ def inside(checkpoint: Checkpoint, path: Path) -> Path:
     anywhere else it would put a file of whoever converts into what they pass on.
 
     Raises:
-        CheckpointError: it leads elsewhere.
+        CheckpointError: it leads elsewhere, nowhere, in a circle, or to a folder, pipe or device.
     """
-    found, folder = path.resolve(), checkpoint.folder.resolve()
+    try:
+        found = Path(os.path.realpath(path, strict=True))
+    except OSError as error:
+        raise CheckpointError(f"checkpoint: {path} cannot be read: {error.strerror}") from None
+    folder = checkpoint.folder.resolve()
     cached = folder.parent.name == "snapshots" and folder.parent.parent.name.startswith("models--")
     if not any(found.is_relative_to(root) for root in (folder, *([folder.parent.parent / "blobs"] if cached else []))):
         raise CheckpointError(f"checkpoint: {path} is a link that leads out of the checkpoint")
+    if not found.is_file():
+        raise CheckpointError(f"checkpoint: {path} is no regular file")
     return found
 
 
@@ -108,12 +122,29 @@ def convert_file(path: Path, folder: Path, named: Path | None = None) -> Path:
     """Writes the tensors of a pickle as safetensors into ``folder``. named: the path it is known by, where a link.
 
     Raises:
-        CheckpointError: it cannot be read, or holds anything but named tensors.
+        CheckpointError: it cannot be read, holds anything but named tensors, tensors that safetensors has no place for
+            (sparse, quantised, without values), or shapes far larger than what it holds.
     """
     named = named or path
+    weights = _tensors(path, named)
+    if sum(value.numel() * value.element_size() for value in weights.values()) > MOST_UNFOLDED * path.stat().st_size:
+        raise CheckpointError(f"checkpoint: {named} has tensors far larger than what it holds")
+    stem, dash, shard = named.stem.partition("-")
+    written = folder / f"{STEMS.get(stem, stem)}{dash}{shard}.safetensors"
+    try:
+        save_file({name: value.clone().contiguous() for name, value in weights.items()}, written, {"format": "pt"})
+        with safe_open(written, framework="pt"):  # a tensor called __metadata__ is written, but never read
+            pass
+    except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(f"checkpoint: {named} cannot be written as safetensors: {reason}") from error
+    return written
+
+
+def _tensors(path: Path, named: Path) -> dict[str, torch.Tensor]:
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except Exception as error:  # an unpickler raises whatever a damaged file leads it to
         # Torch's own words advise to read it with weights_only=False, which would run what is in it.
         wanted = GLOBAL.search(str(error))
         reason = f"it wants {wanted[1]}" if wanted else "it is damaged, or of another format"
@@ -122,10 +153,12 @@ def convert_file(path: Path, folder: Path, named: Path | None = None) -> Path:
         isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in weights.items()
     ):
         raise CheckpointError(f"checkpoint: {named} must hold tensors by name")
-    stem, dash, shard = named.stem.partition("-")
-    written = folder / f"{STEMS.get(stem, stem)}{dash}{shard}.safetensors"
-    save_file({name: value.clone().contiguous() for name, value in weights.items()}, written, {"format": "pt"})
-    return written
+    for value in weights.values():
+        if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
+            raise CheckpointError(
+                f"checkpoint: {named} must hold plain tensors: none sparse, quantised or without values"
+            )
+    return weights
 
 
 def main() -> int:

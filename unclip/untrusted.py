@@ -1,11 +1,30 @@
-"""JSON that strangers wrote."""
+"""Files and JSON that strangers wrote."""
 
 from __future__ import annotations
 
 import json
+import stat
+from pathlib import Path
 from typing import Any
 
 MAX_DEPTH = 64  # of objects and arrays within each other; ours are 4 deep
+MAX_BYTES = 16 * 1024 * 1024  # of a file of JSON; ours have some kilobytes
+
+
+def read_small_file(path: Path) -> bytes:
+    """What is in a file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is a device, a pipe or a folder, which might never end, or larger than `MAX_BYTES`.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError("it is no regular file")
+    with path.open("rb") as handle:
+        data = handle.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"it has more than {MAX_BYTES} bytes")
+    return data
 
 
 def read_json(text: str | bytes) -> Any:

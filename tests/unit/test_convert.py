@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import shutil
 from pathlib import Path
 
@@ -151,3 +152,51 @@ def test_a_conversion_that_fails_leaves_nothing(karlo: tuple[Path, Path], tmp_pa
     with pytest.raises(CheckpointError, match="it is damaged, or of another format"):
         convert(str(copy), tmp_path / "made")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["copy"]
+
+
+PICKLE = "prior/diffusion_pytorch_model.bin"
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        pytest.param({"a": torch.zeros(1).expand(10**13)}, id="40 TB of one number"),
+        pytest.param({"a": torch.eye(3).to_sparse()}, id="sparse"),
+        pytest.param({"a": torch.ones(3, device="meta")}, id="without values"),
+        pytest.param({"\ud800": torch.ones(3)}, id="a name that is no text"),
+        pytest.param({"__metadata__": torch.ones(3)}, id="a name that means something else"),
+    ],
+)
+def test_tensors_that_safetensors_cannot_hold_are_refused_in_one_line_and_leave_nothing(
+    karlo: tuple[Path, Path], tmp_path: Path, weights: dict[str, torch.Tensor]
+) -> None:
+    copy = Path(shutil.copytree(karlo[0], tmp_path / "copy"))
+    torch.save(weights, copy / PICKLE)
+    with pytest.raises(CheckpointError, match=r"diffusion_pytorch_model\.bin") as refused:
+        convert(str(copy), tmp_path / "made")
+    assert "\n" not in str(refused.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["copy"]
+
+
+@pytest.mark.parametrize("target", ["itself", "nowhere"])
+@pytest.mark.parametrize(
+    "name",
+    ["README.md", "model_index.json", "unclip.json", "prior", "prior/config.json", PICKLE, "prior/x.safetensors"],
+)
+def test_a_link_that_leads_nowhere_is_no_file_that_is_not_there(
+    karlo: tuple[Path, Path], tmp_path: Path, name: str, target: str
+) -> None:
+    copy = Path(shutil.copytree(karlo[0], tmp_path / "copy"))
+    link = copy / name
+    if link.exists():
+        link.rename(tmp_path / "copy" / "away")
+    link.symlink_to(link.name if target == "itself" else "nowhere")
+    with pytest.raises(CheckpointError, match=re.escape(str(link))):
+        convert(str(copy), tmp_path / "made")
+    assert [path.name for path in tmp_path.iterdir()] == ["copy"]
+
+
+def test_a_folder_that_is_named_like_weights_does_not_stand_for_them(karlo: tuple[Path, Path], tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(karlo[0], tmp_path / "copy"))
+    (copy / "prior" / "x.safetensors").mkdir()
+    assert (convert(str(copy), tmp_path / "made") / PICKLE).with_suffix(".safetensors").is_file()

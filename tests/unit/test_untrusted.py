@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from unclip.checkpoint import Checkpoint
 from unclip.cli import main
 from unclip.errors import CheckpointError, ConfigurationError
 from unclip.serving.keys import parse_keys
-from unclip.untrusted import MAX_DEPTH, read_json
+from unclip.untrusted import MAX_BYTES, MAX_DEPTH, read_json
 from unclip.wire.recipe_text import png_info
 
 DEEP = "[" * 100_000 + "]" * 100_000
@@ -32,6 +33,19 @@ DEEPER_THAN_OURS = '{"a":' * 300 + "1" + "}" * 300
 def test_what_cannot_be_read_is_one_kind_of_error(text: str | bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 (any: it is the caller who says what the text was)
         read_json(text)
+
+
+def test_a_file_that_might_never_end_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "unclip.json")
+    with pytest.raises(CheckpointError, match="no regular file"):
+        Checkpoint.open(tmp_path)
+
+
+def test_a_file_that_is_far_too_large_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "unclip.json").open("wb") as handle:
+        handle.truncate(1 << 40)  # of holes
+    with pytest.raises(CheckpointError, match=f"more than {MAX_BYTES} bytes"):
+        Checkpoint.open(tmp_path)
 
 
 def test_json_of_usual_depth_is_read() -> None:
