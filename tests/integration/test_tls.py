@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import datetime
 import ssl
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -307,7 +309,7 @@ async def test_files_that_cannot_serve_are_refused_at_start(authority: Authority
 
 
 async def test_a_certificate_that_has_ended_is_refused_at_start_and_told_of_later(
-    authority: Authority, caplog: pytest.LogCaptureFixture
+    authority: Authority, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended, sound, soon = (datetime.timedelta(days=days) for days in (-1, 90, 0.5))  # the last of two days
     files = authority.issue("server", lasts=ended)
@@ -323,7 +325,12 @@ async def test_a_certificate_that_has_ended_is_refused_at_start_and_told_of_late
         if lasts is sound:
             await server.stop(0)
     caplog.clear()
+    before = files.serial
     authority.issue("server", lasts=ended)
+    assert await asyncio.to_thread(presented, address, authority) == before
+    monkeypatch.setattr(
+        "unclip.serving.tls.time", SimpleNamespace(time=lambda: time.time() + 86400.0)
+    )  # now the one before has, too
     for _ in range(3):  # connections, none of which gets through
         with pytest.raises(ssl.SSLCertVerificationError):
             await asyncio.to_thread(presented, address, authority)

@@ -66,18 +66,27 @@ class Material:
         return self.ends - time.time()
 
     @property
+    def current(self) -> bool:
+        """Whether the certificate is good now: it has begun, and has not ended."""
+        return self.began <= time.time() < self.ends
+
+    @property
     def ends_soon(self) -> bool:
         """Whether it should have been renewed: in its last third, or its last two weeks."""
         return self.seconds_left() < min(SOON_S, (self.ends - self.began) / 3)
 
     def told(self) -> str:
-        """When it ends, in words."""
-        moment = datetime.datetime.fromtimestamp(self.ends, datetime.UTC)
-        return f"{'ended' if self.seconds_left() <= 0 else 'ends'} at {moment:%Y-%m-%d %H:%M}Z"
+        """When it ends, or begins where it is not good yet, in words."""
+        early = time.time() < self.began
+        moment = datetime.datetime.fromtimestamp(self.began if early else self.ends, datetime.UTC)
+        verb = "begins" if early else "ended" if self.seconds_left() <= 0 else "ends"
+        return f"{verb} at {moment:%Y-%m-%d %H:%M}Z"
 
 
 def watch(cert: str, key: str, ca: str) -> Watched[Material]:
     """The material in these files; "" stands for no file, ``cert`` and ``key`` come together.
+
+    One whose certificate has ended or not begun takes the place of no other that is good, as long as it is.
 
     Raises:
         ConfigurationError: a file cannot be read, is not PEM, or the key is not the certificate's.
@@ -96,18 +105,24 @@ def watch(cert: str, key: str, ca: str) -> Watched[Material]:
         began, ends = leaf.not_valid_before_utc.timestamp(), leaf.not_valid_after_utc.timestamp()
         return Material((found[key], found[cert]), roots, ends, leaf.serial_number, began)
 
-    return Watched(paths, parse)
+    def check(before: Material, now: Material) -> None:
+        if before.current and not now.current:
+            raise ConfigurationError(f"the certificate in {cert} {now.told()}")
+
+    return Watched(paths, parse, check)
 
 
 def require_current(path: str, material: Material) -> None:
     """Warns of a certificate in file ``path`` that ends soon.
 
     Raises:
-        ConfigurationError: it has ended. Whoever starts with it is of no use, and would take the place of a replica
-            that is; once it runs, a certificate that ends is an error in its log, and its file is read again.
+        ConfigurationError: it has ended, or not begun. Whoever starts with it is of no use, and would take the place
+            of a replica that is; once it runs, a certificate that ends is an error in its log, and its file is read
+            again.
     """
-    if material.seconds_left() <= 0:
-        raise ConfigurationError(f"the certificate in {path} {material.told()}: renew it")
+    if not material.current:
+        advice = "renew it" if material.seconds_left() <= 0 else "wait for it, or set the clock"
+        raise ConfigurationError(f"the certificate in {path} {material.told()}: {advice}")
     if material.ends_soon:
         log.warning("the certificate in %s %s: renew it; its file is read again by itself", path, material.told())
 
@@ -120,7 +135,7 @@ def server_credentials(material: Watched[Material]) -> grpc.ServerCredentials:
     def fetch() -> Any:  # a configuration, or None for the one it has
         nonlocal told, late
         now = material.value
-        if now.seconds_left() <= 0 and now.serial != late:
+        if not now.current and now.serial != late:
             late = now.serial
             log.error("the certificate shown to callers %s: none of them gets through", now.told())
         if now is told:
