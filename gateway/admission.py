@@ -9,8 +9,7 @@ come too late is refused before any stage works for it.
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -19,13 +18,13 @@ from gateway.calls import MARGIN_S, ServiceName
 from gateway.feed import StageName
 from gateway.way import WALKS, Way
 from unclip.errors import DeadlineExceeded, Overloaded, brief
-from unclip.feasibility import Work, refusal
+from unclip.feasibility import FORGOTTEN_S, FRESH_S, Least, Work, refusal
 from unclip.serving.load_report import Cost
 from unclip.serving.metrics import REFUSALS
 
 NEWS = 0.1  # weight of the latest measurement
 HOPE = 0.8  # a call is hopeless only if it would be late even at this share of the least time measured
-REMEMBERED = 64  # measurements whose least counts
+OUTLIER = 4.0  # times as fast as it was taken for: then those before were held up
 WINDOW_S = 1.0  # over which deliveries are counted, at least
 SURE = 2  # such windows of a busy pool after which its rate is believed
 BUSY = 1.5  # times the time that its steps took: a call that took longer has waited, so that the stage was never idle
@@ -43,19 +42,23 @@ class Speed:
 
     device: float = 0.0
     step: float = 0.0
-    steps: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    noted: float = float("-inf")  # when it was told last
+    least: Least = field(default_factory=Least)  # of a step
 
-    def note(self, rows: int, steps: int, cost: Cost) -> None:
+    def usual(self, now: float) -> float:
+        """Seconds of a step as of late; 0 where nothing was told for long."""
+        return self.step if now - self.noted < FORGOTTEN_S else 0.0
+
+    def note(self, rows: int, steps: int, cost: Cost, now: float) -> None:
         """A call of so many rows and steps took ``cost``."""
         device, step = cost.device / (rows * steps), cost.busy / steps
-        self.steps.append(step)
-        self.device += (device - self.device) * (NEWS if self.device else 1.0)
-        self.step += (step - self.step) * (NEWS if self.step else 1.0)
-
-    @property
-    def least(self) -> float:
-        """The least that a step has taken of late."""
-        return min(self.steps, default=0.0)
+        # Rows in one pass make a step longer and each row's part of it shorter: where both are, the stage is faster.
+        held_up = OUTLIER * step < self.step and OUTLIER * device < self.device
+        weight = 1.0 if held_up or not self.device else NEWS
+        self.device += (device - self.device) * weight
+        self.step += (step - self.step) * weight
+        self.least.note(rows, step, now)
+        self.noted = now
 
 
 @dataclass
@@ -114,6 +117,7 @@ class Admission:
         self.pools: dict[StageName, Pool] = {stage: pools[targets[service]] for stage, service in WALKS.items()}
         self.speeds: dict[StageName, Speed] = {stage: Speed() for stage in WALKS}
         self._tickets: set[Ticket] = set()
+        self._tried = float("-inf")  # when a call that looked hopeless was let in
 
     def enter(self, way: Way, deadline: float, client: str) -> Ticket:
         """Lets a call in that must be answered by ``deadline``. Use the ticket as a context manager.
@@ -123,19 +127,28 @@ class Admission:
             Overloaded: it could not be with what is.
         """
         now, ticket = self._clock(), Ticket(self, way, deadline - MARGIN_S, client)
-        least = HOPE * sum(self.speeds[stage].least * leg.steps for stage, leg in way.items())
-        if least > ticket.deadline - now:
-            REFUSALS.labels("gateway", "deadline").inc()
-            left = max(0.0, ticket.deadline - now)
-            raise DeadlineExceeded(f"the stages take about {brief(least)}, {brief(left)} are left")
+        left, least = ticket.deadline - now, ticket.least(way)
+        if least > left or left <= 0:
+            if left <= 0 or not self._tries(way, now):
+                REFUSALS.labels("gateway", "deadline").inc()
+                raise DeadlineExceeded(f"the stages take about {brief(least)}, {brief(max(0.0, left))} are left")
+            self._tried, ticket.tries = now, True
         for pool in {id(pool): pool for pool in map(self.pools.__getitem__, way)}.values():
-            others = [other.work(pool) for other in self._tickets]
+            others = [other.work(pool) for other in self._tickets if other.asks(pool)]
             if found := refusal(ticket.work(pool), others, now, PART):
                 REFUSALS.labels("gateway", "deadline" if found.reason == "TOO_LATE" else "client_share").inc()
                 message = f"with what is under way this takes about {brief(found.ahead)}, "
                 message += f"{brief(deadline - now)} are left"
                 raise Overloaded(message, max(0.1, found.wait), found.reason)
         return ticket
+
+    def _tries(self, way: Way, now: float) -> bool:
+        """Whether a call that looks hopeless is to tell how fast the stages are now: they have not told of late, and
+        nothing is under way that will. Were it refused for what was once measured, that would never change."""
+        told = max(self._tried, *(self.speeds[stage].noted for stage in way))
+        return now - told >= FRESH_S and not any(
+            ticket.asks(self.pools[stage]) for ticket in self._tickets for stage in way
+        )
 
     def admitted(self, ticket: Ticket) -> None:
         """``ticket`` is under way from now on."""
@@ -155,7 +168,10 @@ class Admission:
 
 
 class Ticket:
-    """One call under way. deadline: by when its pictures have to be there."""
+    """One call under way. deadline: by when its pictures have to be there. tries: it is let in though it looks
+    hopeless."""
+
+    tries = False
 
     def __init__(self, admission: Admission, way: Way, deadline: float, client: str) -> None:
         self._admission, self._way, self._client = admission, way, client
@@ -185,17 +201,33 @@ class Ticket:
         here = elsewhere = 0.0
         for stage, leg in self._way.items():
             if self._left[stage]:
-                seconds = leg.steps * self._admission.speeds[stage].step
+                seconds = leg.steps * self._admission.speeds[stage].usual(self._admission.now())
                 here, elsewhere = (
                     (here + seconds, elsewhere) if self._admission.pools[stage] is pool else (here, elsewhere + seconds)
                 )
         return Work(self.device_seconds(pool) / pool.rate, self.deadline - elsewhere, here, client=self._client)
 
+    def asks(self, pool: Pool) -> bool:
+        """Whether it still asks something of ``pool``."""
+        pools = self._admission.pools
+        return any(left and pools[stage] is pool for stage, left in self._left.items())
+
+    def least(self, stages: Iterable[StageName]) -> float:
+        """Seconds that ``stages`` take for a picture at the very least."""
+        speeds, now = self._admission.speeds, self._admission.now()
+        return HOPE * sum(speeds[s].least.of(self._way[s].rows, now) * self._way[s].steps for s in stages)
+
     def after(self, stage: StageName) -> float:
-        """Seconds that the stages after ``stage`` are going to take for a picture, as they do now."""
-        order = list(WALKS)
-        later = order[order.index(stage) + 1 :]
-        return sum(self._way[s].steps * self._admission.speeds[s].step for s in later if s in self._way)
+        """Seconds to keep for the stages after ``stage``: what they are going to take for a picture as they do now.
+
+        Where that is most of what is left, half of it, but what they take at best: they may be quicker again by then.
+        """
+        if self.tries:
+            return 0.0
+        order, speeds, now = list(WALKS), self._admission.speeds, self._admission.now()
+        later = [s for s in order[order.index(stage) + 1 :] if s in self._way]
+        usual = sum(self._way[s].steps * speeds[s].usual(now) for s in later)
+        return min(usual, max(self.least(later), (self.deadline - now) / 2))
 
     def begin(self, stage: StageName) -> Visit:
         """A call of ``stage`` is made."""
@@ -209,8 +241,8 @@ class Ticket:
         self._left[stage] = max(0, self._left[stage] - row_steps)
         if cost is None:
             return
-        speed.note(leg.rows, leg.steps, cost)
         now = admission.now()
+        speed.note(leg.rows, leg.steps, cost, now)
         pool.deliver(row_steps * speed.device, now - visit.began > BUSY * cost.busy, now)
 
     def refused(self, stage: StageName) -> None:

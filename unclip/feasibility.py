@@ -6,6 +6,7 @@ told in seconds of whatever does it. No torch, no gRPC.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -18,6 +19,9 @@ KEPT = 0.1
 # The part of that time which one client's own work may fill. Half of the patience keeps any device busy, so that
 # this costs a client that is alone nothing, and leaves the other half to those that come later.
 CLIENT_PART = 0.5
+REMEMBERED = 64  # measurements whose least counts
+FRESH_S = 1.0  # after which a measurement that nothing has confirmed may be wrong: one that it would refuse is tried
+FORGOTTEN_S = 30.0  # after which a measurement counts no more
 BEGUN = 0.25  # of the time that it takes, what must be to spare when something is begun
 
 Reason = Literal["TOO_LATE", "CLIENT_SHARE"]
@@ -45,6 +49,24 @@ class Work:
         """Seconds that it ends after all that goes before it and itself could be done: while it runs others share the
         device with it, of which half come after it."""
         return max(0.0, self.least - self.seconds) / 2
+
+
+class Least:
+    """The least that something has taken of late, by rows: as many as `REMEMBERED` measurements of `FORGOTTEN_S`."""
+
+    def __init__(self) -> None:
+        self._measured: deque[tuple[float, int, float]] = deque(maxlen=REMEMBERED)  # (when, rows, seconds)
+
+    def note(self, rows: int, seconds: float, now: float) -> None:
+        """So many ``rows`` took ``seconds``."""
+        self._measured.append((now, rows, seconds))
+
+    def of(self, rows: int, now: float) -> float:
+        """Seconds that ``rows`` take at the very least: fewer than were measured in proportion, more as much at any
+        rate; 0 where nothing is known."""
+        while self._measured and now - self._measured[0][0] > FORGOTTEN_S:
+            self._measured.popleft()
+        return min((seconds * min(1.0, rows / measured) for _, measured, seconds in self._measured), default=0.0)
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.engine_bench import Count
+from unclip.engine.admission import Admission
 from unclip.engine.job import TURN
+from unclip.engine.observer import Observer
 from unclip.engine.order import Order
 from unclip.engine.pace import Pace
 from unclip.errors import Cancelled, DeadlineExceeded, Overloaded
+from unclip.feasibility import FRESH_S
 
 
 class Clock:
@@ -22,10 +25,11 @@ class Rig:
     """An order of jobs whose steps take a second each, one at a time, and a clock that moves with them."""
 
     def __init__(self, capacity: int = 4, max_batch: int = 1) -> None:
-        self.clock, self.pace = Clock(), Pace(max_batch)
+        self.clock = Clock()
+        self.pace = Pace(max_batch, self.clock)
         self.order = Order("rig", capacity, max_batch, self.pace, self.clock)
-        self.pace.note("a", [Count("before", 1)], 1.0)
-        self.pace.note("b", [Count("before", 1)], 1.0)
+        for program in "aabb":  # the first says nothing of the least
+            self.pace.note(program, [Count("before", 1)], 1.0)
         self.ended: dict[str, float] = {}
         self.lost: dict[str, Exception] = {}
         self.moved: list[str] = []
@@ -182,3 +186,76 @@ def test_overloaded_for_long_hardly_a_step_is_wasted() -> None:
 def _name(job: object) -> str:
     assert isinstance(job, Count)
     return job.name
+
+
+class Quick:
+    """An engine's admission and order, and ticks that take ``step`` seconds of a clock that only they move."""
+
+    def __init__(self) -> None:
+        self.clock, self.step = Clock(), 1.0
+        self.pace = Pace(1, self.clock)
+        self.order = Order("quick", 4, 1, self.pace, self.clock)
+        self.admission = Admission("quick", 64, Observer(), self.pace, self.clock)
+
+    def serve(self, *jobs: Count) -> bool:
+        """Whether all of ``jobs`` end well; those that are let in run to their end."""
+        ended = 0
+        for job in jobs:
+            try:
+                self.admission.enter(job, self.order.jobs)
+            except (DeadlineExceeded, Overloaded):
+                continue
+            job.queued = self.clock.now
+            self.order.queue.append(job)
+        while self.order.jobs:
+            for lost, _ in self.order.hopeless():
+                self.order.remove(lost)
+            self.order.arrange(0)
+            for job in self.order.batch():
+                self.clock.now += self.step
+                self.pace.note(job.program, [job], self.step)
+                job.position += 1
+                if job.position == job.length:
+                    self.order.remove(job)
+                    ended += 1
+        return ended == len(jobs)
+
+    def healed(self, jobs: int = 1) -> float:
+        """Seconds until ``jobs`` of seven steps at a time, with five seconds, are served ever after."""
+        began = last = self.clock.now
+        for _ in range(200):
+            if not self.serve(*[Count(str(i), 7, deadline=self.clock.now + 5.0) for i in range(jobs)]):
+                last = self.clock.now
+            self.clock.now += 0.1
+        return last - began
+
+
+def test_a_programs_slow_first_tick_says_nothing_of_those_to_come() -> None:
+    engine = Quick()
+    engine.step = 1.5
+    assert engine.serve(Count("warm-up", 1))
+    engine.step = 0.005
+    assert engine.healed() == 0.0
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize(("slow", "quick"), [(0.95, 0.25), (3.0, 0.1)])
+def test_a_device_that_was_slow_for_a_while_serves_the_impatient_again_within_seconds(
+    slow: float, quick: float, jobs: int
+) -> None:
+    engine = Quick()
+    engine.step = slow
+    assert engine.serve(Count("patient", 100))
+    engine.step = quick
+    assert engine.healed(jobs) <= 8.0
+
+
+def test_what_is_hopeless_costs_a_step_in_a_while() -> None:
+    engine = Quick()
+    assert engine.serve(Count("patient", 100))
+    engine.clock.now += 2 * FRESH_S
+    began, ticks = engine.clock.now, engine.pace._lines["a"].ticks
+    while engine.clock.now < began + 20:
+        assert not engine.serve(Count("hopeless", 100, deadline=engine.clock.now + 5.0))
+        engine.clock.now += 0.1
+    assert engine.pace._lines["a"].ticks - ticks <= 20 / FRESH_S

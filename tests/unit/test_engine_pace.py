@@ -6,6 +6,7 @@ import pytest
 
 from tests.unit.engine_bench import Count
 from unclip.engine.pace import HOPE, Pace
+from unclip.feasibility import FORGOTTEN_S, FRESH_S
 
 
 def jobs(count: int, length: int = 10, *, lane: str = "a", later: int = 0, width: int = 1) -> list[Count]:
@@ -23,9 +24,26 @@ def test_what_was_never_measured_is_taken_to_take_no_time() -> None:
 
 def test_a_job_is_hopeless_only_below_the_fastest_tick() -> None:
     pace = Pace()
-    for seconds in (0.3, 0.1, 0.2):
-        pace.note("a", jobs(4), seconds)
+    for seconds in (0.05, 0.3, 0.1, 0.2):  # the first says nothing
+        pace.note("a", jobs(1), seconds)
     assert pace.least(jobs(1)[0]) == pytest.approx(HOPE * 10 * 0.1)
+    pace.note("a", jobs(4), 0.2)  # of which one row may be a quarter
+    assert pace.least(jobs(1)[0]) == pytest.approx(HOPE * 10 * 0.05)
+    assert pace.least(jobs(1, width=2)[0]) == pytest.approx(HOPE * 10 * 0.1)
+
+
+def test_what_was_measured_is_forgotten_after_a_while() -> None:
+    clock = [0.0]
+    pace = Pace(clock=lambda: clock[0])
+    for _ in range(20):
+        pace.note("a", jobs(1), 1.0)
+    clock[0] = 10 * FRESH_S
+    assert not pace.fresh("a")
+    pace.note("a", jobs(1), 0.5)  # tells more than all those before the pause
+    assert pace.fresh("a")
+    assert pace.works(jobs(1))[0].least < 10 * 0.9
+    clock[0] += 1 + FORGOTTEN_S
+    assert pace.least(jobs(1)[0]) == 0.0
 
 
 def test_ticks_are_a_line_over_their_rows() -> None:

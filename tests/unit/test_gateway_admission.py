@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.admission import Admission, Pool
+from gateway.admission import Admission, Pool, Ticket
 from gateway.calls import MARGIN_S
+from gateway.feed import StageName
 from gateway.way import Leg, Way
 from unclip.errors import DeadlineExceeded, Overloaded
+from unclip.feasibility import FORGOTTEN_S, FRESH_S
 from unclip.serving.load_report import Cost
 
 TOGETHER = {"encoder": "e", "prior": "p", "decoder": "d", "upsampler": "d"}
@@ -107,6 +109,92 @@ def test_each_stage_leaves_time_for_those_after_it() -> None:
     assert ticket.after("prior") == pytest.approx(0.5)
     assert ticket.after("decoder") == pytest.approx(0.2)
     assert ticket.after("upsampler") == 0.0
+
+
+class Stack:
+    """Stages of which each step takes ``step`` seconds, and calls that go through them one after the other."""
+
+    def __init__(self) -> None:
+        self.clock, self.step = Clock(), 0.001
+        self.admission = Admission(TOGETHER, self.clock)  # type: ignore[arg-type]
+
+    def walk(self, ticket: Ticket, stage: StageName) -> bool:
+        """Whether the stage has time to do its part in what is left to it; it takes that time, or all it has."""
+        leg, left = PICTURE[stage], ticket.deadline - self.clock.now - ticket.after(stage)
+        seconds = leg.steps * self.step
+        if left <= 0:
+            return False
+        visit = ticket.begin(stage)
+        self.clock.now += min(seconds, left)
+        if seconds <= left:
+            ticket.end(visit, Cost(seconds, seconds))
+        return seconds <= left
+
+    def call(self, patience: float) -> bool:
+        """Whether a call with so much patience gets its picture."""
+        try:
+            with self.admission.enter(PICTURE, self.clock.now + MARGIN_S + patience, "") as ticket:
+                return all(self.walk(ticket, stage) for stage in PICTURE)
+        except DeadlineExceeded:
+            return False
+
+    def healed(self, patience: float) -> float:
+        """Seconds until calls with so much patience, ten a second, are served, all of them from then on."""
+        began = last = self.clock.now
+        for _ in range(200):
+            if not self.call(patience):
+                last = self.clock.now
+            self.clock.now += 0.1
+        return last - began
+
+
+def test_stages_that_were_slow_at_first_and_are_quick_now_serve_the_impatient_again_within_seconds() -> None:
+    stack = Stack()
+    stack.step = 0.5
+    assert stack.call(60.0)
+    stack.step = 0.005
+    assert not stack.call(5.0)  # for all that is known it could not end in time
+    assert stack.healed(5.0) <= 3.0
+
+
+def test_stages_that_were_slow_for_a_while_serve_the_impatient_again_within_seconds() -> None:
+    for slow in (0.15, 0.5):
+        stack = Stack()
+        for step, calls in ((0.003, 3), (slow, 100)):
+            stack.step = step
+            assert all(stack.call(60.0) for _ in range(calls))
+        stack.step = 0.003
+        assert stack.healed(1.0) <= 3.0
+
+
+def test_time_is_kept_for_later_stages_but_not_all_there_is_for_what_was_slow_of_late() -> None:
+    stack = Stack()
+    for step in (0.003, 0.5, 0.5):
+        stack.step = step
+        assert stack.call(60.0)
+    stack.step = 0.003
+    assert stack.call(1.0)
+
+
+def test_what_looks_hopeless_is_tried_once_in_a_while_and_one_at_a_time() -> None:
+    stack = Stack()
+    stack.step = 0.5
+    assert stack.call(60.0)
+    let_in = 0
+    for _ in range(100):
+        stack.clock.now += 0.1
+        try:
+            ticket = stack.admission.enter(PICTURE, stack.clock.now + 5.0, "")
+        except DeadlineExceeded:
+            continue
+        with ticket:
+            let_in += 1
+            stack.clock.now += 2 * FRESH_S
+            with pytest.raises(DeadlineExceeded):
+                stack.admission.enter(PICTURE, stack.clock.now + 5.0, "")
+        if stack.clock.now > 0.9 * FORGOTTEN_S:
+            break
+    assert 1 <= let_in <= stack.clock.now / FRESH_S
 
 
 def deliver(pool: Pool, rate: float, *, waited: bool, begin: float, seconds: float = 60.0) -> None:

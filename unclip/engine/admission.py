@@ -138,7 +138,7 @@ class Admission:
             DeadlineExceeded, Overloaded: see `Reservation.submit`.
         """
         left, least = job.deadline - self._clock(), self._pace.least(job)
-        if left == float("inf"):
+        if left == float("inf") or (left > 0 and self._tries(job, jobs)):
             return
         steps = f"{job.length} steps take about"
         if left < least or left <= 0:
@@ -149,6 +149,13 @@ class Admission:
             self._observer.refused("deadline" if found.reason == "TOO_LATE" else "client_share")
             message = f"{self._stage}: with what goes before {steps} {brief(found.ahead)}, {brief(left)} are left"
             raise Overloaded(message, max(0.1, found.wait), found.reason)
+
+    def _tries(self, job: Job[Any], jobs: Sequence[Job[Any]]) -> bool:
+        """Whether ``job`` is to tell how long its steps are now: nothing has of late, and nothing else is about to.
+        Were it refused for what was once measured, that would never change."""
+        return not self._pace.fresh(job.program) and not any(
+            other.program == job.program for other in (*jobs, *self._expected)
+        )
 
     def wait(self, jobs: Sequence[Job[Any]]) -> float:
         """Seconds until a new job could start: all steps still to do, at the measured pace."""

@@ -62,10 +62,18 @@ class Order:
         after = f"after {job.position} of {job.length} steps"
         if now > job.deadline:
             return DeadlineExceeded(f"{self._stage}: deadline passed {after}")
-        if (needed := max(self._pace.least(job), self._pace.likely(job))) > job.deadline - now:
-            left = job.deadline - now
+        left = job.deadline - now
+        if (needed := self._needed(job)) > left:
             return DeadlineExceeded(f"{self._stage}: {after} {brief(needed)} are missing, {brief(left)} are left")
         return None
+
+    def _needed(self, job: AnyJob) -> float:
+        """Seconds for want of which ``job`` is dropped. Alone it takes them from nobody; and what nothing has confirmed
+        of late, its first step is going to tell."""
+        if job.position == 0 and not self._pace.fresh(job.program):
+            return 0.0
+        alone = len(self.active) + len(self.queue) == 1
+        return self._pace.least(job) if alone else max(self._pace.least(job), self._pace.likely(job))
 
     def _given_up(self, jobs: list[AnyJob], works: list[Work], now: float) -> list[tuple[AnyJob, UnclipError]]:
         """Of the jobs for which nothing was done yet as few as have to go, so that the others end in time."""

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from unclip.engine.job import Job
-from unclip.feasibility import Work
+from unclip.feasibility import FRESH_S, Least, Work
 
-REMEMBERED = 64  # ticks of each program whose fastest counts
 HOPE = 0.8  # a job is hopeless only if it would be late even at this share of the fastest measured tick
 FORGET = 0.97  # what a tick's weight in the average is worth at the next
 OUTLIER = 4.0  # times the expected: what a tick counts at most
 SURE = 8  # ticks after which their average counts
+RECALLED = 2.0  # ticks, as which all those before a pause count together
 PAYS = 1.04  # times the cheapest a step may cost a job, for the sake of a smaller batch
 SPENT = 0.99  # what a second of device time is worth at the next tick, in the shares of ranks
 
@@ -22,28 +23,33 @@ SPENT = 0.99  # what a second of device time is worth at the next tick, in the s
 class Pace:
     """Measured ticks of one device."""
 
-    def __init__(self, max_batch: int = 8) -> None:
-        """``max_batch``: jobs of one tick."""
-        self._max_batch = max_batch
+    def __init__(self, max_batch: int = 8, clock: Callable[[], float] = time.monotonic) -> None:
+        """``max_batch``: jobs of one tick. ``clock``: gives seconds that never go back."""
+        self._max_batch, self._clock = max_batch, clock
         self._lines: dict[str, Line] = {}
         self._spent: Counter[int] = Counter()  # seconds by rank
 
     def note(self, program: str, jobs: Sequence[Job[Any]], seconds: float) -> None:
         """A tick of ``jobs`` took ``seconds``."""
-        self._lines.setdefault(program, Line()).note(sum(job.width for job in jobs), seconds)
+        self._lines.setdefault(program, Line()).note(sum(job.width for job in jobs), seconds, self._clock())
         for rank in self._spent:
             self._spent[rank] *= SPENT  # type: ignore[assignment]
         self._spent[jobs[0].rank] += seconds  # type: ignore[assignment]
 
+    def fresh(self, program: str) -> bool:
+        """Whether a tick of ``program`` has told of late how long they are now."""
+        line = self._lines.get(program)
+        return line is not None and self._clock() - line.noted < FRESH_S
+
     def least(self, job: Job[Any]) -> float:
-        """Seconds of the steps that ``job`` has left, alone on the device, at best; 0 for what was never measured."""
+        """Seconds of the steps that ``job`` has left, alone on the device, at best; 0 for what is not known."""
         line = self._lines.get(job.program)
-        return HOPE * (job.length - job.position) * min(line.recent) if line else 0.0
+        return HOPE * (job.length - job.position) * line.least.of(job.width, self._clock()) if line else 0.0
 
     def likely(self, job: Job[Any]) -> float:
         """The same, if steps go on as of late and not as at best."""
         line = self._lines.get(job.program)
-        return HOPE * (job.length - job.position) * line.at(job.width) if line and len(line.recent) >= SURE else 0.0
+        return HOPE * (job.length - job.position) * line.at(job.width) if line and line.ticks > SURE else 0.0
 
     def works(self, jobs: Iterable[Job[Any]]) -> list[Work]:
         """What the steps that ``jobs`` have left take, all of them together on the device, in their order.
@@ -88,18 +94,25 @@ class Line:
     """Seconds of a tick as a straight line over its rows, the latest ticks counting most."""
 
     def __init__(self) -> None:
-        self.recent: deque[float] = deque(maxlen=REMEMBERED)
+        self.least = Least()
+        self.ticks = 0
+        self.noted = 0.0  # when the latest ended
         self._sums = [0.0] * 5  # of 1, rows, rows squared, seconds, rows times seconds
 
-    def note(self, rows: int, seconds: float) -> None:
-        """A tick of ``rows`` took ``seconds``. One that was held up by something else counts as a slow one, no more."""
-        self.recent.append(seconds)
+    def note(self, rows: int, seconds: float, now: float) -> None:
+        """A tick of ``rows`` took ``seconds``. One that was held up by something else counts as a slow one, no more;
+        the first, which loads and compiles, says nothing of the least."""
         likely = seconds
-        if len(self.recent) > 1:
+        if self.ticks:
+            self.least.note(rows, seconds, now)
             mean_rows, mean_seconds = self._sums[1] / self._sums[0], self._sums[3] / self._sums[0]
             likely = max(self.at(rows), mean_seconds * rows / mean_rows)
+            if now - seconds - self.noted > FRESH_S:
+                recalled = min(1.0, RECALLED / self._sums[0])
+                self._sums = [recalled * old for old in self._sums]
         if OUTLIER * seconds < likely:
             self._sums = [0.0] * 5  # those before were held up, as a process's first ticks are
+        self.ticks, self.noted = self.ticks + 1, now
         counted = min(seconds, OUTLIER * likely)
         new = (1.0, rows, rows * rows, counted, rows * counted)
         self._sums = [FORGET * old + added for old, added in zip(self._sums, new, strict=True)]
