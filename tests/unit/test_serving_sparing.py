@@ -32,7 +32,7 @@ class Log:
         before, level, stderr = [*root.handlers], root.level, sys.stderr
         sys.stderr = self.out
         try:
-            with logs.logging_to_stderr("INFO", self.format):
+            with logs.stderr_that_never_waits() as writer, logs.logging_to(writer, "INFO", self.format):
                 yield
         finally:
             sys.stderr = stderr

@@ -101,27 +101,33 @@ class QueuedHandler(logging.Handler):
 
 
 @contextmanager
-def logging_to_stderr(level: str, format: str = "text") -> Iterator[None]:
-    """Logs of this process to standard error, and all that else writes there, while the body runs. format: text, json.
-
-    A reader that is slow or gone costs lines, never time.
-    """
+def stderr_that_never_waits() -> Iterator[Writer]:
+    """Standard error, whoever writes there while the body runs, goes through the writer that this gives: a reader that
+    is slow or gone costs lines, never time, but for `LAST_LINES_S` at the end."""
     stream = sys.stderr
     writer = Writer(to_stream(stream))
+    sys.stderr = Lines(writer)
+    try:
+        yield writer
+    finally:
+        sys.stderr = stream
+        writer.close(LAST_LINES_S)
+
+
+@contextmanager
+def logging_to(writer: Writer, level: str, format: str = "text") -> Iterator[None]:
+    """Logs of this process go to ``writer`` while the body runs. format: text, json."""
     handler = QueuedHandler(writer)
     handler.setFormatter(JsonFormatter() if format == "json" else TextFormatter(FORMAT))
     handler.addFilter(WithRequest())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     hooks = warnings.showwarning, sys.unraisablehook, threading.excepthook
     warnings.showwarning, sys.unraisablehook, threading.excepthook = warned, unraisable, unhandled
-    sys.stderr = Lines(writer)
     try:
         yield
     finally:
         warnings.showwarning, sys.unraisablehook, threading.excepthook = hooks
-        sys.stderr = stream
         logging.getLogger().removeHandler(handler)
-        writer.close(LAST_LINES_S)
 
 
 def warned(

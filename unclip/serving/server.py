@@ -8,6 +8,7 @@ import importlib
 import logging
 import signal
 import sys
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from unclip.serving.grpc_server import new_server, watch_floods
 from unclip.serving.handlers import Guard, GuardedServer
 from unclip.serving.interceptors import ErrorInterceptor
 from unclip.serving.listening import guards_of, health_server, listen, material_of
-from unclip.serving.logs import logging_to_stderr
+from unclip.serving.logs import logging_to, stderr_that_never_waits
 from unclip.serving.metrics import serve_metrics
 from unclip.serving.settings import ServerSettings, parse
 from unclip.serving.versions import health_name
@@ -126,17 +127,22 @@ class LateHandlers(grpc.GenericRpcHandler):
 def main(package: str, settings_class: type[ServerSettings], arguments: Sequence[str] | None = None) -> int:
     """Runs ``package``, whose ``app.build`` makes its `App` from settings; the result is the exit status.
 
-    0: stopped on request. 1: failed while serving. 2: cannot start as configured; one line on standard error says
-    why. arguments: of the command line, this process's own when None.
+    0: stopped on request. 1: failed while serving, or as nobody foresaw. 2: cannot start as configured; one line on
+    standard error says why, if somebody reads it: a pipe that is full holds up no process, nor its end. arguments: of
+    the command line, this process's own when None.
     """
     stage = package.removesuffix("_svc")
-    try:
-        settings = parse(settings_class, sys.argv[1:] if arguments is None else arguments, package)
-        with logging_to_stderr(settings.log_level, settings.log_format):
-            return _run(package, stage, settings)
-    except (CheckpointError, ConfigurationError, PreconditionFailed) as error:
-        print(f"{stage}: {error}", file=sys.stderr)
-        return EXIT_MISCONFIGURED
+    with stderr_that_never_waits() as writer:
+        try:
+            settings = parse(settings_class, sys.argv[1:] if arguments is None else arguments, package)
+            with logging_to(writer, settings.log_level, settings.log_format):
+                return _run(package, stage, settings)
+        except (CheckpointError, ConfigurationError, PreconditionFailed) as error:
+            print(f"{stage}: {error}", file=sys.stderr)
+            return EXIT_MISCONFIGURED
+        except Exception:
+            traceback.print_exc()
+            return EXIT_FAILED
 
 
 def _run(package: str, stage: str, settings: ServerSettings) -> int:
