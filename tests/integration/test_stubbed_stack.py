@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import signal
 import subprocess
@@ -16,12 +17,13 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from PIL import Image
 
+from tests.http2 import ACK, GOAWAY, PING, Connection, frame
 from unclip import AsyncClient, Client, Generate, GeneratedImage, Progress
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc
 from unclip.api.encoder.v1 import encoder_pb2
 from unclip.api.prior.v1 import prior_pb2
 from unclip.errors import Cancelled, InvalidRequest, Overloaded, PreconditionFailed
-from unclip.testing import BlockingStubStack, Faults, StubModel, StubStack
+from unclip.testing import BlockingStubStack, Faults, StubModel, StubStack, StubStages
 
 pytest_plugins = ["unclip.testing.fixtures"]
 
@@ -208,3 +210,23 @@ def test_a_process_that_makes_no_sense_is_refused(options: list[str]) -> None:
 def test_stubs_need_no_torch() -> None:
     check = "import unclip.testing.app, sys; assert not {'torch', 'transformers', 'diffusers'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", check], check=True)
+
+
+async def test_stubs_bear_with_callers_who_ask_as_often_as_the_gateway_whether_they_are_there() -> None:
+    def asked(address: str) -> list[int]:
+        """The kinds of frames that come until as many pings are answered, or the server hangs up."""
+        kinds = []
+        with Connection(address) as connection:
+            for _ in range(5):
+                connection.send(frame(PING, bytes(8)))
+                for kind, flags, _, _ in connection.frames():
+                    kinds.append(kind)
+                    if kind == GOAWAY or (kind == PING and flags & ACK):
+                        break
+                time.sleep(1.1)
+        return kinds
+
+    async with StubStages() as stages:
+        kinds = await asyncio.to_thread(asked, stages.addresses["encoder"])
+    assert GOAWAY not in kinds
+    assert kinds.count(PING) >= 5

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -88,3 +90,23 @@ def test_it_ends_although_the_pipe_to_its_log_is_full(
     os.close(read)
     os.close(write)
     assert (ended, hung.is_set()) == (status, False)
+
+
+LOOK = """
+import runpy, sys
+class Look:
+    def find_spec(self, name, path=None, target=None):
+        if name == "grpc":
+            print("quiet" if "unclip.serving.quiet" in sys.modules else "loud")
+sys.meta_path.insert(0, Look())
+module, sys.argv = sys.argv[1], ["", "--nope"]
+runpy.run_module(module, run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize("module", ["gateway", "unclip.testing"])
+def test_grpc_is_silenced_before_it_is_imported(module: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", LOOK, module], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (2, "quiet\n")

@@ -167,7 +167,7 @@ async def serve(settings: S_contra, stage: str, build: Callable[[S_contra], Awai
         loop.add_signal_handler(number, stopped.set)
     stop_tracing = tracing.start(settings.tracing, stage)
     handlers, probes = LateHandlers(stage), health.aio.HealthServicer()
-    server = new_server(_options(settings), [ErrorInterceptor()], late=True)
+    server = new_server(options(settings), [ErrorInterceptor()], late=True)
     health_pb2_grpc.add_HealthServicer_to_server(probes, server)
     # Serving is not being ready: "" tells that the process lives, each service's name that it takes calls.
     await probes.set("", SERVING)
@@ -273,7 +273,8 @@ def _remove(file: str) -> None:
         Path(file).unlink(missing_ok=True)
 
 
-def _options(settings: ServerSettings) -> Sequence[tuple[str, int]]:
+def options(settings: ServerSettings) -> Sequence[tuple[str, int]]:
+    """What gRPC is told of a server with these settings."""
     longest = settings.max_deadline + 30
     return (
         ("grpc.so_reuseport", 0),  # else a second process would quietly share the port

@@ -15,14 +15,18 @@ and so refuse exactly what they refuse; the contract suite of the project runs e
 
 from __future__ import annotations
 
-from unclip.testing.blocking import BlockingStubStack
-from unclip.testing.decoder import StubDecoder, StubUpsampler
-from unclip.testing.encoder import StubEncoder
-from unclip.testing.faults import Faults
-from unclip.testing.model import StubModel
-from unclip.testing.prior import StubPrior
-from unclip.testing.stack import GatewayServer, StubStack, StubStages
-from unclip.testing.stub import Asked, Stub
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from unclip.testing.blocking import BlockingStubStack
+    from unclip.testing.decoder import StubDecoder, StubUpsampler
+    from unclip.testing.encoder import StubEncoder
+    from unclip.testing.faults import Faults
+    from unclip.testing.model import StubModel
+    from unclip.testing.prior import StubPrior
+    from unclip.testing.stack import GatewayServer, StubStack, StubStages
+    from unclip.testing.stub import Asked, Stub
 
 __all__ = [
     "Asked",
@@ -38,3 +42,29 @@ __all__ = [
     "StubStages",
     "StubUpsampler",
 ]
+
+_HOMES = {
+    "Asked": "stub",
+    "BlockingStubStack": "blocking",
+    "Faults": "faults",
+    "GatewayServer": "stack",
+    "Stub": "stub",
+    "StubDecoder": "decoder",
+    "StubEncoder": "encoder",
+    "StubModel": "model",
+    "StubPrior": "prior",
+    "StubStack": "stack",
+    "StubStages": "stack",
+    "StubUpsampler": "decoder",
+}
+
+
+def __getattr__(name: str) -> object:
+    # Imported when first used: ``python -m unclip.testing`` comes through here before it has silenced gRPC.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

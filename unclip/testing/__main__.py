@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import sys
 
+from unclip.serving import quiet  # noqa: F401 (first: gRPC reads it when it is imported)
+
+# isort: split
+
 from unclip.serving.server import main
 from unclip.testing.settings import Settings
 

@@ -15,7 +15,7 @@ from unclip.options import StageName
 from unclip.serving.grpc_server import new_server
 from unclip.serving.interceptors import ErrorInterceptor
 from unclip.serving.listening import guards_of, listen, material_of
-from unclip.serving.server import App, LateHandlers, Service
+from unclip.serving.server import App, LateHandlers, Service, options
 from unclip.serving.settings import ServerSettings
 from unclip.testing.decoder import StubDecoder, StubUpsampler
 from unclip.testing.encoder import StubEncoder
@@ -25,12 +25,7 @@ from unclip.testing.prior import StubPrior
 from unclip.testing.stub import Stub
 
 HOST = "127.0.0.1"
-MIB = 1024 * 1024
-OPTIONS = (
-    ("grpc.so_reuseport", 0),
-    ("grpc.max_receive_message_length", 16 * MIB),
-    ("grpc.max_send_message_length", 32 * MIB),
-)
+PLAIN = ServerSettings(max_request_bytes=16 * 1024 * 1024)  # the most that a stage takes
 
 
 async def start_server(
@@ -38,11 +33,12 @@ async def start_server(
 ) -> tuple[grpc.aio.Server, str]:
     """A server of ``services`` on 127.0.0.1 with the project's error table and health, and its ``host:port``.
 
-    settings: TLS, and who may call; nothing else of them counts. stage: named in what callers are refused with.
+    settings: TLS, who may call, and what gRPC is told; nothing else of them counts. stage: named in what callers are
+    refused with.
     """
-    secured = settings or ServerSettings()
+    secured = settings or PLAIN
     guards = guards_of(secured, stage)
-    server, handlers = new_server(OPTIONS, [ErrorInterceptor()], late=True), LateHandlers(stage)
+    server, handlers = new_server(options(secured), [ErrorInterceptor()], late=True), LateHandlers(stage)
     probes = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(probes, server)
     server.add_generic_rpc_handlers((handlers,))
