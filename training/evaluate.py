@@ -28,12 +28,13 @@ from PIL import Image
 from training import judge as judging
 from training import sweeps
 from training.captions import plain_caption
+from training.compositions import colour_choices, count_choices, preferred
 from training.judges import chance, cosines, equal, frechet, hits, mean, pixel_nearness
 from training.loop import device
 from training.page import write_page
 from training.pictures import Pair, composite
 from training.pipeline import Pipeline
-from training.presets import PRESETS
+from training.presets import PRESETS, Preset
 from training.questions import Question, questions
 from unclip.pictures import contact_sheet
 
@@ -170,6 +171,7 @@ def evaluate(folder: Path, judge_folder: Path, out: Path, prompts: int | None = 
             for pictures in made
         ]
     )
+    metrics |= compositions(model, judge, preset)
     sheets(asked, made[0], out)
     curves = sweeps.run(model, judge, asked) if sweep else {}
     report = {
@@ -182,6 +184,19 @@ def evaluate(folder: Path, judge_folder: Path, out: Path, prompts: int | None = 
     (out / "evaluate.json").write_text(json.dumps(report, indent=1) + "\n")
     write_page(out, metrics, curves)
     return metrics
+
+
+def compositions(model: Pipeline, judge: judging.Judge, preset: Preset) -> Metrics:
+    """Share of things in a held-out colour, and in a held-out number, that the judge takes for it."""
+    split, found = preset.hidden(), Metrics()
+    for name, choices in (
+        ("colour", colour_choices(preset.pairs()[0], split)),
+        ("count", count_choices(preset.pairs()[0], split)),
+    ):
+        if choices:
+            made = model.generate([choice.caption for choice in choices], [SEEDS[0]] * len(choices))
+            found |= {f"{name}.held_out.preferred": preferred(judge, choices, made), f"{name}.held_out": len(choices)}
+    return found
 
 
 def one_picture(model: Pipeline, caption: str) -> float:
