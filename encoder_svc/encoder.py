@@ -19,6 +19,7 @@ from unclip.network import LOCAL, Remotes
 from unclip.wire.embeddings import Embedding, TextEncoding
 
 TEXT, IMAGE = ("text",), ("image",)
+MUCH = 16  # times the pixels that are kept: what a resized picture may have for the processor to make all of it
 
 
 class Encoder:
@@ -116,8 +117,9 @@ class Encoder:
 
 
 def centre(image: Image.Image, processor: Any) -> Image.Image | None:
-    """The part in the middle that ``processor`` crops, at the size to which it resizes: the same pixels, without making
-    the rest of them, of which a thin picture would have millions. None where it works otherwise, or crops nothing.
+    """The part in the middle of a thin picture that ``processor`` crops, at the size to which it resizes, without the
+    rest, of which there would be millions of pixels. None where it works otherwise, and where it crops less away:
+    Pillow may filter the whole first across and the part first down, and it rounds and clips in between.
     """
     short, crop = (processor.size or {}).get("shortest_edge"), processor.crop_size or {}
     if not (processor.do_resize and processor.do_center_crop and short):
@@ -127,6 +129,8 @@ def centre(image: Image.Image, processor: Any) -> Image.Image | None:
     wanted = [crop["width"], crop["height"]]
     if any(part > whole for part, whole in zip(wanted, size, strict=True)):
         return None  # it would pad
+    if size[0] * size[1] <= MUCH * wanted[0] * wanted[1]:
+        return None
     box: list[float] = []
     for side, whole, part in zip(image.size, size, wanted, strict=True):
         first = (whole - part) // 2
