@@ -23,7 +23,6 @@ from unclip.serving.clients import client_of
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.decoding import Decoding
 from unclip.wire.embeddings import Embedding
-from unclip.wire.images import weight
 from unclip.wire.requests import MAX_CAPTIONS, MAX_IMAGES, read_encode_image, read_encode_text
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -59,8 +58,8 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         # Room comes first: a picture that is refused should not have been decoded.
         client = client_of(context)
         with self._engine.reserve(min(len(request.images), MAX_IMAGES), client) as reservation:
-            pictures = read_encode_image(request, self._encoder.image_size)
-            with self._decoding.admitted(weight(request.images), client):
+            pixels, pictures = read_encode_image(request, self._encoder.image_size)
+            with self._decoding.admitted(pixels, client):
                 seen = await self._decoding.each(client, [partial(self._see, picture) for picture in pictures])
             jobs = [self._encoder.image_job(pixels, deadline) for pixels in seen]
             await run(reservation, jobs)

@@ -232,8 +232,10 @@ def pictures_in(request: gateway_pb2.StreamRequest | gateway_pb2.EmbedRequest) -
     return [image for images in found for image in images[:MAX_IMAGES]]
 
 
-def read_embed(request: gateway_pb2.EmbedRequest, reader: Reader) -> list[Callable[[], SourceImage]]:
-    """What reads each picture of an Embed, one at a time; what breaks a rule goes to ``reader``, then as well.
+def read_embed(request: gateway_pb2.EmbedRequest, reader: Reader) -> tuple[int, list[Callable[[], SourceImage]]]:
+    """What reading the pictures of an Embed costs, in pixels, and what reads each, one at a time.
+
+    What breaks a rule goes to ``reader``, then as well.
 
     Raises:
         InvalidRequest: the pictures have too many pixels together, with every violation that is known without them.
@@ -246,7 +248,7 @@ def read_embed(request: gateway_pb2.EmbedRequest, reader: Reader) -> list[Callab
     if (pixels := weight(pictures_in(request))) > MAX_TOGETHER:
         reader.refuse("images", f"must be at most {MAX_TOGETHER} pixels together; got {pixels}")
         reader.done()
-    return [
+    return pixels, [
         partial(reader.image, f"images[{index}]", image, fit) for index, image in enumerate(request.images[:MAX_IMAGES])
     ]
 

@@ -195,10 +195,10 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     async def Embed(self, request: gateway_pb2.EmbedRequest, context: Context) -> gateway_pb2.EmbedResponse:
         """Gives the CLIP embeddings of captions and pictures."""
         reader = Reader()
-        pictures = read_embed(request, reader)
+        pixels, pictures = read_embed(request, reader)
         async with self._deadlines.ending(context) as ending:
             call = self._call(context, ending)
-            with self._decoding.admitted(weight(pictures_in(request)), call.client):
+            with self._decoding.admitted(pixels, call.client):
                 images = [image.data for image in await self._decoding.each(call.client, pictures)]
                 reader.done()
                 while True:

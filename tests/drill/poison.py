@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import io
 import random
+import struct
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,13 +28,14 @@ from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from unclip.api.type.v1 import image_pb2
 from unclip.serving.clients import HEADER
 
-REQUESTS, REQUESTS_SHORT, AT_ONCE = 1000, 38, 8
+REQUESTS, REQUESTS_SHORT, AT_ONCE = 1000, 48, 8
 RATE, QUIET_S, QUIET_SHORT_S = 4.0, 40.0, 2.0
 TIMEOUT_S, MAX_BYTES = 60.0, 1_000_000
 TIMES = 2.0  # of the quiet p99; of the few calls of a short drill, on a busy machine, it says nothing
 STUBS: Mapping[Role, tuple[str, ...]] = dict.fromkeys(STAGES, ("--step-seconds", "0.001"))
 FORESEEN = {"OK", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"}
 SIDE = 4000  # 16 megapixels
+TEXT = zlib.compress(b"a" * 1_000_000, 9)  # a thousandth of that
 COLOURS: Mapping[str, tuple[int, ...] | int] = {"RGB": (9, 99, 199), "RGBA": (9, 99, 199, 99), "L": 200}
 
 Request = gateway_pb2.EmbedRequest | gateway_pb2.VaryRequest | gateway_pb2.InterpolateRequest | gateway_pb2.EditRequest
@@ -136,6 +139,18 @@ def noisy(kind: str) -> image_pb2.Image:
     return image_pb2.Image(data=buffer.getvalue())
 
 
+def chunk(name: bytes, body: bytes = b"") -> bytes:
+    """A chunk of a PNG."""
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+@cache
+def stuffed(kind: str, part: bytes, times: int) -> image_pb2.Image:
+    """A small picture with a part behind its header, again and again."""
+    data, header = flat(kind, "RGB", 8, 8).data, 33 if kind == "PNG" else 2
+    return image_pb2.Image(data=data[:header] + part * times + data[header:])
+
+
 def embed(*images: image_pb2.Image, fit: gateway_pb2.Fit.ValueType = gateway_pb2.FIT_CENTER_CROP) -> Request:
     """An Embed of pictures."""
     return gateway_pb2.EmbedRequest(images=images, fit=fit)
@@ -182,6 +197,11 @@ KINDS: Mapping[str, Callable[[random.Random], Request]] = {
     "edit with a mask": lambda _: edit(flat("WEBP"), flat("PNG", "L")),
     "edit with a mask of WebP": lambda _: edit(flat("WEBP"), flat("WEBP")),
     "two WebPs of 16 MP": lambda _: between(flat("WEBP")),
+    "PNG of chunks": lambda _: embed(stuffed("PNG", chunk(b"abCd"), 80_000)),
+    "PNG of empty pixels": lambda _: embed(stuffed("PNG", chunk(b"IDAT"), 80_000)),
+    "16 PNGs of texts": lambda _: embed(*[stuffed("PNG", chunk(b"zTXt", b"k\0\0" + TEXT), 55)] * 16),
+    "JPEG of comments": lambda _: vary(stuffed("JPEG", b"\xff\xfe\0\2", 240_000)),
+    "JPEG of padding": lambda _: vary(stuffed("JPEG", b"\xff", 980_000)),
     "two oblong PNGs": lambda _: between(flat("PNG", "RGBA", 3900, 4096)),
 }
 

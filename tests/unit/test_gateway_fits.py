@@ -28,7 +28,7 @@ def test_a_letterboxed_picture_travels_as_a_square_and_is_known_by_the_file_that
         *vary_plan(image=WIDE, fit=LETTERBOX).sources,
         *diff_plan(image=WIDE, after="x", fit=LETTERBOX).sources,
         *interpolate_plan(image=WIDE, fit=LETTERBOX, **to).sources,
-        *(read() for read in read_embed(gateway_pb2.EmbedRequest(images=[WIDE], fit=LETTERBOX), Reader())),
+        *(read() for read in read_embed(gateway_pb2.EmbedRequest(images=[WIDE], fit=LETTERBOX), Reader())[1]),
     ]
     assert len(sources) == 5
     for source in sources:

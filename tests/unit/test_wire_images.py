@@ -24,7 +24,6 @@ from unclip.wire.images import (
     MAX_BYTES,
     MAX_SCANS,
     READERS,
-    USUAL_SCANS,
     array_of,
     check_image,
     decode_image,
@@ -33,10 +32,10 @@ from unclip.wire.images import (
     from_pixels,
     open_image,
     psnr,
-    scans_in,
     to_pixels,
     weight,
 )
+from unclip.wire.picture_headers import USUAL_SCANS, scans_in
 
 
 def file(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -220,16 +219,16 @@ def test_psnr_follows_its_definition_and_has_a_highest_value() -> None:
 
 
 def test_pictures_that_are_decoded_at_once_leave_warnings_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
-    before, data, original = [*warnings.filters], file(Image.new("RGB", (8, 8))), READERS[0]
+    before, data, original = [*warnings.filters], file(Image.new("RGB", (8, 8))), READERS["PNG"]
     begun, first_is_done = [threading.Event(), threading.Event()], threading.Event()
     waits_for = iter((begun[1], first_is_done))
 
-    def slow(*words: Any, **named: Any) -> Image.Image:
+    def slow(*words: Any, **named: Any) -> ImageFile.ImageFile:
         next(event for event in begun if not event.is_set()).set()
         next(waits_for).wait(10)
-        return original[1](*words, **named)
+        return original(*words, **named)
 
-    monkeypatch.setattr("unclip.wire.images.READERS", [(original[0], slow)])
+    monkeypatch.setitem(READERS, "PNG", slow)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(decoded, data)
         begun[0].wait(10)

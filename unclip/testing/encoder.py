@@ -13,7 +13,7 @@ from unclip.serving.server import Service
 from unclip.testing.drawing import draw
 from unclip.testing.stub import Context, Stub
 from unclip.wire.embeddings import Embedding, TextEncoding
-from unclip.wire.images import fit, weight
+from unclip.wire.images import fit
 from unclip.wire.requests import MAX_CAPTIONS, MAX_IMAGES, read_encode_image, read_encode_text
 
 NAME = encoder_pb2.DESCRIPTOR.services_by_name["EncoderService"].full_name
@@ -47,8 +47,8 @@ class StubEncoder(Stub, encoder_pb2_grpc.EncoderServiceServicer):
     ) -> encoder_pb2.EncodeImageResponse:
         """Encodes pictures."""
         with self.work(request, context, "encode_image", min(len(request.images), MAX_IMAGES)) as work:
-            pictures = read_encode_image(request, SEEN_SIDE)
-            with self.decoding.admitted(weight(request.images), work.client):
+            pixels, pictures = read_encode_image(request, SEEN_SIDE)
+            with self.decoding.admitted(pixels, work.client):
                 images = await self.decoding.each(work.client, [partial(see, picture) for picture in pictures])
             await work.once()
         return encoder_pb2.EncodeImageResponse(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -14,6 +14,8 @@ from PIL import Image, ImageFile, ImageOps, JpegImagePlugin, PngImagePlugin, Web
 
 from unclip.api.type.v1 import image_pb2
 from unclip.errors import InvalidRequest
+from unclip.wire.bare_pictures import bare
+from unclip.wire.picture_headers import USUAL_SCANS, Header, Unreadable, read_header
 
 MAX_BYTES = 10 * 1024 * 1024
 MAX_SIDE = 4096
@@ -21,19 +23,24 @@ MAX_PSNR = 100.0  # in dB; equal pictures would have infinity
 MAX_PIXELS = 16_000_000
 MAX_COST = 32_000_000  # pixels of a JPEG, times its scans beyond what is usual
 MAX_TOGETHER = 64_000_000  # of all pictures of a request, likewise
-MAX_SCANS, USUAL_SCANS = 500, 16  # of a JPEG; encoders make some 10
-SCAN = b"\xff\xda"  # the marker before each of them
-# A marker that something belongs to: neither the 255 of a pixel, nor a mark between pixels.
-MARKER = re.compile(rb"\xff[\x02-\xcf\xda-\xfe]")
-MAX_MARKERS = 10_000
+MAX_SCANS = 500  # of a JPEG
 STRIP = 1 << 20  # pixels of a large picture that are worked on at a time
 CUT = "must be a whole picture file; got one that is cut or damaged"
-READERS: list[tuple[re.Pattern[bytes], Callable[[io.BytesIO], ImageFile.ImageFile]]] = [
-    (re.compile(rb"\x89PNG\r\n\x1a\n"), PngImagePlugin.PngImageFile),
-    (re.compile(rb"\xff\xd8\xff"), JpegImagePlugin.jpeg_factory),
-    (re.compile(rb"RIFF....WEBP", re.DOTALL), WebPImagePlugin.WebPImageFile),
-]
+READERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
+    "PNG": PngImagePlugin.PngImageFile,
+    "JPEG": JpegImagePlugin.JpegImageFile,
+    "WEBP": WebPImagePlugin.WebPImageFile,
+}
 FORMATS = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
+UPRIGHT = {  # by EXIF's orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 FORMAT_NAMES = {media_type: name for name, media_type in FORMATS.items()}
 
 
@@ -46,7 +53,8 @@ def open_image(message: image_pb2.Image, field: str) -> Image.Image:
     Raises:
         InvalidRequest: naming ``field``, the limit and the value.
     """
-    return whole(headed(message, field), field)
+    image, orientation = opened(message, field)
+    return whole(image, orientation, field)
 
 
 def decode_image(message: image_pb2.Image, field: str, side: int | None = None) -> Image.Image:
@@ -55,11 +63,11 @@ def decode_image(message: image_pb2.Image, field: str, side: int | None = None) 
     side: of the square that it is to be fitted into. A JPEG far larger than that is decoded at a half, a quarter or an
     eighth of its size, so that at least twice as many pixels as the square has are left to make it from.
     """
-    image = headed(message, field)
+    image, orientation = opened(message, field)
     if side is not None:
         enough = 2 * side / min(image.size)
         image.draft(None, (max(1, math.ceil(enough * image.width)), max(1, math.ceil(enough * image.height))))
-    return flatten(whole(image, field))
+    return flatten(whole(image, orientation, field))
 
 
 def check_image(message: image_pb2.Image, field: str) -> tuple[int, int]:
@@ -68,7 +76,7 @@ def check_image(message: image_pb2.Image, field: str) -> tuple[int, int]:
     Raises:
         InvalidRequest: as ``open_image``.
     """
-    image = headed(message, field)
+    image, _ = opened(message, field)
     size = image.size
     image.draft(None, (1, 1))  # the whole file is read all the same
     loaded(image, field)
@@ -76,72 +84,69 @@ def check_image(message: image_pb2.Image, field: str) -> tuple[int, int]:
 
 
 def weight(messages: Iterable[image_pb2.Image]) -> int:
-    """What reading pictures costs, in pixels, by their headers; those that would be refused cost nothing."""
+    """What reading pictures costs, in pixels, by their headers; those that these refuse cost nothing.
+
+    It is quick whatever the files hold, and may be asked for on an event loop.
+    """
     total = 0
     for message in messages:
-        try:
-            image = headed(message, "")
-        except InvalidRequest:
-            continue
-        total += cost(image, message.data)
+        with contextlib.suppress(InvalidRequest):
+            total += headed(message, "").cost
     return total
 
 
-def headed(message: image_pb2.Image, field: str) -> ImageFile.ImageFile:
-    """The picture in a message, of which only the header is read. Raises InvalidRequest."""
+def headed(message: image_pb2.Image, field: str) -> Header:
+    """The header of the picture in a message, which allows it to be read. Raises InvalidRequest."""
     data = message.data
     if not data:
         raise InvalidRequest.of(f"{field}.data", "must hold a PNG, JPEG or WebP file; got none")
     if len(data) > MAX_BYTES:
         raise InvalidRequest.of(f"{field}.data", f"must be at most {MAX_BYTES} bytes; got {len(data)}")
-    try:
-        # Not Image.open: it warns of bombs, which are refused below, and filters of warnings are all threads'.
-        image = next(read(io.BytesIO(data)) for magic, read in READERS if magic.match(data))
-        width, height = image.size
-        frames = getattr(image, "n_frames", 1)
-    except Exception:
-        raise InvalidRequest.of(
-            f"{field}.data", f"must be a PNG, JPEG or WebP file; got {len(data)} bytes of something else"
-        ) from None
+    with refusing(data, field):
+        header = read_header(data)
+    width, height, scans = header.width, header.height, header.scans
     if width > MAX_SIDE or height > MAX_SIDE:
         raise InvalidRequest.of(f"{field}.data", f"must be at most {MAX_SIDE} px a side; got {width} x {height}")
     if width * height > MAX_PIXELS:
         raise InvalidRequest.of(f"{field}.data", f"must be at most {MAX_PIXELS} pixels; got {width * height}")
-    if frames > 1:
-        raise InvalidRequest.of(f"{field}.data", f"must have one frame; got an animation of {frames}")
-    if image.mode == "CMYK":
+    if header.channels == 4:
         raise InvalidRequest.of(f"{field}.data", "must be grey or RGB, with or without transparency; got CMYK")
-    scans = scans_in(data) if image.format == "JPEG" else 1
     if scans > MAX_SCANS:
         raise InvalidRequest.of(f"{field}.data", f"must be a JPEG of at most {MAX_SCANS} scans; got {scans}")
-    if cost(image, data) > MAX_COST:
+    if header.cost > MAX_COST:
         raise InvalidRequest.of(
             f"{field}.data",
             f"must be a JPEG of at most {MAX_COST} pixels, counted once for every {USUAL_SCANS} scans; "
             f"got {width * height} in {scans} scans",
         )
-    return image
+    return header
 
 
-def cost(image: ImageFile.ImageFile, data: bytes) -> int:
-    """What reading a picture costs, in pixels: its own, times the scans of a JPEG beyond what is usual."""
-    scans = scans_in(data) if image.format == "JPEG" else 1
-    return image.width * image.height * max(scans, USUAL_SCANS) // USUAL_SCANS
+def opened(message: image_pb2.Image, field: str) -> tuple[ImageFile.ImageFile, int]:
+    """The picture in a message, its pixels unread, and which way is up, as EXIF says it. Raises InvalidRequest."""
+    header = headed(message, field)
+    with refusing(message.data, field):
+        file = bare(message.data, header)
+        if file.frames <= 1:
+            # Not Image.open: it warns of bombs, which are refused above, and filters of warnings are all threads'.
+            image = READERS[header.kind](io.BytesIO(file.data))
+            if image.size != (header.width, header.height):
+                raise ValueError("two sizes")
+            return image, file.orientation
+    raise InvalidRequest.of(f"{field}.data", f"must have one frame; got an animation of {file.frames}")
 
 
-def scans_in(data: bytes) -> int:
-    """How many scans a JPEG has, each of which passes over the whole picture and may take a dozen bytes of the file."""
-    if (most := data.count(SCAN)) <= USUAL_SCANS:
-        return most  # or fewer: a thumbnail within may have one
-    scans = markers = 0
-    at = 2
-    while found := MARKER.search(data, at):
-        scans += found[0] == SCAN
-        markers += 1
-        if markers > MAX_MARKERS:  # no picture has so many
-            return scans + data.count(SCAN, found.end())
-        at = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")  # over what belongs to it
-    return scans
+@contextlib.contextmanager
+def refusing(data: bytes, field: str) -> Iterator[None]:
+    """Whatever the body raises is an InvalidRequest that names ``field``."""
+    try:
+        yield
+    except Unreadable as error:
+        raise InvalidRequest.of(f"{field}.data", str(error)) from None
+    except Exception:
+        raise InvalidRequest.of(
+            f"{field}.data", f"must be a PNG, JPEG or WebP file; got {len(data)} bytes of something else"
+        ) from None
 
 
 def loaded(image: ImageFile.ImageFile, field: str) -> Image.Image:
@@ -156,16 +161,16 @@ def loaded(image: ImageFile.ImageFile, field: str) -> Image.Image:
     return image
 
 
-def whole(image: ImageFile.ImageFile, field: str) -> Image.Image:
+def whole(image: ImageFile.ImageFile, orientation: int, field: str) -> Image.Image:
     """The picture as ``open_image`` gives it. Raises InvalidRequest."""
     try:
-        upright = eight_bits(loaded(image, field))
-        ImageOps.exif_transpose(upright, in_place=True)
+        picture = eight_bits(loaded(image, field))
+        turn = UPRIGHT.get(orientation)
+        return picture if turn is None else picture.transpose(turn)
     except InvalidRequest:
         raise
     except Exception:
         raise InvalidRequest.of(f"{field}.data", CUT) from None
-    return upright
 
 
 def eight_bits(image: Image.Image) -> Image.Image:

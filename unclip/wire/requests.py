@@ -165,8 +165,12 @@ def read_encode_text(request: encoder_pb2.EncodeTextRequest) -> list[str]:
     return list(request.captions)
 
 
-def read_encode_image(request: encoder_pb2.EncodeImageRequest, side: int) -> list[Callable[[], Image.Image]]:
-    """What decodes each of the pictures, for a square of ``side``, RGB and upright: one at a time, they may be large.
+def read_encode_image(
+    request: encoder_pb2.EncodeImageRequest, side: int
+) -> tuple[int, list[Callable[[], Image.Image]]]:
+    """What reading the pictures costs, in pixels, and what decodes each: one at a time, they may be large.
+
+    They are decoded for a square of ``side``, RGB and upright.
 
     Raises:
         InvalidRequest: there are too many pictures, bytes or pixels. Each picture may raise it once more.
@@ -174,12 +178,15 @@ def read_encode_image(request: encoder_pb2.EncodeImageRequest, side: int) -> lis
     violations = Violations()
     violations.count("images", len(request.images), 1, MAX_IMAGES)
     size = sum(len(image.data) for image in request.images)
+    pixels = 0
     if size > MAX_BYTES:
         violations.add("images", f"must be at most {MAX_BYTES} bytes together; got {size}")
     elif (pixels := weight(request.images[:MAX_IMAGES])) > MAX_TOGETHER:
         violations.add("images", f"must be at most {MAX_TOGETHER} pixels together; got {pixels}")
     violations.raise_if_any()
-    return [partial(decode_image, image, f"images[{index}]", side) for index, image in enumerate(request.images)]
+    return pixels, [
+        partial(decode_image, image, f"images[{index}]", side) for index, image in enumerate(request.images)
+    ]
 
 
 def read_sample(request: prior_pb2.SampleRequest, spec: StageSpec) -> SampleTask:
