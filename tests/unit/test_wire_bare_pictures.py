@@ -213,7 +213,7 @@ def test_the_scans_of_a_jpeg_full_of_markers_are_counted_in_few_steps(monkeypatc
 
 
 def test_scans_behind_the_end_of_a_jpeg_cost_nothing() -> None:
-    assert weight([image_pb2.Image(data=PLAIN_JPEG + segment(0xDA, b"") * 900)]) == SIZE[0] * SIZE[1]
+    assert weight([image_pb2.Image(data=PLAIN_JPEG + segment(0xDA, b"\0" * 200) * 900)]) == SIZE[0] * SIZE[1]
 
 
 def test_pillow_is_given_neither_texts_nor_profiles_nor_exif(monkeypatch: pytest.MonkeyPatch) -> None:
