@@ -9,7 +9,7 @@ come too late is refused before any stage works for it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -31,6 +31,8 @@ BUSY = 1.5  # times the time that its steps took: a call that took longer has wa
 # The rate is tried a little higher with every call that ends, and taken back when a stage refuses: so it finds what
 # others leave of stages that several gateways share, when that grows.
 MORE, LESS = 1.01, 0.98
+# Every answer changes a little what all that is under way is going to take; not for each newcomer is it worked out anew.
+RECOUNT_S = 0.25
 # Of the bounds that stages keep: so it is the gateway that refuses, at once, and hardly ever a stage, later.
 PART = 0.85
 
@@ -63,8 +65,14 @@ class Speed:
 
 @dataclass
 class Pool:
-    """Replicas behind one address, of one stage or of several that share their devices, and what they deliver."""
+    """Replicas behind one address, of one stage or of several that share their devices, and what they deliver.
 
+    works: what each call under way still asks of them; those whose turn elsewhere goes on as they were `RECOUNT_S` ago.
+    recounted: when all of them were last reckoned anew.
+    """
+
+    works: dict[Ticket, Work] = field(default_factory=dict)
+    recounted: float = float("-inf")
     _mean: float = 0.0
     _windows: int = 0
     _began: float = float("-inf")  # of the window that is counted now
@@ -116,7 +124,6 @@ class Admission:
         pools = {target: Pool() for target in targets.values()}
         self.pools: dict[StageName, Pool] = {stage: pools[targets[service]] for stage, service in WALKS.items()}
         self.speeds: dict[StageName, Speed] = {stage: Speed() for stage in WALKS}
-        self._tickets: set[Ticket] = set()
         self._tried = float("-inf")  # when a call that looked hopeless was let in
 
     def enter(self, way: Way, deadline: float, client: str) -> Ticket:
@@ -133,9 +140,8 @@ class Admission:
                 REFUSALS.labels("gateway", "deadline").inc()
                 raise DeadlineExceeded(f"the stages take about {brief(least)}, {brief(max(0.0, left))} are left")
             self._tried, ticket.tries = now, True
-        for pool in {id(pool): pool for pool in map(self.pools.__getitem__, way)}.values():
-            others = [other.work(pool) for other in self._tickets if other.asks(pool)]
-            if found := refusal(ticket.work(pool), others, now, PART):
+        for pool in ticket.pools:
+            if found := refusal(ticket.work(pool), self._works(pool, now), now, PART):
                 REFUSALS.labels("gateway", "deadline" if found.reason == "TOO_LATE" else "client_share").inc()
                 message = f"with what is under way this takes about {brief(found.ahead)}, "
                 message += f"{brief(deadline - now)} are left"
@@ -146,21 +152,36 @@ class Admission:
         """Whether a call that looks hopeless is to tell how fast the stages are now: they have not told of late, and
         nothing is under way that will. Were it refused for what was once measured, that would never change."""
         told = max(self._tried, *(self.speeds[stage].noted for stage in way))
-        return now - told >= FRESH_S and not any(
-            ticket.asks(self.pools[stage]) for ticket in self._tickets for stage in way
-        )
+        return now - told >= FRESH_S and not any(self.pools[stage].works for stage in way)
+
+    def _works(self, pool: Pool, now: float) -> Collection[Work]:
+        """What the calls under way still ask of ``pool``."""
+        if now - pool.recounted >= RECOUNT_S:
+            pool.works = {ticket: ticket.work(pool) for ticket in pool.works}
+            pool.recounted = now
+        return pool.works.values()
 
     def admitted(self, ticket: Ticket) -> None:
         """``ticket`` is under way from now on."""
-        self._tickets.add(ticket)
+        for pool in ticket.pools:
+            pool.works[ticket] = ticket.work(pool)
+
+    def moved(self, ticket: Ticket) -> None:
+        """``ticket`` asks less than before, if it is still under way."""
+        for pool in ticket.pools:
+            if ticket in pool.works:
+                pool.works[ticket] = ticket.work(pool)
+                if not ticket.asks(pool):
+                    del pool.works[ticket]
 
     def ended(self, ticket: Ticket) -> None:
         """It is over, well or not."""
-        self._tickets.discard(ticket)
+        for pool in ticket.pools:
+            pool.works.pop(ticket, None)
 
     def under_way(self, pool: Pool) -> float:
         """Device seconds that ``pool`` has still to deliver to us."""
-        return sum(ticket.device_seconds(pool) for ticket in self._tickets)
+        return sum(ticket.device_seconds(pool) for ticket in pool.works)
 
     def now(self) -> float:
         """What the clock says."""
@@ -169,7 +190,7 @@ class Admission:
 
 class Ticket:
     """One call under way. deadline: by when its pictures have to be there. tries: it is let in though it looks
-    hopeless."""
+    hopeless. pools: those on its way."""
 
     tries = False
 
@@ -177,6 +198,7 @@ class Ticket:
         self._admission, self._way, self._client = admission, way, client
         self.deadline = deadline
         self._left = {stage: leg.row_steps for stage, leg in way.items()}
+        self.pools = list({id(pool): pool for pool in map(admission.pools.__getitem__, way)}.values())
 
     def __enter__(self) -> Self:
         self._admission.admitted(self)
@@ -239,11 +261,11 @@ class Ticket:
         leg, pool, speed = self._way[stage], admission.pools[stage], admission.speeds[stage]
         row_steps = leg.rows * leg.steps
         self._left[stage] = max(0, self._left[stage] - row_steps)
-        if cost is None:
-            return
-        now = admission.now()
-        speed.note(leg.rows, leg.steps, cost, now)
-        pool.deliver(row_steps * speed.device, now - visit.began > BUSY * cost.busy, now)
+        if cost is not None:
+            now = admission.now()
+            speed.note(leg.rows, leg.steps, cost, now)
+            pool.deliver(row_steps * speed.device, now - visit.began > BUSY * cost.busy, now)
+        admission.moved(self)
 
     def refused(self, stage: StageName) -> None:
         """The stage said that there is no time for a call of it."""

@@ -90,12 +90,13 @@ def refusal(new: Work, others: Iterable[Work], now: float, part: float = 1.0) ->
     spare = new.deadline - now - new.seconds  # seconds that may pass until it has the device
     before = mine = 0.0
     behind: list[Work] = []
+    rank, deadline = new.rank, new.deadline
     for other in others:
-        if other.order <= new.order:
+        if other.rank > rank or (other.rank == rank and other.deadline <= deadline):  # as `Work.order`
             before += other.seconds
             if new.client and other.client == new.client:
                 mine += other.seconds
-        elif other.rank == new.rank:
+        elif other.rank == rank:
             behind.append(other)
     needed = before + new.seconds + new.lag
     if (before or behind) and before + new.lag > part * PROMISED * spare:

@@ -9,7 +9,7 @@ from gateway.calls import MARGIN_S
 from gateway.feed import StageName
 from gateway.way import Leg, Way
 from unclip.errors import DeadlineExceeded, Overloaded
-from unclip.feasibility import FORGOTTEN_S, FRESH_S
+from unclip.feasibility import FORGOTTEN_S, FRESH_S, Work
 from unclip.serving.load_report import Cost
 
 TOGETHER = {"encoder": "e", "prior": "p", "decoder": "d", "upsampler": "d"}
@@ -98,9 +98,39 @@ def test_a_call_that_ends_makes_room() -> None:
         except Overloaded:
             break
         ticket.__enter__()
-    last = next(iter(gateway.admission._tickets))
+    last = next(iter(gateway.admission.pools["decoder"].works))
     last.__exit__(None, None, None)
     assert gateway.enter(10.0)
+
+
+def test_a_newcomer_is_not_what_all_that_is_under_way_is_worked_out_for_anew() -> None:
+    admission, worked = Admission(TOGETHER, Clock()), list[Ticket]()  # type: ignore[arg-type]
+
+    class Counted(Ticket):
+        def work(self, pool: Pool) -> Work:
+            worked.append(self)
+            return super().work(pool)
+
+    for _ in range(500):
+        Counted(admission, PICTURE, 1e9, "").__enter__()
+    admission.enter(PICTURE, 1e9, "")
+    worked.clear()
+    for _ in range(20):
+        admission.enter(PICTURE, 1e9, "").__enter__()
+    assert not worked
+
+
+def test_a_call_asks_nothing_more_of_stages_that_it_is_done_with() -> None:
+    gateway = Gateway()
+    prior, decoder = gateway.admission.pools["prior"], gateway.admission.pools["decoder"]
+    with gateway.admission.enter(PICTURE, gateway.clock.now + 10.0, "") as ticket:
+        before = decoder.works[ticket].seconds
+        assert prior.works
+        for stage in ("prior", "decoder"):
+            ticket.end(ticket.begin(stage), None)  # type: ignore[arg-type]
+        assert not prior.works
+        assert 0 < decoder.works[ticket].seconds < before
+    assert not decoder.works
 
 
 def test_each_stage_leaves_time_for_those_after_it() -> None:
