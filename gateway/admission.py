@@ -31,7 +31,7 @@ BUSY = 1.5  # times the time that its steps took: a call that took longer has wa
 # The rate is tried a little higher with every call that ends, and taken back when a stage refuses: so it finds what
 # others leave of stages that several gateways share, when that grows.
 MORE, LESS = 1.01, 0.98
-# Every answer changes a little what all that is under way is going to take; not for each newcomer is it worked out anew.
+# Every answer changes a little what calls under way are going to take; it is not worked out anew for each newcomer.
 RECOUNT_S = 0.25
 # Of the bounds that stages keep: so it is the gateway that refuses, at once, and hardly ever a stage, later.
 PART = 0.85
