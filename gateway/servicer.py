@@ -25,6 +25,7 @@ from gateway.reading import Reader
 from gateway.recipes import Maker, inscription
 from gateway.releases import Release, Releases
 from gateway.requests import pictures_in, plan_of, read_embed
+from gateway.rooms import Rooms
 from gateway.stack import StackInfo
 from gateway.stages import CallStages
 from gateway.text_diff import text_diff
@@ -71,7 +72,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         self._texts = texts
         self._deadlines = deadlines
         self._admission = admission
-        self._decoding, self._unread = Decoding("gateway"), Unread()
+        self._decoding, self._unread, self._rooms = Decoding("gateway"), Unread(), Rooms()
 
     async def Generate(self, request: gateway_pb2.GenerateRequest, context: Context) -> gateway_pb2.GenerateResponse:
         """Makes pictures from a caption."""
@@ -173,7 +174,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     ) -> AsyncGenerator[gateway_pb2.StreamResponse, None]:
         """Runs the composition of ``plan`` on the stages of ``release``, and encodes what it tells."""
         places = {service: release.info.places(STAGE_NUMBERS[service]) for service in SERVICES}
-        stages = CallStages(release.clients, call, watched, self._texts, ticket, places)
+        stages = CallStages(release.clients, call, watched, self._texts, ticket, places, self._rooms)
         [unconditional] = await stages.encode_text([""])
 
         async def work(feed: Feed) -> None:

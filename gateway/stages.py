@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import grpc
@@ -15,6 +15,7 @@ from gateway.compose import Float32Array, Gist, Inversion
 from gateway.feed import StageName, Watch
 from gateway.pictures import from_message
 from gateway.restraint import Restraint
+from gateway.rooms import Room, Rooms
 from gateway.texts import TextCache
 from gateway.way import WALKS
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, upsampler_pb2_grpc
@@ -73,10 +74,11 @@ class CallStages:
         texts: TextCache | None = None,
         ticket: Ticket | None = None,
         places: Mapping[ServiceName, int] | None = None,
+        rooms: Rooms | None = None,
     ) -> None:
         """``watched``: somebody wants to know of progress. ``texts``: captions met before, if they may be used.
         ``ticket``: what the call was let in for; without one it is asked for no more than encodings. ``places``: of
-        each stage, where it tells."""
+        each stage, where it tells. ``rooms``: where the calls of one client wait for each other."""
         self._clients = clients
         self._call = call
         self._omit = not watched
@@ -84,7 +86,8 @@ class CallStages:
         self.made_by: dict[ServiceName, str] = {}
         self._ticket = ticket
         self._places = places or {}
-        self._rooms: dict[ServiceName, asyncio.Semaphore] = {}
+        self._own: dict[ServiceName, Room] = {}
+        self._rooms = Rooms() if rooms is None else rooms
 
     async def encode_text(self, captions: Sequence[str]) -> list[TextEncoding]:
         """f_t of 1 to 64 captions."""
@@ -216,7 +219,7 @@ class CallStages:
         def ask(seconds: float) -> grpc.aio.UnaryStreamCall[Any, decoder_pb2.InvertResponse]:
             return self._clients.decoder.Invert(request, timeout=seconds, metadata=self._call.metadata)
 
-        return await self._walk("invert", ask, take)
+        return await self._walk("invert", ask, take, 2 if report_psnr else 1)
 
     async def upsample(
         self,
@@ -274,13 +277,18 @@ class CallStages:
                 ticket.refused(stage)
             raise
 
-    def _room(self, service: ServiceName, samples: int) -> asyncio.Semaphore:
-        """Has a request wait for itself, and not be refused: its calls of ``samples`` each, together, never take more
-        than half of the places that its client may have."""
-        if service not in self._rooms:
-            places = self._places.get(service, 0)
-            self._rooms[service] = asyncio.Semaphore(max(1, places // 4 // samples) if places else UNTOLD)
-        return self._rooms[service]
+    @asynccontextmanager
+    async def _room(self, service: ServiceName, samples: int) -> AsyncIterator[None]:
+        """Has a request wait for itself and for others of its client, and not be refused after other stages' work: it
+        takes no more than half of the places that its client may have, and all of them together no more than those."""
+        own, places = self._own.setdefault(service, Room()), self._places.get(service, 0)
+        if not places:
+            async with own.hold(samples, UNTOLD * samples):
+                yield
+            return
+        whose = (self._call.client, service, self._clients.versions[service])
+        async with own.hold(samples, places // 4), self._rooms.hold(whose, samples, places // 2):
+            yield
 
     def _answered(self, service: ServiceName, version: str) -> None:
         """Notes which version has answered. Raises BrokenOff when it is not the one that this call is served by."""

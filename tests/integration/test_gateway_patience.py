@@ -61,6 +61,15 @@ async def test_two_such_requests_of_one_client_are_served_beside_each_other() ->
         assert [status for status, _ in await asyncio.gather(*large)] == ["OK", "OK"]
 
 
+async def test_more_requests_of_one_client_than_it_has_places_for_wait_for_each_other() -> None:
+    tight: dict[StageName, Faults] = {
+        stage: Faults(capacity=4, queue_limit=16, step_seconds=0.002) for stage in ROOMS if stage != "encoder"
+    }
+    async with StubStages(faults=tight) as stages, GatewayServer(stages.addresses) as gateway:
+        several = (generate(gateway.address, 60.0, image_count=8, prior_candidates=1) for _ in range(5))
+        assert [status for status, _ in await asyncio.gather(*several)] == ["OK"] * 5
+
+
 async def test_sixteen_pictures_are_served_by_stages_with_two_places() -> None:
     tight: dict[StageName, Faults] = {stage: Faults(capacity=1, queue_limit=1) for stage in ROOMS if stage != "encoder"}
     async with StubStages(faults=tight) as stages, GatewayServer(stages.addresses) as gateway:

@@ -211,12 +211,12 @@ class Quick:
             for lost, _ in self.order.hopeless():
                 self.order.remove(lost)
             self.order.arrange(0)
-            for job in self.order.batch():
+            for moved in self.order.batch():
                 self.clock.now += self.step
-                self.pace.note(job.program, [job], self.step)
-                job.position += 1
-                if job.position == job.length:
-                    self.order.remove(job)
+                self.pace.note(moved.program, [moved], self.step)
+                moved.position += 1
+                if moved.position == moved.length:
+                    self.order.remove(moved)
                     ended += 1
         return ended == len(jobs)
 

@@ -127,7 +127,7 @@ def test_a_call_asks_nothing_more_of_stages_that_it_is_done_with() -> None:
         before = decoder.works[ticket].seconds
         assert prior.works
         for stage in ("prior", "decoder"):
-            ticket.end(ticket.begin(stage), None)  # type: ignore[arg-type]
+            ticket.end(ticket.begin(stage), None)
         assert not prior.works
         assert 0 < decoder.works[ticket].seconds < before
     assert not decoder.works
