@@ -122,7 +122,7 @@ def watch(address: str) -> None:
     streams = []
     for number in range(8):
         asked = request(number)
-        asked.generate.decoder.steps = 400
+        asked.generate.decoder.steps = 100
         streams.append(stub.Stream(asked))
     for stream in streams:
         next(stream)
