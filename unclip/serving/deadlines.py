@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import Any, Self
 import grpc
 
 from unclip.errors import DeadlineExceeded
+from unclip.serving import request_id
 from unclip.serving.refusing import refuse
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -63,7 +65,9 @@ class Ending:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
-        self._timer = asyncio.get_running_loop().call_at(self.deadline, self._end)
+        self._name = request_id.current.get()
+        # A loop keeps cancelled timers, with the context they were begun in, until they are due: an empty one.
+        self._timer = asyncio.get_running_loop().call_at(self.deadline, self._end, context=contextvars.Context())
         return self
 
     async def __aexit__(
@@ -77,7 +81,7 @@ class Ending:
         self._over = True
         if self._writing:
             error = DeadlineExceeded("the time that a call may take is over: its answers were not read")
-            refusal = asyncio.get_running_loop().create_task(refuse(error, self._context))
+            refusal = asyncio.get_running_loop().create_task(refuse(error, self._context, self._name))
             REFUSALS.add(refusal)
             refusal.add_done_callback(done)
             asyncio.get_running_loop().call_soon(self._task.cancel)  # once the status is on its way

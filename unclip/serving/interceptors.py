@@ -91,11 +91,14 @@ class Call:
         context.set_trailing_metadata(((request_id.HEADER, self.id),))
         self._span = tracing.serving(method, received(context))
         self._trace = tracing.trace_id.get()
-        self._work: list[Followed] = []
+        works: list[Followed] = []
+        self._work = works
         traced = follower.get() if tracing.tracer else None
 
+        # Timers keep the context that they were begun in until they are due, cancelled or not: so nothing in it may
+        # lead to the call, which has its request.
         def followed(work: Followed) -> None:
-            self._work.append(work)
+            works.append(work)
             if traced is not None:
                 traced(work)
 

@@ -1,0 +1,26 @@
+"""What a call brought is let go when the call has ended, and not when its deadline would have come."""
+
+from __future__ import annotations
+
+import gc
+
+import grpc
+import pytest
+
+from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
+from unclip.api.type.v1 import image_pb2
+from unclip.testing import StubStack
+
+CALLS = 20
+
+
+async def test_refused_requests_are_not_kept_until_their_deadline() -> None:
+    request = gateway_pb2.EmbedRequest(images=[image_pb2.Image(data=bytes(range(256)) * 40)])
+    async with StubStack() as stack, grpc.aio.insecure_channel(stack.address) as channel:
+        stub = gateway_pb2_grpc.GatewayServiceStub(channel)
+        for _ in range(CALLS):
+            with pytest.raises(grpc.aio.AioRpcError):
+                await stub.Embed(request, timeout=60)
+        gc.collect()
+        kept = [each for each in gc.get_objects() if isinstance(each, gateway_pb2.EmbedRequest)]
+    assert len(kept) <= CALLS // 4
