@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.unit.training_drawings import COLOURS, drawing
 from training import clip, loop, presets
 from training import evaluate as evaluation
 from training import judge as judging
@@ -28,15 +29,6 @@ from training.sweeps import edges, psnr
 from unclip.checkpoint import DECODER_FOLDERS, ENCODER_FOLDERS, PRIOR_FOLDERS, UPSAMPLER_FOLDERS, Checkpoint
 
 PRESET = PRESETS["smoke"]
-COLOURS = {"red apple": (200, 0, 0), "banana": (250, 220, 0), "dog face": (150, 90, 40), "red heart": (250, 90, 160)}
-
-
-def drawing(label: str, style: str, size: int) -> Pair:
-    """A disc of the concept's colour, smaller in the second style."""
-    y, x = np.indices((size, size)) - size // 2
-    rgba = np.zeros((size, size, 4), np.uint8)
-    rgba[x**2 + y**2 < (size * (0.4 if style == "flat" else 0.25)) ** 2] = (*COLOURS[label], 255)
-    return Pair(label, ("round",), style, rgba, 4)
 
 
 def drawn(concepts: set[str] | None, styles: tuple[str, ...], size: int, cache: Path) -> list[Pair]:

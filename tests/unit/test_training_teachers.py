@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
-import numpy as np
 import pytest
 import torch
 
+from tests.unit.training_drawings import COLOURS, drawing
 from training import clip, joint, lessons, presets, retrieval, teachers
 from training.concepts import BROAD, STYLES, is_distinct
 from training.pictures import Pair
@@ -20,15 +20,6 @@ from training.teachers import FEATURES, MEANINGS, Teacher
 from training.views import Variety, Views
 
 PRESET = replace(PRESETS["smoke"], teachers=True, joint=Stage(4, 8, 1e-3), clip=Stage(3, 8, 1e-3), views=2)
-COLOURS = {"red apple": (200, 0, 0), "banana": (250, 220, 0), "dog face": (150, 90, 40), "red heart": (250, 90, 160)}
-
-
-def drawing(label: str, style: str, size: int) -> Pair:
-    """A disc of the concept's colour, smaller in the second style."""
-    y, x = np.indices((size, size)) - size // 2
-    rgba = np.zeros((size, size, 4), np.uint8)
-    rgba[x**2 + y**2 < (size * (0.4 if style == "flat" else 0.25)) ** 2] = (*COLOURS[label], 255)
-    return Pair(label, ("round",), style, rgba, 4)
 
 
 def drawn(concepts: set[str] | None, styles: tuple[str, ...], size: int, cache: Path) -> list[Pair]:
