@@ -6,11 +6,13 @@ import datetime
 import json
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from tests.certificates import Authority, put
@@ -168,10 +170,17 @@ def test_certificates_are_looked_at_before_grpc_gets_lost_in_them(tmp_path: Path
         authority.issue("server", lasts=datetime.timedelta(hours=12))  # of two days
         status, found = told(*trusted)
         assert (status, found["gateway certificate"]["state"]) == (0, "warn")
-        authority.issue("server", lasts=datetime.timedelta(days=-1))
-        status, found = told(*trusted)
-        assert (status, found["gateway certificate"]["state"]) == (1, "fail")
-        assert "renew" in found["gateway certificate"]["advice"]
+
+    ended = authority.issue("ended", lasts=datetime.timedelta(days=-1))
+    # A gateway neither starts with such a certificate nor takes it up: it ended while a server ran.
+    server = grpc.server(ThreadPoolExecutor(1))
+    pair = (ended.key.read_bytes(), ended.cert.read_bytes())
+    port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
+    server.start()
+    status, found = told("--server", f"127.0.0.1:{port}", "--tls-ca", str(authority.ca))
+    server.stop(None)
+    assert (status, found["gateway certificate"]["state"]) == (1, "fail")
+    assert "renew" in found["gateway certificate"]["advice"]
 
 
 def test_a_server_that_demands_a_certificate_is_understood(tmp_path: Path, told: Any) -> None:
