@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -67,10 +68,12 @@ class Speed:
 class Pool:
     """Replicas behind one address, of one stage or of several that share their devices, and what they deliver.
 
+    replicas: how many there are now, infinite where nobody knows. Each has one device, which works one second a second.
     works: what each call under way still asks of them; those whose turn elsewhere goes on as they were `RECOUNT_S` ago.
     recounted: when all of them were last reckoned anew.
     """
 
+    replicas: Callable[[], float] = lambda: float("inf")
     works: dict[Ticket, Work] = field(default_factory=dict)
     recounted: float = float("-inf")
     _mean: float = 0.0
@@ -82,8 +85,9 @@ class Pool:
 
     @property
     def rate(self) -> float:
-        """Device seconds that they deliver to us in a second; infinite until they were seen busy often enough."""
-        return self._mean if self._windows >= SURE else float("inf")
+        """Device seconds that they deliver to us in a second; all they have until they were seen busy often enough."""
+        most = self.replicas()
+        return min(self._mean, most) if self._windows >= SURE else most
 
     def deliver(self, seconds: float, waited: bool, now: float) -> None:
         """A call has ended that took so much of the device. waited: for others, so that the device was not idle.
@@ -100,6 +104,7 @@ class Pool:
         self._began, self._delivered, self._waited, self._ended = now, 0.0, 0, 0
 
     def _sample(self, rate: float, busy: bool) -> None:
+        rate = min(rate, self.replicas())  # several passes that end in one window were begun in others
         if busy:
             self._windows += 1
             self._mean += (rate - self._mean) * max(NEWS, 1 / self._windows)
@@ -118,10 +123,16 @@ class Pool:
 class Admission:
     """What is under way in this gateway, and how fast it moves. clock: gives seconds that never go back."""
 
-    def __init__(self, targets: Mapping[ServiceName, str], clock: Callable[[], float] = time.monotonic) -> None:
-        """``targets``: where the stages are; those at the same address share their devices."""
+    def __init__(
+        self,
+        targets: Mapping[ServiceName, str],
+        replicas: Callable[[ServiceName], float] = lambda service: float("inf"),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``targets``: where the stages are; those at the same address share their devices. ``replicas``: how many of a
+        stage serve now, infinite where that is not known."""
         self._clock = clock
-        pools = {target: Pool() for target in targets.values()}
+        pools = {target: Pool(partial(replicas, service)) for service, target in targets.items()}
         self.pools: dict[StageName, Pool] = {stage: pools[targets[service]] for stage, service in WALKS.items()}
         self.speeds: dict[StageName, Speed] = {stage: Speed() for stage in WALKS}
         self._tried = float("-inf")  # when a call that looked hopeless was let in

@@ -98,7 +98,7 @@ async def build(settings: Settings) -> Gateway:
         raise
     texts = TextCache(settings.text_cache * 2**20)
     deadlines = Deadlines(settings.max_deadline, settings.default_deadline)
-    servicer = GatewayServicer(releases, texts, deadlines, Admission(targets))
+    servicer = GatewayServicer(releases, texts, deadlines, Admission(targets, releases.serving_replicas))
     service = Service(
         gateway_pb2.DESCRIPTOR.services_by_name["GatewayService"].full_name,
         gateway_pb2_grpc.add_GatewayServiceServicer_to_server,

@@ -103,6 +103,7 @@ class Releases:
     _lost: int = 0  # counts in a row
     _seen: dict[tuple[ServiceName, str], int] = field(default_factory=dict)  # by the count before
     _counts: int = 0  # so far
+    _serving: Mapping[ServiceName, int] = field(default_factory=dict)  # how many replicas are, by the latest
     _counted: asyncio.Condition = field(default_factory=asyncio.Condition)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -175,6 +176,10 @@ class Releases:
             gateway_pb2.ReplicaCount(stage=service, version=version, count=count, served=served.get(service) == version)
             for (service, version), count in counted(self._census).items()
         ]
+
+    def serving_replicas(self, service: ServiceName) -> float:
+        """How many replicas of ``service`` the newest requests are served by; infinite where none has been counted."""
+        return self._serving.get(service, float("inf"))
 
     async def _release(self, call: Call) -> Release:
         if self._served is None:
@@ -279,6 +284,8 @@ class Releases:
 
     def _show(self) -> None:
         STAGE_REPLICAS.clear()
+        served = set(self._served.versions.items()) if self._served else set()
+        self._serving = {key[0]: count for key, count in counted(self._census).items() if key in served}
         for count in self.replicas():
             STAGE_REPLICAS.labels(count.stage, count.version[:SHOWN], str(count.served).lower()).set(count.count)
 

@@ -68,7 +68,7 @@ ROWS = (
     Row("4x, 12 s, queue 16", 4, 12, 0.9, queue=16),
     Row("10x, 2 to 60 s, mixed", 10, 60, 0.9, mixed=True),
 )
-SHORT = Row("4x, 3 s", 4, 3, 0.5)  # the machine may be busy; one that works on what is thrown away gets to 0.1
+SHORT = Row("4x, 3 s", 4, 3, 0.7)  # the machine may be busy; one that works on what is thrown away gets to 0.1
 
 
 @dataclass(frozen=True)

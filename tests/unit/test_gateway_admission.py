@@ -29,7 +29,7 @@ class Gateway:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.admission = Admission(TOGETHER, self.clock)  # type: ignore[arg-type]
+        self.admission = Admission(TOGETHER, clock=self.clock)  # type: ignore[arg-type]
         for _ in range(20):
             with self.admission.enter(PICTURE, 1e9, "") as ticket:
                 for stage, seconds in (("prior", 0.1), ("decoder", 0.6), ("upsampler", 0.4)):
@@ -104,7 +104,7 @@ def test_a_call_that_ends_makes_room() -> None:
 
 
 def test_a_newcomer_is_not_what_all_that_is_under_way_is_worked_out_for_anew() -> None:
-    admission, worked = Admission(TOGETHER, Clock()), list[Ticket]()  # type: ignore[arg-type]
+    admission, worked = Admission(TOGETHER, clock=Clock()), list[Ticket]()  # type: ignore[arg-type]
 
     class Counted(Ticket):
         def work(self, pool: Pool) -> Work:
@@ -146,7 +146,7 @@ class Stack:
 
     def __init__(self) -> None:
         self.clock, self.step = Clock(), 0.001
-        self.admission = Admission(TOGETHER, self.clock)  # type: ignore[arg-type]
+        self.admission = Admission(TOGETHER, clock=self.clock)  # type: ignore[arg-type]
 
     def walk(self, ticket: Ticket, stage: StageName) -> bool:
         """Whether the stage has time to do its part in what is left to it; it takes that time, or all it has."""
@@ -261,3 +261,15 @@ def test_a_stages_refusal_lowers_the_rate() -> None:
     assert pool.rate == pytest.approx(2.0)
     pool.refused(under_way=6.0, left=3.0)
     assert pool.rate < 2.0
+
+
+def test_no_more_is_expected_of_replicas_than_their_devices_have_time() -> None:
+    replicas = 2.0
+    pool = Pool(lambda: replicas)
+    assert pool.rate == 2.0
+    deliver(pool, 7.0, waited=True, begin=0.0)  # passes begun before, which ended all at once
+    assert pool.rate == 2.0
+    replicas = 1.0
+    assert pool.rate == 1.0
+    deliver(pool, 0.5, waited=True, begin=60.0)
+    assert pool.rate == pytest.approx(0.5, rel=0.2)
