@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-SamplerName = Literal["ddpm", "ddim", "dpm++2m"]
-SAMPLERS: tuple[SamplerName, ...] = get_args(SamplerName)
+from unclip.sampler_names import SamplerName
 
+SAMPLERS: tuple[SamplerName, ...] = get_args(SamplerName)
 
 StageName = Literal["encoder", "prior", "decoder", "upsampler"]
 

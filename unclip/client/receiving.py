@@ -7,7 +7,7 @@ from typing import Literal
 
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import image_pb2, sampling_pb2
-from unclip.client.sending import FITS, FORMATS, SAMPLERS
+from unclip.client.sending import FITS, FORMATS
 from unclip.client.values import (
     Edit,
     Embeddings,
@@ -29,8 +29,8 @@ from unclip.client.values import (
     TextDiff,
     Vary,
 )
-from unclip.options import SamplerName
 from unclip.wire.embeddings import Embedding
+from unclip.wire.sampling import NAMES as SAMPLERS
 
 STAGES: dict[int, StageName] = {
     sampling_pb2.STAGE_ENCODER: "encoder",
@@ -39,7 +39,6 @@ STAGES: dict[int, StageName] = {
     sampling_pb2.STAGE_DECODER: "decoder",
     sampling_pb2.STAGE_UPSAMPLER: "upsampler",
 }
-SAMPLER_NAMES: dict[int, SamplerName] = {number: name for name, number in SAMPLERS.items()}
 FORMAT_NAMES: dict[int, FileFormat] = {number: name for name, number in FORMATS.items()}
 FIT_NAMES: dict[int, Fit] = {number: name for name, number in FITS.items()}
 
@@ -172,7 +171,7 @@ def recipe_of(message: gateway_pb2.StreamRequest) -> Request:
 def sampling_of(options: sampling_pb2.SamplingOptions) -> Sampling:
     """Sampling options, None where they are silent."""
     return Sampling(
-        sampler=SAMPLER_NAMES.get(options.sampler),
+        sampler=SAMPLERS.get(options.sampler),
         steps=options.steps if options.HasField("steps") else None,
         guidance_scale=options.guidance_scale if options.HasField("guidance_scale") else None,
         eta=options.eta if options.HasField("eta") else None,

@@ -25,15 +25,10 @@ from unclip.client.values import (
     Vary,
 )
 from unclip.errors import InvalidRequest
-from unclip.options import SamplerName
+from unclip.wire.sampling import NUMBERS as SAMPLERS
 
 MAX_FILE_BYTES = 10 * 1024 * 1024
 
-SAMPLERS: dict[SamplerName, sampling_pb2.Sampler.ValueType] = {
-    "ddpm": sampling_pb2.SAMPLER_DDPM,
-    "ddim": sampling_pb2.SAMPLER_DDIM,
-    "dpm++2m": sampling_pb2.SAMPLER_DPMPP_2M,
-}
 FORMATS: dict[FileFormat, gateway_pb2.ImageFormat.ValueType] = {
     "png": gateway_pb2.IMAGE_FORMAT_PNG,
     "jpeg": gateway_pb2.IMAGE_FORMAT_JPEG,

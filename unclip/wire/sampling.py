@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from unclip.api.type.v1 import sampling_pb2
-from unclip.options import SamplerName, SamplingSettings
+from unclip.options import SAMPLERS, SamplerName, SamplingSettings
 from unclip.wire.violations import Violations
 
 MAX_STEPS = 1000
 MAX_GUIDANCE = 30.0
-NAMES: dict[int, SamplerName] = {
-    sampling_pb2.SAMPLER_DDPM: "ddpm",
-    sampling_pb2.SAMPLER_DDIM: "ddim",
-    sampling_pb2.SAMPLER_DPMPP_2M: "dpm++2m",
-}
-NUMBERS = {name: sampling_pb2.Sampler.ValueType(number) for number, name in NAMES.items()}
+NUMBERS = dict(zip(SAMPLERS, sampling_pb2.Sampler.values()[1:], strict=True))  # both in the contract's order
+NAMES: dict[int, SamplerName] = {number: name for name, number in NUMBERS.items()}
 
 
 def settings_from_proto(
