@@ -156,6 +156,8 @@ class Admission:
                 REFUSALS.labels("gateway", "deadline" if found.reason == "TOO_LATE" else "client_share").inc()
                 message = f"with what is under way this takes about {brief(found.ahead)}, "
                 message += f"{brief(deadline - now)} are left"
+                if found.reason == "CLIENT_SHARE":
+                    message = f"what is under way of this client fills its part of the {brief(deadline - now)} left"
                 raise Overloaded(message, max(0.1, found.wait), found.reason)
         return ticket
 

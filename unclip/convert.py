@@ -27,6 +27,9 @@ from unclip.errors import CheckpointError, ConfigurationError, UnclipError
 STEMS = {"pytorch_model": "model"}  # where transformers names the two formats' files differently
 STAGES = ("prior", "decoder", "upsampler")
 MOST_UNFOLDED = 2  # bytes of tensors for each of their file: tied ones are written twice
+# How a file of torch.save begins that is from before 1.6, or was written with _use_new_zipfile_serialization=False: a
+# pickle of its own before the one with the tensors, whose bytes follow it without their places being known.
+LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 GLOBAL = re.compile(r"[Uu]nsupported (?:global: )?(?:GLOBAL|class) ([\w.]{1,100})")
 
 
@@ -122,8 +125,8 @@ def convert_file(path: Path, folder: Path, named: Path | None = None) -> Path:
     """Writes the tensors of a pickle as safetensors into ``folder``. named: the path it is known by, where a link.
 
     Raises:
-        CheckpointError: it cannot be read, holds anything but named tensors, tensors that safetensors has no place for
-            (sparse, quantised, without values), or shapes far larger than what it holds.
+        CheckpointError: it cannot be read, is in torch's legacy format, holds anything but named tensors, tensors that
+            safetensors has no place for (sparse, quantised, without values), or shapes far larger than what it holds.
     """
     named = named or path
     weights = _tensors(path, named)
@@ -142,6 +145,13 @@ def convert_file(path: Path, folder: Path, named: Path | None = None) -> Path:
 
 
 def _tensors(path: Path, named: Path) -> dict[str, torch.Tensor]:
+    with path.open("rb") as file:
+        legacy = file.read(len(LEGACY)) == LEGACY
+    if legacy:  # read whole into memory, of whatever size the file says its tensors are
+        raise CheckpointError(
+            f"checkpoint: {named} is in torch's format from before version 1.6, which cannot be read piece by piece: if you "
+            "know where it comes from, write it anew first, with torch.save(torch.load(path, weights_only=True), path)"
+        )
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # an unpickler raises whatever a damaged file leads it to

@@ -120,6 +120,18 @@ def test_what_a_pickle_wants_is_told_and_no_advice_given_to_let_it(karlo: tuple[
     assert str(refused.value).endswith(f"it wants {os.mkdir.__module__}.mkdir")
 
 
+def test_a_legacy_file_is_told_apart_from_a_damaged_one_and_what_is_told_to_do_helps(
+    karlo: tuple[Path, Path], tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(karlo[0], tmp_path / "copy"))
+    path = copy / "prior" / "diffusion_pytorch_model.bin"
+    torch.save(torch.load(path, weights_only=True), path, _use_new_zipfile_serialization=False)
+    with pytest.raises(CheckpointError, match=r"is in torch's format from before version 1\.6") as refused:
+        convert(str(copy), tmp_path / "made")
+    exec(str(refused.value).partition("first, with ")[2], {"torch": torch, "path": path})
+    Checkpoint.open(convert(str(copy), tmp_path / "made")).verify(PRIOR_FOLDERS)
+
+
 @pytest.mark.parametrize("name", ["README.md", "prior/config.json", "prior/diffusion_pytorch_model.bin", "prior"])
 def test_a_link_that_leads_out_of_the_checkpoint_is_not_followed(
     karlo: tuple[Path, Path], tmp_path: Path, name: str

@@ -132,12 +132,22 @@ async def test_what_gRPC_itself_finds_too_large_is_no_overload(
     assert str(back) == "request: is, or asks for, more than the encoder takes or gives in one call"
 
 
-@pytest.mark.parametrize("code", [grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNKNOWN])
-def test_words_that_are_not_ours_go_no_further(code: grpc.StatusCode) -> None:
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, errors.Overloaded),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, errors.DeadlineExceeded),
+        (grpc.StatusCode.UNKNOWN, errors.UnclipError),
+    ],
+)
+def test_words_that_are_not_ours_go_no_further(code: grpc.StatusCode, kind: type[errors.UnclipError]) -> None:
     nothing = grpc.aio.Metadata()
-    back = from_rpc_error(grpc.aio.AioRpcError(code, nothing, nothing, "secrets of a proxy"), "encoder")
+    back = from_rpc_error(
+        grpc.aio.AioRpcError(code, nothing, nothing, "Stream removed (secrets of a proxy)"), "encoder"
+    )
+    assert type(back) is kind
+    assert "encoder" in str(back)
     assert "secret" not in str(back)
-    assert isinstance(back, errors.Overloaded) == (code == grpc.StatusCode.RESOURCE_EXHAUSTED)
 
 
 async def test_a_service_that_is_not_there_is_unavailable() -> None:

@@ -126,8 +126,8 @@ def from_rpc_error(error: grpc.RpcError, stage: str) -> UnclipError:
             return Unavailable(stage, f"the {stage} cannot be reached")
         case grpc.StatusCode.CANCELLED:
             return Unavailable(stage, f"the {stage} dropped the call")  # we did not: ours are CancelledErrors
-        case grpc.StatusCode.DEADLINE_EXCEEDED:
-            return DeadlineExceeded(message)
+        case grpc.StatusCode.DEADLINE_EXCEEDED:  # gRPC's own words tell of streams and their ends
+            return DeadlineExceeded(message if info.reason else f"the {stage} did not answer within the deadline")
         case grpc.StatusCode.UNAUTHENTICATED:
             return Unauthenticated(message, info.reason or Unauthenticated.reason)
         case grpc.StatusCode.PERMISSION_DENIED:
