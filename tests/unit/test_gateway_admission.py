@@ -87,7 +87,7 @@ def test_one_client_leaves_room_for_another() -> None:
     gateway = Gateway()
     while gateway.enter(20.0, "greedy"):
         pass
-    with pytest.raises(Overloaded, match=r"what is under way of this client fills its part of the 20.* left") as refused:
+    with pytest.raises(Overloaded, match=r"under way of this client fills its part of the 20.* left") as refused:
         gateway.admission.enter(PICTURE, gateway.clock.now + MARGIN_S + 20.0, "greedy")
     assert refused.value.reason == "CLIENT_SHARE"
     assert gateway.enter(20.0, "modest")
