@@ -149,8 +149,9 @@ def _tensors(path: Path, named: Path) -> dict[str, torch.Tensor]:
         legacy = file.read(len(LEGACY)) == LEGACY
     if legacy:  # read whole into memory, of whatever size the file says its tensors are
         raise CheckpointError(
-            f"checkpoint: {named} is in torch's format from before version 1.6, which cannot be read piece by piece: if "
-            "you know where it comes from, write it anew first, with torch.save(torch.load(path, weights_only=True), path)"
+            f"checkpoint: {named} is in torch's format from before version 1.6, which cannot be read piece by piece: "
+            "if you know where it comes from, write it anew first, "
+            "with torch.save(torch.load(path, weights_only=True), path)"
         )
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
