@@ -35,8 +35,9 @@ LOG = logging.getLogger(__name__)
 # How often the stages' replicas are counted: while nothing moves, while something does, at most; and at first, until
 # two counts agree: connections come one by one.
 STEADY_S, MOVING_S, LEAST_S, FIRST_S = 5.0, 1.0, 0.25, 0.05
-# How long a call that has lost its replicas waits to be told whether others serve.
-TURN_S = 1.5
+# How long a call that has lost its replicas waits to be told whether others serve; and as long again where replicas of
+# another version have been seen in their place.
+TURN_S = 0.8
 # How long the channels of another release may take to be there.
 READY_S = 5.0
 # Counts in a row that must have found a stage without the version that is served.
@@ -161,13 +162,18 @@ class Releases:
 
         Waits a moment for the stages to be counted again.
         """
+        await self._turn(release, call)
+        if self._lost:
+            await self._turn(release, call)
+        return self._served is not release
+
+    async def _turn(self, release: Release, call: Call) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, min(TURN_S, call.deadline - time.monotonic() - MARGIN_S))):
                 for counts in range(SURE + 1):  # the one under way may have begun before the replicas went
                     if self._served is not release or (counts > 1 and not self._lost):
-                        break
+                        return
                     await self._count_anew()
-        return self._served is not release
 
     def replicas(self) -> list[gateway_pb2.ReplicaCount]:
         """How many replicas of each stage have which version, and which of them are served."""

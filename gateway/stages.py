@@ -16,6 +16,7 @@ from gateway.feed import StageName, Watch
 from gateway.pictures import from_message
 from gateway.restraint import Restraint
 from gateway.rooms import Room, Rooms
+from gateway.strays import StrayAnswer, Strays
 from gateway.texts import TextCache
 from gateway.way import WALKS
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, upsampler_pb2_grpc
@@ -25,7 +26,6 @@ from unclip.api.type.v1 import image_pb2, sampling_pb2, tensor_pb2
 from unclip.errors import Overloaded
 from unclip.options import SamplingSettings
 from unclip.serving.load_report import Cost
-from unclip.serving.metrics import STRAY_ANSWERS
 from unclip.wire import tensors
 from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.known import KnownPixels
@@ -37,6 +37,7 @@ UNTOLD = 16  # calls of a stage at a time that a request makes where the stage h
 
 Answer = TypeVar("Answer")
 Final = TypeVar("Final")
+Encoded = TypeVar("Encoded", encoder_pb2.EncodeTextResponse, encoder_pb2.EncodeImageResponse)
 
 
 class Clients:
@@ -57,6 +58,7 @@ class Clients:
         self.decoder = decoder_pb2_grpc.DecoderServiceStub(channels["decoder"])
         self.upsampler = upsampler_pb2_grpc.UpsamplerServiceStub(channels["upsampler"])
         self.versions, self.restraints = versions, restraints
+        self.strays: Mapping[ServiceName, Strays] = {service: Strays(service) for service in channels}
         self.untold = frozenset(service for service, version in lines.items() if not version)
 
 
@@ -102,8 +104,9 @@ class CallStages:
         request = encoder_pb2.EncodeTextRequest(captions=captions)
 
         async def attempt(seconds: float) -> list[TextEncoding]:
-            answer = await self._clients.encoder.EncodeText(request, timeout=seconds, metadata=self._call.metadata)
-            self._answered("encoder", answer.model_version)
+            answer = await self._encoded(
+                lambda: self._clients.encoder.EncodeText(request, timeout=seconds, metadata=self._call.metadata)
+            )
             encodings = [TextEncoding.from_proto(e, "encodings") for e in answer.encodings]
             return counted(encodings, len(captions), "encoder")
 
@@ -118,12 +121,20 @@ class CallStages:
             async def attempt(
                 seconds: float, request: encoder_pb2.EncodeImageRequest = request, count: int = len(batch)
             ) -> list[Embedding]:
-                answer = await self._clients.encoder.EncodeImage(request, timeout=seconds, metadata=self._call.metadata)
-                self._answered("encoder", answer.model_version)
+                answer = await self._encoded(
+                    lambda: self._clients.encoder.EncodeImage(request, timeout=seconds, metadata=self._call.metadata)
+                )
                 return counted([Embedding.from_proto(e, "embeddings") for e in answer.embeddings], count, "encoder")
 
             embeddings += await self._steadily(attempt, "encoder")
         return embeddings
+
+    async def _encoded(self, ask: Callable[[], grpc.aio.UnaryUnaryCall[Any, Encoded]]) -> Encoded:
+        call, replica = await self._clients.strays["encoder"].pass_over(ask)
+        with self._clients.strays["encoder"].judging(replica):
+            answer = await call
+            self._answered("encoder", answer.model_version)
+        return answer
 
     async def sample_prior(
         self,
@@ -261,10 +272,13 @@ class CallStages:
         """One call of ``stage``, as often as it takes; each is begun with ``ask``, read with ``take``."""
         service, ticket = WALKS[stage], self._ticket
         assert ticket is not None
+        strays = self._clients.strays[service]
 
         async def attempt(seconds: float) -> Final:
-            call, visit = ask(seconds), ticket.begin(stage)
-            result = await final(call, take)
+            visit = ticket.begin(stage)
+            call, replica = await strays.pass_over(lambda: ask(seconds))
+            with strays.judging(replica):
+                result = await final(call, take)
             ticket.end(visit, Cost.told(await call.trailing_metadata()))
             return result
 
@@ -291,14 +305,13 @@ class CallStages:
             yield
 
     def _answered(self, service: ServiceName, version: str) -> None:
-        """Notes which version has answered. Raises BrokenOff when it is not the one that this call is served by."""
+        """Notes which version has answered. Raises StrayAnswer when it is not the one that this call is served by."""
         expected = self._clients.versions[service]
         if not version and service in self._clients.untold:
             version = expected
         if version != expected:
-            STRAY_ANSWERS.labels(service).inc()
             told = f"{version[:12] or 'no version'}, not {expected[:12]}"
-            raise BrokenOff(f"the {service} was answered for by another version: {told}")
+            raise StrayAnswer(f"the {service} was answered for by another version: {told}")
         self.made_by[service] = version
 
     async def _steadily(self, attempt: Callable[[float], Awaitable[Final]], service: ServiceName) -> Final:

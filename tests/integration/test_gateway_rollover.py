@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 
 import grpc
@@ -207,6 +209,37 @@ async def test_an_answer_by_another_version_is_none(monkeypatch: pytest.MonkeyPa
         group.decoder.model = A
         [made] = await client.generate("a cat", seed=1)
         assert made.stage_versions["decoder"] == "version-a"
+
+
+@contextmanager
+def stray(stage: StageName) -> Iterator[str]:
+    """The address of a replica that tells of version-a, and answers for version-b."""
+    command = [sys.executable, "-m", "tests.integration.stray_stage", stage]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        yield process.stdout.readline().strip()
+        process.communicate()
+
+
+@pytest.mark.parametrize("stage", ["encoder", "decoder"])
+async def test_a_replica_that_answers_for_another_version_than_it_tells_is_left_out_and_no_call_fails(
+    stage: StageName,
+) -> None:
+    def strays() -> float:
+        return REGISTRY.get_sample_value("unclip_stage_stray_answers_total", {"stage": stage}) or 0.0
+
+    async with running((A, STAGES)) as [group]:
+        with stray(stage) as address:
+            both = {**group.addresses, stage: f"ipv4:{group.addresses[stage]},{address}"}
+            async with Front(both) as front, AsyncClient(front.address) as client:
+                before = strays()
+                while strays() == before:  # the first answer by it is what tells
+                    await client.generate(f"a cat, {strays()}")
+                made = await asyncio.gather(*map(client.generate, CAPTIONS))
+                counts = {(one.stage, one.version): one.count for one in (await client.model_info()).replicas}
+    assert counts[stage, "version-a"] == 2  # it is believed to be one of them
+    assert {image.stage_versions[stage] for images in made for image in images} == {"version-a"}
+    assert strays() == before + 1
 
 
 async def test_stages_from_before_versions_were_told_are_served_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

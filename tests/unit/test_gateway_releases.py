@@ -259,6 +259,17 @@ async def test_who_lost_a_stage_is_told_when_another_release_serves() -> None:
             assert time.monotonic() - began < 2
 
 
+async def test_who_lost_a_stage_is_told_within_a_second_although_another_stage_is_silent() -> None:
+    bench = Bench(Informant())
+    async with bench.releases() as releases, releases.serving(soon()) as release:
+        bench.informant.drop("v1", "decoder")
+        bench.informant.silent.add("prior")
+        await asyncio.sleep(0.3)
+        began = time.monotonic()
+        assert not await releases.moved_from(release, soon())
+        assert time.monotonic() - began < 1.4
+
+
 async def test_defaults_may_change_without_the_weights() -> None:
     bench = Bench(Informant())
     async with bench.releases() as releases:

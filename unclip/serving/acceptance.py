@@ -8,6 +8,7 @@ that kills whoever reads it would go round them all.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from typing import Any
 
 import grpc
@@ -28,4 +29,9 @@ async def accept(context: grpc.aio.ServicerContext[Any, Any], method: str) -> No
 def accepted_by(error: grpc.RpcError) -> str:
     """The replica that had begun with the call that ended with ``error``; empty where none had."""
     assert isinstance(error, grpc.Call | grpc.aio.AioRpcError)
-    return str(dict(error.initial_metadata() or ()).get(HEADER, ""))
+    return begun_by(error.initial_metadata())
+
+
+def begun_by(initial_metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
+    """The replica that has begun with the call to which this was the first answer; empty where it does not say."""
+    return str(dict(initial_metadata or ()).get(HEADER, ""))
