@@ -23,7 +23,7 @@ from unclip.triton.address import cpu_threads, parse_networks
 from unclip.triton.remote import connect
 from unclip.wire.embeddings import TextEncoding
 from unclip.wire.model_info import model_info, stage_info
-from unclip.wire.requests import StageSpec
+from unclip.wire.tasks import StageSpec
 
 DECODER = decoder_pb2.DESCRIPTOR.services_by_name["DecoderService"].full_name
 FOLDERS = {"decode": DECODER_FOLDERS, "upsample": (*UPSAMPLER_FOLDERS, *OPTIONAL_FOLDERS)}

@@ -19,22 +19,13 @@ from unclip.engine.engine import Engine
 from unclip.engine.follow import Tick, follow
 from unclip.engine.walk import Walk
 from unclip.model_app import expected
-from unclip.options import SamplingSettings
 from unclip.serving.clients import client_of
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.decoding import Decoding
 from unclip.wire import tensors
 from unclip.wire.images import encode_image, from_pixels, psnr, weight
-from unclip.wire.requests import (
-    DecodeTask,
-    InvertTask,
-    StageSpec,
-    UpsampleTask,
-    read_decode,
-    read_invert,
-    read_upsample,
-)
 from unclip.wire.sampling import MAX_STEPS
+from unclip.wire.tasks import DecodeTask, Float32Array, InvertTask, StageSpec, UpsampleTask
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -55,13 +46,13 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
         deadline = self._deadlines.of(context)
         likely = expected("decoder", request.sampling, self._spec.defaults, deadline)
         with self._engine.reserve(1, client_of(context), likely) as reservation:
-            task = read_decode(request, self._spec)
+            task = DecodeTask.from_proto(request, self._spec)
             walk = await asyncio.wrap_future(self._engine.call(lambda: self._decode(task, deadline)))
             shown = 0
-            watched = not task.omit_progress or task.preview_interval > 0
+            watched = not request.omit_progress or task.preview_interval > 0
             async with aclosing(follow(reservation, [walk], watched)) as ticks:
                 async for tick in ticks:
-                    if not task.omit_progress:
+                    if not request.omit_progress:
                         yield decoder_pb2.DecodeResponse(progress=progress(tick, sampling_pb2.STAGE_DECODER))
                     # The last prediction is the picture itself, which follows.
                     if task.preview_interval and shown + task.preview_interval <= tick.step < tick.of:
@@ -79,20 +70,20 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
         likely = Expected("decoder", min(max(request.steps, 1), MAX_STEPS), deadline)
         with self._engine.reserve(walks, client, likely) as reservation:
             with self._decoding.admitted(weight([request.image]), client):
-                task = await self._decoding.run(client, read_invert, request, self._spec)
-            there = await asyncio.wrap_future(self._engine.call(lambda: self._invert(task, deadline)))
-            async with aclosing(follow(reservation, [there], not task.omit_progress)) as ticks:
+                task, picture = await self._decoding.run(client, InvertTask.from_proto, request, self._spec)
+            there = await asyncio.wrap_future(self._engine.call(lambda: self._invert(task, picture, deadline)))
+            async with aclosing(follow(reservation, [there], not request.omit_progress)) as ticks:
                 async for tick in ticks:
                     yield decoder_pb2.InvertResponse(progress=progress(tick, sampling_pb2.STAGE_INVERT, walks))
             back = None
             if task.report_psnr:
-                noise = there.future.result()
-                back = await asyncio.wrap_future(self._engine.call(lambda: self._reconstruct(task, noise, deadline)))
-                async with aclosing(follow(reservation, [back], not task.omit_progress)) as ticks:
+                again = task.reconstruction(there.future.result().float().cpu().numpy())
+                back = await asyncio.wrap_future(self._engine.call(lambda: self._decode(again, deadline)))
+                async with aclosing(follow(reservation, [back], not request.omit_progress)) as ticks:
                     async for tick in ticks:
                         told = progress(tick, sampling_pb2.STAGE_INVERT, walks, done=task.steps)
                         yield decoder_pb2.InvertResponse(progress=told)
-        near = None if back is None else psnr(back.future.result().float().cpu().numpy(), task.pixels)
+        near = None if back is None else psnr(back.future.result().float().cpu().numpy(), picture)
         yield decoder_pb2.InvertResponse(start_noise=tensor(there), psnr=near, model_version=self._info.version)
 
     def _decode(self, task: DecodeTask, deadline: float) -> Walk:
@@ -107,23 +98,12 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
             deadline=deadline,
         )
 
-    def _invert(self, task: InvertTask, deadline: float) -> Walk:
+    def _invert(self, task: InvertTask, picture: Float32Array, deadline: float) -> Walk:
         return self._decoder.invert(
-            torch.from_numpy(task.pixels),
+            torch.from_numpy(picture),
             torch.from_numpy(task.embedding.values),
             task.unconditional_text,
             task.steps,
-            deadline=deadline,
-        )
-
-    def _reconstruct(self, task: InvertTask, noise: torch.Tensor, deadline: float) -> Walk:
-        return self._decoder.decode(
-            torch.from_numpy(task.embedding.values),
-            None,
-            task.unconditional_text,
-            0,
-            SamplingSettings("ddim", task.steps),
-            start=noise,
             deadline=deadline,
         )
 
@@ -155,9 +135,9 @@ class UpsamplerServicer(upsampler_pb2_grpc.UpsamplerServiceServicer):
         deadline = self._deadlines.of(context)
         likely = expected("upsampler", request.sampling, self._spec.defaults, deadline, later=1)
         with self._engine.reserve(1, client_of(context), likely) as reservation:
-            task = read_upsample(request, self._spec)
+            task = UpsampleTask.from_proto(request, self._spec)
             walk = await asyncio.wrap_future(self._engine.call(lambda: self._walk(task, deadline)))
-            async with aclosing(follow(reservation, [walk], not task.omit_progress)) as ticks:
+            async with aclosing(follow(reservation, [walk], not request.omit_progress)) as ticks:
                 async for tick in ticks:
                     yield upsampler_pb2.UpsampleResponse(progress=progress(tick, sampling_pb2.STAGE_UPSAMPLER))
         yield upsampler_pb2.UpsampleResponse(sample=tensor(walk), model_version=self._info.version)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unclip.api.gateway.v1 import gateway_pb2
+from unclip.api.type.v1 import image_pb2
 from unclip.errors import UnclipError
 
 StageName = Literal["encoder", "prior", "invert", "decoder", "upsampler"]
@@ -19,16 +20,6 @@ StageName = Literal["encoder", "prior", "invert", "decoder", "upsampler"]
 # Events held for a slow reader. Pictures are large and few, the rest is small and replaceable.
 MAX_HINTS = 64
 MAX_PICTURES = 4
-
-
-@dataclass(frozen=True)
-class PictureFile:
-    """An encoded picture: the file's bytes, its IANA media type, and its size in pixels."""
-
-    data: bytes
-    media_type: str
-    width: int
-    height: int
 
 
 @dataclass(frozen=True)
@@ -46,7 +37,7 @@ class Progress:
 class Preview:
     """The picture as predicted so far, at base size."""
 
-    file: PictureFile
+    image: image_pb2.Image
     image_index: int
 
 
@@ -103,9 +94,9 @@ class Watch:
         """``step`` of ``of`` steps of ``stage`` are done for this image."""
         self.feed.hint(Progress(stage, step, of, self.image_index, queue_position))
 
-    def preview(self, file: PictureFile) -> None:
+    def preview(self, image: image_pb2.Image) -> None:
         """This image as predicted so far."""
-        self.feed.hint(Preview(file, self.image_index))
+        self.feed.hint(Preview(image, self.image_index))
 
 
 class Feed:

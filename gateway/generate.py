@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from gateway.compose import Float32Array, Gist, Kept, Stages, pixels_of
+from gateway.compose import Float32Array, Kept, Stages, pixels_of
 from gateway.feed import Feed, Finished, Watch, together
 from gateway.plan import GeneratePlan
 from gateway.ranking import deliver_best
 from unclip.wire.embeddings import TextEncoding
+from unclip.wire.tasks import DecodeTask, SampleTask
 
 
 async def generate(
@@ -26,10 +27,18 @@ async def generate(
     async def make(row: int) -> Float32Array:
         seed, watch = plan.seeds[row], Watch(feed, row)
         embedding = plan.embedding or await stages.sample_prior(
-            text, away_from, seed, plan.prior, plan.candidates, watch
+            SampleTask(text, away_from, seed, plan.prior, plan.candidates), watch
         )
-        gist = Gist(embedding, away_from, text, kept=kept)
-        return await pixels_of(gist, seed, plan.decoder, plan.output, stages, watch)
+        task = DecodeTask(
+            embedding,
+            away_from,
+            seed,
+            plan.decoder,
+            text,
+            known=kept.base if kept else None,
+            preview_interval=plan.output.preview_interval,
+        )
+        return await pixels_of(task, plan.output, stages, watch, kept.final if kept else None)
 
     async def picture(row: int) -> None:
         await feed.deliver(Finished(await make(row), row))

@@ -10,11 +10,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from gateway.compose import FRAMES_AT_ONCE, Float32Array, Gist, Inversion, Stages, paint
+from gateway.compose import FRAMES_AT_ONCE, Float32Array, Inversion, Stages, paint
 from gateway.feed import Feed, Watch, together
 from gateway.plan import InterpolatePlan
 from gateway.slerp import slerp
 from unclip.wire.embeddings import TextEncoding
+from unclip.wire.tasks import DecodeTask, InvertTask, SampleTask
 
 
 async def interpolate(plan: InterpolatePlan, stages: Stages, unconditional: TextEncoding, feed: Feed) -> None:
@@ -25,11 +26,13 @@ async def interpolate(plan: InterpolatePlan, stages: Stages, unconditional: Text
 
     async def invert(index: int) -> None:
         source, steps = plan.sources[index].data, plan.decoder.steps
-        inversions[index] = await stages.invert(source, ends[index], unconditional, steps, watch, plan.report_psnr)
+        task = InvertTask(source, ends[index], unconditional, steps, plan.report_psnr)
+        inversions[index] = await stages.invert(task, watch)
 
     async def imagine() -> None:
         [text] = await stages.encode_text([plan.to_caption])
-        ends.append(await stages.sample_prior(text, unconditional, plan.seed, plan.prior, plan.candidates, watch))
+        task = SampleTask(text, unconditional, plan.seed, plan.prior, plan.candidates)
+        ends.append(await stages.sample_prior(task, watch))
 
     watch.progress("encoder", 1, 1)
     work = [invert(index) for index in range(len(ends))] if plan.start == "inverted" else []
@@ -38,18 +41,20 @@ async def interpolate(plan: InterpolatePlan, stages: Stages, unconditional: Text
     if work:
         await together(work)
 
-    def frame(t: float) -> Gist:
+    def frame(t: float) -> DecodeTask:
         first, last = inversions[0], inversions[-1]
-        start = between(first.start_noise, last.start_noise, t) if first and last else None
-        values = between(ends[0].values, ends[-1].values, t)
-        return Gist(replace(ends[0], values=values), unconditional, start_noise=start)
+        return DecodeTask(
+            replace(ends[0], values=between(ends[0].values, ends[-1].values, t)),
+            unconditional,
+            plan.seed,
+            plan.decoder,
+            start_noise=between(first.start_noise, last.start_noise, t) if first and last else None,
+            preview_interval=plan.output.preview_interval,
+        )
 
     psnr = min((found.psnr for found in inversions if found and found.psnr is not None), default=None)
     await together(
-        [
-            paint(frame(t), plan.seed, plan.decoder, plan.output, stages, feed, index, psnr)
-            for index, t in enumerate(plan.ts)
-        ],
+        [paint(frame(t), plan.output, stages, feed, index, psnr) for index, t in enumerate(plan.ts)],
         limit=FRAMES_AT_ONCE,
     )
 

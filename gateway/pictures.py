@@ -1,4 +1,4 @@
-"""Picture files: what the gateway takes from messages, and makes of the last stage's pixels."""
+"""Picture files: what the gateway makes of the last stage's pixels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gateway.feed import PictureFile
 from gateway.plan import FileFormat
 from unclip.api.type.v1 import image_pb2
 from unclip.serving import tracing
@@ -20,7 +19,7 @@ LOG = logging.getLogger(__name__)
 MEDIA_TYPES: dict[FileFormat, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
 
-def picture_file(pixels: npt.NDArray[np.float32], file_format: FileFormat, recipe: str) -> PictureFile:
+def picture_file(pixels: npt.NDArray[np.float32], file_format: FileFormat, recipe: str) -> image_pb2.Image:
     """``pixels``, float32 ``[3, H, W]`` in [-1, 1], as a file: JPEG at quality 95, the others lossless.
 
     recipe: text of the recipe inside the file, see ``unclip.wire.recipe_text``; one too large for a file is left out.
@@ -34,14 +33,4 @@ def picture_file(pixels: npt.NDArray[np.float32], file_format: FileFormat, recip
     elif recipe:
         more["exif"] = recipe_text.exif(recipe)
     with tracing.doing("encode picture", **{"unclip.format": file_format}):
-        return from_message(encode_image(from_pixels(pixels), MEDIA_TYPES[file_format], **more))
-
-
-def from_message(image: image_pb2.Image) -> PictureFile:
-    """The picture of ``image``."""
-    return PictureFile(image.data, image.media_type, image.width, image.height)
-
-
-def to_message(file: PictureFile) -> image_pb2.Image:
-    """The message for ``file``."""
-    return image_pb2.Image(data=file.data, media_type=file.media_type, width=file.width, height=file.height)
+        return encode_image(from_pixels(pixels), MEDIA_TYPES[file_format], **more)

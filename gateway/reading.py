@@ -18,8 +18,8 @@ from unclip.errors import InvalidRequest
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding
 from unclip.wire.images import check_image, encode_image, flatten, open_image
-from unclip.wire.requests import MAX_SIZE
 from unclip.wire.sampling import settings_from_proto
+from unclip.wire.tasks import MAX_SIZE
 from unclip.wire.violations import Violations
 
 MAX_FRAMES = 64

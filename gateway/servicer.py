@@ -19,7 +19,7 @@ from gateway.edit import edit
 from gateway.feed import Delivery, Feed, Finished, Outbox, Preview, Progress, StageName, events_of
 from gateway.generate import generate
 from gateway.interpolate import interpolate
-from gateway.pictures import picture_file, to_message
+from gateway.pictures import picture_file
 from gateway.plan import EditPlan, GeneratePlan, InterpolatePlan, Plan, TextDiffPlan, VaryPlan
 from gateway.reading import Reader
 from gateway.recipes import Maker, inscription
@@ -279,7 +279,7 @@ def response(event: Progress | Preview) -> gateway_pb2.StreamResponse:
                 )
             )
         case Preview():
-            preview = gateway_pb2.Preview(image=to_message(event.file), image_index=event.image_index)
+            preview = gateway_pb2.Preview(image=event.image, image_index=event.image_index)
             return gateway_pb2.StreamResponse(preview=preview)
 
 
@@ -287,9 +287,8 @@ def generated_image(event: Finished, plan: Plan, maker: Maker) -> gateway_pb2.Ge
     """The picture of ``event`` as a file with its recipe inside, and beside it."""
     row = event.image_index if event.row is None else event.row
     written = inscription(plan, row, maker)
-    file = picture_file(event.pixels, plan.output.format, write_text(written))
     return gateway_pb2.GeneratedImage(
-        image=to_message(file),
+        image=picture_file(event.pixels, plan.output.format, write_text(written)),
         image_index=event.image_index,
         seed=plan.seeds[row],
         model_version=written.model_version,

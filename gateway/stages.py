@@ -11,9 +11,8 @@ import numpy as np
 
 from gateway.admission import Ticket
 from gateway.calls import BrokenOff, Call, ServiceName, steadily
-from gateway.compose import Float32Array, Gist, Inversion
+from gateway.compose import Float32Array, Inversion
 from gateway.feed import StageName, Watch
-from gateway.pictures import from_message
 from gateway.restraint import Restraint
 from gateway.rooms import Room, Rooms
 from gateway.strays import StrayAnswer, Strays
@@ -24,18 +23,25 @@ from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
 from unclip.api.type.v1 import image_pb2, sampling_pb2, tensor_pb2
 from unclip.errors import Overloaded
-from unclip.options import SamplingSettings
 from unclip.serving.load_report import Cost
 from unclip.wire import tensors
 from unclip.wire.embeddings import Embedding, TextEncoding
-from unclip.wire.known import KnownPixels
-from unclip.wire.sampling import settings_to_proto
+from unclip.wire.tasks import DecodeTask, InvertTask, SampleTask, UpsampleTask
 
 MAX_ENCODED_BYTES = 10 * 1024 * 1024  # of the pictures in one EncodeImage together
 MAX_ENCODED = 16  # pictures in one EncodeImage
 UNTOLD = 16  # calls of a stage at a time that a request makes where the stage has not told of its places
 
-Answer = TypeVar("Answer")
+Request = (
+    prior_pb2.SampleRequest | decoder_pb2.DecodeRequest | decoder_pb2.InvertRequest | upsampler_pb2.UpsampleRequest
+)
+Answer = TypeVar(
+    "Answer",
+    prior_pb2.SampleResponse,
+    decoder_pb2.DecodeResponse,
+    decoder_pb2.InvertResponse,
+    upsampler_pb2.UpsampleResponse,
+)
 Final = TypeVar("Final")
 Encoded = TypeVar("Encoded", encoder_pb2.EncodeTextResponse, encoder_pb2.EncodeImageResponse)
 
@@ -136,151 +142,81 @@ class CallStages:
             self._answered("encoder", answer.model_version)
         return answer
 
-    async def sample_prior(
-        self,
-        text: TextEncoding,
-        unconditional: TextEncoding,
-        seed: int,
-        settings: SamplingSettings,
-        candidates: int,
-        watch: Watch,
-    ) -> Embedding:
-        """z_i ~ P(z_i | caption): the best of ``candidates``."""
-        request = prior_pb2.SampleRequest(
-            text=text.to_proto(),
-            unconditional_text=unconditional.to_proto(),
-            seed=seed,
-            sampling=settings_to_proto(settings),
-            candidates=candidates,
-            omit_progress=self._omit,
-        )
-        steps = Steps(watch, "prior")
+    async def sample_prior(self, task: SampleTask, watch: Watch) -> Embedding:
+        """See `gateway.compose.Stages`, here and below."""
 
-        def take(answer: prior_pb2.SampleResponse) -> Embedding | None:
-            if answer.HasField("sampled"):
-                self._answered("prior", answer.sampled.model_version)
-                return Embedding.from_proto(answer.sampled.embedding, "sampled.embedding")
-            steps.tell(answer.progress)
-            return None
+        def result(answer: prior_pb2.SampleResponse) -> Embedding | None:
+            if not answer.HasField("sampled"):
+                return None
+            self._answered("prior", answer.sampled.model_version)
+            return Embedding.from_proto(answer.sampled.embedding, "sampled.embedding")
 
-        def ask(seconds: float) -> grpc.aio.UnaryStreamCall[Any, prior_pb2.SampleResponse]:
-            return self._clients.prior.Sample(request, timeout=seconds, metadata=self._call.metadata)
+        return await self._walk("prior", self._clients.prior.Sample, task.to_proto(), result, watch, task.candidates)
 
-        return await self._walk("prior", ask, take, candidates)
+    async def decode(self, task: DecodeTask, watch: Watch) -> Float32Array:
+        def result(answer: decoder_pb2.DecodeResponse) -> Float32Array | None:
+            if answer.HasField("preview"):
+                watch.preview(answer.preview)
+            if not answer.HasField("sample"):
+                return None
+            self._answered("decoder", answer.model_version)
+            return picture_from(answer.sample, "sample")
 
-    async def decode(self, gist: Gist, seed: int, settings: SamplingSettings, every: int, watch: Watch) -> Float32Array:
-        """x ~ P(x | z_i, caption) at base size, float32 ``[3, H, W]`` in [-1, 1]."""
-        request = decoder_pb2.DecodeRequest(
-            embedding=gist.embedding.to_proto(),
-            text=gist.text.to_proto() if gist.text else None,
-            unconditional_text=gist.unconditional.to_proto(),
-            start_noise=None if gist.start_noise is None else tensors.to_proto(gist.start_noise),
-            seed=seed,
-            sampling=settings_to_proto(settings),
-            preview_interval=every,
-            omit_progress=self._omit,
-            known=None if gist.kept is None else gist.kept.base.to_proto(),
-        )
-        steps = Steps(watch, "decoder")
+        return await self._walk("decoder", self._clients.decoder.Decode, task.to_proto(), result, watch)
 
-        def take(answer: decoder_pb2.DecodeResponse) -> Float32Array | None:
-            match answer.WhichOneof("event"):
-                case "sample":
-                    self._answered("decoder", answer.model_version)
-                    return picture_from(answer.sample, "sample")
-                case "preview":
-                    watch.preview(from_message(answer.preview))
-                case "progress":
-                    steps.tell(answer.progress)
-            return None
+    async def invert(self, task: InvertTask, watch: Watch) -> Inversion:
+        def result(answer: decoder_pb2.InvertResponse) -> Inversion | None:
+            if not answer.HasField("start_noise"):
+                return None
+            self._answered("decoder", answer.model_version)
+            noise = picture_from(answer.start_noise, "start_noise")
+            return Inversion(noise, answer.psnr if answer.HasField("psnr") else None)
 
-        def ask(seconds: float) -> grpc.aio.UnaryStreamCall[Any, decoder_pb2.DecodeResponse]:
-            return self._clients.decoder.Decode(request, timeout=seconds, metadata=self._call.metadata)
+        samples = 2 if task.report_psnr else 1
+        return await self._walk("invert", self._clients.decoder.Invert, task.to_proto(), result, watch, samples)
 
-        return await self._walk("decoder", ask, take)
+    async def upsample(self, task: UpsampleTask, watch: Watch) -> Float32Array:
+        def result(answer: upsampler_pb2.UpsampleResponse) -> Float32Array | None:
+            if not answer.HasField("sample"):
+                return None
+            self._answered("upsampler", answer.model_version)
+            return picture_from(answer.sample, "sample")
 
-    async def invert(
-        self,
-        image: bytes,
-        embedding: Embedding,
-        unconditional: TextEncoding,
-        steps: int,
-        watch: Watch,
-        report_psnr: bool = False,
-    ) -> Inversion:
-        """x_T, float32 ``[3, H, W]``, from which DDIM in ``steps`` steps decodes ``image``, and how well it does."""
-        request = decoder_pb2.InvertRequest(
-            image=image_pb2.Image(data=image),
-            embedding=embedding.to_proto(),
-            unconditional_text=unconditional.to_proto(),
-            steps=steps,
-            omit_progress=self._omit,
-            report_psnr=report_psnr,
-        )
-        told = Steps(watch, "invert")
-
-        def take(answer: decoder_pb2.InvertResponse) -> Inversion | None:
-            if answer.HasField("start_noise"):
-                self._answered("decoder", answer.model_version)
-                noise = picture_from(answer.start_noise, "start_noise")
-                return Inversion(noise, answer.psnr if answer.HasField("psnr") else None)
-            told.tell(answer.progress)
-            return None
-
-        def ask(seconds: float) -> grpc.aio.UnaryStreamCall[Any, decoder_pb2.InvertResponse]:
-            return self._clients.decoder.Invert(request, timeout=seconds, metadata=self._call.metadata)
-
-        return await self._walk("invert", ask, take, 2 if report_psnr else 1)
-
-    async def upsample(
-        self,
-        sample: Float32Array,
-        seed: int,
-        settings: SamplingSettings,
-        watch: Watch,
-        known: KnownPixels | None = None,
-    ) -> Float32Array:
-        """``sample`` at final size, float32 ``[3, H, W]`` in [-1, 1]."""
-        request = upsampler_pb2.UpsampleRequest(
-            sample=tensors.to_proto(sample),
-            seed=seed,
-            sampling=settings_to_proto(settings),
-            omit_progress=self._omit,
-            known=None if known is None else known.to_proto(),
-        )
-        steps = Steps(watch, "upsampler")
-
-        def take(answer: upsampler_pb2.UpsampleResponse) -> Float32Array | None:
-            if answer.HasField("sample"):
-                self._answered("upsampler", answer.model_version)
-                return picture_from(answer.sample, "sample")
-            steps.tell(answer.progress)
-            return None
-
-        def ask(seconds: float) -> grpc.aio.UnaryStreamCall[Any, upsampler_pb2.UpsampleResponse]:
-            return self._clients.upsampler.Upsample(request, timeout=seconds, metadata=self._call.metadata)
-
-        return await self._walk("upsampler", ask, take)
+        return await self._walk("upsampler", self._clients.upsampler.Upsample, task.to_proto(), result, watch)
 
     async def _walk(
         self,
         stage: StageName,
-        ask: Callable[[float], grpc.aio.UnaryStreamCall[Any, Answer]],
-        take: Callable[[Answer], Final | None],
+        method: Callable[..., grpc.aio.UnaryStreamCall[Any, Answer]],
+        request: Request,
+        result: Callable[[Answer], Final | None],
+        watch: Watch,
         samples: int = 1,
     ) -> Final:
-        """One call of ``stage``, as often as it takes; each is begun with ``ask``, read with ``take``."""
-        service, ticket = WALKS[stage], self._ticket
+        """One call of ``stage``, as often as it takes: what ``result`` makes of its last answer, None of the others.
+
+        samples: places that it takes.
+        """
+        service, ticket, steps = WALKS[stage], self._ticket, Steps(watch, stage)
         assert ticket is not None
         strays = self._clients.strays[service]
+        request.omit_progress = self._omit
+
+        def take(answer: Answer) -> Final | None:
+            if answer.HasField("progress"):
+                steps.tell(answer.progress)
+            return result(answer)
+
+        def ask(seconds: float) -> grpc.aio.UnaryStreamCall[Any, Answer]:
+            return method(request, timeout=seconds, metadata=self._call.metadata)
 
         async def attempt(seconds: float) -> Final:
             visit = ticket.begin(stage)
             call, replica = await strays.pass_over(lambda: ask(seconds))
             with strays.judging(replica):
-                result = await final(call, take)
+                found = await final(call, take)
             ticket.end(visit, Cost.told(await call.trailing_metadata()))
-            return result
+            return found
 
         restraint = self._clients.restraints[service]
         try:

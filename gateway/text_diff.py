@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from gateway.compose import FRAMES_AT_ONCE, Gist, Stages, paint
+from gateway.compose import FRAMES_AT_ONCE, Stages, paint
 from gateway.feed import Feed, Watch, together
 from gateway.plan import TextDiffPlan
 from gateway.slerp import Float64Array, normalise, slerp
 from unclip.wire.embeddings import Embedding, TextEncoding
+from unclip.wire.tasks import DecodeTask, InvertTask
 
 # A difference this much shorter than the captions' embeddings is their rounding, not their meaning.
 NO_CHANGE = 1e-6
@@ -30,21 +31,18 @@ async def text_diff(plan: TextDiffPlan, template: str, stages: Stages, unconditi
     watch = Watch(feed)
     watch.progress("encoder", 1, 1)
     inversion = await stages.invert(
-        plan.image.data, embedding, unconditional, plan.decoder.steps, watch, plan.report_psnr
+        InvertTask(plan.image.data, embedding, unconditional, plan.decoder.steps, plan.report_psnr), watch
     )
-    frames = [
-        paint(
-            Gist(rotate(embedding, direction, theta), unconditional, start_noise=inversion.start_noise),
-            plan.seed,
-            plan.decoder,
-            plan.output,
-            stages,
-            feed,
-            index,
-            inversion.psnr,
-        )
-        for index, theta in enumerate(plan.thetas)
-    ]
+    task = DecodeTask(
+        embedding,
+        unconditional,
+        plan.seed,
+        plan.decoder,
+        start_noise=inversion.start_noise,
+        preview_interval=plan.output.preview_interval,
+    )
+    rotated = [replace(task, embedding=rotate(embedding, direction, theta)) for theta in plan.thetas]
+    frames = [paint(frame, plan.output, stages, feed, index, inversion.psnr) for index, frame in enumerate(rotated)]
     await together(frames, limit=FRAMES_AT_ONCE)
 
 

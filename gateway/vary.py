@@ -6,10 +6,13 @@ eta 0 decodes the pair back to the picture; more eta replaces more of x_T's deta
 
 from __future__ import annotations
 
-from gateway.compose import Gist, Stages, paint
+from dataclasses import replace
+
+from gateway.compose import Stages, paint
 from gateway.feed import Feed, Watch, together
 from gateway.plan import VaryPlan
 from unclip.wire.embeddings import TextEncoding
+from unclip.wire.tasks import DecodeTask, InvertTask
 
 
 async def vary(plan: VaryPlan, stages: Stages, unconditional: TextEncoding, feed: Feed) -> None:
@@ -20,13 +23,20 @@ async def vary(plan: VaryPlan, stages: Stages, unconditional: TextEncoding, feed
     start_noise = psnr = None
     if plan.start == "inverted":
         inversion = await stages.invert(
-            plan.image.data, embedding, unconditional, plan.decoder.steps, watch, plan.report_psnr
+            InvertTask(plan.image.data, embedding, unconditional, plan.decoder.steps, plan.report_psnr), watch
         )
         start_noise, psnr = inversion.start_noise, inversion.psnr
-    gist = Gist(embedding, unconditional, start_noise=start_noise)
+    task = DecodeTask(
+        embedding,
+        unconditional,
+        plan.seeds[0],
+        plan.decoder,
+        start_noise=start_noise,
+        preview_interval=plan.output.preview_interval,
+    )
     await together(
         [
-            paint(gist, seed, plan.decoder, plan.output, stages, feed, index, psnr)
+            paint(replace(task, seed=seed), plan.output, stages, feed, index, psnr)
             for index, seed in enumerate(plan.seeds)
         ]
     )

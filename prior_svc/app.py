@@ -20,7 +20,7 @@ from unclip.triton.address import cpu_threads, parse_networks
 from unclip.triton.remote import connect
 from unclip.wire.embeddings import TextEncoding
 from unclip.wire.model_info import model_info, stage_info
-from unclip.wire.requests import StageSpec
+from unclip.wire.tasks import StageSpec
 
 NETWORKS: tuple[NetworkName, ...] = ("prior",)
 NAME = prior_pb2.DESCRIPTOR.services_by_name["PriorService"].full_name

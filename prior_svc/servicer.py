@@ -21,7 +21,7 @@ from unclip.model_app import expected
 from unclip.serving.clients import client_of
 from unclip.serving.deadlines import Deadlines
 from unclip.wire.embeddings import Embedding
-from unclip.wire.requests import MAX_CANDIDATES, SampleTask, StageSpec, read_sample
+from unclip.wire.tasks import MAX_CANDIDATES, SampleTask, StageSpec
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -44,9 +44,9 @@ class PriorServicer(prior_pb2_grpc.PriorServiceServicer):
             min(max(request.candidates, 1), MAX_CANDIDATES),
         )
         with self._engine.reserve(rows, client_of(context), likely) as reservation:
-            task = read_sample(request, self._spec)
+            task = SampleTask.from_proto(request, self._spec)
             walks = await asyncio.wrap_future(self._engine.call(lambda: self._walks(task, deadline)))
-            async with aclosing(follow(reservation, walks, not task.omit_progress)) as ticks:
+            async with aclosing(follow(reservation, walks, not request.omit_progress)) as ticks:
                 async for tick in ticks:
                     yield prior_pb2.SampleResponse(progress=progress(tick))
         candidates = np.stack([walk.future.result().float().cpu().numpy() for walk in walks])

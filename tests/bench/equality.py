@@ -28,7 +28,7 @@ from PIL import Image
 from decoder_svc.decoder import Decoder
 from decoder_svc.upsampler import Upsampler
 from encoder_svc.encoder import Encoder
-from gateway.compose import Float32Array, Gist, Inversion
+from gateway.compose import Float32Array, Inversion
 from gateway.edit import edit
 from gateway.feed import Feed, Finished, Watch, events_of
 from gateway.fitting import Subject
@@ -46,7 +46,7 @@ from unclip.engine.job import Job
 from unclip.options import SamplerName, SamplingSettings
 from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.images import fit, from_pixels, to_pixels
-from unclip.wire.known import KnownPixels
+from unclip.wire.tasks import DecodeTask, InvertTask, SampleTask, UpsampleTask
 
 CPU = torch.device("cpu")
 CAPABILITIES = ("generate", "vary", "text_diff", "interpolate", "edit")
@@ -109,58 +109,34 @@ class LocalStages:
         found = await self._run("encoder", lambda: self.encoder.image_jobs(opened))
         return [Embedding(result.numpy(), self.encoder.clip_space) for result in found]
 
-    async def sample_prior(
-        self,
-        text: TextEncoding,
-        unconditional: TextEncoding,
-        seed: int,
-        settings: SamplingSettings,
-        candidates: int,
-        watch: Watch,
-    ) -> Embedding:
+    async def sample_prior(self, task: SampleTask, watch: Watch) -> Embedding:
+        text, away_from = task.text, task.unconditional_text
         found = await self._run(
             "prior",
-            lambda: [self.prior.walk(text, unconditional, seed, row, settings) for row in range(candidates)],
+            lambda: [self.prior.walk(text, away_from, task.seed, row, task.settings) for row in range(task.candidates)],
         )
         guesses = np.stack([guess.numpy() for guess in found])
         return Embedding(guesses[int((guesses @ text.embedding.values).argmax())], self.encoder.clip_space)
 
-    async def decode(self, gist: Gist, seed: int, settings: SamplingSettings, every: int, watch: Watch) -> Float32Array:
-        start = None if gist.start_noise is None else torch.from_numpy(gist.start_noise)
-        known = None if gist.kept is None else gist.kept.base
-        values = torch.from_numpy(gist.embedding.values)
-        [sample] = await self._run(
-            "decoder",
-            lambda: [
-                self.decoder.decode(values, gist.text, gist.unconditional, seed, settings, start=start, known=known)
-            ],
-        )
+    async def decode(self, task: DecodeTask, watch: Watch) -> Float32Array:
+        start = None if task.start_noise is None else torch.from_numpy(task.start_noise)
+        given = (torch.from_numpy(task.embedding.values), task.text, task.unconditional_text, task.seed, task.settings)
+        [sample] = await self._run("decoder", lambda: [self.decoder.decode(*given, start=start, known=task.known)])
         return np.asarray(sample.numpy())
 
-    async def invert(
-        self,
-        image: bytes,
-        embedding: Embedding,
-        unconditional: TextEncoding,
-        steps: int,
-        watch: Watch,
-        report_psnr: bool = False,
-    ) -> Inversion:
-        pixels = to_pixels(fit(Image.open(io.BytesIO(image)).convert("RGB"), self.decoder.size))
-        picture, values = torch.from_numpy(pixels), torch.from_numpy(embedding.values)
-        [noise] = await self._run("decoder", lambda: [self.decoder.invert(picture, values, unconditional, steps)])
+    async def invert(self, task: InvertTask, watch: Watch) -> Inversion:
+        pixels = to_pixels(fit(Image.open(io.BytesIO(task.image)).convert("RGB"), self.decoder.size))
+        picture, values = torch.from_numpy(pixels), torch.from_numpy(task.embedding.values)
+        [noise] = await self._run(
+            "decoder", lambda: [self.decoder.invert(picture, values, task.unconditional_text, task.steps)]
+        )
         return Inversion(np.asarray(noise.numpy()))
 
-    async def upsample(
-        self,
-        sample: Float32Array,
-        seed: int,
-        settings: SamplingSettings,
-        watch: Watch,
-        known: KnownPixels | None = None,
-    ) -> Float32Array:
-        base = torch.from_numpy(sample)
-        [picture] = await self._run("upsampler", lambda: [self.upsampler.walk(base, seed, settings, known=known)])
+    async def upsample(self, task: UpsampleTask, watch: Watch) -> Float32Array:
+        base = torch.from_numpy(task.sample)
+        [picture] = await self._run(
+            "upsampler", lambda: [self.upsampler.walk(base, task.seed, task.settings, known=task.known)]
+        )
         return np.asarray(picture.numpy())
 
 

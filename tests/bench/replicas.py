@@ -24,7 +24,7 @@ from unclip.testing.model import StubModel
 from unclip.testing.prior import StubPrior
 from unclip.testing.stack import start_server
 from unclip.testing.stub import Context
-from unclip.wire.requests import DecodeTask, UpsampleTask
+from unclip.wire.tasks import DecodeTask, UpsampleTask
 
 ROOM = 4096  # of the stages that are not measured
 

@@ -5,21 +5,20 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import prior_svc.servicer
 from prior_svc.settings import Settings
 from unclip.serving.server import main
+from unclip.wire.tasks import SampleTask
 
 KEPT: list[bytearray] = []
-servicer: Any = prior_svc.servicer
-read_sample = servicer.read_sample
+read: Any = SampleTask.from_proto
 
 
 def leaking(*arguments: Any) -> Any:
-    """As `read_sample`, and 128 KiB are never seen again."""
+    """As `SampleTask.from_proto`, and 128 KiB are never seen again."""
     KEPT.append(bytearray(b"x" * 128 * 1024))
-    return read_sample(*arguments)
+    return read(*arguments)
 
 
 if __name__ == "__main__":
-    servicer.read_sample = leaking
+    SampleTask.from_proto = leaking  # type: ignore[method-assign,assignment]
     sys.exit(main("prior_svc", Settings))

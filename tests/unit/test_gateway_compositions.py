@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
-from gateway.compose import Float32Array, Gist, Inversion
+from gateway.compose import Float32Array, Inversion
 from gateway.edit import edit
 from gateway.feed import Event, Feed, Finished, Preview, Progress, Watch, events_of
 from gateway.fitting import Subject
@@ -22,7 +22,7 @@ from gateway.vary import vary
 from unclip.errors import Overloaded
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding, TextEncoding
-from unclip.wire.known import KnownPixels
+from unclip.wire.tasks import DecodeTask, InvertTask, SampleTask, UpsampleTask
 
 DDIM = SamplingSettings("ddim", 5, 1.0, 0.0)
 OUTPUT = Output(upsampler=SamplingSettings("ddpm", 3))
@@ -49,12 +49,10 @@ class RecordingStages:
     """Answers at once, and remembers what it was asked."""
 
     captions: list[Sequence[str]] = field(default_factory=list)
-    sampled: list[tuple[int, int]] = field(default_factory=list)
-    away_from: list[list[float]] = field(default_factory=list)
-    decoded: list[tuple[Gist, int, SamplingSettings]] = field(default_factory=list)
-    inverted: list[int] = field(default_factory=list)
-    upsampled: list[int] = field(default_factory=list)
-    known: list[KnownPixels | None] = field(default_factory=list)
+    sampled: list[SampleTask] = field(default_factory=list)
+    decoded: list[DecodeTask] = field(default_factory=list)
+    inverted: list[InvertTask] = field(default_factory=list)
+    upsampled: list[UpsampleTask] = field(default_factory=list)
     most_decoding: int = 0
     embeddings: dict[bytes, Float32Array] = field(default_factory=dict)
     noises: dict[bytes, Float32Array] = field(default_factory=dict)
@@ -69,23 +67,14 @@ class RecordingStages:
     async def encode_images(self, images: Sequence[bytes]) -> list[Embedding]:
         return [Embedding(values=self.embeddings.get(image, Z_I), clip_space="clip") for image in images]
 
-    async def sample_prior(
-        self,
-        text: TextEncoding,
-        unconditional: TextEncoding,
-        seed: int,
-        settings: SamplingSettings,
-        candidates: int,
-        watch: Watch,
-    ) -> Embedding:
-        self.sampled.append((seed, candidates))
-        self.away_from.append(unconditional.embedding.values.tolist())
-        return Embedding(values=np.full(3, seed, np.float32), clip_space="clip")
+    async def sample_prior(self, task: SampleTask, watch: Watch) -> Embedding:
+        self.sampled.append(task)
+        return Embedding(values=np.full(3, task.seed, np.float32), clip_space="clip")
 
-    async def decode(self, gist: Gist, seed: int, settings: SamplingSettings, every: int, watch: Watch) -> Float32Array:
-        if seed == self.fail_seed:
+    async def decode(self, task: DecodeTask, watch: Watch) -> Float32Array:
+        if task.seed == self.fail_seed:
             raise Overloaded("full", 1.0)
-        self.decoded.append((gist, seed, settings))
+        self.decoded.append(task)
         self._decoding += 1
         self.most_decoding = max(self.most_decoding, self._decoding)
         watch.progress("decoder", 1, 1)
@@ -93,29 +82,19 @@ class RecordingStages:
         self._decoding -= 1
         return np.zeros((3, 4, 4), np.float32)
 
-    async def invert(
-        self,
-        image: bytes,
-        embedding: Embedding,
-        unconditional: TextEncoding,
-        steps: int,
-        watch: Watch,
-        report_psnr: bool = False,
-    ) -> Inversion:
-        self.inverted.append(steps)
-        return Inversion(self.noises.get(image, X_T), self.psnrs.get(image, 30.0) if report_psnr else None)
+    async def invert(self, task: InvertTask, watch: Watch) -> Inversion:
+        self.inverted.append(task)
+        psnr = self.psnrs.get(task.image, 30.0) if task.report_psnr else None
+        return Inversion(self.noises.get(task.image, X_T), psnr)
 
-    async def upsample(
-        self,
-        sample: Float32Array,
-        seed: int,
-        settings: SamplingSettings,
-        watch: Watch,
-        known: KnownPixels | None = None,
-    ) -> Float32Array:
-        self.upsampled.append(seed)
-        self.known.append(known)
+    async def upsample(self, task: UpsampleTask, watch: Watch) -> Float32Array:
+        self.upsampled.append(task)
         return np.zeros((3, 8, 8), np.float32)
+
+    @property
+    def candidates(self) -> list[tuple[int, int]]:
+        """Of each embedding asked for, its seed and its candidates."""
+        return sorted((task.seed, task.candidates) for task in self.sampled)
 
 
 async def run(work: Callable[[Feed], Awaitable[None]]) -> list[Event]:
@@ -138,12 +117,12 @@ async def test_generate_encodes_the_caption_once_as_it_is_and_gives_every_stage_
     stages = RecordingStages()
     events = await run(lambda feed: generate(generate_plan((7, 8)), stages, NOTHING, feed))
     assert stages.captions == [["a cat"]]
-    assert sorted(stages.sampled) == [(7, 2), (8, 2)]
-    assert sorted(stages.upsampled) == [7, 8]
-    for gist, seed, _ in stages.decoded:
-        assert gist.embedding.values[0] == seed
-        assert gist.text is not None
-        assert gist.start_noise is None
+    assert stages.candidates == [(7, 2), (8, 2)]
+    assert sorted(task.seed for task in stages.upsampled) == [7, 8]
+    for task in stages.decoded:
+        assert task.embedding.values[0] == task.seed
+        assert task.text is not None
+        assert task.start_noise is None
     assert sorted(e.image_index for e in events if isinstance(e, Finished)) == [0, 1]
 
 
@@ -152,9 +131,10 @@ async def test_a_negative_caption_takes_the_place_of_the_empty_one() -> None:
     plan = replace(generate_plan((7,)), negative_caption="before")
     await run(lambda feed: generate(plan, stages, NOTHING, feed))
     assert stages.captions == [["a cat", "before"]]
-    [(gist, _, _)] = stages.decoded
-    assert stages.away_from == [WORDS["before"]]
-    assert gist.unconditional.embedding.values.tolist() == WORDS["before"]
+    [sampled], [decoded] = stages.sampled, stages.decoded
+    for text in (sampled.unconditional_text, decoded.unconditional_text):
+        assert text is not None
+        assert text.embedding.values.tolist() == WORDS["before"]
 
 
 async def test_edit_generates_with_what_is_kept_known_at_both_sizes() -> None:
@@ -165,12 +145,12 @@ async def test_edit_generates_with_what_is_kept_known_at_both_sizes() -> None:
     stages = RecordingStages()
     events = await run(lambda feed: edit(plan, 4, stages, NOTHING, feed))
     assert stages.captions == [["a cat"]]
-    assert sorted(stages.sampled) == [(7, 2), (8, 2)]
+    assert stages.candidates == [(7, 2), (8, 2)]
     assert sorted(e.image_index for e in events if isinstance(e, Finished)) == [0, 1]
-    for (gist, _, _), final in zip(stages.decoded, stages.known, strict=True):
-        assert gist.kept is not None
+    for decoded, upsampled in zip(stages.decoded, stages.upsampled, strict=True):
+        base, final = decoded.known, upsampled.known
+        assert base is not None
         assert final is not None
-        base = gist.kept.base
         assert base.resampling == final.resampling == 3
         assert np.argwhere(~base.mask).tolist() == [[1, 3]]
         assert np.argwhere(~final.mask).tolist() == [[3, 6]]
@@ -181,8 +161,7 @@ async def test_edit_generates_with_what_is_kept_known_at_both_sizes() -> None:
 async def test_without_an_edit_nothing_is_known() -> None:
     stages = RecordingStages()
     await run(lambda feed: generate(generate_plan((7,)), stages, NOTHING, feed))
-    assert stages.known == [None]
-    assert [gist.kept for gist, _, _ in stages.decoded] == [None]
+    assert stages.decoded[0].known is stages.upsampled[0].known is None
 
 
 async def test_images_of_one_request_are_at_work_at_the_same_time() -> None:
@@ -208,27 +187,27 @@ async def test_one_failing_image_fails_the_request() -> None:
 async def test_vary_inverts_once_with_the_decoders_steps_and_starts_every_image_there() -> None:
     stages = RecordingStages()
     await run(lambda feed: vary(vary_plan(), stages, NOTHING, feed))
-    assert stages.inverted == [DDIM.steps]
-    assert sorted(seed for _, seed, _ in stages.decoded) == [5, 6]
-    for gist, _, _ in stages.decoded:
-        assert gist.start_noise is X_T
-        assert gist.text is None
-        np.testing.assert_array_equal(gist.embedding.values, Z_I)
+    assert [task.steps for task in stages.inverted] == [DDIM.steps]
+    assert sorted(task.seed for task in stages.decoded) == [5, 6]
+    for task in stages.decoded:
+        assert task.start_noise is X_T
+        assert task.text is None
+        np.testing.assert_array_equal(task.embedding.values, Z_I)
 
 
 async def test_vary_from_random_noise_inverts_nothing() -> None:
     stages = RecordingStages()
     await run(lambda feed: vary(vary_plan("random"), stages, NOTHING, feed))
     assert stages.inverted == []
-    assert all(gist.start_noise is None for gist, _, _ in stages.decoded)
+    assert all(task.start_noise is None for task in stages.decoded)
 
 
 async def test_text_diff_rotates_the_gist_towards_the_difference_and_changes_nothing_else() -> None:
     stages = RecordingStages()
     await run(lambda feed: text_diff(diff_plan((0.0, 0.5, 1.0)), "{}", stages, NOTHING, feed))
-    assert {seed for _, seed, _ in stages.decoded} == {9}
-    assert all(gist.start_noise is X_T for gist, _, _ in stages.decoded)
-    still, half, full = (gist.embedding.values for gist, _, _ in stages.decoded)
+    assert {task.seed for task in stages.decoded} == {9}
+    assert all(task.start_noise is X_T for task in stages.decoded)
+    still, half, full = (task.embedding.values for task in stages.decoded)
     np.testing.assert_array_equal(still, Z_I)
     # f_t(after) - f_t(before) points along the third axis, at a right angle to z_i; |z_i| = 2 is kept.
     np.testing.assert_allclose(half, 2 * normalise([1.0, 0.0, 1.0]), atol=1e-6)
@@ -253,33 +232,33 @@ def interpolate_plan(ts: tuple[float, ...], *, captioned: bool = False, random: 
 async def test_interpolate_inverts_both_pictures_and_mixes_their_pairs() -> None:
     stages = RecordingStages(embeddings={b"other": np.array([0.0, 4.0, 0.0], np.float32)}, noises={b"other": -X_T})
     await run(lambda feed: interpolate(interpolate_plan((0.0, 0.5, 1.0)), stages, NOTHING, feed))
-    gists = {t: gist for (gist, _, _), t in zip(stages.decoded, (0.0, 0.5, 1.0), strict=True)}
-    assert stages.inverted == [5, 5]
-    assert gists[0.0].embedding.values.tolist() == Z_I.tolist()
-    assert gists[1.0].embedding.values.tolist() == [0.0, 4.0, 0.0]
-    assert gists[0.5].embedding.values == pytest.approx(3 / np.sqrt(2) * np.array([1.0, 1.0, 0.0]), abs=1e-6)
-    assert gists[0.0].start_noise is not None
-    assert gists[1.0].start_noise is not None
-    assert (gists[0.0].start_noise == X_T).all()
-    assert (gists[1.0].start_noise == -X_T).all()
-    assert {seed for _, seed, _ in stages.decoded} == {9}
+    tasks = {t: task for task, t in zip(stages.decoded, (0.0, 0.5, 1.0), strict=True)}
+    assert [task.steps for task in stages.inverted] == [5, 5]
+    assert tasks[0.0].embedding.values.tolist() == Z_I.tolist()
+    assert tasks[1.0].embedding.values.tolist() == [0.0, 4.0, 0.0]
+    assert tasks[0.5].embedding.values == pytest.approx(3 / np.sqrt(2) * np.array([1.0, 1.0, 0.0]), abs=1e-6)
+    assert tasks[0.0].start_noise is not None
+    assert tasks[1.0].start_noise is not None
+    assert (tasks[0.0].start_noise == X_T).all()
+    assert (tasks[1.0].start_noise == -X_T).all()
+    assert {task.seed for task in stages.decoded} == {9}
 
 
 async def test_interpolate_to_a_caption_samples_the_prior_once_and_keeps_the_pictures_noise() -> None:
     stages = RecordingStages()
     await run(lambda feed: interpolate(interpolate_plan((0.0, 1.0), captioned=True), stages, NOTHING, feed))
     assert stages.captions == [["after"]]
-    assert stages.sampled == [(9, 2)]
-    assert stages.inverted == [5]
-    assert [gist.embedding.values.tolist() for gist, _, _ in stages.decoded] == [Z_I.tolist(), [9.0, 9.0, 9.0]]
-    assert all(gist.start_noise is X_T for gist, _, _ in stages.decoded)
+    assert stages.candidates == [(9, 2)]
+    assert [task.steps for task in stages.inverted] == [5]
+    assert [task.embedding.values.tolist() for task in stages.decoded] == [Z_I.tolist(), [9.0, 9.0, 9.0]]
+    assert all(task.start_noise is X_T for task in stages.decoded)
 
 
 async def test_interpolate_from_random_noise_inverts_nothing() -> None:
     stages = RecordingStages()
     await run(lambda feed: interpolate(interpolate_plan((0.5,), random=True), stages, NOTHING, feed))
     assert stages.inverted == []
-    assert [gist.start_noise for gist, _, _ in stages.decoded] == [None]
+    assert [task.start_noise for task in stages.decoded] == [None]
 
 
 def psnrs(events: list[Event]) -> list[float | None]:
@@ -319,8 +298,8 @@ async def test_text_diff_of_a_caption_with_itself_reconstructs_at_any_theta() ->
     stages = RecordingStages()
     await run(lambda feed: text_diff(diff_plan((0.0, 0.7), after="before"), "{}", stages, NOTHING, feed))
     assert stages.captions == [["before"]]
-    for gist, _, _ in stages.decoded:
-        np.testing.assert_array_equal(gist.embedding.values, Z_I)
+    for task in stages.decoded:
+        np.testing.assert_array_equal(task.embedding.values, Z_I)
 
 
 async def test_text_diff_puts_captions_into_the_checkpoints_template() -> None:

@@ -12,20 +12,12 @@ import numpy as np
 
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, upsampler_pb2_grpc
 from unclip.api.type.v1 import sampling_pb2
-from unclip.options import SamplingSettings
 from unclip.serving.server import Service
 from unclip.testing.drawing import Float32Array, draws_noise, gradient, resize, settings_causes, text_causes
 from unclip.testing.stub import Context, Stub
 from unclip.wire import tensors
 from unclip.wire.images import encode_image, from_pixels, psnr, weight
-from unclip.wire.requests import (
-    DecodeTask,
-    InvertTask,
-    UpsampleTask,
-    read_decode,
-    read_invert,
-    read_upsample,
-)
+from unclip.wire.tasks import DecodeTask, InvertTask, UpsampleTask
 
 DECODER = decoder_pb2.DESCRIPTOR.services_by_name["DecoderService"].full_name
 UPSAMPLER = upsampler_pb2.DESCRIPTOR.services_by_name["UpsamplerService"].full_name
@@ -49,10 +41,10 @@ class StubDecoder(Stub, decoder_pb2_grpc.DecoderServiceServicer):
     ) -> AsyncIterator[decoder_pb2.DecodeResponse]:
         """Samples a base-size picture, with progress and previews."""
         with self.work(request, context, "edit" if request.HasField("known") else "decode") as work:
-            task = read_decode(request, self.spec)
+            task = DecodeTask.from_proto(request, self.spec)
             sample, shown = self.decode(task), 0
             async for progress in work.walk(steps_of(task), sampling_pb2.STAGE_DECODER):
-                if not task.omit_progress:
+                if not request.omit_progress:
                     yield decoder_pb2.DecodeResponse(progress=progress)
                 if task.preview_interval and shown + task.preview_interval <= progress.step < progress.of:
                     shown = progress.step
@@ -68,13 +60,13 @@ class StubDecoder(Stub, decoder_pb2_grpc.DecoderServiceServicer):
         walks = 2 if request.report_psnr else 1
         with self.work(request, context, "invert", walks) as work:
             with self.decoding.admitted(weight([request.image]), work.client):
-                task = await self.decoding.run(work.client, read_invert, request, self.spec)
+                task, picture = await self.decoding.run(work.client, InvertTask.from_proto, request, self.spec)
             async for progress in work.walk(walks * task.steps, sampling_pb2.STAGE_INVERT):
-                if not task.omit_progress:
+                if not request.omit_progress:
                     yield decoder_pb2.InvertResponse(progress=progress)
         if not work.cut:
-            noise = self.invert(task)
-            near = self.reconstruct(task, noise) if task.report_psnr else None
+            noise = self.invert(task, picture)
+            near = psnr(self.decode(task.reconstruction(noise)), picture) if task.report_psnr else None
             yield decoder_pb2.InvertResponse(
                 start_noise=tensors.to_proto(noise), psnr=near, model_version=self.model.version
             )
@@ -101,16 +93,10 @@ class StubDecoder(Stub, decoder_pb2_grpc.DecoderServiceServicer):
             return keep(task, painted)
         return keep(task, np.clip((1 - TINT) * task.start_noise + TINT * painted, -1, 1))
 
-    def invert(self, task: InvertTask) -> Float32Array:
+    def invert(self, task: InvertTask, picture: Float32Array) -> Float32Array:
         """The noise of a task, float32 ``[3, H, W]``: nearly the picture itself."""
         causes = (self.model.version, task.embedding.values, *text_causes(task.unconditional_text), task.steps)
-        return task.pixels + SHADE * gradient(self.spec.size, *causes)
-
-    def reconstruct(self, task: InvertTask, noise: Float32Array) -> float:
-        """PSNR in dB of what is decoded from the noise of a task."""
-        ddim = SamplingSettings("ddim", task.steps)
-        back = self.decode(DecodeTask(task.embedding, None, task.unconditional_text, noise, 0, ddim, 0))
-        return psnr(back, task.pixels)
+        return picture + SHADE * gradient(self.spec.size, *causes)
 
 
 class StubUpsampler(Stub, upsampler_pb2_grpc.UpsamplerServiceServicer):
@@ -131,9 +117,9 @@ class StubUpsampler(Stub, upsampler_pb2_grpc.UpsamplerServiceServicer):
     ) -> AsyncIterator[upsampler_pb2.UpsampleResponse]:
         """Upsamples one picture, with progress."""
         with self.work(request, context, "edit" if request.HasField("known") else "upsample") as work:
-            task = read_upsample(request, self.spec)
+            task = UpsampleTask.from_proto(request, self.spec)
             async for progress in work.walk(steps_of(task), sampling_pb2.STAGE_UPSAMPLER):
-                if not task.omit_progress:
+                if not request.omit_progress:
                     yield upsampler_pb2.UpsampleResponse(progress=progress)
         if not work.cut:
             yield upsampler_pb2.UpsampleResponse(

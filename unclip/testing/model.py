@@ -11,7 +11,7 @@ from unclip.api.type.v1 import model_info_pb2, sampling_pb2
 from unclip.errors import ConfigurationError
 from unclip.options import Room, SamplingSettings, StageName
 from unclip.wire.model_info import stage_info
-from unclip.wire.requests import StageSpec
+from unclip.wire.tasks import StageSpec
 
 STAGES: tuple[StageName, ...] = get_args(StageName)
 NUMBERS: dict[StageName, sampling_pb2.Stage.ValueType] = {

@@ -12,7 +12,7 @@ from unclip.serving.server import Service
 from unclip.testing.drawing import draw, settings_causes, text_causes
 from unclip.testing.stub import Context, Stub
 from unclip.wire.embeddings import Embedding
-from unclip.wire.requests import MAX_CANDIDATES, SampleTask, read_sample
+from unclip.wire.tasks import MAX_CANDIDATES, SampleTask
 
 NAME = prior_pb2.DESCRIPTOR.services_by_name["PriorService"].full_name
 
@@ -33,9 +33,9 @@ class StubPrior(Stub, prior_pb2_grpc.PriorServiceServicer):
     ) -> AsyncIterator[prior_pb2.SampleResponse]:
         """Samples one image embedding, with progress."""
         with self.work(request, context, "sample", min(max(request.candidates, 1), MAX_CANDIDATES)) as work:
-            task = read_sample(request, self.spec)
+            task = SampleTask.from_proto(request, self.spec)
             async for progress in work.walk(task.settings.steps, sampling_pb2.STAGE_PRIOR):
-                if not task.omit_progress:
+                if not request.omit_progress:
                     yield prior_pb2.SampleResponse(progress=progress)
         if not work.cut:
             yield prior_pb2.SampleResponse(sampled=self.sample(task))

@@ -1,0 +1,107 @@
+"""A task that a stage is asked for arrives as it was sent, whole: no field is lost on the way there."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unclip.options import SamplingSettings
+from unclip.wire.embeddings import Embedding, TextEncoding
+from unclip.wire.images import to_pixels
+from unclip.wire.known import KnownPixels
+from unclip.wire.tasks import DecodeTask, InvertTask, SampleTask, StageSpec, UpsampleTask
+
+Task = SampleTask | DecodeTask | InvertTask | UpsampleTask
+DIM, CONTEXT, SIZE = 6, 5, 8
+SPEC = StageSpec("clip", DIM, CONTEXT, SIZE)
+RANDOM = np.random.default_rng(0)
+SETTINGS = SamplingSettings("ddim", 7, 2.5, 0.5)
+
+
+def text(tokens: int) -> TextEncoding:
+    states = RANDOM.standard_normal((CONTEXT, DIM), np.float32)
+    return TextEncoding(embedding(), states, np.arange(CONTEXT) < tokens)
+
+
+def embedding() -> Embedding:
+    return Embedding(RANDOM.standard_normal(DIM, np.float32), "clip")
+
+
+def pixels(side: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    return RANDOM.uniform(-1, 1, (3, side, side)).astype(np.float32)
+
+
+def known() -> KnownPixels:
+    return KnownPixels(pixels(SIZE), RANDOM.uniform(size=(SIZE, SIZE)) < 0.5, 3)
+
+
+def picture_file() -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(RANDOM.integers(0, 256, (SIZE, SIZE, 3), np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+SAMPLE = SampleTask(text(3), text(1), -5, SETTINGS, 4)
+DECODE = DecodeTask(embedding(), text(1), 6, SETTINGS, text(3), pixels(SIZE), known(), 2)
+INVERT = InvertTask(picture_file(), embedding(), text(1), 9, True)
+UPSAMPLE = UpsampleTask(pixels(4), 7, SamplingSettings("dpm++2m", 3), known())
+TASKS: list[Task] = [SAMPLE, DECODE, INVERT, UPSAMPLE]
+
+
+def same(one: Any, other: Any) -> bool:
+    if dataclasses.is_dataclass(one):
+        return type(one) is type(other) and all(
+            same(getattr(one, field.name), getattr(other, field.name)) for field in dataclasses.fields(one)
+        )
+    return bool(np.array_equal(one, other)) if isinstance(one, np.ndarray) else one == other
+
+
+def there(task: Task) -> object:
+    """What the stage reads of what the gateway writes."""
+    match task:
+        case SampleTask():
+            return SampleTask.from_proto(task.to_proto(), SPEC)
+        case DecodeTask():
+            return DecodeTask.from_proto(task.to_proto(), SPEC)
+        case InvertTask():
+            return InvertTask.from_proto(task.to_proto(), SPEC)[0]
+        case UpsampleTask():
+            return UpsampleTask.from_proto(task.to_proto(), SPEC)
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: type(task).__name__)
+def test_a_task_with_every_field_arrives_as_it_was_sent(task: Task) -> None:
+    for field in dataclasses.fields(task):  # so that a new field is part of this test
+        value = getattr(task, field.name)
+        assert not same(value, field.default), f"{field.name} is as where it is not given"
+    assert same(there(task), task)
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: type(task).__name__)
+def test_a_task_fills_every_field_of_its_message_but_how_it_is_watched(task: Task) -> None:
+    message = task.to_proto()
+    set_fields = {field.name for field, _ in message.ListFields()}
+    assert set(message.DESCRIPTOR.fields_by_name) - set_fields == {"omit_progress"}
+
+
+def test_what_a_task_leaves_out_is_left_out() -> None:
+    bare: list[Task] = [
+        SampleTask(text(3), None, 1, SamplingSettings("ddpm", 2)),
+        DecodeTask(embedding(), text(1), 1, SETTINGS),
+        InvertTask(picture_file(), embedding(), text(1), 9),
+        UpsampleTask(pixels(4), 1, SamplingSettings("ddpm", 2)),
+    ]
+    assert all(same(there(task), task) for task in bare)
+
+
+def test_an_inversion_comes_with_its_pictures_pixels_and_says_what_it_is_compared_with() -> None:
+    task, picture = InvertTask.from_proto(INVERT.to_proto(), SPEC)
+    assert np.array_equal(picture, to_pixels(Image.open(io.BytesIO(INVERT.image))))
+    noise = pixels(SIZE)
+    expected = DecodeTask(task.embedding, task.unconditional_text, 0, SamplingSettings("ddim", 9), start_noise=noise)
+    assert same(task.reconstruction(noise), expected)

@@ -1,0 +1,288 @@
+"""What one call of a stage asks for, as a value that is written to its message and read from it.
+
+Whoever reads one, stub or service, reads it here, so that both refuse the same ones, every broken rule at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from unclip.api.decoder.v1 import decoder_pb2, known_pixels_pb2, upsampler_pb2
+from unclip.api.prior.v1 import prior_pb2
+from unclip.api.type.v1 import embedding_pb2, image_pb2, sampling_pb2, tensor_pb2
+from unclip.errors import InvalidRequest
+from unclip.options import SamplingSettings
+from unclip.wire import tensors
+from unclip.wire.embeddings import Embedding, TextEncoding
+from unclip.wire.images import decode_image, fit, to_pixels
+from unclip.wire.known import KnownPixels
+from unclip.wire.sampling import MAX_STEPS, settings_from_proto, settings_to_proto
+from unclip.wire.violations import Violations
+
+MAX_CANDIDATES = 16
+MAX_CONTEXT = 512  # tokens of a caption; CLIP has 77
+MAX_SIZE = 1e4  # of an embedding's, state's or noise's values; networks make NaN of far larger ones
+
+Float32Array = npt.NDArray[np.float32]
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """What a stage's model takes.
+
+    clip_space: digest of its CLIP. dim: D of embeddings and of token states. context: L, tokens of a caption, None
+    takes any up to 512. size: side of the pictures it makes, 0 where it makes none. defaults: of its sampling.
+    """
+
+    clip_space: str
+    dim: int
+    context: int | None = None
+    size: int = 0
+    defaults: SamplingSettings = field(default_factory=SamplingSettings)
+
+
+@dataclass(frozen=True, eq=False)
+class SampleTask:
+    """One embedding from the prior, the best of ``candidates``, 1 to 16.
+
+    unconditional_text: what guidance steers away from; None where its scale is 1.
+    """
+
+    text: TextEncoding
+    unconditional_text: TextEncoding | None
+    seed: int
+    settings: SamplingSettings
+    candidates: int = 1
+
+    @classmethod
+    def from_proto(cls, request: prior_pb2.SampleRequest, spec: StageSpec) -> SampleTask:
+        """The task in a request. Raises InvalidRequest, PreconditionFailed."""
+        reading = _Reading(spec)
+        settings = reading.settings(request.sampling)
+        candidates = request.candidates if request.HasField("candidates") else 1
+        reading.violations.number("candidates", candidates, 1, MAX_CANDIDATES)
+        text = reading.text(request.text, "text")
+        unconditional = None
+        if request.HasField("unconditional_text"):
+            unconditional = reading.text(request.unconditional_text, "unconditional_text")
+        elif settings.guidance_scale != 1:
+            reading.violations.add(
+                "unconditional_text", f"must be set unless the guidance scale is 1; it is {settings.guidance_scale:g}"
+            )
+        reading.violations.raise_if_any()
+        assert text is not None
+        return cls(text, unconditional, request.seed, settings, candidates)
+
+    def to_proto(self) -> prior_pb2.SampleRequest:
+        """The request."""
+        return prior_pb2.SampleRequest(
+            text=self.text.to_proto(),
+            unconditional_text=self.unconditional_text.to_proto() if self.unconditional_text else None,
+            seed=self.seed,
+            sampling=settings_to_proto(self.settings),
+            candidates=self.candidates,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class DecodeTask:
+    """One base-size picture of ``embedding`` from the decoder.
+
+    unconditional_text: the encoding of the empty caption, or of a negative one. text: the caption's, None where none is
+    known. start_noise: x_T, float32 ``[3, size, size]``; None draws it from the seed. known: what is known of the
+    picture, None where that is nothing. preview_interval: steps between previews, 0 for none.
+    """
+
+    embedding: Embedding
+    unconditional_text: TextEncoding
+    seed: int
+    settings: SamplingSettings
+    text: TextEncoding | None = None
+    start_noise: Float32Array | None = None
+    known: KnownPixels | None = None
+    preview_interval: int = 0
+
+    @classmethod
+    def from_proto(cls, request: decoder_pb2.DecodeRequest, spec: StageSpec) -> DecodeTask:
+        """The task in a request. Raises InvalidRequest, PreconditionFailed."""
+        reading = _Reading(spec)
+        settings = reading.settings(request.sampling)
+        reading.violations.number("preview_interval", request.preview_interval, 0, MAX_STEPS)
+        embedding = reading.embedding(request.embedding, "embedding")
+        text = reading.text(request.text, "text") if request.HasField("text") else None
+        unconditional = reading.text(request.unconditional_text, "unconditional_text")
+        if text is not None and unconditional is not None and len(text.token_mask) != len(unconditional.token_mask):
+            reading.violations.add(
+                "text.token_states",
+                f"must have as many tokens as unconditional_text, {len(unconditional.token_mask)}; "
+                f"got {len(text.token_mask)}",
+            )
+        start = (
+            reading.tensor(request.start_noise, "start_noise", spec.size) if request.HasField("start_noise") else None
+        )
+        known = reading.known(request.known) if request.HasField("known") else None
+        reading.violations.raise_if_any()
+        assert embedding is not None
+        assert unconditional is not None
+        return cls(embedding, unconditional, request.seed, settings, text, start, known, request.preview_interval)
+
+    def to_proto(self) -> decoder_pb2.DecodeRequest:
+        """The request."""
+        return decoder_pb2.DecodeRequest(
+            embedding=self.embedding.to_proto(),
+            text=self.text.to_proto() if self.text else None,
+            unconditional_text=self.unconditional_text.to_proto(),
+            start_noise=None if self.start_noise is None else tensors.to_proto(self.start_noise),
+            seed=self.seed,
+            sampling=settings_to_proto(self.settings),
+            preview_interval=self.preview_interval,
+            known=self.known.to_proto() if self.known else None,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class InvertTask:
+    """The noise from which DDIM in ``steps`` steps decodes the picture file ``image`` under ``embedding``.
+
+    report_psnr: whether to decode what was found, and compare.
+    """
+
+    image: bytes
+    embedding: Embedding
+    unconditional_text: TextEncoding
+    steps: int
+    report_psnr: bool = False
+
+    @classmethod
+    def from_proto(cls, request: decoder_pb2.InvertRequest, spec: StageSpec) -> tuple[InvertTask, Float32Array]:
+        """The task in a request, and its picture as a square of the model's size: float32 ``[3, size, size]`` in
+        [-1, 1]. It takes as long as decoding the file does.
+
+        Raises:
+            InvalidRequest, PreconditionFailed: as the other tasks.
+        """
+        reading = _Reading(spec)
+        steps = request.steps if request.HasField("steps") else spec.defaults.steps
+        reading.violations.number("steps", steps, 1, MAX_STEPS)
+        embedding = reading.embedding(request.embedding, "embedding")
+        unconditional = reading.text(request.unconditional_text, "unconditional_text")
+        picture = reading.take(lambda: decode_image(request.image, "image", spec.size))
+        reading.violations.raise_if_any()
+        assert embedding is not None
+        assert unconditional is not None
+        assert picture is not None
+        task = cls(request.image.data, embedding, unconditional, steps, request.report_psnr)
+        return task, to_pixels(fit(picture, spec.size))
+
+    def to_proto(self) -> decoder_pb2.InvertRequest:
+        """The request."""
+        return decoder_pb2.InvertRequest(
+            image=image_pb2.Image(data=self.image),
+            embedding=self.embedding.to_proto(),
+            unconditional_text=self.unconditional_text.to_proto(),
+            steps=self.steps,
+            report_psnr=self.report_psnr,
+        )
+
+    def reconstruction(self, start_noise: Float32Array) -> DecodeTask:
+        """What decodes the noise that was found, float32 ``[3, size, size]``, back to the picture."""
+        settings = SamplingSettings("ddim", self.steps)
+        return DecodeTask(self.embedding, self.unconditional_text, 0, settings, start_noise=start_noise)
+
+
+@dataclass(frozen=True, eq=False)
+class UpsampleTask:
+    """``sample``, float32 ``[3, h, h]`` in [-1, 1], at final size. known: as for the decoder."""
+
+    sample: Float32Array
+    seed: int
+    settings: SamplingSettings
+    known: KnownPixels | None = None
+
+    @classmethod
+    def from_proto(cls, request: upsampler_pb2.UpsampleRequest, spec: StageSpec) -> UpsampleTask:
+        """The task in a request. Raises InvalidRequest."""
+        reading = _Reading(spec)
+        settings = reading.settings(request.sampling)
+        if settings.guidance_scale != 1:
+            reading.violations.add(
+                "sampling.guidance_scale", f"must be 1, the upsampler has no guidance; got {settings.guidance_scale:g}"
+            )
+        sample = reading.tensor(request.sample, "sample", None, 1.0)
+        if sample is not None and not (sample.shape[1] == sample.shape[2] <= spec.size):
+            reading.violations.add(
+                "sample.shape", f"must be a square of at most {spec.size} px; got {list(sample.shape)}"
+            )
+        known = reading.known(request.known) if request.HasField("known") else None
+        reading.violations.raise_if_any()
+        assert sample is not None
+        return cls(sample, request.seed, settings, known)
+
+    def to_proto(self) -> upsampler_pb2.UpsampleRequest:
+        """The request."""
+        return upsampler_pb2.UpsampleRequest(
+            sample=tensors.to_proto(self.sample),
+            seed=self.seed,
+            sampling=settings_to_proto(self.settings),
+            known=self.known.to_proto() if self.known else None,
+        )
+
+
+class _Reading:
+    """Reads fields one by one; what is broken is noted and None returned, until the violations are raised."""
+
+    def __init__(self, spec: StageSpec) -> None:
+        self.violations = Violations()
+        self._spec = spec
+
+    def take(self, read: Callable[[], Value]) -> Value | None:
+        try:
+            return read()
+        except InvalidRequest as error:
+            self.violations.include(error)
+            return None
+
+    def embedding(self, message: embedding_pb2.Embedding, field: str) -> Embedding | None:
+        spec = self._spec
+        found = self.take(lambda: Embedding.from_proto(message, field, clip_space=spec.clip_space, dim=spec.dim))
+        if found is not None:
+            self.size(f"{field}.values", found.values)
+        return found
+
+    def text(self, message: embedding_pb2.TextEncoding, field: str) -> TextEncoding | None:
+        spec = self._spec
+        encoding = self.take(
+            lambda: TextEncoding.from_proto(
+                message, field, clip_space=spec.clip_space, dim=spec.dim, context=spec.context, width=spec.dim
+            )
+        )
+        if encoding is not None:
+            self.violations.count(f"{field}.token_mask", len(encoding.token_mask), 1, MAX_CONTEXT)
+            self.size(f"{field}.embedding.values", encoding.embedding.values)
+            self.size(f"{field}.token_states", encoding.token_states)
+        return encoding
+
+    def size(self, field: str, values: Float32Array, most: float = MAX_SIZE) -> None:
+        if (largest := float(np.abs(values).max())) > most:
+            self.violations.add(f"{field}.data", f"must be -{most:g} to {most:g}; got a value of size {largest:g}")
+
+    def tensor(
+        self, message: tensor_pb2.Tensor, field: str, side: int | None, most: float = MAX_SIZE
+    ) -> Float32Array | None:
+        shape = [3, side, side]
+        found = self.take(lambda: tensors.from_proto(message, field, dtype=np.float32, shape=shape))
+        if found is not None:
+            self.size(field, found, most)
+        return found
+
+    def known(self, message: known_pixels_pb2.KnownPixels) -> KnownPixels | None:
+        return KnownPixels.from_proto(message, "known", self._spec.size, self.violations)
+
+    def settings(self, message: sampling_pb2.SamplingOptions) -> SamplingSettings:
+        return settings_from_proto(message, self._spec.defaults, "sampling", self.violations)
