@@ -20,7 +20,7 @@ from unclip import AsyncClient, Vary, read_recipe
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import model_info_pb2
 from unclip.client import GeneratedImage
-from unclip.errors import PreconditionFailed, Unavailable, UnclipError
+from unclip.errors import PreconditionFailed, UnclipError
 from unclip.options import StageName
 from unclip.testing import StubModel, StubStages
 from unclip.testing.model import STAGES
@@ -203,8 +203,9 @@ async def test_an_answer_by_another_version_is_none(monkeypatch: pytest.MonkeyPa
         assert await client.generate("a cat", seed=1)
         before = strays()
         group.decoder.model = B  # while its health says what it said
-        with pytest.raises(Unavailable, match="the decoder was answered for by another version"):
-            await client.generate("a cat", seed=1)
+        with pytest.raises(grpc.aio.AioRpcError, match="the decoder was answered for by another version") as failed:
+            await front.stub.Generate(gateway_pb2.GenerateRequest(caption="a cat"))  # asked once
+        assert failed.value.code() == grpc.StatusCode.UNAVAILABLE
         assert strays() >= before + 1
         group.decoder.model = A
         [made] = await client.generate("a cat", seed=1)

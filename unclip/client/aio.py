@@ -11,7 +11,8 @@ import grpc
 
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from unclip.client.blocking import DEFAULT_TARGET, DEFAULT_TIMEOUT_S, Metadata, bearer, call_metadata
-from unclip.client.receiving import embeddings_of, event_of, generated_images, model_info_of
+from unclip.client.failover import Failover
+from unclip.client.receiving import embeddings_of, generated_images, model_info_of
 from unclip.client.recipes import complete, require_maker, require_model
 from unclip.client.sending import embed_message, stream_message
 from unclip.client.values import (
@@ -223,23 +224,29 @@ class AsyncClient:
     async def stream(self, request: Request, *, preview_interval: int = 0) -> AsyncGenerator[Event, None]:
         """Runs ``request``, yielding progress, previews and each picture as it is finished.
 
+        Where the gateway is lost meanwhile, another one goes on; see ``unclip.client.failover``.
         Closing the generator early cancels the work: leave the loop through ``contextlib.aclosing``.
         ``preview_interval``: decoder steps between previews, 0 for none.
         """
-        message = await asyncio.to_thread(stream_message, request, preview_interval)
-        call = self._stub.Stream(message, timeout=self._timeout, metadata=call_metadata(self._metadata))
-        try:
-            async for answer in call:
-                if (event := event_of(answer)) is not None:
-                    yield event
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error, "gateway") from error
-        except asyncio.CancelledError:
-            if being_cancelled():
-                raise
-            raise Cancelled("the gateway dropped the call") from None
-        finally:
-            call.cancel()
+        asked = Failover(await asyncio.to_thread(stream_message, request, preview_interval), self._timeout)
+        metadata = call_metadata(self._metadata)
+        while True:
+            call = self._stub.Stream(asked.message, timeout=asked.seconds_left, metadata=metadata)
+            try:
+                async for answer in call:
+                    if (event := asked.news(answer)) is not None:
+                        yield event
+                return
+            except grpc.aio.AioRpcError as error:
+                if not asked.again(failure := from_rpc_error(error, "gateway")):
+                    raise failure from error
+            except asyncio.CancelledError:
+                if being_cancelled():
+                    raise
+                if not asked.again(dropped := Cancelled("the gateway dropped the call")):
+                    raise dropped from None
+            finally:
+                call.cancel()
 
     async def close(self) -> None:
         """Closes the channel, if it is the client's own."""

@@ -10,7 +10,8 @@ from typing import Literal, Self, TypeVar
 import grpc
 
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
-from unclip.client.receiving import embeddings_of, event_of, generated_images, model_info_of
+from unclip.client.failover import Failover
+from unclip.client.receiving import embeddings_of, generated_images, model_info_of
 from unclip.client.recipes import complete, require_maker, require_model
 from unclip.client.sending import embed_message, stream_message
 from unclip.client.values import (
@@ -236,18 +237,23 @@ class Client:
     def stream(self, request: Request, *, preview_interval: int = 0) -> Generator[Event, None, None]:
         """Runs ``request``, yielding progress, previews and each picture as it is finished.
 
+        Where the gateway is lost meanwhile, another one goes on; see ``unclip.client.failover``.
         Closing the generator early cancels the work. ``preview_interval``: decoder steps between previews, 0 for none.
         """
-        message = stream_message(request, preview_interval)
-        call = self._stub.Stream(message, timeout=self._timeout, metadata=call_metadata(self._metadata))
-        try:
-            for answer in call:
-                if (event := event_of(answer)) is not None:
-                    yield event
-        except grpc.RpcError as error:
-            raise from_rpc_error(error, "gateway") from error
-        finally:
-            call.cancel()
+        asked = Failover(stream_message(request, preview_interval), self._timeout)
+        metadata = call_metadata(self._metadata)
+        while True:
+            call = self._stub.Stream(asked.message, timeout=asked.seconds_left, metadata=metadata)
+            try:
+                for answer in call:
+                    if (event := asked.news(answer)) is not None:
+                        yield event
+                return
+            except grpc.RpcError as error:
+                if not asked.again(failure := from_rpc_error(error, "gateway")):
+                    raise failure from error
+            finally:
+                call.cancel()
 
     def close(self) -> None:
         """Closes the channel, if it is the client's own."""
