@@ -12,10 +12,10 @@ from decoder_svc.upsampler import Upsampler
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, upsampler_pb2_grpc
 from unclip.api.type.v1 import model_info_pb2, sampling_pb2
 from unclip.checkpoint import DECODER_FOLDERS, OPTIONAL_FOLDERS, UPSAMPLER_FOLDERS, Checkpoint
-from unclip.engine.device import open_device
-from unclip.engine.walk import Walk
+from unclip.engine.trajectory import Trajectory
 from unclip.model_app import ModelApp, load
-from unclip.network import COMPONENTS, NetworkName
+from unclip.networks.device import open_device
+from unclip.networks.interface import COMPONENTS, NetworkName
 from unclip.options import Room, SamplingSettings
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.server import Service
@@ -87,12 +87,12 @@ def upsampler_info(
     return model_info(checkpoint, folders, upsampler.where, ["upsample", "edit"], [stage])
 
 
-def trial_of_decoder(decoder: Decoder) -> Walk:
+def trial_of_decoder(decoder: Decoder) -> Trajectory:
     """Two guided steps."""
     text = TextEncoding.blank(decoder.embedding_dim, 8, decoder.embedding_dim)
     return decoder.decode(torch.zeros(decoder.embedding_dim), None, text, 0, SamplingSettings("ddpm", 2, 2.0))
 
 
-def trial_of_upsampler(upsampler: Upsampler) -> Walk:
+def trial_of_upsampler(upsampler: Upsampler) -> Trajectory:
     """Two steps: with Karlo's layout one for each of its networks."""
     return upsampler.walk(torch.zeros(3, 8, 8), 0, SamplingSettings("ddpm", 2))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 
 from decoder_svc.editing import edited
@@ -14,17 +11,16 @@ from unclip.checkpoint import DECODER_FOLDERS, Checkpoint
 from unclip.diffusion.noise import Stream
 from unclip.diffusion.samplers import inversion_table, sampler_table
 from unclip.diffusion.schedule import NoiseSchedule
-from unclip.engine.accelerate import Placement
-from unclip.engine.walk import Tensors, Walk, WalkProgram
+from unclip.engine.trajectory import Trajectory, TrajectoryProgram
 from unclip.errors import CheckpointError
-from unclip.loading import count_parameters
-from unclip.network import LOCAL, Remotes, running_on
+from unclip.networks.interface import LOCAL, Remotes, Tensors, running_on
+from unclip.networks.loading import count_parameters
+from unclip.networks.placement import Placement
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import TextEncoding
 from unclip.wire.known import KnownPixels
 
 LANE = "decoder"  # and the number of tokens: captions of one length share a batch
-Notify = Callable[[Any], None]
 
 
 class Decoder:
@@ -55,7 +51,7 @@ class Decoder:
         self.parameters = sum(count_parameters(checkpoint, folder) for folder in ("text_proj", "decoder"))
         network = remotes.get("decoder") or load("decoder", checkpoint, Placement.choose(device, precision, offload))
         self.where = running_on(device, remotes, ["decoder"])
-        self.programs = {"decoder": WalkProgram(network)}
+        self.programs = {"decoder": TrajectoryProgram(network)}
 
     @torch.inference_mode()
     def _conditions(self, image: torch.Tensor, text: TextEncoding) -> Tensors:
@@ -79,8 +75,7 @@ class Decoder:
         start: torch.Tensor | None = None,
         known: KnownPixels | None = None,
         deadline: float = float("inf"),
-        notify: Notify | None = None,
-    ) -> Walk:
+    ) -> Trajectory:
         """A walk to a picture, float32 ``[3, size, size]`` in [-1, 1].
 
         embedding: float32 ``[D]``. text: None leaves only the image embedding to follow. start: x_T.
@@ -96,7 +91,7 @@ class Decoder:
             eta=settings.eta,
         )
         table, kept = edited(known, table, self._schedule, self.device)
-        return Walk(
+        return Trajectory(
             (LANE, len(unconditional_text.token_mask)),
             table,
             (3, self.size, self.size),
@@ -110,7 +105,6 @@ class Decoder:
             known=kept,
             finish=lambda x: x.clamp(-1, 1),
             deadline=deadline,
-            notify=notify,
         )
 
     def invert(
@@ -121,10 +115,9 @@ class Decoder:
         steps: int,
         *,
         deadline: float = float("inf"),
-        notify: Notify | None = None,
-    ) -> Walk:
+    ) -> Trajectory:
         """A walk from a picture, float32 ``[3, size, size]``, to the x_T that DDIM decodes it from (section 3)."""
-        return Walk(
+        return Trajectory(
             (LANE, len(unconditional_text.token_mask)),
             inversion_table(self._schedule, steps),
             (3, self.size, self.size),
@@ -132,5 +125,4 @@ class Decoder:
             self._conditions(embedding, unconditional_text),
             start=picture,
             deadline=deadline,
-            notify=notify,
         )

@@ -9,9 +9,8 @@ from diffusers.models.unets.unet_2d import UNet2DModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 from unclip.checkpoint import Checkpoint
-from unclip.engine.accelerate import Placement
-from unclip.engine.walk import Network, Tensors
-from unclip.network import NetworkName, Port, Signature
+from unclip.networks.interface import Network, NetworkName, Port, Signature, Tensors
+from unclip.networks.placement import Placement
 
 UPSAMPLERS: dict[NetworkName, str] = {"upsampler": "super_res_first", "upsampler_last": "super_res_last"}
 

@@ -17,7 +17,7 @@ from unclip.api.type.v1 import image_pb2, model_info_pb2, sampling_pb2, tensor_p
 from unclip.engine.admission import Expected
 from unclip.engine.engine import Engine
 from unclip.engine.follow import Tick, follow
-from unclip.engine.walk import Walk
+from unclip.engine.trajectory import Trajectory
 from unclip.model_app import expected
 from unclip.serving.clients import client_of
 from unclip.serving.deadlines import Deadlines
@@ -86,7 +86,7 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
         near = None if back is None else psnr(back.future.result().float().cpu().numpy(), picture)
         yield decoder_pb2.InvertResponse(start_noise=tensor(there), psnr=near, model_version=self._info.version)
 
-    def _decode(self, task: DecodeTask, deadline: float) -> Walk:
+    def _decode(self, task: DecodeTask, deadline: float) -> Trajectory:
         return self._decoder.decode(
             torch.from_numpy(task.embedding.values),
             task.text,
@@ -98,7 +98,7 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
             deadline=deadline,
         )
 
-    def _invert(self, task: InvertTask, picture: Float32Array, deadline: float) -> Walk:
+    def _invert(self, task: InvertTask, picture: Float32Array, deadline: float) -> Trajectory:
         return self._decoder.invert(
             torch.from_numpy(picture),
             torch.from_numpy(task.embedding.values),
@@ -142,7 +142,7 @@ class UpsamplerServicer(upsampler_pb2_grpc.UpsamplerServiceServicer):
                     yield upsampler_pb2.UpsampleResponse(progress=progress(tick, sampling_pb2.STAGE_UPSAMPLER))
         yield upsampler_pb2.UpsampleResponse(sample=tensor(walk), model_version=self._info.version)
 
-    def _walk(self, task: UpsampleTask, deadline: float) -> Walk:
+    def _walk(self, task: UpsampleTask, deadline: float) -> Trajectory:
         return self._upsampler.walk(
             torch.from_numpy(task.sample.copy()), task.seed, task.settings, known=task.known, deadline=deadline
         )
@@ -165,6 +165,6 @@ def preview(predicted: torch.Tensor) -> image_pb2.Image:
     return encode_image(from_pixels(predicted.float().cpu().numpy()), "image/webp")
 
 
-def tensor(walk: Walk) -> tensor_pb2.Tensor:
+def tensor(walk: Trajectory) -> tensor_pb2.Tensor:
     """The result of a finished walk as a message."""
     return tensors.to_proto(walk.future.result().float().cpu().numpy())

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from unclip.checkpoint import Checkpoint, loading
-from unclip.loading import fill, weight_files
+from unclip.networks.loading import fill, weight_files
 
 
 class TextProjection(nn.Module):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 from torch.nn import functional
 
@@ -14,11 +11,11 @@ from unclip.checkpoint import OPTIONAL_FOLDERS, UPSAMPLER_FOLDERS, Checkpoint
 from unclip.diffusion.noise import Stream
 from unclip.diffusion.samplers import sampler_table
 from unclip.diffusion.schedule import NoiseSchedule
-from unclip.engine.accelerate import Placement
-from unclip.engine.walk import Walk, WalkProgram
+from unclip.engine.trajectory import Trajectory, TrajectoryProgram
 from unclip.errors import CheckpointError
-from unclip.loading import count_parameters
-from unclip.network import LOCAL, Remotes, running_on
+from unclip.networks.interface import LOCAL, Remotes, running_on
+from unclip.networks.loading import count_parameters
+from unclip.networks.placement import Placement
 from unclip.options import SamplingSettings
 from unclip.wire.known import KnownPixels
 
@@ -55,7 +52,7 @@ class Upsampler:
         names = [name for name, folder in UPSAMPLERS.items() if folder in folders]
         self.parameters = sum(count_parameters(checkpoint, UPSAMPLERS[name]) for name in names)
         self.programs = {
-            str(name): WalkProgram(remotes.get(name) or load(name, checkpoint, placement)) for name in names
+            str(name): TrajectoryProgram(remotes.get(name) or load(name, checkpoint, placement)) for name in names
         }
         self.where = running_on(device, remotes, names)
         self._last_lane = LAST if LAST[0] in self.programs else None
@@ -67,11 +64,9 @@ class Upsampler:
         seed: int,
         settings: SamplingSettings,
         *,
-        start: torch.Tensor | None = None,
         known: KnownPixels | None = None,
         deadline: float = float("inf"),
-        notify: Callable[[Any], None] | None = None,
-    ) -> Walk:
+    ) -> Trajectory:
         """A walk to the final picture, float32 ``[3, size, size]`` in [-1, 1].
 
         base: float32 ``[3, h, w]``. known: what is known of the picture, at final size.
@@ -89,13 +84,12 @@ class Upsampler:
             eta=settings.eta,
         )
         table, kept = edited(known, table, self._schedule, self.device)
-        return Walk(
+        return Trajectory(
             FIRST,
             table,
             (3, *side),
             self.device,
             {"large": large},
-            start=start,
             seed=seed,
             stream=Stream.UPSAMPLER,
             last_lane=self._last_lane,
@@ -103,5 +97,4 @@ class Upsampler:
             known=kept,
             finish=lambda x: x.clamp(-1, 1),
             deadline=deadline,
-            notify=notify,
         )

@@ -13,11 +13,11 @@ from encoder_svc.settings import Settings
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.api.type.v1 import sampling_pb2
 from unclip.checkpoint import ENCODER_FOLDERS, IMAGE_FOLDERS, Checkpoint, combined_digest
-from unclip.engine.device import open_device
-from unclip.engine.walk import Once
+from unclip.engine.forward import ForwardJob
 from unclip.errors import CheckpointError
 from unclip.model_app import ModelApp, load
-from unclip.network import COMPONENTS, NetworkName, running_on
+from unclip.networks.device import open_device
+from unclip.networks.interface import COMPONENTS, NetworkName, running_on
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.server import Service
 from unclip.triton.address import cpu_threads, parse_networks
@@ -83,7 +83,7 @@ def image_checkpoint(checkpoint: Checkpoint, chosen: str) -> Checkpoint | None:
         return None
 
 
-def trial(encoder: Encoder) -> list[Once]:
+def trial(encoder: Encoder) -> list[ForwardJob]:
     """A caption, and a picture where pictures can be read."""
     ids, _ = encoder.tokenize([""])
     pictures = [Image.new("RGB", (encoder.image_size,) * 2)] if encoder.image_size else []

@@ -11,11 +11,11 @@ from transformers import CLIPImageProcessorPil, CLIPTokenizer
 
 from encoder_svc.networks import load, signature
 from unclip.checkpoint import IMAGE_FOLDERS, TEXT_FOLDERS, Checkpoint, loading
-from unclip.engine.accelerate import Placement
-from unclip.engine.walk import Once, OnceProgram
+from unclip.engine.forward import ForwardJob, ForwardProgram
 from unclip.errors import CheckpointError, PreconditionFailed
-from unclip.loading import count_parameters
-from unclip.network import LOCAL, Remotes
+from unclip.networks.interface import LOCAL, Remotes
+from unclip.networks.loading import count_parameters
+from unclip.networks.placement import Placement
 from unclip.wire.embeddings import Embedding, TextEncoding
 
 TEXT, IMAGE = ("text",), ("image",)
@@ -52,7 +52,7 @@ class Encoder:
         self.image_size = 0
         self.parameters = count_parameters(checkpoint, "text_encoder")
         self.programs = {
-            TEXT[0]: OnceProgram(remotes.get("text_encoder") or load("text_encoder", checkpoint, placement))
+            TEXT[0]: ForwardProgram(remotes.get("text_encoder") or load("text_encoder", checkpoint, placement))
         }
         if images is not None:
             self._add_images(images, placement, remotes)
@@ -72,7 +72,7 @@ class Encoder:
             )
         self.parameters += count_parameters(checkpoint, "image_encoder")
         network = remotes.get("image_encoder") or load("image_encoder", checkpoint, placement)
-        self.programs[IMAGE[0]] = OnceProgram(network)
+        self.programs[IMAGE[0]] = ForwardProgram(network)
 
     def tokenize(self, captions: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """(ids int64, mask bool), both ``[B, L]``; what exceeds L tokens is cut, the end token kept."""
@@ -81,9 +81,9 @@ class Encoder:
         )
         return batch.input_ids, batch.attention_mask.bool()
 
-    def text_jobs(self, ids: torch.Tensor, deadline: float = float("inf")) -> list[Once]:
+    def text_jobs(self, ids: torch.Tensor, deadline: float = float("inf")) -> list[ForwardJob]:
         """One job per caption; see `text_encoding` for what its result holds."""
-        return [Once(TEXT, {"ids": row}, deadline) for row in ids.to(self.device)]
+        return [ForwardJob(TEXT, {"ids": row}, deadline) for row in ids.to(self.device)]
 
     def text_encoding(self, result: torch.Tensor, mask: torch.Tensor) -> TextEncoding:
         """What a text job found, with the mask of its caption."""
@@ -107,11 +107,11 @@ class Encoder:
         values = self._processor([seen or image], return_tensors="np", **resized).pixel_values
         return torch.from_numpy(values[0])
 
-    def image_job(self, pixels: torch.Tensor, deadline: float = float("inf")) -> Once:
+    def image_job(self, pixels: torch.Tensor, deadline: float = float("inf")) -> ForwardJob:
         """A job for what `pixels` gives; its result is ``[D]``."""
-        return Once(IMAGE, {"pixels": pixels.to(self.device)}, deadline)
+        return ForwardJob(IMAGE, {"pixels": pixels.to(self.device)}, deadline)
 
-    def image_jobs(self, images: Sequence[Image.Image], deadline: float = float("inf")) -> list[Once]:
+    def image_jobs(self, images: Sequence[Image.Image], deadline: float = float("inf")) -> list[ForwardJob]:
         """One job per RGB picture. Raises PreconditionFailed as `pixels`."""
         return [self.image_job(self.pixels(image), deadline) for image in images]
 

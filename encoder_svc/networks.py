@@ -9,9 +9,8 @@ from transformers import CLIPTextModelWithProjection, CLIPVisionModelWithProject
 from transformers.utils.logging import disable_progress_bar
 
 from unclip.checkpoint import Checkpoint
-from unclip.engine.accelerate import Placement
-from unclip.engine.walk import Network, Tensors
-from unclip.network import NetworkName, Port, Signature
+from unclip.networks.interface import Network, NetworkName, Port, Signature, Tensors
+from unclip.networks.placement import Placement
 
 
 def signature(name: NetworkName, checkpoint: Checkpoint) -> Signature:

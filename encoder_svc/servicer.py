@@ -18,7 +18,7 @@ from unclip.api.type.v1 import model_info_pb2
 from unclip.engine.admission import Reservation
 from unclip.engine.engine import Engine
 from unclip.engine.follow import follow
-from unclip.engine.walk import Once
+from unclip.engine.forward import ForwardJob
 from unclip.serving.clients import client_of
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.decoding import Decoding
@@ -79,7 +79,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         return encoder_pb2.GetModelInfoResponse(model=self._info)
 
 
-async def run(reservation: Reservation, jobs: list[Once]) -> None:
+async def run(reservation: Reservation, jobs: list[ForwardJob]) -> None:
     """Runs jobs to their end. Raises what ended one of them."""
     async with aclosing(follow(reservation, jobs, watched=False)) as ticks:
         async for _ in ticks:

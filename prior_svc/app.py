@@ -9,10 +9,10 @@ from prior_svc.settings import Settings
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
 from unclip.api.type.v1 import sampling_pb2
 from unclip.checkpoint import PRIOR_FOLDERS, Checkpoint
-from unclip.engine.device import open_device
-from unclip.engine.walk import Walk
+from unclip.engine.trajectory import Trajectory
 from unclip.model_app import ModelApp, load
-from unclip.network import NetworkName, running_on
+from unclip.networks.device import open_device
+from unclip.networks.interface import NetworkName, running_on
 from unclip.options import SamplingSettings
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.server import Service
@@ -65,7 +65,7 @@ def service(servicer: prior_pb2_grpc.PriorServiceServicer, version: str) -> Serv
     return Service(NAME, prior_pb2_grpc.add_PriorServiceServicer_to_server, servicer, version=version)
 
 
-def trial(prior: Prior) -> Walk:
+def trial(prior: Prior) -> Trajectory:
     """Two guided steps."""
     text = TextEncoding.blank(prior.embedding_dim, prior.context, prior.embedding_dim)
     return prior.walk(text, text, 0, 0, SamplingSettings("ddpm", 2, 2.0))

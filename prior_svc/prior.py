@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 
 from prior_svc.networks import load, signature
@@ -12,11 +9,11 @@ from unclip.checkpoint import PRIOR_FOLDERS, Checkpoint
 from unclip.diffusion.noise import Stream
 from unclip.diffusion.samplers import sampler_table
 from unclip.diffusion.schedule import NoiseSchedule
-from unclip.engine.accelerate import Placement
-from unclip.engine.walk import Tensors, Walk, WalkProgram
+from unclip.engine.trajectory import Trajectory, TrajectoryProgram
 from unclip.errors import CheckpointError
-from unclip.loading import count_parameters, read_tensor
-from unclip.network import LOCAL, Remotes
+from unclip.networks.interface import LOCAL, Remotes, Tensors
+from unclip.networks.loading import count_parameters, read_tensor
+from unclip.networks.placement import Placement
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import TextEncoding
 
@@ -53,7 +50,7 @@ class Prior:
         self.context = inputs["states"][0]
         self.parameters = count_parameters(checkpoint, "prior")
         network = remotes.get("prior") or load("prior", checkpoint, Placement.choose(device, precision, offload))
-        self.programs = {"prior": WalkProgram(network)}
+        self.programs = {"prior": TrajectoryProgram(network)}
 
     def _conditions(self, text: TextEncoding) -> Tensors:
         return {
@@ -75,10 +72,8 @@ class Prior:
         candidate: int,
         settings: SamplingSettings,
         *,
-        start: torch.Tensor | None = None,
         deadline: float = float("inf"),
-        notify: Callable[[Any], None] | None = None,
-    ) -> Walk:
+    ) -> Trajectory:
         """One candidate's walk; its result is an unnormalised image embedding, float32 ``[D]``."""
         table = sampler_table(
             settings.sampler,
@@ -88,7 +83,7 @@ class Prior:
             clip=self._clip,
             eta=settings.eta,
         )
-        return Walk(
+        return Trajectory(
             LANE,
             table,
             (self.embedding_dim,),
@@ -96,11 +91,9 @@ class Prior:
             self._conditions(text),
             unconditional=None if unconditional_text is None else self._conditions(unconditional_text),
             guidance_scale=settings.guidance_scale,
-            start=start,
             seed=seed,
             stream=Stream.PRIOR,
             row=candidate,
             finish=self._finish,
             deadline=deadline,
-            notify=notify,
         )

@@ -15,7 +15,7 @@ from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
 from unclip.api.type.v1 import model_info_pb2, sampling_pb2
 from unclip.engine.engine import Engine
 from unclip.engine.follow import Tick, follow
-from unclip.engine.walk import Walk
+from unclip.engine.trajectory import Trajectory
 from unclip.errors import PreconditionFailed
 from unclip.model_app import expected
 from unclip.serving.clients import client_of
@@ -61,7 +61,7 @@ class PriorServicer(prior_pb2_grpc.PriorServiceServicer):
         )
         yield prior_pb2.SampleResponse(sampled=sampled)
 
-    def _walks(self, task: SampleTask, deadline: float) -> list[Walk]:
+    def _walks(self, task: SampleTask, deadline: float) -> list[Trajectory]:
         return [
             self._prior.walk(task.text, task.unconditional_text, task.seed, candidate, task.settings, deadline=deadline)
             for candidate in range(task.candidates)

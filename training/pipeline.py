@@ -16,7 +16,8 @@ from decoder_svc.upsampler import Upsampler
 from encoder_svc.encoder import Encoder
 from prior_svc.prior import Prior
 from unclip.checkpoint import Checkpoint
-from unclip.engine.walk import Once, OnceProgram, Walk, WalkProgram
+from unclip.engine.forward import ForwardJob, ForwardProgram
+from unclip.engine.trajectory import Trajectory, TrajectoryProgram
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import TextEncoding
 from unclip.wire.images import from_pixels
@@ -106,7 +107,7 @@ def as_pictures(pixels: Sequence[torch.Tensor]) -> npt.NDArray[np.uint8]:
     return np.stack([np.asarray(from_pixels(values.cpu().numpy())) for values in pixels])
 
 
-def once(name: str, programs: Mapping[str, OnceProgram], jobs: Sequence[Once]) -> list[torch.Tensor]:
+def once(name: str, programs: Mapping[str, ForwardProgram], jobs: Sequence[ForwardJob]) -> list[torch.Tensor]:
     """The results of one-step jobs of one lane, a batch at a time."""
     for start in tqdm(range(0, len(jobs), BATCH), desc=name, unit="batch"):
         batch = jobs[start : start + BATCH]
@@ -115,7 +116,7 @@ def once(name: str, programs: Mapping[str, OnceProgram], jobs: Sequence[Once]) -
     return [job.result() for job in jobs]
 
 
-def walked(name: str, programs: Mapping[str, WalkProgram], walks: Sequence[Walk]) -> list[torch.Tensor]:
+def walked(name: str, programs: Mapping[str, TrajectoryProgram], walks: Sequence[Trajectory]) -> list[torch.Tensor]:
     """The results of walks with one sampler and as many steps, a batch in step with itself at a time."""
     for start in tqdm(range(0, len(walks), BATCH), desc=name, unit="batch"):
         batch = walks[start : start + BATCH]
@@ -127,7 +128,7 @@ def walked(name: str, programs: Mapping[str, WalkProgram], walks: Sequence[Walk]
         return [walk.result() for walk in walks]
 
 
-def lane_of(job: Once | Walk) -> str:
+def lane_of(job: ForwardJob | Trajectory) -> str:
     """The program that moves the job's next step."""
     lane = job.lane
     assert isinstance(lane, tuple)

@@ -1,7 +1,7 @@
 """A checkpoint folder in diffusers' unCLIP layout: what is in it, whether it is what it says, and its defaults.
 
-Networks load component by component, see `unclip.loading`; this module opens the folder, checks digests, and reads the
-small files. It imports no torch.
+Networks load component by component, see `unclip.networks.loading`; this module opens the folder, checks digests, and
+reads the small files. It imports no torch.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from unclip.api.type.v1 import sampling_pb2
 from unclip.engine.admission import Expected
 from unclip.engine.engine import Engine
 from unclip.engine.job import Job, Program
-from unclip.network import NetworkName
+from unclip.networks.interface import NetworkName
 from unclip.options import SamplingSettings
 from unclip.serving.metrics import EngineMetrics
 from unclip.serving.server import Service

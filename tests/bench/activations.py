@@ -14,8 +14,8 @@ import torch
 
 from tests.processes import resident
 from unclip.checkpoint import Checkpoint
-from unclip.engine.accelerate import Placement
-from unclip.engine.device import open_device
+from unclip.networks.device import open_device
+from unclip.networks.placement import Placement
 from unclip.triton.backend import networks_of
 
 DTYPES = {"FP32": torch.float32, "INT64": torch.int64, "BOOL": torch.bool}

@@ -24,8 +24,8 @@ from tests.bench.karlo import TFLOP, make_karlo_sized_checkpoint
 from tests.bench.options import Options
 from tests.bench.report import Report
 from tests.tiny import make_tiny_checkpoint
-from unclip.engine.accelerate import FORMATS
-from unclip.engine.device import open_device
+from unclip.networks.device import open_device
+from unclip.networks.placement import FORMATS
 from unclip.options import SamplingSettings
 
 CONCURRENCY, BATCHES, MAX_BATCH = (1, 4, 16, 64), (1, 4, 16), 16

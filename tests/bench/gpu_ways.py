@@ -26,7 +26,7 @@ from decoder_svc.upsampler import Upsampler
 from prior_svc.prior import Prior
 from unclip.checkpoint import Checkpoint
 from unclip.engine.engine import Engine
-from unclip.engine.walk import Walk
+from unclip.engine.trajectory import Trajectory
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding, TextEncoding
 
@@ -77,16 +77,16 @@ class Ours:
         """Stops the engine."""
         self._engine.close()
 
-    def _prior(self, seed: int, settings: SamplingSettings, _: object) -> Walk:
+    def _prior(self, seed: int, settings: SamplingSettings, _: object) -> Trajectory:
         return self.prior.walk(self._text, self._empty, seed, 0, settings)
 
-    def _decode(self, seed: int, settings: SamplingSettings, gist: Any) -> Walk:
+    def _decode(self, seed: int, settings: SamplingSettings, gist: Any) -> Trajectory:
         return self.decoder.decode(gist, self._text, self._empty, seed, settings)
 
-    def _upsample(self, seed: int, settings: SamplingSettings, small: Any) -> Walk:
+    def _upsample(self, seed: int, settings: SamplingSettings, small: Any) -> Trajectory:
         return self.upsampler.walk(small, seed, settings)
 
-    def _walked(self, walk: Walk) -> torch.Tensor:
+    def _walked(self, walk: Trajectory) -> torch.Tensor:
         """The result on the host, float32, as a service has to send it."""
         with self._engine.reserve() as room:
             room.submit(walk)

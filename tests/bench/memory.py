@@ -28,8 +28,8 @@ from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
 from unclip.api.type.v1 import embedding_pb2, image_pb2
 from unclip.checkpoint import Checkpoint
-from unclip.loading import count_parameters
-from unclip.network import NetworkName
+from unclip.networks.interface import NetworkName
+from unclip.networks.loading import count_parameters
 from unclip.wire import tensors
 from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.images import encode_image

@@ -28,7 +28,7 @@ from tests.bench.pairs import in_turns
 from tests.bench.report import Report
 from unclip.checkpoint import Checkpoint
 from unclip.client import Client
-from unclip.engine.device import open_device
+from unclip.networks.device import open_device
 from unclip.stack import LocalStack
 from unclip.wire.embeddings import TextEncoding
 from unclip.wire.images import from_pixels

@@ -24,7 +24,7 @@ import torch
 from decoder_svc.settings import Settings
 from unclip.engine.job import Job, Program
 from unclip.engine.observer import Observer
-from unclip.engine.walk import Walk
+from unclip.engine.trajectory import Trajectory
 from unclip.errors import Cancelled, DeadlineExceeded, Overloaded, Unavailable
 from unclip.serving.server import main
 
@@ -33,7 +33,7 @@ RETRY_S = 1.0
 
 def settings_of(job: Job[Any]) -> Hashable:
     """What has to be equal for two requests to share a batch."""
-    if not isinstance(job, Walk):
+    if not isinstance(job, Trajectory):
         return job.lane
     table = job.table
     return (job.lane, job.guidance_scale, job.length, table.keep.tobytes(), table.noise.tobytes())

@@ -78,15 +78,15 @@ class Bounds:
 @contextmanager
 def slowed(seconds: float) -> Iterator[None]:
     """Has real walks take ``seconds`` a step, on machines of any speed."""
-    from unclip.engine.walk import Walk, WalkProgram
+    from unclip.engine.trajectory import Trajectory, TrajectoryProgram
 
-    swift = WalkProgram.tick
+    swift = TrajectoryProgram.tick
 
-    def tick(program: WalkProgram, walks: Sequence[Walk]) -> None:
+    def tick(program: TrajectoryProgram, walks: Sequence[Trajectory]) -> None:
         time.sleep(seconds)
         swift(program, walks)
 
-    with patch.object(WalkProgram, "tick", tick) if seconds else nullcontext():
+    with patch.object(TrajectoryProgram, "tick", tick) if seconds else nullcontext():
         yield
 
 

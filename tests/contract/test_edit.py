@@ -11,7 +11,7 @@ from tests.contract.bad_edits import EDITED, SIDES, known_pixels, mask_of, rando
 from tests.contract.refusals import refusal
 from tests.contract.requests import noise, sound
 from tests.contract.services import OTHER, SAME, Method, Services, array, gap
-from tests.contract.test_walks import SAMPLERS
+from tests.contract.test_trajectories import SAMPLERS
 from unclip.api.type.v1 import sampling_pb2, tensor_pb2
 
 pytestmark = pytest.mark.parametrize("method", EDITED)

@@ -19,16 +19,16 @@ TICK_S, ROW_S = 0.002, 0.008
 def main(module: str, arguments: list[str]) -> int:
     """Runs ``module`` with walks that take `TICK_S` a step and `ROW_S` a row at least; candidates of a prior do not."""
     spin_briefly()  # before torch comes
-    from unclip.engine.walk import Walk, WalkProgram
+    from unclip.engine.trajectory import Trajectory, TrajectoryProgram
 
-    swift = WalkProgram.tick
+    swift = TrajectoryProgram.tick
 
-    def tick(program: WalkProgram, walks: Sequence[Walk]) -> None:
+    def tick(program: TrajectoryProgram, walks: Sequence[Trajectory]) -> None:
         if module == "decoder_svc":
             time.sleep(TICK_S + ROW_S * len(walks))
         swift(program, walks)
 
-    WalkProgram.tick = tick  # type: ignore[method-assign, assignment]
+    TrajectoryProgram.tick = tick  # type: ignore[method-assign, assignment]
     from unclip.serving.server import main as serve
 
     return serve(module, importlib.import_module(f"{module}.settings").Settings, arguments)

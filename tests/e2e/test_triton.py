@@ -32,9 +32,9 @@ from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
 from unclip.checkpoint import Checkpoint
 from unclip.client import GeneratedImage
 from unclip.engine.engine import Engine
-from unclip.engine.walk import Walk
+from unclip.engine.trajectory import Trajectory
 from unclip.errors import Cancelled, ConfigurationError, DeadlineExceeded, Unavailable
-from unclip.network import NETWORKS, NetworkName
+from unclip.networks.interface import NETWORKS, NetworkName
 from unclip.options import SamplingSettings
 from unclip.testing.stack import start_server
 from unclip.triton.address import ModelAddress
@@ -93,7 +93,7 @@ def until(condition: Callable[[], bool], patience: float = 120.0) -> None:
         time.sleep(0.1)
 
 
-def walk(prior: Prior, seed: int = 0, steps: int = 3, deadline: float = float("inf")) -> Walk:
+def walk(prior: Prior, seed: int = 0, steps: int = 3, deadline: float = float("inf")) -> Trajectory:
     """A guided walk of the prior."""
     random = np.random.default_rng(seed)
     text, empty = (
@@ -127,7 +127,7 @@ async def remote_prior(server: TritonServer, checkpoint: Path, model: str) -> As
         await remotes["prior"].close()
 
 
-async def results(engine: Engine, walks: list[Walk]) -> list[torch.Tensor]:
+async def results(engine: Engine, walks: list[Trajectory]) -> list[torch.Tensor]:
     with engine.reserve(len(walks)) as room:
         for one in walks:
             room.submit(one)
@@ -185,7 +185,7 @@ async def test_a_cancelled_job_frees_the_engine_while_the_model_still_works(
             await asyncio.wait_for(asyncio.wrap_future(submitted(engine, late).future), 20)
 
 
-def submitted(engine: Engine, job: Walk) -> Walk:
+def submitted(engine: Engine, job: Trajectory) -> Trajectory:
     with engine.reserve() as room:
         room.submit(job)
     return job

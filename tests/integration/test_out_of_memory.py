@@ -17,7 +17,8 @@ from prior_svc.settings import Settings
 from tests.tiny import CONTEXT, WIDTH
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
 from unclip.checkpoint import Checkpoint
-from unclip.engine.walk import Network, Tensors, WalkProgram
+from unclip.engine.trajectory import TrajectoryProgram
+from unclip.networks.interface import Network, Tensors
 from unclip.testing.stack import start_server
 from unclip.wire.embeddings import Embedding, TextEncoding
 
@@ -40,7 +41,7 @@ async def test_out_of_device_memory_is_resource_exhausted_and_the_next_request_i
 ) -> None:
     app = await build(Settings(checkpoint=str(tiny_checkpoint), device="cpu"))
     program = app.engine._programs["prior"]
-    assert isinstance(program, WalkProgram)
+    assert isinstance(program, TrajectoryProgram)
     device = Small(program._network)
     monkeypatch.setattr(program, "_network", device)
     server, address = await start_server(app.services)

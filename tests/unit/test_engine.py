@@ -183,8 +183,9 @@ def test_a_job_in_the_queue_hears_its_place_and_then_each_step(make_bench: MakeB
     jobs = [
         Count("x", 1),
         Count("y", 1),
-        Count("z", 2, notify=lambda job: heard.append((job.queue_position, job.position))),
+        Count("z", 2),
     ]
+    jobs[-1].notify = lambda job: heard.append((job.queue_position, job.position))
     bench.submit(*jobs)
     bench.go(*jobs)
     assert heard == [(2, 0), (1, 0), (0, 1), (0, 2)]

@@ -8,8 +8,8 @@ import pytest
 
 from tests.unit.engine_bench import Bench, Count, MakeBench
 from unclip.engine.admission import Admission, Expected
+from unclip.engine.cost import CostModel
 from unclip.engine.observer import Observer
-from unclip.engine.pace import Pace
 from unclip.errors import DeadlineExceeded, Overloaded, brief
 
 
@@ -31,19 +31,19 @@ def test_a_job_that_could_not_end_in_time_even_alone_is_refused_with_both_times(
     refusals = Refusals()
     bench = make_bench(observer=refusals)
     for _ in range(2):  # the first says nothing of the least
-        bench.engine._pace.note("a", [Count("before", 1)], 1.0)
+        bench.engine._costs.note("a", [Count("before", 1)], 1.0)
     with pytest.raises(DeadlineExceeded, match=r"bench: 100 steps take about 80 s, [34](\.\d)? s are left"):
         bench.submit(Count("hopeless", 100, deadline=time.monotonic() + 4))
     assert refusals.reasons == ["deadline"]
 
 
-def made(pace: Pace) -> Admission:
+def made(pace: CostModel) -> Admission:
     return Admission("bench", 300, Observer(), pace, clock=lambda: 0.0)
 
 
-def one_at_a_time() -> Pace:
+def one_at_a_time() -> CostModel:
     """Each step takes a second."""
-    pace = Pace(max_batch=1)
+    pace = CostModel(max_batch=1)
     pace.note("a", [Count("before", 1)], 1.0)
     return pace
 
@@ -106,7 +106,7 @@ def test_one_clients_work_fills_at_most_half_of_its_patience() -> None:
 
 
 def test_more_rows_than_there_are_places_are_served_when_nothing_else_is() -> None:
-    admission = Admission("bench", 8, Observer(), Pace())
+    admission = Admission("bench", 8, Observer(), CostModel())
     admission.take(16, "one", [])
     with pytest.raises(Overloaded):
         admission.take(1, "other", [])

@@ -22,7 +22,8 @@ from unclip.diffusion.noise import START, NoiseKey, Stream, gaussian
 from unclip.diffusion.samplers import sampler_table, spaced_timesteps
 from unclip.diffusion.schedule import NoiseSchedule
 from unclip.diffusion.update import advance
-from unclip.engine.walk import Tensors, Walk, WalkProgram
+from unclip.engine.trajectory import Trajectory, TrajectoryProgram
+from unclip.networks.interface import Tensors
 from unclip.options import SAMPLERS, SamplerName
 
 SCHEDULE = NoiseSchedule.squaredcos_cap_v2()
@@ -63,9 +64,9 @@ def neighbourly(inputs: Tensors) -> torch.Tensor:
     return (x - bar.sqrt() * torch.tanh(x + x.roll(1, -1))) / (1 - bar).sqrt()
 
 
-def finish(walks: Sequence[Walk], network: Any = plain) -> list[torch.Tensor]:
+def finish(walks: Sequence[Trajectory], network: Any = plain) -> list[torch.Tensor]:
     """Walks side by side, those that are done leaving."""
-    program, left = WalkProgram(network), list(walks)
+    program, left = TrajectoryProgram(network), list(walks)
     while left:
         program.tick(left)
         for walk in left:
@@ -82,9 +83,9 @@ def walk_of(
     seed: int = 0,
     known: Known | None = None,
     variance: Any = "learned_range",
-) -> Walk:
+) -> Trajectory:
     table = resampled(sampler_table(sampler, SCHEDULE, steps, eta=eta, variance=variance), SCHEDULE, resampling)
-    return Walk(("toy",), table, SHAPE, CPU, {}, seed=seed, known=known)
+    return Trajectory(("toy",), table, SHAPE, CPU, {}, seed=seed, known=known)
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.4, 1.0])
@@ -102,7 +103,7 @@ def test_ddim_inpaints_as_diffusers_repaint_does(steps: int, eta: float) -> None
         with patch.object(scheduling_repaint, "randn_tensor", lambda *_, noise=noise, **__: noise):
             x = scheduler.step(out, int(t), x, known.pixels.double()[None], known.mask[None].double()).prev_sample
     table = sampler_table("ddim", SCHEDULE, steps, eta=eta, clip=float("inf"))
-    walk = Walk(("toy",), table, SHAPE, CPU, {}, seed=5, known=known)
+    walk = Trajectory(("toy",), table, SHAPE, CPU, {}, seed=5, known=known)
     [found] = finish([walk], lambda inputs: neighbourly(inputs).float())
     # At t = 999 x0 = 20000 (x - eps): float32 has so much less to say about it.
     torch.testing.assert_close(found.double(), x[0], rtol=0, atol=0.01)
@@ -137,7 +138,7 @@ def test_a_step_of_known_pixels_is_the_picture_at_the_level_that_the_step_leads_
 def test_rows_with_and_without_known_pixels_share_a_batch(
     rows: list[tuple[SamplerName, int, int, float, int, bool]],
 ) -> None:
-    def make(row: tuple[SamplerName, int, int, float, int, bool]) -> Walk:
+    def make(row: tuple[SamplerName, int, int, float, int, bool]) -> Trajectory:
         sampler, steps, resampling, eta, seed, edits = row
         return walk_of(sampler, steps, resampling, eta, seed, masked(seed) if edits else None)
 
@@ -171,7 +172,7 @@ def test_nothing_known_is_plain_painting_and_all_known_is_the_picture(sampler: S
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_predictions_on_the_way_show_the_known_pixels(sampler: SamplerName) -> None:
     known = masked(3)
-    walk, program = walk_of(sampler, 5, 2, known=known), WalkProgram(toy)
+    walk, program = walk_of(sampler, 5, 2, known=known), TrajectoryProgram(toy)
     while walk.position < walk.length:
         program.tick([walk])
         walk.position += 1
@@ -238,7 +239,9 @@ def test_resampling_leads_the_unknown_to_what_it_is_given_the_known(sampler: Sam
         resampled(sampler_table(sampler, SCHEDULE, 50, eta=eta, clip=float("inf")), SCHEDULE, times)
         for times in (1, 3, 10)
     ]
-    ended = finish([Walk(("pairs",), table, (2, COUNT), CPU, {}, known=known) for table in tables], best_prediction)
+    ended = finish(
+        [Trajectory(("pairs",), table, (2, COUNT), CPU, {}, known=known) for table in tables], best_prediction
+    )
     expected = GIVEN * float(COVARIANCE[1, 0] / COVARIANCE[0, 0])
     errors = [abs(found[1].mean().item() - expected) for found in ended]
     assert errors[0] > errors[1] > errors[2]

@@ -31,10 +31,10 @@ from unclip.checkpoint import (
     UPSAMPLER_FOLDERS,
     Checkpoint,
 )
-from unclip.engine.accelerate import Placement
 from unclip.engine.engine import Engine
 from unclip.errors import CheckpointError, PreconditionFailed
-from unclip.network import NetworkName
+from unclip.networks.interface import NetworkName
+from unclip.networks.placement import Placement
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import TextEncoding
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from unclip.checkpoint import Checkpoint, write_manifest
 from unclip.errors import CheckpointError
-from unclip.loading import count_parameters, load_network, read_tensor, weight_files
+from unclip.networks.loading import count_parameters, load_network, read_tensor, weight_files
 
 CPU = torch.device("cpu")
 
@@ -136,7 +136,7 @@ def test_loading_takes_no_more_memory_than_the_weights(tmp_path: Path, stored: s
         from torch import nn
 
         from unclip.checkpoint import Checkpoint, write_manifest
-        from unclip.loading import load_network
+        from unclip.networks.loading import load_network
 
         class Large(nn.Sequential):
             @classmethod

@@ -18,7 +18,7 @@ from tests.tiny import BASE, CONTEXT, FINAL, WIDTH
 from unclip.checkpoint import Checkpoint
 from unclip.engine.engine import Engine
 from unclip.engine.job import Job
-from unclip.engine.walk import Walk, WalkProgram
+from unclip.engine.trajectory import Trajectory, TrajectoryProgram
 from unclip.errors import Cancelled
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding, TextEncoding
@@ -38,7 +38,7 @@ SETTINGS = [
     SamplingSettings("ddim", 6, 5.0, eta=0.5),
 ]
 
-MakeWalk = Callable[..., Walk]  # (**arguments of Walk)
+Make = Callable[[], Trajectory]
 
 
 class Held(Job[None]):
@@ -63,7 +63,7 @@ class HeldProgram:
             assert job.gate.wait(60)
 
 
-def alone(programs: Mapping[str, WalkProgram], walk: Walk) -> torch.Tensor:
+def alone(programs: Mapping[str, TrajectoryProgram], walk: Trajectory) -> torch.Tensor:
     engine = Engine(programs)
     try:
         with engine.reserve() as room:
@@ -74,7 +74,7 @@ def alone(programs: Mapping[str, WalkProgram], walk: Walk) -> torch.Tensor:
         assert set(engine.batch_sizes) == {1}
 
 
-def together(programs: Mapping[str, WalkProgram], makes: Sequence[Callable[..., Walk]]) -> list[torch.Tensor]:
+def together(programs: Mapping[str, TrajectoryProgram], makes: Sequence[Make]) -> list[torch.Tensor]:
     """All walks on one engine, more than fit at once, and others beside them, one of which is cancelled on its way.
 
     Asserts that the walks saw full batches.
@@ -91,8 +91,10 @@ def together(programs: Mapping[str, WalkProgram], makes: Sequence[Callable[..., 
             job.cancel()
 
     held = Held()
-    walks = [make(notify=watch) for make in makes]
-    leaver = makes[0](notify=leave)
+    walks, leaver = [make() for make in makes], makes[0]()
+    for walk in walks:
+        walk.notify = watch
+    leaver.notify = leave
     company = [make() for make in (*makes, *makes)]
     try:
         jobs: list[Job[Any]] = [held, *walks[: FULL - 1], leaver, *walks[FULL - 1 :], *company]
@@ -138,8 +140,8 @@ def checkpoint(tiny_checkpoint: Path) -> Checkpoint:
 def test_the_prior_finds_the_same_embedding_alone_and_in_a_full_batch(checkpoint: Checkpoint) -> None:
     prior = Prior(checkpoint, CPU)
 
-    def make(i: int) -> MakeWalk:
-        return lambda **watch: prior.walk(encoding(i), encoding(99), i, i % 3, SETTINGS[i], **watch)
+    def make(i: int) -> Make:
+        return lambda: prior.walk(encoding(i), encoding(99), i, i % 3, SETTINGS[i])
 
     makes = [make(i) for i in range(len(SETTINGS))]
     for shared, make_one in zip(together(prior.programs, makes), makes, strict=True):
@@ -150,10 +152,10 @@ def test_the_prior_finds_the_same_embedding_alone_and_in_a_full_batch(checkpoint
 def test_the_decoder_draws_the_same_picture_alone_and_in_a_full_batch(checkpoint: Checkpoint, edits: bool) -> None:
     decoder = Decoder(checkpoint, CPU)
 
-    def make(i: int) -> MakeWalk:
+    def make(i: int) -> Make:
         text = encoding(i) if i % 2 else None
-        return lambda **watch: decoder.decode(
-            given(i, WIDTH), text, encoding(99), i, SETTINGS[i], known=known(i, BASE) if edits else None, **watch
+        return lambda: decoder.decode(
+            given(i, WIDTH), text, encoding(99), i, SETTINGS[i], known=known(i, BASE) if edits else None
         )
 
     makes = [make(i) for i in range(len(SETTINGS))]
@@ -165,11 +167,11 @@ def test_the_decoder_inverts_a_picture_to_the_same_noise_alone_and_among_decodin
     decoder = Decoder(checkpoint, CPU)
     picture = given(0, 3, BASE, BASE).clamp(-1, 1)
 
-    def invert(**watch: Any) -> Walk:
-        return decoder.invert(picture, given(1, WIDTH), encoding(99), 9, **watch)
+    def invert() -> Trajectory:
+        return decoder.invert(picture, given(1, WIDTH), encoding(99), 9)
 
-    def decode(**watch: Any) -> Walk:
-        return decoder.decode(given(2, WIDTH), None, encoding(99), 5, SETTINGS[2], **watch)
+    def decode() -> Trajectory:
+        return decoder.decode(given(2, WIDTH), None, encoding(99), 5, SETTINGS[2])
 
     inverted = together(decoder.programs, [invert, decode, decode, decode, invert, decode])
     single = alone(decoder.programs, invert())
@@ -181,9 +183,9 @@ def test_the_decoder_inverts_a_picture_to_the_same_noise_alone_and_among_decodin
 def test_the_upsampler_draws_the_same_picture_alone_and_in_a_full_batch(checkpoint: Checkpoint, edits: bool) -> None:
     upsampler = Upsampler(checkpoint, CPU)
 
-    def make(i: int) -> MakeWalk:
+    def make(i: int) -> Make:
         base = given(i, 3, BASE, BASE).clamp(-1, 1)
-        return lambda **watch: upsampler.walk(base, i, SETTINGS[i], known=known(i, FINAL) if edits else None, **watch)
+        return lambda: upsampler.walk(base, i, SETTINGS[i], known=known(i, FINAL) if edits else None)
 
     makes = [make(i) for i in range(len(SETTINGS))]
     for shared, make_one in zip(together(upsampler.programs, makes), makes, strict=True):
@@ -194,8 +196,8 @@ def test_upsampler_rows_that_end_together_share_the_last_network_too(checkpoint:
     upsampler = Upsampler(checkpoint, CPU)
     settings = [SamplingSettings(other.sampler, 5, 1.0, other.eta) for other in SETTINGS[:FULL]]
 
-    def make(i: int) -> MakeWalk:
-        return lambda **watch: upsampler.walk(given(i, 3, BASE, BASE), i, settings[i], **watch)
+    def make(i: int) -> Make:
+        return lambda: upsampler.walk(given(i, 3, BASE, BASE), i, settings[i])
 
     singles = [alone(upsampler.programs, make(i)()) for i in range(FULL)]
     held, walks = Held(), [make(i)() for i in range(FULL)]

@@ -18,8 +18,8 @@ from tests.tiny import make_tiny_checkpoint
 from tests.unit.parity_reference import Reference, Run
 from unclip.checkpoint import Checkpoint
 from unclip.engine.engine import Engine
-from unclip.engine.walk import Walk
-from unclip.network import LOCAL, Remotes
+from unclip.engine.trajectory import Trajectory
+from unclip.networks.interface import LOCAL, Remotes
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import TextEncoding
 
@@ -37,7 +37,7 @@ class Ours:
         self.upsampler = Upsampler(checkpoint, CPU, remotes=remotes)
         self.engine = Engine({**self.prior.programs, **self.decoder.programs, **self.upsampler.programs})
 
-    def run(self, walks: Sequence[Walk]) -> torch.Tensor:
+    def run(self, walks: Sequence[Trajectory]) -> torch.Tensor:
         with self.engine.reserve(len(walks)) as room:
             for walk in walks:
                 room.submit(walk)

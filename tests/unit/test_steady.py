@@ -11,7 +11,7 @@ from torch import nn
 
 from tests.bench import equality
 from unclip.checkpoint import Checkpoint
-from unclip.engine.steady import SteadyConv2d, steady
+from unclip.networks.steady import SteadyConv2d, steady
 from unclip.stack import find_checkpoint
 
 LAYERS: dict[

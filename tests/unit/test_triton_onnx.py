@@ -21,10 +21,9 @@ from tests.unit.test_karlo import encoded, read
 from tests.unit.test_parity import Ours, ddpm
 from tests.unit.triton_configs import assert_serves, config_of, options
 from unclip.checkpoint import Checkpoint
-from unclip.engine.accelerate import Placement
-from unclip.engine.walk import Network
 from unclip.errors import ConfigurationError
-from unclip.network import COMPONENTS, LOCAL, NETWORKS, NetworkName, Port, Remotes, Signature
+from unclip.networks.interface import COMPONENTS, LOCAL, NETWORKS, Network, NetworkName, Port, Remotes, Signature
+from unclip.networks.placement import Placement
 from unclip.triton import onnx
 from unclip.triton.backend import networks_of
 from unclip.triton.export import BACKENDS, BackendName, Options, export, main, write_model

@@ -24,12 +24,12 @@ from unclip.checkpoint import Checkpoint
 from unclip.cli import main
 from unclip.cli.arguments import parser
 from unclip.cli.serve import of_services
-from unclip.engine.accelerate import Placement
-from unclip.engine.batch import abandoned, deadline
+from unclip.engine.current_batch import abandoned, deadline
 from unclip.engine.engine import Engine
-from unclip.engine.walk import Network, Once, OnceProgram, Tensors
+from unclip.engine.forward import ForwardJob, ForwardProgram
 from unclip.errors import ConfigurationError, DeadlineExceeded, OutOfDeviceMemory, Overloaded, Unavailable
-from unclip.network import COMPONENTS, NETWORKS, NetworkName, Port, Signature, running_on
+from unclip.networks.interface import COMPONENTS, NETWORKS, Network, NetworkName, Port, Signature, Tensors, running_on
+from unclip.networks.placement import Placement
 from unclip.serving.settings import ModelSettings, parse
 from unclip.triton.address import ModelAddress, cpu_threads, parse_networks
 from unclip.triton.export import Options, export, write_model
@@ -226,10 +226,10 @@ class Elsewhere:
         return inputs["x"]
 
 
-def run(network: Elsewhere, deadlines: Sequence[float]) -> list[Once]:
-    engine = Engine({"x": OnceProgram(network)}, max_batch=8)
+def run(network: Elsewhere, deadlines: Sequence[float]) -> list[ForwardJob]:
+    engine = Engine({"x": ForwardProgram(network)}, max_batch=8)
     try:
-        jobs = [Once(("x",), {"x": torch.zeros(1)}, deadline=at) for at in deadlines]
+        jobs = [ForwardJob(("x",), {"x": torch.zeros(1)}, deadline=at) for at in deadlines]
         with engine.reserve(len(jobs)) as room:
 
             def together() -> None:

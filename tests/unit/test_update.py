@@ -18,7 +18,8 @@ from unclip.diffusion.noise import NoiseKey, Stream, gaussian
 from unclip.diffusion.samplers import SamplerTable, inversion_table, sampler_table
 from unclip.diffusion.schedule import NoiseSchedule
 from unclip.diffusion.update import advance, guided
-from unclip.engine.walk import Tensors, Walk, WalkProgram
+from unclip.engine.trajectory import Trajectory, TrajectoryProgram
+from unclip.networks.interface import Tensors
 from unclip.options import SAMPLERS, SamplerName
 
 SCHEDULE = NoiseSchedule.squaredcos_cap_v2()
@@ -41,13 +42,13 @@ def best_prediction(inputs: Tensors) -> torch.Tensor:
     return ((1 - bar).sqrt() * (x - bar.sqrt() * mean) / (bar * DEVIATION**2 + 1 - bar)).float()
 
 
-def gaussian_walk(table: SamplerTable, mean: float, seed: int = 0, start: torch.Tensor | None = None) -> Walk:
-    return Walk(("gaussian",), table, (COUNT,), CPU, {"mean": torch.tensor(mean)}, seed=seed, start=start)
+def gaussian_walk(table: SamplerTable, mean: float, seed: int = 0, start: torch.Tensor | None = None) -> Trajectory:
+    return Trajectory(("gaussian",), table, (COUNT,), CPU, {"mean": torch.tensor(mean)}, seed=seed, start=start)
 
 
-def finish(walks: Sequence[Walk]) -> list[torch.Tensor]:
+def finish(walks: Sequence[Trajectory]) -> list[torch.Tensor]:
     """Walks side by side, those that are done leaving."""
-    program, left = WalkProgram(best_prediction), list(walks)
+    program, left = TrajectoryProgram(best_prediction), list(walks)
     while left:
         program.tick(left)
         for walk in left:
@@ -125,7 +126,7 @@ def test_every_sampler_nears_the_data_with_more_steps_and_all_may_share_a_batch(
 def test_guided_walks_end_around_the_extrapolated_mean() -> None:
     """Best predictions are linear in the mean, so guidance s moves it to u + s (c - u) and nothing else."""
     walks = [
-        Walk(
+        Trajectory(
             ("gaussian",),
             sampler_table("ddim", SCHEDULE, 200),
             (COUNT,),

@@ -9,7 +9,7 @@ from typing import Any
 from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
 
-from unclip.network import NetworkName, Signature
+from unclip.networks.interface import NetworkName, Signature
 from unclip.triton.export import BackendName, Options
 from unclip.triton.remote import check
 

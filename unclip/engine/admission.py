@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
+from unclip.engine.cost import CostModel
 from unclip.engine.job import Job
 from unclip.engine.observer import Observer
-from unclip.engine.pace import Pace
 from unclip.errors import DeadlineExceeded, Overloaded, brief
 from unclip.feasibility import refusal
 
@@ -78,10 +78,10 @@ class Admission:
         stage: str,
         limit: int,
         observer: Observer,
-        pace: Pace,
+        pace: CostModel,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._stage, self._limit, self._observer, self._pace, self._clock = stage, limit, observer, pace, clock
+        self._stage, self._limit, self._observer, self._costs, self._clock = stage, limit, observer, pace, clock
         self._places: Counter[str] = Counter()
         self._expected: list[Expected] = []
 
@@ -137,14 +137,14 @@ class Admission:
         Raises:
             DeadlineExceeded, Overloaded: see `Reservation.submit`.
         """
-        left, least = job.deadline - self._clock(), self._pace.least(job)
+        left, least = job.deadline - self._clock(), self._costs.least(job)
         if left == float("inf") or (left > 0 and self._tries(job, jobs)):
             return
         steps = f"{job.length} steps take about"
         if left < least or left <= 0:
             self._observer.refused("deadline")
             raise DeadlineExceeded(f"{self._stage}: {steps} {brief(least)}, {brief(max(left, 0.0))} are left")
-        *others, new = self._pace.works([*jobs, *self._expected, *[job] * rows])
+        *others, new = self._costs.works([*jobs, *self._expected, *[job] * rows])
         if found := refusal(new, others, self._clock()):
             self._observer.refused("deadline" if found.reason == "TOO_LATE" else "client_share")
             message = f"{self._stage}: with what goes before {steps} {brief(found.ahead)}, {brief(left)} are left"
@@ -153,7 +153,7 @@ class Admission:
     def _tries(self, job: Job[Any], jobs: Sequence[Job[Any]]) -> bool:
         """Whether ``job`` is to tell how long its steps are now: nothing has of late, and nothing else is about to.
         Were it refused for what was once measured, that would never change."""
-        return not self._pace.fresh(job.program) and not any(
+        return not self._costs.fresh(job.program) and not any(
             other.program == job.program for other in (*jobs, *self._expected)
         )
 
@@ -161,4 +161,4 @@ class Admission:
         """Seconds until a new job could start: all steps still to do, at the measured pace."""
         here = [*jobs, *self._expected]
         steps = ((job.length - job.position) * UNMEASURED_S for job in here)
-        return max(0.1, sum(work.seconds or told for work, told in zip(self._pace.works(here), steps, strict=True)))
+        return max(0.1, sum(work.seconds or told for work, told in zip(self._costs.works(here), steps, strict=True)))

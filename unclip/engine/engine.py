@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 import torch
 
 from unclip.engine.admission import Admission, Expected, Reservation
-from unclip.engine.batch import under_way
+from unclip.engine.cost import CostModel
+from unclip.engine.current_batch import under_way
 from unclip.engine.job import Job, Program
 from unclip.engine.observer import Observer, Outcome
-from unclip.engine.order import Order
-from unclip.engine.pace import Pace
+from unclip.engine.scheduler import Order
 from unclip.errors import Cancelled, DeadlineExceeded, OutOfDeviceMemory, Overloaded, Unavailable, UnclipError
 
 log = logging.getLogger(__name__)
@@ -53,10 +53,10 @@ class Engine:
         self._stage = stage
         self._on_failure = on_failure
         self._observer = observer or Observer()
-        self._pace = Pace(max_batch)
-        self._order = Order(stage, capacity, max_batch, self._pace)
+        self._costs = CostModel(max_batch)
+        self._order = Order(stage, capacity, max_batch, self._costs)
         self._calls: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
-        self._admission = Admission(stage, capacity + queue_limit, self._observer, self._pace)
+        self._admission = Admission(stage, capacity + queue_limit, self._observer, self._costs)
         self._ticks = 0
         self._closed: str | None = None
         self._changed = threading.Condition()
@@ -218,7 +218,7 @@ class Engine:
             return
         seconds = time.monotonic() - started
         with self._changed:
-            self._pace.note(lane[0], batch, seconds)
+            self._costs.note(lane[0], batch, seconds)
         row = seconds / sum(job.width for job in batch)
         self.batch_sizes.append(len(batch))
         self._observer.ticked(lane[0], len(batch), seconds)

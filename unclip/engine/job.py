@@ -20,9 +20,7 @@ class Job(Generic[Result]):
     when the job's place in the queue changes; must not block.
     """
 
-    def __init__(
-        self, length: int, deadline: float = float("inf"), notify: Callable[[Job[Result]], None] | None = None
-    ) -> None:
+    def __init__(self, length: int, deadline: float = float("inf")) -> None:
         self.length = length
         self.position = 0
         self.queue_position = 0
@@ -30,7 +28,7 @@ class Job(Generic[Result]):
         self.width = 1
         self.later = 0
         self.future: Future[Result] = Future()
-        self.notify = notify
+        self.notify: Callable[[Job[Result]], None] | None = None
         self.cancelled = False
         self.served = 0  # number of the tick that last moved it; the least recently served goes first
         self.client = ""  # whose it is, for fair shares; "" is nobody's in particular

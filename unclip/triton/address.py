@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from unclip.errors import ConfigurationError
-from unclip.network import NETWORKS, NetworkName
+from unclip.networks.interface import NETWORKS, NetworkName
 
 ADDRESS = re.compile(r"(?P<name>\w+)=triton://(?P<server>[^/\s]+:\d+)/(?P<model>[\w.-]+)")
 

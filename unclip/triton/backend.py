@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from unclip.idle import spin_briefly
 
 if TYPE_CHECKING:
-    from unclip.network import NetworkName
+    from unclip.networks.interface import NetworkName
 
 SERVICES: Mapping[NetworkName, str] = {
     "text_encoder": "encoder_svc",
@@ -39,8 +39,8 @@ class Backend:
         import triton_python_backend_utils as utils
 
         from unclip.checkpoint import Checkpoint
-        from unclip.engine.accelerate import Placement
-        from unclip.engine.device import open_device
+        from unclip.networks.device import open_device
+        from unclip.networks.placement import Placement
 
         config = json.loads(args["model_config"])
         told = {name: value["string_value"] for name, value in config["parameters"].items()}

@@ -22,7 +22,7 @@ from tritonclient.grpc import model_config_pb2
 
 from unclip.checkpoint import EVERY_FOLDER, Checkpoint
 from unclip.errors import ConfigurationError, UnclipError
-from unclip.network import COMPONENTS, NETWORKS, NetworkName, Port, Signature
+from unclip.networks.interface import COMPONENTS, NETWORKS, NetworkName, Port, Signature
 from unclip.triton.backend import networks_of
 from unclip.triton.plan import write_plan
 

@@ -15,10 +15,9 @@ import torch
 from torch import nn
 
 from unclip.checkpoint import Checkpoint
-from unclip.engine.accelerate import FORMATS, Placement
-from unclip.engine.walk import Network, Tensors
 from unclip.errors import ConfigurationError, UnclipError
-from unclip.network import NetworkName, Port, Signature
+from unclip.networks.interface import Network, NetworkName, Port, Signature, Tensors
+from unclip.networks.placement import FORMATS, Placement
 from unclip.triton.backend import networks_of
 from unclip.triton.remote import to_array
 

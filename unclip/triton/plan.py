@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from unclip.checkpoint import Checkpoint
-from unclip.network import NetworkName, Signature
+from unclip.networks.interface import NetworkName, Signature
 
 # Formats are the file's: TensorRT 11 has no other way, and 10 has it if told so.
 SCRIPT = """\

@@ -15,10 +15,9 @@ import numpy.typing as npt
 import torch
 
 from unclip.checkpoint import Checkpoint
-from unclip.engine.batch import abandoned, deadline
-from unclip.engine.walk import Tensors
+from unclip.engine.current_batch import abandoned, deadline
 from unclip.errors import Cancelled, ConfigurationError, DeadlineExceeded, Unavailable
-from unclip.network import COMPONENTS, NetworkName, Port, Signature
+from unclip.networks.interface import COMPONENTS, NetworkName, Port, Signature, Tensors
 from unclip.triton.address import ModelAddress
 from unclip.triton.failures import error_of
 

@@ -11,7 +11,7 @@ from typing import Any
 from unclip.engine.job import Job
 from unclip.feasibility import FRESH_S, Least, Work
 
-HOPE = 0.8  # a job is hopeless only if it would be late even at this share of the fastest measured tick
+OPTIMISM = 0.8  # a job is hopeless only if it would be late even at this share of the fastest measured tick
 FORGET = 0.97  # what a tick's weight in the average is worth at the next
 OUTLIER = 4.0  # times the expected: what a tick counts at most
 SURE = 8  # ticks after which their average counts
@@ -20,7 +20,7 @@ PAYS = 1.04  # times the cheapest a step may cost a job, for the sake of a small
 SPENT = 0.99  # what a second of device time is worth at the next tick, in the shares of ranks
 
 
-class Pace:
+class CostModel:
     """Measured ticks of one device."""
 
     def __init__(self, max_batch: int = 8, clock: Callable[[], float] = time.monotonic) -> None:
@@ -44,12 +44,12 @@ class Pace:
     def least(self, job: Job[Any]) -> float:
         """Seconds of the steps that ``job`` has left, alone on the device, at best; 0 for what is not known."""
         line = self._lines.get(job.program)
-        return HOPE * (job.length - job.position) * line.least.of(job.width, self._clock()) if line else 0.0
+        return OPTIMISM * (job.length - job.position) * line.least.of(job.width, self._clock()) if line else 0.0
 
     def likely(self, job: Job[Any]) -> float:
         """The same, if steps go on as of late and not as at best."""
         line = self._lines.get(job.program)
-        return HOPE * (job.length - job.position) * line.at(job.width) if line and line.ticks > SURE else 0.0
+        return OPTIMISM * (job.length - job.position) * line.at(job.width) if line and line.ticks > SURE else 0.0
 
     def works(self, jobs: Iterable[Job[Any]]) -> list[Work]:
         """What the steps that ``jobs`` have left take, all of them together on the device, in their order.
@@ -124,7 +124,7 @@ class Line:
         return base + slope * rows
 
     def pays(self, width: float, most: int) -> int:
-        """See `Pace.pays`: how many jobs of ``width`` rows, 1 to ``most``, come within `PAYS` of the cheapest."""
+        """See `CostModel.pays`: how many jobs of ``width`` rows, 1 to ``most``, come within `PAYS` of the cheapest."""
         base, slope = self._fit()
         cost = slope * width
         return max(1, min(most, math.ceil(base / (PAYS * base / most + (PAYS - 1) * cost)))) if cost else most

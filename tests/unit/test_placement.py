@@ -16,10 +16,11 @@ from decoder_svc.upsampler import Upsampler
 from prior_svc.prior import Prior
 from tests.tiny import BASE, CONTEXT, WIDTH
 from unclip.checkpoint import Checkpoint
-from unclip.engine.accelerate import EARNED, MAX_GRAPHS, Placement, _Captured, bucket, padded
-from unclip.engine.offload import Shelf, shelf_of
-from unclip.engine.walk import Walk, WalkProgram
+from unclip.engine.trajectory import Trajectory, TrajectoryProgram
 from unclip.errors import ConfigurationError
+from unclip.networks.graphs import EARNED, MAX_GRAPHS, CapturedNetwork, bucket, padded
+from unclip.networks.offload import Offloader, offloader_of
+from unclip.networks.placement import Placement
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding, TextEncoding
 
@@ -53,10 +54,10 @@ def test_offloading_captures_no_graphs() -> None:
     assert Placement.choose(GPU, "float16", offload=True) == Placement(GPU, torch.float16, capture=False, offload=True)
 
 
-def test_networks_on_a_shelf_take_turns_and_draw_the_same(tiny_checkpoint: Path) -> None:
+def test_networks_that_are_offloaded_take_turns_and_draw_the_same(tiny_checkpoint: Path) -> None:
     """On a CPU, where being on the device means being a copy."""
     checkpoint, settings = Checkpoint.open(tiny_checkpoint), SamplingSettings("ddpm", 3)
-    shelf = shelf_of(CPU)
+    offloader = offloader_of(CPU)
     base = torch.zeros(3, BASE, BASE)
     text = TextEncoding.blank(WIDTH, CONTEXT, WIDTH)
     drawn = {}
@@ -72,7 +73,7 @@ def test_networks_on_a_shelf_take_turns_and_draw_the_same(tiny_checkpoint: Path)
                 assert isinstance(lane, tuple)
                 stage.programs[lane[0]].tick([walk])
                 walk.position += 1
-                seen.append(shelf.present)
+                seen.append(offloader.present)
         drawn[offload] = [walk.result() for walk in walks]
     assert [id(network) for network in seen[:3]] == [id(seen[0]), id(seen[0]), id(seen[2])]  # the last step has its own
     assert len({id(network) for network in seen}) == 3
@@ -80,11 +81,11 @@ def test_networks_on_a_shelf_take_turns_and_draw_the_same(tiny_checkpoint: Path)
 
 
 def test_a_network_that_leaves_the_device_leaves_no_copy() -> None:
-    shelf = Shelf(CPU)
+    offloader = Offloader(CPU)
     networks = [torch.nn.Linear(2, 2) for _ in range(2)]
     homes = [network.weight.data_ptr() for network in networks]
     for network in networks:
-        shelf.add(network)
+        offloader.add(network)
     for turn in (0, 1, 0):
         networks[turn](torch.zeros(1, 2))
         away = [network.weight.data_ptr() != home for network, home in zip(networks, homes, strict=True)]
@@ -104,7 +105,7 @@ def test_a_network_in_bfloat16_takes_and_gives_float32() -> None:
     assert seen == {"sample": torch.bfloat16, "timestep": torch.int64, "mask": torch.bool}
 
 
-class RecordedGraphs(_Captured):
+class RecordedGraphs(CapturedNetwork):
     """Captures and replays as on a GPU, as far as counting them goes; ``eager`` counts passes without a graph."""
 
     def __init__(self) -> None:
@@ -164,7 +165,7 @@ def text(value: float) -> TextEncoding:
     return TextEncoding(Embedding(states[0], ""), states, np.ones(CONTEXT, np.bool_))
 
 
-def walked(programs: dict[str, WalkProgram], walk: Walk) -> torch.Tensor:
+def walked(programs: dict[str, TrajectoryProgram], walk: Trajectory) -> torch.Tensor:
     for _ in range(walk.length):
         lane = walk.lane
         assert isinstance(lane, tuple)

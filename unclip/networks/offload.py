@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 
-class Shelf:
+class Offloader:
     """Holds networks of one device, of which one at a time is on it. For use by the device's one thread."""
 
     def __init__(self, device: torch.device) -> None:
@@ -25,10 +25,10 @@ class Shelf:
         if self._device.type == "cuda":
             for tensor in (*network.parameters(), *network.buffers()):
                 tensor.data = tensor.data.pin_memory()  # pinned memory is copied twice as fast
-        network.register_forward_pre_hook(lambda module, _: self.bring(module))
+        network.register_forward_pre_hook(lambda module, _: self.load(module))
 
     @torch.no_grad()
-    def bring(self, network: nn.Module) -> None:
+    def load(self, network: nn.Module) -> None:
         """Has the weights of ``network`` on the device, and no other's."""
         if network is self.present:
             return
@@ -43,12 +43,12 @@ class Shelf:
 
 
 @cache
-def shelf_of(device: torch.device) -> Shelf:
-    """The only shelf of a device: whatever is called next there, of whichever stage, displaces what was."""
-    return Shelf(device)
+def offloader_of(device: torch.device) -> Offloader:
+    """The only one of a device: whatever is called next there, of whichever stage, displaces what was."""
+    return Offloader(device)
 
 
-def shelved(network: Any, device: torch.device) -> Any:
-    """``network``, kept on the device's shelf from now on."""
-    shelf_of(device).add(network)
+def offloaded(network: Any, device: torch.device) -> Any:
+    """``network``, on the device only while it is called, from now on."""
+    offloader_of(device).add(network)
     return network

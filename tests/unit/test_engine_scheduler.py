@@ -6,10 +6,10 @@ import pytest
 
 from tests.unit.engine_bench import Count
 from unclip.engine.admission import Admission
+from unclip.engine.cost import CostModel
 from unclip.engine.job import TURN
 from unclip.engine.observer import Observer
-from unclip.engine.order import Order
-from unclip.engine.pace import Pace
+from unclip.engine.scheduler import Order
 from unclip.errors import Cancelled, DeadlineExceeded, Overloaded
 from unclip.feasibility import FRESH_S
 
@@ -26,7 +26,7 @@ class Rig:
 
     def __init__(self, capacity: int = 4, max_batch: int = 1) -> None:
         self.clock = Clock()
-        self.pace = Pace(max_batch, self.clock)
+        self.pace = CostModel(max_batch, self.clock)
         self.order = Order("rig", capacity, max_batch, self.pace, self.clock)
         for program in "aabb":  # the first says nothing of the least
             self.pace.note(program, [Count("before", 1)], 1.0)
@@ -193,7 +193,7 @@ class Quick:
 
     def __init__(self) -> None:
         self.clock, self.step = Clock(), 1.0
-        self.pace = Pace(1, self.clock)
+        self.pace = CostModel(1, self.clock)
         self.order = Order("quick", 4, 1, self.pace, self.clock)
         self.admission = Admission("quick", 64, Observer(), self.pace, self.clock)
 

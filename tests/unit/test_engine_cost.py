@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.engine_bench import Count
-from unclip.engine.pace import HOPE, Pace
+from unclip.engine.cost import OPTIMISM, CostModel
 from unclip.feasibility import FORGOTTEN_S, FRESH_S
 
 
@@ -17,24 +17,24 @@ def jobs(count: int, length: int = 10, *, lane: str = "a", later: int = 0, width
 
 
 def test_what_was_never_measured_is_taken_to_take_no_time() -> None:
-    [work] = Pace().works(jobs(1))
+    [work] = CostModel().works(jobs(1))
     assert (work.seconds, work.least) == (0.0, 0.0)
-    assert Pace().least(jobs(1)[0]) == 0.0
+    assert CostModel().least(jobs(1)[0]) == 0.0
 
 
 def test_a_job_is_hopeless_only_below_the_fastest_tick() -> None:
-    pace = Pace()
+    pace = CostModel()
     for seconds in (0.05, 0.3, 0.1, 0.2):  # the first says nothing
         pace.note("a", jobs(1), seconds)
-    assert pace.least(jobs(1)[0]) == pytest.approx(HOPE * 10 * 0.1)
+    assert pace.least(jobs(1)[0]) == pytest.approx(OPTIMISM * 10 * 0.1)
     pace.note("a", jobs(4), 0.2)  # of which one row may be a quarter
-    assert pace.least(jobs(1)[0]) == pytest.approx(HOPE * 10 * 0.05)
-    assert pace.least(jobs(1, width=2)[0]) == pytest.approx(HOPE * 10 * 0.1)
+    assert pace.least(jobs(1)[0]) == pytest.approx(OPTIMISM * 10 * 0.05)
+    assert pace.least(jobs(1, width=2)[0]) == pytest.approx(OPTIMISM * 10 * 0.1)
 
 
 def test_what_was_measured_is_forgotten_after_a_while() -> None:
     clock = [0.0]
-    pace = Pace(clock=lambda: clock[0])
+    pace = CostModel(clock=lambda: clock[0])
     for _ in range(20):
         pace.note("a", jobs(1), 1.0)
     clock[0] = 10 * FRESH_S
@@ -47,7 +47,7 @@ def test_what_was_measured_is_forgotten_after_a_while() -> None:
 
 
 def test_ticks_are_a_line_over_their_rows() -> None:
-    pace = Pace(max_batch=8)
+    pace = CostModel(max_batch=8)
     for _ in range(3):
         pace.note("a", jobs(1), 0.03)
         pace.note("a", jobs(4), 0.06)
@@ -59,7 +59,7 @@ def test_ticks_are_a_line_over_their_rows() -> None:
 
 
 def test_a_guided_job_takes_two_rows() -> None:
-    pace = Pace(max_batch=8)
+    pace = CostModel(max_batch=8)
     pace.note("a", jobs(1, width=2), 0.02)
     pace.note("a", jobs(1), 0.01)
     [guided], [plain] = pace.works(jobs(1, width=2)), pace.works(jobs(1))
@@ -67,7 +67,7 @@ def test_a_guided_job_takes_two_rows() -> None:
 
 
 def test_where_rows_cost_alike_a_batch_pays_no_longer_and_where_they_come_free_the_largest_does() -> None:
-    pace = Pace(max_batch=8)
+    pace = CostModel(max_batch=8)
     for count in (1, 8, 2):
         pace.note("dear", jobs(count), 0.001 + 0.07 * count)
         pace.note("free", jobs(count), 0.1 + 0.001 * count)
@@ -77,7 +77,7 @@ def test_where_rows_cost_alike_a_batch_pays_no_longer_and_where_they_come_free_t
 
 
 def test_a_tick_that_was_held_up_counts_as_a_slow_one_and_the_first_ones_are_forgotten_when_it_warms_up() -> None:
-    pace = Pace(max_batch=1)
+    pace = CostModel(max_batch=1)
     pace.note("a", jobs(1), 5.0)  # loads, compiles, and so on
     for _ in range(3):
         pace.note("a", jobs(1), 0.1)
@@ -87,7 +87,7 @@ def test_a_tick_that_was_held_up_counts_as_a_slow_one_and_the_first_ones_are_for
 
 
 def test_a_job_of_an_early_stage_is_counted_with_what_later_ones_take_on_the_same_device() -> None:
-    pace = Pace(max_batch=1)
+    pace = CostModel(max_batch=1)
     for _ in range(20):
         pace.note("a", jobs(1), 0.1)
         pace.note("b", jobs(1, lane="b", later=1), 0.3)

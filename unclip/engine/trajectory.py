@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import torch
 
@@ -12,13 +11,10 @@ from unclip.diffusion.noise import START, NoiseKey, Stream, gaussian
 from unclip.diffusion.samplers import SamplerTable
 from unclip.diffusion.update import advance, guided
 from unclip.engine.job import Job
-
-Tensors = Mapping[str, torch.Tensor]
-Network = Callable[[Tensors], torch.Tensor]
-"""From named tensors, batch first ("sample", "timestep" int64 ``[B]``, and conditions), to the network's output."""
+from unclip.networks.interface import Network, Tensors
 
 
-class Walk(Job[torch.Tensor]):
+class Trajectory(Job[torch.Tensor]):
     """One sample on its way from noise to x_0, or back.
 
     Args:
@@ -54,9 +50,8 @@ class Walk(Job[torch.Tensor]):
         later: int = 0,
         finish: Callable[[torch.Tensor], torch.Tensor] = lambda x: x,
         deadline: float = float("inf"),
-        notify: Callable[[Job[torch.Tensor]], None] | None = None,
     ) -> None:
-        super().__init__(len(table), deadline, notify)
+        super().__init__(len(table), deadline)
         if guidance_scale != 1.0 and unconditional is None:
             raise ValueError("guidance needs unconditional inputs")
         self._lane, self._last_lane = lane, last_lane
@@ -84,14 +79,14 @@ class Walk(Job[torch.Tensor]):
         return finished if self.known is None else self.known.keep(finished)
 
 
-class WalkProgram:
+class TrajectoryProgram:
     """Moves walks of one lane by one step with one pass through a network. Rows without guidance run once."""
 
     def __init__(self, network: Network) -> None:
         self._network = network
 
     @torch.inference_mode()
-    def tick(self, walks: Sequence[Walk]) -> None:
+    def tick(self, walks: Sequence[Trajectory]) -> None:
         """One step of every walk."""
         steered = [i for i, walk in enumerate(walks) if walk.guidance_scale != 1.0]
         rows = [walk.conditions for walk in walks]
@@ -121,47 +116,3 @@ class WalkProgram:
         )
         for i, walk in enumerate(walks):
             walk.x, walk.predicted = after[i], predicted[i]
-
-
-class Once(Job[torch.Tensor]):
-    """A job of one tick: named inputs of one row to one output row. How an encoder uses the engine."""
-
-    def __init__(
-        self,
-        lane: tuple[Hashable, ...],
-        inputs: Tensors,
-        deadline: float = float("inf"),
-        notify: Callable[[Job[torch.Tensor]], None] | None = None,
-    ) -> None:
-        super().__init__(1, deadline, notify)
-        self._lane = lane
-        self.inputs = inputs
-        self.output: torch.Tensor | None = None
-
-    @property
-    def lane(self) -> Hashable:
-        """Its only lane."""
-        return self._lane
-
-    def result(self) -> torch.Tensor:
-        """The output row."""
-        assert self.output is not None
-        return self.output
-
-
-class OnceProgram:
-    """Runs one-tick jobs through a function of named tensors."""
-
-    def __init__(self, network: Network) -> None:
-        self._network = network
-
-    def tick(self, jobs: Sequence[Once]) -> None:
-        """Runs every job."""
-        outputs = self._network({name: torch.stack([job.inputs[name] for job in jobs]) for name in jobs[0].inputs})
-        for job, output in zip(jobs, outputs, strict=True):
-            job.output = output
-
-
-def deadline_after(seconds: float | None) -> float:
-    """A `Job.deadline` from the seconds a caller has left; None means no deadline."""
-    return float("inf") if seconds is None else time.monotonic() + seconds

@@ -1,84 +1,18 @@
-"""How a network is laid out and run on a device: number format, memory format, batch buckets, captured CUDA graphs.
-
-Samplers always keep their state in float32; only what happens inside a network depends on this module.
-"""
+"""Networks as captured CUDA graphs, one for each bucket of batch sizes: one launch in the place of hundreds."""
 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from unclip.checkpoint import Checkpoint
-from unclip.engine.offload import shelved
-from unclip.engine.steady import steady
-from unclip.engine.walk import Network, Tensors
-from unclip.errors import ConfigurationError
-from unclip.loading import load_network
+from unclip.networks.interface import Network, Tensors
 
-FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 MAX_GRAPHS = 32  # of a network: two contexts, say, in every bucket up to 1024 rows, and some to spare
 EARNED = 16  # times a shape is launched kernel by kernel before a graph is given up for it
 MAX_ASKED = 1024  # shapes counted at a time
 WARM_UP = 3  # runs before a capture: cuDNN chooses its algorithms and allocators settle
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where and in what format networks run.
-
-    dtype: of weights and activations. capture: replay each batch size as one CUDA graph instead of launching its
-    kernels one by one; sizes are then rounded up to powers of two, so that few graphs serve them all. offload: only the
-    network that is called is on the device, see `unclip.engine.offload`; it captures nothing.
-    """
-
-    device: torch.device
-    dtype: torch.dtype = torch.float32
-    capture: bool = False
-    offload: bool = False
-    steady: bool = False
-
-    @classmethod
-    def choose(cls, device: torch.device, precision: str = "auto", offload: bool = False) -> Placement:
-        """The placement for ``precision``: one of FORMATS, or auto, bfloat16 on a GPU and float32 elsewhere.
-
-        Raises:
-            ConfigurationError: another precision.
-        """
-        gpu = device.type == "cuda"
-        if precision == "auto":
-            precision = "bfloat16" if gpu else "float32"
-        if precision not in FORMATS:
-            raise ConfigurationError(f"precision must be auto, {', '.join(FORMATS)}; got {precision!r}")
-        repeatable = device.type == "cpu" and precision == "float32"
-        return cls(device, FORMATS[precision], gpu and not offload, offload, repeatable)
-
-    def load(self, kind: Any, checkpoint: Checkpoint, folder: str) -> Any:
-        """A component in its format on its device, for inference; see `unclip.loading.load_network`."""
-        # Tensor cores want channels innermost, and so does oneDNN on a CPU, which else reorders before and after.
-        place = torch.device("cpu") if self.offload else self.device
-        network = load_network(kind, checkpoint, folder, place, self.dtype, torch.channels_last)
-        if self.steady:
-            network = steady(network)
-        return shelved(network, self.device) if self.offload else network
-
-    def run(self, network: Network) -> Network:
-        """``network`` as an engine's program calls it: float32 in and out, whatever is in between."""
-        cast = network if self.dtype == torch.float32 else _Cast(network, self.dtype)
-        return _Captured(cast) if self.capture else cast
-
-
-class _Cast:
-    """Gives a network its floating inputs in ``dtype`` and returns float32."""
-
-    def __init__(self, network: Network, dtype: torch.dtype) -> None:
-        self._network, self._dtype = network, dtype
-
-    def __call__(self, inputs: Tensors) -> torch.Tensor:
-        cast = {name: value.to(self._dtype) if value.is_floating_point() else value for name, value in inputs.items()}
-        return self._network(cast).float()
 
 
 def bucket(rows: int) -> int:
@@ -94,7 +28,7 @@ def padded(inputs: Tensors, rows: int) -> dict[str, torch.Tensor]:
     }
 
 
-class _Captured:
+class CapturedNetwork:
     """A network as CUDA graphs, one for each bucket and set of shapes, captured when first needed.
 
     Callers choose shapes, a context of any length for one, and every graph holds memory: at most ``MAX_GRAPHS`` are

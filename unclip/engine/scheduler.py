@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Hashable
 from typing import Any
 
+from unclip.engine.cost import CostModel
 from unclip.engine.job import TURN, Job
-from unclip.engine.pace import Pace
 from unclip.errors import Cancelled, DeadlineExceeded, Overloaded, UnclipError, brief
 from unclip.feasibility import Work, overdue
 
@@ -28,10 +28,10 @@ class Order:
     """
 
     def __init__(
-        self, stage: str, capacity: int, max_batch: int, pace: Pace, clock: Callable[[], float] = time.monotonic
+        self, stage: str, capacity: int, max_batch: int, pace: CostModel, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._stage, self._capacity, self._max_batch = stage, capacity, max_batch
-        self._pace, self._clock = pace, clock
+        self._costs, self._clock = pace, clock
         self.active: list[AnyJob] = []
         self.queue: list[AnyJob] = []
         self._pressed = False
@@ -49,7 +49,7 @@ class Order:
                 lost.append((job, error))
             else:
                 jobs.append(job)
-        works = self._pace.works(jobs)
+        works = self._costs.works(jobs)
         first = min((job.deadline for job in jobs), default=now)
         self._pressed = sum(work.seconds for work in works) > CALM * (first - now)
         if self._pressed:
@@ -70,10 +70,10 @@ class Order:
     def _needed(self, job: AnyJob) -> float:
         """Seconds for want of which ``job`` is dropped. Alone it takes them from nobody; and what nothing has confirmed
         of late, its first step is going to tell."""
-        if job.position == 0 and not self._pace.fresh(job.program):
+        if job.position == 0 and not self._costs.fresh(job.program):
             return 0.0
         alone = len(self.active) + len(self.queue) == 1
-        return self._pace.least(job) if alone else max(self._pace.least(job), self._pace.likely(job))
+        return self._costs.least(job) if alone else max(self._costs.least(job), self._costs.likely(job))
 
     def _given_up(self, jobs: list[AnyJob], works: list[Work], now: float) -> list[tuple[AnyJob, UnclipError]]:
         """Of the jobs for which nothing was done yet as few as have to go, so that the others end in time."""
@@ -124,9 +124,9 @@ class Order:
         if not self._pressed:
             return batch
         # Who goes first is not held up by company that saves nobody anything, nor by any when it would be late for it.
-        batch = batch[: self._pace.pays(order[0].program, sum(job.width for job in batch) / len(batch))]
+        batch = batch[: self._costs.pays(order[0].program, sum(job.width for job in batch) / len(batch))]
         left = (order[0].deadline - self._clock()) / (order[0].length - order[0].position)
-        while len(batch) > 1 and self._pace.tick(batch) > CLOSE * left:
+        while len(batch) > 1 and self._costs.tick(batch) > CLOSE * left:
             batch.pop()
         return batch
 

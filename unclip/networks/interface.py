@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, get_args
 
-from unclip.engine.walk import Network
+import torch
+
+Tensors = Mapping[str, torch.Tensor]
+Network = Callable[[Tensors], torch.Tensor]
+"""From named tensors, batch first ("sample", "timestep" int64 ``[B]``, and conditions), to the network's output."""
 
 NetworkName = Literal["text_encoder", "image_encoder", "prior", "decoder", "upsampler", "upsampler_last"]
 NETWORKS: tuple[NetworkName, ...] = get_args(NetworkName)

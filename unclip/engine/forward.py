@@ -1,0 +1,48 @@
+"""Jobs of one tick, a forward pass through a network: how an encoder uses the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import torch
+
+from unclip.engine.job import Job
+from unclip.networks.interface import Network, Tensors
+
+
+class ForwardJob(Job[torch.Tensor]):
+    """A job of one tick: named inputs of one row to one output row. How an encoder uses the engine."""
+
+    def __init__(
+        self,
+        lane: tuple[Hashable, ...],
+        inputs: Tensors,
+        deadline: float = float("inf"),
+    ) -> None:
+        super().__init__(1, deadline)
+        self._lane = lane
+        self.inputs = inputs
+        self.output: torch.Tensor | None = None
+
+    @property
+    def lane(self) -> Hashable:
+        """Its only lane."""
+        return self._lane
+
+    def result(self) -> torch.Tensor:
+        """The output row."""
+        assert self.output is not None
+        return self.output
+
+
+class ForwardProgram:
+    """Runs one-tick jobs through a function of named tensors."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+
+    def tick(self, jobs: Sequence[ForwardJob]) -> None:
+        """Runs every job."""
+        outputs = self._network({name: torch.stack([job.inputs[name] for job in jobs]) for name in jobs[0].inputs})
+        for job, output in zip(jobs, outputs, strict=True):
+            job.output = output
