@@ -69,8 +69,8 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
         walks, client = 2 if request.report_psnr else 1, client_of(context)
         likely = Expected("decoder", min(max(request.steps, 1), MAX_STEPS), deadline)
         with self._engine.reserve(walks, client, likely) as reservation:
-            with self._decoding.admitted(weight([request.image]), client):
-                task, picture = await self._decoding.run(client, InvertTask.from_proto, request, self._spec)
+            with self._decoding.admitted(weight([request.image]), client) as admitted:
+                task, picture = await admitted.run(InvertTask.from_proto, request, self._spec)
             there = await asyncio.wrap_future(self._engine.call(lambda: self._invert(task, picture, deadline)))
             async with aclosing(follow(reservation, [there], not request.omit_progress)) as ticks:
                 async for tick in ticks:

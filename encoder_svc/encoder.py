@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from PIL import Image
 from transformers import CLIPImageProcessorPil, CLIPTokenizer
 
+from encoder_svc.looking import Look, seen
 from encoder_svc.networks import load, signature
 from unclip.checkpoint import IMAGE_FOLDERS, TEXT_FOLDERS, Checkpoint, loading
 from unclip.engine.forward import ForwardJob, ForwardProgram
@@ -19,7 +19,6 @@ from unclip.networks.placement import Placement
 from unclip.wire.embeddings import Embedding, TextEncoding
 
 TEXT, IMAGE = ("text",), ("image",)
-MUCH = 16  # times the pixels that are kept: what a resized picture may have for the processor to make all of it
 
 
 class Encoder:
@@ -50,6 +49,7 @@ class Encoder:
         self.context = read.inputs[0].shape[0]
         self.embedding_dim = int(checkpoint.config("text_encoder", "config.json").get("projection_dim", 512))
         self.image_size = 0
+        self.look: Look | None = None
         self.parameters = count_parameters(checkpoint, "text_encoder")
         self.programs = {
             TEXT[0]: ForwardProgram(remotes.get("text_encoder") or load("text_encoder", checkpoint, placement))
@@ -63,12 +63,13 @@ class Encoder:
             self._processor = CLIPImageProcessorPil.from_pretrained(
                 checkpoint.folder / "feature_extractor", local_files_only=True
             )
-        seen = signature("image_encoder", checkpoint)
-        self.image_size = seen.inputs[0].shape[-1]
-        if seen.output.shape != (self.embedding_dim,):
+        self.look = Look.of(self._processor)
+        read = signature("image_encoder", checkpoint)
+        self.image_size = read.inputs[0].shape[-1]
+        if read.output.shape != (self.embedding_dim,):
             raise CheckpointError(
                 f"checkpoint: text embeddings have {self.embedding_dim} dimensions, "
-                f"image embeddings {seen.output.shape[0]}"
+                f"image embeddings {read.output.shape[0]}"
             )
         self.parameters += count_parameters(checkpoint, "image_encoder")
         network = remotes.get("image_encoder") or load("image_encoder", checkpoint, placement)
@@ -94,17 +95,20 @@ class Encoder:
             mask.cpu().numpy(),
         )
 
-    def pixels(self, image: Image.Image) -> torch.Tensor:
-        """What the network sees of an RGB picture, ``[3, S, S]``: resized by its shortest edge and centre-cropped.
+    def pixels(self, image: Image.Image, ready: bool = False) -> torch.Tensor:
+        """What the network gets of an RGB picture, ``[3, S, S]``: resized by its shortest edge and centre-cropped.
+
+        ready: whether it is already, see `encoder_svc.looking.seen`.
 
         Raises:
             PreconditionFailed: no image encoder is there.
         """
         if not self.image_size:
             raise PreconditionFailed("image_encoder", "this checkpoint has no image encoder: it cannot read pictures")
-        seen = centre(image, self._processor)
-        resized = {} if seen is None else {"do_resize": False, "do_center_crop": False}
-        values = self._processor([seen or image], return_tensors="np", **resized).pixel_values
+        if not ready:
+            image, ready = seen(lambda: image, self.look)
+        resized = {"do_resize": False, "do_center_crop": False} if ready else {}
+        values = self._processor([image], return_tensors="np", **resized).pixel_values
         return torch.from_numpy(values[0])
 
     def image_job(self, pixels: torch.Tensor, deadline: float = float("inf")) -> ForwardJob:
@@ -114,25 +118,3 @@ class Encoder:
     def image_jobs(self, images: Sequence[Image.Image], deadline: float = float("inf")) -> list[ForwardJob]:
         """One job per RGB picture. Raises PreconditionFailed as `pixels`."""
         return [self.image_job(self.pixels(image), deadline) for image in images]
-
-
-def centre(image: Image.Image, processor: Any) -> Image.Image | None:
-    """The part in the middle of a thin picture that ``processor`` crops, at the size to which it resizes, without the
-    rest, of which there would be millions of pixels. None where it works otherwise, and where it crops less away:
-    Pillow may filter the whole first across and the part first down, and it rounds and clips in between.
-    """
-    short, crop = (processor.size or {}).get("shortest_edge"), processor.crop_size or {}
-    if not (processor.do_resize and processor.do_center_crop and short):
-        return None
-    width, height = image.size
-    size = [int(short * side / min(width, height)) for side in (width, height)]  # as it computes it
-    wanted = [crop["width"], crop["height"]]
-    if any(part > whole for part, whole in zip(wanted, size, strict=True)):
-        return None  # it would pad
-    if size[0] * size[1] <= MUCH * wanted[0] * wanted[1]:
-        return None
-    box: list[float] = []
-    for side, whole, part in zip(image.size, size, wanted, strict=True):
-        first = (whole - part) // 2
-        box += [first * side / whole, (first + part) * side / whole]
-    return image.resize((wanted[0], wanted[1]), processor.resample, box=(box[0], box[2], box[1], box[3]))

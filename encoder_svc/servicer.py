@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from contextlib import aclosing
 from functools import partial
 from typing import Any
 
 import grpc
-import torch
-from PIL import Image
 
 from encoder_svc.encoder import Encoder
+from encoder_svc.looking import seen
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.api.type.v1 import model_info_pb2
 from unclip.engine.admission import Reservation
@@ -59,18 +57,15 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         client = client_of(context)
         with self._engine.reserve(min(len(request.images), MAX_IMAGES), client) as reservation:
             pixels, pictures = read_encode_image(request, self._encoder.image_size)
-            with self._decoding.admitted(pixels, client):
-                seen = await self._decoding.each(client, [partial(self._see, picture) for picture in pictures])
-            jobs = [self._encoder.image_job(pixels, deadline) for pixels in seen]
+            with self._decoding.admitted(pixels, client) as admitted:
+                looked = await admitted.each([partial(seen, picture, self._encoder.look) for picture in pictures])
+                values = await asyncio.to_thread(lambda: [self._encoder.pixels(*each) for each in looked])
+            jobs = [self._encoder.image_job(each, deadline) for each in values]
             await run(reservation, jobs)
         embeddings = [Embedding(job.result().float().cpu().numpy(), self._encoder.clip_space) for job in jobs]
         return encoder_pb2.EncodeImageResponse(
             embeddings=[embedding.to_proto() for embedding in embeddings], model_version=self._info.version
         )
-
-    def _see(self, decode: Callable[[], Image.Image]) -> torch.Tensor:
-        """What the network sees of a picture: the picture itself, large as it may be, is gone then."""
-        return self._encoder.pixels(decode())
 
     async def GetModelInfo(
         self, request: encoder_pb2.GetModelInfoRequest, context: Context

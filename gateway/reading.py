@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -17,10 +17,12 @@ from unclip.api.type.v1 import embedding_pb2, image_pb2, sampling_pb2
 from unclip.errors import InvalidRequest
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding
-from unclip.wire.images import check_image, encode_image, flatten, open_image
+from unclip.wire.images import check_image, encode_image, flatten, open_image, size_of
 from unclip.wire.sampling import settings_from_proto
 from unclip.wire.tasks import MAX_SIZE
 from unclip.wire.violations import Violations
+
+Read = TypeVar("Read")
 
 MAX_FRAMES = 64
 FORMATS: dict[int, FileFormat] = {
@@ -123,6 +125,14 @@ class Reader:
             self.refuse(f"{field}.values", f"must be -{limit} to {limit}; got a value of size {largest:g}")
         return found
 
+    async def noting(self, read: Awaitable[list[Read]]) -> list[Read]:
+        """What ``read`` gives; nothing when it raises InvalidRequest, which is noted."""
+        try:
+            return await read
+        except InvalidRequest as error:
+            self._violations.include(error)
+            return []
+
     def fit(self, field: str, number: int) -> Fit:
         """How a picture that is not square becomes one."""
         if number not in FITS:
@@ -131,16 +141,11 @@ class Reader:
 
     def image(self, field: str, image: image_pb2.Image, fit: Fit) -> SourceImage:
         """A picture file that opens. Its bytes travel on as they came, unless it has to be letterboxed."""
-        source = source_of(image)
         try:
-            width, height = check_image(image, self._prefix + field)
+            return read_image(self._prefix + field, image, fit)
         except InvalidRequest as error:
             self._violations.include(error)
-            return source
-        if fit == "crop" or width == height:
-            return source
-        picture = self.opened(field, image)
-        return source if picture is None else replace(source, data=encode_image(letterbox(flatten(picture))).data)
+            return source_of(image)
 
     def opened(self, field: str, image: image_pb2.Image) -> Image.Image | None:
         """A picture file as RGB or RGBA, upright; None when it was refused."""
@@ -149,6 +154,16 @@ class Reader:
         except InvalidRequest as error:
             self._violations.include(error)
             return None
+
+
+def read_image(field: str, image: image_pb2.Image, fit: Fit) -> SourceImage:
+    """A picture file, as `Reader.image` gives it. Raises InvalidRequest."""
+    source = source_of(image)
+    width, height = size_of(image, field)
+    if fit == "crop" or width == height:
+        check_image(image, field)
+        return source
+    return replace(source, data=encode_image(letterbox(flatten(open_image(image, field)))).data)
 
 
 def source_of(image: image_pb2.Image) -> SourceImage:

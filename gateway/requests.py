@@ -24,7 +24,7 @@ from gateway.plan import (
     VaryPlan,
     seed_of_image,
 )
-from gateway.reading import Reader, source_of
+from gateway.reading import Reader, read_image, source_of
 from gateway.stack import StackInfo
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import image_pb2, sampling_pb2
@@ -235,7 +235,7 @@ def pictures_in(request: gateway_pb2.StreamRequest | gateway_pb2.EmbedRequest) -
 def read_embed(request: gateway_pb2.EmbedRequest, reader: Reader) -> tuple[int, list[Callable[[], SourceImage]]]:
     """What reading the pictures of an Embed costs, in pixels, and what reads each, one at a time.
 
-    What breaks a rule goes to ``reader``, then as well.
+    What breaks a rule goes to ``reader``; a picture that does raises it.
 
     Raises:
         InvalidRequest: the pictures have too many pixels together, with every violation that is known without them.
@@ -249,7 +249,7 @@ def read_embed(request: gateway_pb2.EmbedRequest, reader: Reader) -> tuple[int, 
         reader.refuse("images", f"must be at most {MAX_TOGETHER} pixels together; got {pixels}")
         reader.done()
     return pixels, [
-        partial(reader.image, f"images[{index}]", image, fit) for index, image in enumerate(request.images[:MAX_IMAGES])
+        partial(read_image, f"images[{index}]", image, fit) for index, image in enumerate(request.images[:MAX_IMAGES])
     ]
 
 

@@ -130,8 +130,8 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         """What ``read`` makes of a request: beside other calls, and where pictures come with it in their turn."""
         if not (pixels := weight(pictures_in(request))):  # no picture, or none that its header allows to be decoded
             return await asyncio.to_thread(read)
-        with self._decoding.admitted(pixels, call.client):
-            return await self._decoding.run(call.client, read)
+        with self._decoding.admitted(pixels, call.client) as admitted:
+            return await admitted.run(read)
 
     async def _run(
         self, request: gateway_pb2.StreamRequest, call: Call, nested: bool
@@ -199,8 +199,8 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         pixels, pictures = read_embed(request, reader)
         async with self._deadlines.ending(context) as ending:
             call = self._call(context, ending)
-            with self._decoding.admitted(pixels, call.client):
-                images = [image.data for image in await self._decoding.each(call.client, pictures)]
+            with self._decoding.admitted(pixels, call.client) as admitted:
+                images = [image.data for image in await reader.noting(admitted.each(pictures))]
                 reader.done()
                 while True:
                     async with self._releases.serving(call) as release:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -109,6 +110,14 @@ class Process:
     def memory(self, what: str = "VmRSS") -> int:
         """Bytes of memory in use now ("VmRSS") or at most so far ("VmHWM")."""
         return resident(what, self._process.pid)
+
+    def memory_with_workers(self, what: str = "VmRSS") -> int:
+        """The same of it and of the processes that it has started, together, as its cgroup counts it."""
+        total = self.memory(what)
+        for thread in Path(f"/proc/{self._process.pid}/task").iterdir():
+            with contextlib.suppress(OSError, ValueError):  # one that ends while it is looked at
+                total += sum(resident(what, child) for child in (thread / "children").read_text().split())
+        return total
 
     def __enter__(self) -> Self:
         return self

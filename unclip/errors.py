@@ -8,12 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 class UnclipError(Exception):
     """Base of every foreseen error. ``reason`` is the machine-readable name sent as ErrorInfo.reason."""
 
     reason = "UNKNOWN"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as it is, whatever its constructor takes: errors come from other processes as well."""
+        return _remade, (type(self), self.args), self.__dict__
+
+
+def _remade(kind: type[UnclipError], args: tuple[Any, ...]) -> UnclipError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    return error
 
 
 @dataclass(frozen=True)

@@ -17,22 +17,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.drill.cluster import Cluster, Role, cluster
 from tests.drill.mutations import MUTATIONS, bomb
+from tests.drill.odd_metadata import ODD, SERVICES, one, telling
 from tests.drill.report import Finding, Setting
 from tests.drill.sound import sound_requests
-from unclip.api.decoder.v1 import decoder_pb2, upsampler_pb2
-from unclip.api.encoder.v1 import encoder_pb2
-from unclip.api.gateway.v1 import gateway_pb2
-from unclip.api.prior.v1 import prior_pb2
 
 MESSAGES, MESSAGES_SHORT, AT_ONCE = 20_000, 600, 16
 TIMEOUT_S = 60.0
-SERVICES: Sequence[tuple[Role, str, object]] = (
-    ("encoder", "EncoderService", encoder_pb2),
-    ("prior", "PriorService", prior_pb2),
-    ("decoder", "DecoderService", decoder_pb2),
-    ("upsampler", "UpsamplerService", upsampler_pb2),
-    ("gateway", "GatewayService", gateway_pb2),
-)
 REFUSED = {"INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "UNIMPLEMENTED"}
 # What a mutation may leave: a message that is sound after all, and one that names another CLIP.
 HARMLESS = {"OK", "FAILED_PRECONDITION"}
@@ -65,7 +55,9 @@ async def run(setting: Setting) -> Finding:
     finding = Finding(f"{messages} malformed or hostile messages to every method")
     counts: dict[Role, int] = {"encoder": 1, "prior": 1, "decoder": 1, "upsampler": 1, "gateway": 1}
     # Connections that end of age, which clients' retries make up for, would be counted as answers.
-    options: dict[Role, tuple[str, ...]] = dict.fromkeys(counts, ("--max-connection-age", "3600"))
+    options: dict[Role, tuple[str, ...]] = dict.fromkeys(
+        counts, ("--max-connection-age", "3600", "--log-level", "DEBUG")
+    )
     with cluster(setting.folder, counts, checkpoint=setting.checkpoint, options=options) as running:
         methods = await methods_of(running)
         codes: Counter[tuple[str, str]] = Counter()
@@ -81,6 +73,9 @@ async def run(setting: Setting) -> Finding:
                     told.append(f"{shot.kind} to {shot.method.path}: {code} {details[:200]}")
 
         await asyncio.gather(*(fire(shot) for shot in shots(methods, messages)))
+        for method in methods:
+            await asyncio.gather(*(asyncio.to_thread(one, method.address, method.path, headers) for headers in ODD))
+        leaks = telling(running)
         dead = [replica.role for replica in running.replicas if not replica.process.running]
         unwell = [method.path for method in methods if await health(channels[method.address]) != SERVING]
         after = [await call(channels[m.address], Shot("sound", m, m.sound.SerializeToString())) for m in methods]
@@ -94,6 +89,7 @@ async def run(setting: Setting) -> Finding:
     finding.claim(
         f"{len(told)} answers with another code or with text from the inside {told[:3] or ''}".strip(), not told
     )
+    finding.claim(f"odd metadata are in the logs of {leaks or 'none'}", not leaks)
     finding.claim(f"{len(dead)} crashed, {len(unwell)} unhealthy", not dead and not unwell)
     wrong = [m.path for m, (code, _) in zip(methods, after, strict=True) if code != "OK"]
     finding.claim(f"sound requests afterwards: {len(after) - len(wrong)} of {len(after)} served", not wrong)

@@ -41,7 +41,7 @@ class Watcher:
         for replica in replicas:
             if not replica.process.running:
                 continue
-            had = replica.process.memory("VmHWM")
+            had = replica.process.memory_with_workers("VmHWM")
             self.most[replica.role] = max(self.most.get(replica.role, 0), had)
             if had > limits[replica.role]:
                 replica.process.kill()

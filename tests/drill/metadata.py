@@ -6,13 +6,14 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from itertools import cycle
 
-from tests.drill.cluster import Cluster, Role, cluster
-from tests.drill.hostile import SERVICES
+from tests.drill.apart import apart
+from tests.drill.cluster import STAGES, Cluster, Role, cluster
 from tests.drill.load import Load, calling, percentile
+from tests.drill.odd_metadata import ODD, PARENT, SECRET, one, paths, telling
 from tests.drill.report import Finding, Setting
 from tests.http2 import (
     ACK,
@@ -24,7 +25,6 @@ from tests.http2 import (
     RST_STREAM,
     SETTINGS,
     Connection,
-    Header,
     frame,
     literal,
     message,
@@ -32,45 +32,37 @@ from tests.http2 import (
     repeated,
 )
 
-SECRET = b"unclip_s3cr3tkey"
 RATE, STATES_PER_SECOND = 4.0, 20.0
-SECONDS, SECONDS_SHORT, QUIET_S = 60.0, 4.0, 2.0
+SECONDS, SECONDS_SHORT, QUIET_S, QUIET_SHORT_S = 60.0, 4.0, 30.0, 2.0
 LOG_BYTES_PER_SECOND = 50_000  # of one process, whatever it is sent
-PARENT = (b"traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
-ODD: Sequence[Sequence[Header]] = (
-    [(b"authorization", b"Bearer " + SECRET + b"\xe9")],
-    [(b"authorization", b"Bearer " + SECRET), (b"x-request-id", b"\x01" + SECRET), (b"x-unclip-client", SECRET + b" ")],
-    [(b"x-anything", SECRET + b"\x00\x01\x7f\xff")],
-    [(b"x-lines", SECRET + b"\r\nforged: line")],
-    [(b"x-odd-bin", SECRET + b"!!!"), (b"grpc-trace-bin", SECRET), (b"grpc-tags-bin", SECRET)],
-    [(b"X-UPPER", SECRET), (b"", SECRET), (b"x " + SECRET, SECRET), (b":made-up", SECRET)],
-    [(b"x-huge", SECRET * 4000)],
-    [(b"x-large", SECRET * 400)],
-    [(b"grpc-timeout", SECRET), (b"grpc-encoding", SECRET), (b"grpc-previous-rpc-attempts", SECRET)],
-    [(b"user-agent", SECRET + b"\xff"), (b"lb-token", SECRET), (b"content-type", SECRET), (b"te", SECRET)],
-    [(b"traceparent", SECRET), (b"tracestate", b"a=" + SECRET)],
-    [PARENT, (b"tracestate", b"a=" + SECRET + b"\xe9"), (b"tracestate", b"," * 5000)],
-)
 
 
 async def run(setting: Setting) -> Finding:
-    """Real services with the tiny checkpoint, their logs at DEBUG."""
+    """Real services with the tiny checkpoint, short: stubs, since `tests.drill.hostile` sends the same to
+    real ones; their logs at DEBUG."""
     seconds = SECONDS_SHORT if setting.short else SECONDS
     finding = Finding("odd metadata and calls given up, beside a caller who does nothing wrong")
     counts: dict[Role, int] = {"encoder": 1, "prior": 1, "decoder": 1, "upsampler": 1, "gateway": 1}
+    stubs: dict[Role, tuple[str, ...]] = dict.fromkeys(STAGES, ()) if setting.short else {}
     options: dict[Role, tuple[str, ...]] = dict.fromkeys(counts, ("--log-level", "DEBUG"))
-    with cluster(setting.folder, counts, checkpoint=setting.checkpoint, options=options) as running:
+    with ExitStack() as exits:
+        attacker = exits.enter_context(apart())
+        prepared = attacker(prepare)
+        running = exits.enter_context(
+            cluster(setting.folder, counts, stubs=stubs, checkpoint=setting.checkpoint, options=options)
+        )
+        addresses = {role: f"{running.of(role)[0].address}:{running.ports[role]}" for role in counts}
+        await prepared
         async with calling(running.target("gateway"), steps=2) as load:
             async with load.flowing(RATE):
-                await asyncio.sleep(QUIET_S)
+                await asyncio.sleep(QUIET_SHORT_S if setting.short else QUIET_S)
             quiet, load = load, Load(load.stub, steps=2)
             sizes, began = logged(running), time.monotonic()
-            with strangers(running) as sent:
-                async with load.flowing(RATE):
-                    await asyncio.sleep(seconds)
+            async with load.flowing(RATE):
+                sent = await attacker(strangers, addresses, seconds)
             lasted = time.monotonic() - began
         grown = {role: size - sizes[role] for role, size in logged(running).items()}
-        told = [replica.role for replica in running.replicas if SECRET in replica.process.log.read_bytes()]
+        told = telling(running)
         dead = [replica.role for replica in running.replicas if not replica.process.running]
         cut = [replica.metrics.total("unclip_connections_cut_total") for replica in running.of("gateway")]
     finding.claim(f"{len(load.failures)} of {len(load.ended)} of its calls failed ({load.told()})", not load.failures)
@@ -90,17 +82,14 @@ def logged(running: Cluster) -> dict[Role, int]:
     return {replica.role: replica.process.log.stat().st_size for replica in running.replicas}
 
 
-@contextmanager
-def strangers(running: Cluster) -> Iterator[list[int]]:
-    """Callers who mean no good, while the body runs; how much each has sent."""
+def prepare() -> None:
+    """Imports this."""
+
+
+def strangers(addresses: Mapping[Role, str], seconds: float) -> list[int]:
+    """Callers who mean no good, for so long; gives how much each has sent."""
     stop, sent = threading.Event(), [0, 0, 0, 0]
-    addresses = {role: f"{running.of(role)[0].address}:{running.ports[role]}" for role, _, _ in SERVICES}
-    methods = [
-        (addresses[role], f"/{service.full_name}/{method.name}")
-        for role, name, module in SERVICES
-        for service in [module.DESCRIPTOR.services_by_name[name]]  # type: ignore[attr-defined]
-        for method in service.methods
-    ]
+    methods = [(addresses[role], path) for role, path in paths()]
     gateway = addresses["gateway"]
     work: tuple[Callable[[int], None], ...] = (
         lambda number: odd(sent, number, methods, stop),
@@ -111,12 +100,11 @@ def strangers(running: Cluster) -> Iterator[list[int]]:
     threads = [threading.Thread(target=each, args=(number,)) for number, each in enumerate(work)]
     for thread in threads:
         thread.start()
-    try:
-        yield sent
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
+    time.sleep(seconds)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    return sent
 
 
 def odd(sent: list[int], number: int, methods: Sequence[tuple[str, str]], stop: threading.Event) -> None:
@@ -170,12 +158,3 @@ def given_up(sent: list[int], number: int, gateway: str, stop: threading.Event) 
                         sent[number] += 1
         except OSError:
             stop.wait(0.05)
-
-
-def one(address: str, path: str, headers: Sequence[Header], data: bytes = b"") -> None:
-    """One call over a connection of its own, whatever becomes of it."""
-    try:
-        with Connection(address, 5) as connection:
-            connection.ended(connection.call(path, headers, data))
-    except OSError:
-        pass

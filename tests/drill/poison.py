@@ -14,12 +14,14 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 
 import grpc
 from PIL import Image
 
+from tests.drill.apart import apart
 from tests.drill.cluster import STAGES, Role, cluster
 from tests.drill.limits import limited
 from tests.drill.load import calling, percentile
@@ -29,6 +31,7 @@ from unclip.api.type.v1 import image_pb2
 from unclip.serving.clients import HEADER
 
 REQUESTS, REQUESTS_SHORT, AT_ONCE = 1000, 48, 8
+PAUSE_S, PAUSE_SHORT_S = 0.5, 0.05  # after a refusal: without it most requests would meet nothing but refusals
 RATE, QUIET_S, QUIET_SHORT_S = 4.0, 40.0, 2.0
 TIMEOUT_S, MAX_BYTES = 60.0, 1_000_000
 TIMES = 2.0  # of the quiet p99; of the few calls of a short drill, on a busy machine, it says nothing
@@ -56,16 +59,20 @@ async def run(setting: Setting) -> Finding:
     requests = REQUESTS_SHORT if setting.short else REQUESTS
     finding = Finding(f"{requests} requests of one client that are costly to read")
     counts: dict[Role, int] = {"encoder": 1, "prior": 1, "decoder": 1, "upsampler": 1, "gateway": 1}
-    asked = shots(requests)
     stubs = STUBS if setting.short else {}
-    with cluster(setting.folder, counts, stubs=stubs, checkpoint=setting.checkpoint) as running:
+    pause = PAUSE_SHORT_S if setting.short else PAUSE_S
+    with ExitStack() as exits:
+        attacker = exits.enter_context(apart())
+        prepared = attacker(prepare, requests)
+        running = exits.enter_context(cluster(setting.folder, counts, stubs=stubs, checkpoint=setting.checkpoint))
+        await prepared
         [gateway] = running.of("gateway")
         address = f"{gateway.address}:{running.ports['gateway']}"
         with limited(running.replicas) as watcher:
             async with calling(running.target("gateway")) as quiet, quiet.flowing(RATE):
                 await asyncio.sleep(QUIET_SHORT_S if setting.short else QUIET_S)
             async with calling(running.target("gateway")) as beside, beside.flowing(RATE):
-                costs = await attack(address, asked)
+                costs: list[Cost] = await attacker(attack, address, requests, pause)
         alive = sum(replica.process.running for replica in running.replicas)
     most = ", ".join(f"{role} {size / 2**20:.0f} MiB" for role, size in sorted(watcher.most.items()))
     finding.claim(
@@ -82,6 +89,7 @@ async def run(setting: Setting) -> Finding:
     return finding
 
 
+@cache
 def shots(requests: int) -> list[tuple[str, Request]]:
     """So many requests, of all kinds equally, in an order drawn beforehand."""
     chance = random.Random(0)
@@ -93,8 +101,18 @@ def shots(requests: int) -> list[tuple[str, Request]]:
     return made
 
 
-async def attack(address: str, asked: list[tuple[str, Request]]) -> list[Cost]:
-    """Sends them, each when one of those before has ended."""
+def prepare(requests: int) -> None:
+    """Makes them."""
+    shots(requests)
+
+
+def attack(address: str, requests: int, pause: float) -> list[Cost]:
+    """Sends them, each when one of those before has ended, or so many seconds after it was refused."""
+    return asyncio.run(send(address, shots(requests), pause))
+
+
+async def send(address: str, asked: list[tuple[str, Request]], pause: float) -> list[Cost]:
+    """Sends requests, so many at a time."""
     room = asyncio.Semaphore(AT_ONCE)
     async with grpc.aio.insecure_channel(address, options=(("grpc.enable_retries", 0),)) as channel:
         stub = gateway_pb2_grpc.GatewayServiceStub(channel)
@@ -107,7 +125,10 @@ async def attack(address: str, asked: list[tuple[str, Request]]) -> list[Cost]:
                     await ask(request, timeout=TIMEOUT_S, metadata=((HEADER, "poison"),))
                 except grpc.aio.AioRpcError as error:
                     code = error.code().name
-                return Cost(kind, time.monotonic() - began, code, request.ByteSize())
+                cost = Cost(kind, time.monotonic() - began, code, request.ByteSize())
+                if code == "RESOURCE_EXHAUSTED":
+                    await asyncio.sleep(pause)
+                return cost
 
         return await asyncio.gather(*(one(kind, request) for kind, request in asked))
 

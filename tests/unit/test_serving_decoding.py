@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 import pytest
 
-from unclip.errors import InvalidRequest, Overloaded
+from unclip.errors import InvalidRequest, Overloaded, PoisonSuspected
 from unclip.serving.budget import Budget
-from unclip.serving.decoding import Decoding
+from unclip.serving.decoding import Admitted, Decoding
 
 WAIT_S = 10
 
@@ -19,6 +21,14 @@ WAIT_S = 10
 @pytest.fixture
 async def decoding() -> AsyncIterator[Decoding]:
     made = Decoding("test", limit=100)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+async def heavy() -> AsyncIterator[Decoding]:
+    """For which two pixels are many."""
+    made = Decoding("test", limit=100, light=1)
     yield made
     made.close()
 
@@ -80,7 +90,7 @@ async def test_room_is_given_back_whatever_happens_and_its_price_is_told(decodin
 async def test_the_client_with_the_fewest_pixels_has_the_next_turn(decoding: Decoding, gate: Gate) -> None:
     with decoding.admitted(50, "greedy"), decoding.admitted(10, "modest"), decoding.admitted(20, "other"):
         asked = [("greedy", "g1"), ("greedy", "g2"), ("greedy", "g3"), ("other", "o1"), ("modest", "m1")]
-        tasks = [asyncio.create_task(decoding.run(client, gate.work(name))) for client, name in asked]
+        tasks = [asyncio.create_task(decoding.run(0, client, gate.work(name))) for client, name in asked]
         await gate.reached()
         gate.open.set()
         assert await asyncio.gather(*tasks) == ["g1", "g2", "g3", "o1", "m1"]
@@ -91,7 +101,7 @@ async def test_a_thread_whose_caller_has_gone_is_not_given_away_before_it_is_fre
     decoding: Decoding, gate: Gate
 ) -> None:
     names = ("gone", "waits", "next")
-    gone, waits, next_one = (asyncio.create_task(decoding.run("", gate.work(name))) for name in names)
+    gone, waits, next_one = (asyncio.create_task(decoding.run(0, "", gate.work(name))) for name in names)
     await gate.reached()
     gone.cancel()
     waits.cancel()
@@ -99,14 +109,15 @@ async def test_a_thread_whose_caller_has_gone_is_not_given_away_before_it_is_fre
     assert gate.begun == ["gone"]
     gate.open.set()
     assert await asyncio.wait_for(next_one, WAIT_S) == "next"
-    assert await asyncio.wait_for(decoding.run("", gate.work("later")), WAIT_S) == "later"
+    assert await asyncio.wait_for(decoding.run(0, "", gate.work("later")), WAIT_S) == "later"
     assert gate.begun == ["gone", "next", "later"]
 
 
 async def test_a_request_of_many_pictures_lets_others_go_between_them(decoding: Decoding, gate: Gate) -> None:
-    many = asyncio.create_task(decoding.each("", [gate.work(f"picture {number}") for number in range(3)]))
+    admitted = Admitted(decoding, 3, "")
+    many = asyncio.create_task(admitted.each([gate.work(f"picture {number}") for number in range(3)]))
     await gate.reached()
-    one = asyncio.create_task(decoding.run("", gate.work("other")))
+    one = asyncio.create_task(decoding.run(0, "", gate.work("other")))
     await asyncio.sleep(0.01)
     gate.open.set()
     await asyncio.gather(many, one)
@@ -118,13 +129,45 @@ async def test_every_picture_that_breaks_a_rule_is_told_of(decoding: Decoding) -
         raise InvalidRequest.of(field, "is bad")
 
     with pytest.raises(InvalidRequest) as refused:
-        await decoding.each("", [lambda: bad("images[0]"), lambda: None, lambda: bad("images[2]")])
+        await Admitted(decoding, 3, "").each([lambda: bad("images[0]"), lambda: None, lambda: bad("images[2]")])
     assert [violation.field for violation in refused.value.violations] == ["images[0]", "images[2]"]
 
 
-@pytest.mark.skipif(not hasattr(os, "getpriority"), reason="needs Unix")
-async def test_decoding_stands_back_behind_the_process_other_threads(decoding: Decoding) -> None:
-    def niceness() -> int:
-        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+async def test_large_requests_are_read_in_a_process_that_stands_back(heavy: Decoding) -> None:
+    here, there = os.getpid(), await heavy.run(2, "", os.getpid)
+    assert there != here
+    assert os.getpriority(os.PRIO_PROCESS, there) > os.getpriority(os.PRIO_PROCESS, 0) or niced_out()
+    assert await heavy.run(2, "", os.getpid) == there
+    assert await heavy.run(1, "", os.getpid) == here
 
-    assert await decoding.run("", niceness) > niceness() or niceness() == 19
+
+async def test_small_requests_do_not_wait_for_large_ones(heavy: Decoding) -> None:
+    large = asyncio.create_task(heavy.run(2, "", time.sleep, 0.5))
+    await asyncio.sleep(0)
+    await asyncio.wait_for(heavy.run(1, "", os.getpid), WAIT_S)
+    assert not large.done()
+    await large
+
+
+async def test_what_a_large_request_breaks_is_told_as_of_a_small_one(heavy: Decoding) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        await Admitted(heavy, 2, "").each([partial(InvalidRequest.of, "fine", ""), partial(broken, "images[1]")])
+    assert [violation.field for violation in refused.value.violations] == ["images[1]"]
+
+
+async def test_who_kills_the_process_that_reads_pictures_is_not_tried_again_and_others_get_a_new_one(
+    heavy: Decoding,
+) -> None:
+    with pytest.raises(PoisonSuspected, match="was lost at work on this request"):
+        await heavy.run(2, "", os._exit, 1)
+    assert await heavy.run(2, "", os.getpid) != os.getpid()
+
+
+def niced_out() -> bool:
+    """Whether this process has already stood back as far as one can."""
+    return os.getpriority(os.PRIO_PROCESS, 0) == 19
+
+
+def broken(field: str) -> None:
+    """What raises as a picture that cannot be read does."""
+    raise InvalidRequest.of(field, "is broken")

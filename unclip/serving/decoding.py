@@ -1,53 +1,54 @@
-"""Reading the pictures of requests: admitted by their headers, decoded in few threads, in turns that are fair.
+"""Reading the pictures of requests: admitted by their headers, decoded a few at a time, in turns that are fair.
 
 A file of some hundred bytes can hold 16 megapixels. So nothing is decoded before the pixels have found room in a
-budget, which bounds how long the last one waits; few threads bound the memory; and they stand back behind all other
-threads, so that who waits for no picture does not notice.
+budget, which bounds how long the last one waits; one picture at a time bounds the memory; and large ones are decoded in
+a worker process that stands back behind all others, so that who waits for no picture does not notice.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from unclip.errors import InvalidRequest
+from unclip.errors import InvalidRequest, PoisonSuspected
 from unclip.serving.budget import Budget
+from unclip.serving.worker import Worker, WorkerLost
 from unclip.wire.images import MAX_TOGETHER
 from unclip.wire.violations import Violations
 
 Result = TypeVar("Result")
 
 BUDGET = 2 * MAX_TOGETHER  # so that a client's share has room for any request
-THREADS = 1  # a picture takes up to 250 MB while it is decoded, see `unclip.wire.images`
-NICENESS = 10  # of 19: about a tenth of the turns of others; on Linux, where a thread can have its own
+LIGHT = 1_000_000  # pixels that take some milliseconds, which Python's lock may be held for
 PACE = 20e-9  # seconds a pixel, until some have been timed
 
 
 class Decoding:
-    """The budget and the threads of one process. For use on its event loop.
+    """The budget of one process, its thread for small pictures and its worker for large ones. For its event loop.
+
+    A picture takes up to 300 MB while it is decoded, see `unclip.wire.images`: so there is one worker.
 
     Args:
         stage: named in errors and metrics.
         limit: pixels that may be under way at once, waiting ones included; half of it for each client.
-        threads: pictures, or requests of few, that are decoded at a time.
+        light: pixels of a request up to which it is read in this process.
     """
 
-    def __init__(self, stage: str, limit: int = BUDGET, threads: int = THREADS) -> None:
-        self._budget = Budget(stage, "pixels", limit)
-        self._threads = ThreadPoolExecutor(threads, f"{stage}-decoding", initializer=stand_back)
-        self._free = threads
-        self._waiting: list[tuple[str, asyncio.Future[None]]] = []
+    def __init__(self, stage: str, limit: int = BUDGET, light: int = LIGHT) -> None:
+        self._stage, self._budget, self._most = stage, Budget(stage, "pixels", limit), light
+        self._worker = Worker()
+        self._light = _Turns(f"{stage}-decoding", self._budget)
+        self._heavy = _Turns(f"{stage}-worker", self._budget)
         self._pace = PACE
 
     @contextmanager
-    def admitted(self, pixels: int, client: str) -> Iterator[None]:
+    def admitted(self, pixels: int, client: str) -> Iterator[Admitted]:
         """Room for reading ``pixels`` of ``client``, as `unclip.wire.images.weight` counts them.
 
         Raises:
@@ -55,19 +56,80 @@ class Decoding:
         """
         began = time.monotonic()
         with self._budget.held(pixels, client, max(0.1, self._budget.taken * self._pace)):
-            yield
+            yield Admitted(self, pixels, client)
         if pixels:
             self._pace += 0.2 * (min(1e-6, (time.monotonic() - began) / pixels) - self._pace)
 
-    async def run(self, client: str, function: Callable[..., Result], *arguments: Any) -> Result:
-        """``function(*arguments)`` in one of the threads, when it is the turn of ``client``, for which room is held.
+    async def run(self, pixels: int, client: str, function: Callable[..., Result], *arguments: Any) -> Result:
+        """See `Admitted.run`."""
+        if pixels <= self._most:
+            return await self._light.run(client, function, *arguments)
+        return await self._heavy.run(client, self._call, function, *arguments)
 
-        The client with the fewest pixels is next, and of its functions the first. Raises what it raises.
+    def _call(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        try:
+            return self._worker.call(function, *arguments)
+        except WorkerLost:
+            told = "the process that reads pictures was lost at work on this request"
+            raise PoisonSuspected(self._stage, told) from None
+
+    def close(self) -> None:
+        """Ends the threads once they have done what they are at, and the worker."""
+        self._light.close()
+        self._heavy.close()
+        self._worker.close()
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """Room that a request of ``client`` has for reading its ``pixels``."""
+
+    decoding: Decoding
+    pixels: int
+    client: str
+
+    async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """``function(*arguments)``, all of which can be pickled, when it is this client's turn.
+
+        The client with the fewest pixels is next, and of its functions the first.
+
+        Raises:
+            PoisonSuspected: the worker was lost.
+            Exception: whatever the function raises; of a large request's what is no UnclipError as a RuntimeError.
         """
+        return await self.decoding.run(self.pixels, self.client, function, *arguments)
+
+    async def each(self, functions: Sequence[Callable[[], Result]]) -> list[Result]:
+        """The results of ``functions``, one after the other, between which others have their turns.
+
+        Raises:
+            InvalidRequest: some raised it, with the violations of all.
+        """
+        violations, results = Violations(), []
+        for function in functions:
+            try:
+                results.append(await self.run(function))
+            except InvalidRequest as error:
+                violations.include(error)
+        violations.raise_if_any()
+        return results
+
+
+class _Turns:
+    """A thread that clients take turns at."""
+
+    def __init__(self, name: str, budget: Budget) -> None:
+        self._budget = budget
+        self._thread = ThreadPoolExecutor(1, name)
+        self._free = True
+        self._waiting: list[tuple[str, asyncio.Future[None]]] = []
+
+    async def run(self, client: str, function: Callable[..., Result], *arguments: Any) -> Result:
+        """``function(*arguments)`` when it is the turn of ``client``. Raises what it raises."""
         await self._turn(client)
         loop = asyncio.get_running_loop()
         try:
-            future = self._threads.submit(function, *arguments)
+            future = self._thread.submit(function, *arguments)
         except BaseException:
             self._next()
             raise
@@ -80,28 +142,13 @@ class Decoding:
         future.add_done_callback(done)
         return await asyncio.wrap_future(future)
 
-    async def each(self, client: str, functions: Sequence[Callable[[], Result]]) -> list[Result]:
-        """The results of ``functions``, one after the other, between which others have their turns.
-
-        Raises:
-            InvalidRequest: some raised it, with the violations of all.
-        """
-        violations, results = Violations(), []
-        for function in functions:
-            try:
-                results.append(await self.run(client, function))
-            except InvalidRequest as error:
-                violations.include(error)
-        violations.raise_if_any()
-        return results
-
     def close(self) -> None:
-        """Ends the threads once they have done what they are at."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Ends the thread once it has done what it is at."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _turn(self, client: str) -> None:
         if self._free:
-            self._free -= 1
+            self._free = False
             return
         called: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((client, called))
@@ -115,16 +162,10 @@ class Decoding:
             raise
 
     def _next(self) -> None:
-        """A thread is free."""
+        """The thread is free."""
         if not self._waiting:
-            self._free += 1
+            self._free = True
             return
         first = min(self._waiting, key=lambda waiting: self._budget.taken_by(waiting[0]))
         self._waiting.remove(first)
         first[1].set_result(None)
-
-
-def stand_back() -> None:
-    """The current thread gets a processor when no other one wants it."""
-    with contextlib.suppress(OSError, AttributeError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

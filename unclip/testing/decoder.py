@@ -59,8 +59,8 @@ class StubDecoder(Stub, decoder_pb2_grpc.DecoderServiceServicer):
         """Finds the noise behind a picture, with progress."""
         walks = 2 if request.report_psnr else 1
         with self.work(request, context, "invert", walks) as work:
-            with self.decoding.admitted(weight([request.image]), work.client):
-                task, picture = await self.decoding.run(work.client, InvertTask.from_proto, request, self.spec)
+            with self.decoding.admitted(weight([request.image]), work.client) as admitted:
+                task, picture = await admitted.run(InvertTask.from_proto, request, self.spec)
             async for progress in work.walk(walks * task.steps, sampling_pb2.STAGE_INVERT):
                 if not request.omit_progress:
                     yield decoder_pb2.InvertResponse(progress=progress)

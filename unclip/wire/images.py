@@ -83,6 +83,12 @@ def check_image(message: image_pb2.Image, field: str) -> tuple[int, int]:
     return size
 
 
+def size_of(message: image_pb2.Image, field: str) -> tuple[int, int]:
+    """Width and height of the picture in a message, as its header has them. Raises InvalidRequest for the header's."""
+    header = headed(message, field)
+    return header.width, header.height
+
+
 def weight(messages: Iterable[image_pb2.Image]) -> int:
     """What reading pictures costs, in pixels, by their headers; those that these refuse cost nothing.
 

@@ -1,0 +1,83 @@
+"""A worker process calls functions elsewhere: what they give and raise comes back, whatever becomes of it."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from unclip.errors import InvalidRequest, Overloaded, PreconditionFailed, ReplicaLost, UnclipError
+from unclip.serving.worker import Worker, WorkerLost
+
+SECRET = "what a caller sent"
+
+
+@pytest.fixture
+def worker() -> Iterator[Worker]:
+    made = Worker(patience=30)
+    yield made
+    made.close()
+
+
+def shout(word: str) -> str:
+    print("said on the way", word)
+    return word.upper()
+
+
+def fail() -> None:
+    raise ValueError(SECRET)
+
+
+def refuse(error: UnclipError) -> None:
+    raise error
+
+
+def test_what_a_function_gives_comes_back_even_if_it_prints(worker: Worker) -> None:
+    assert worker.call(shout, "a" * 3_000_000) == "A" * 3_000_000
+    assert worker.call(len, "ab") == 2
+
+
+def test_a_failure_is_told_by_its_places_and_without_its_text(worker: Worker) -> None:
+    with pytest.raises(RuntimeError, match="ValueError") as failed:
+        worker.call(fail)
+    assert "fail" in str(failed.value)
+    assert SECRET not in str(failed.value)
+    assert worker.call(len, "") == 0
+
+
+def test_an_error_of_ours_is_raised_as_it_was(worker: Worker) -> None:
+    with pytest.raises(PreconditionFailed, match="no such thing") as refused:
+        worker.call(refuse, PreconditionFailed("edit", "no such thing"))
+    assert refused.value.subject == "edit"
+
+
+@pytest.mark.parametrize(
+    "error", [InvalidRequest.of("image", "is bad"), Overloaded("full", 2.5, "PIXELS"), ReplicaLost("prior", "p-1", "x")]
+)
+def test_errors_are_the_same_once_pickled(error: UnclipError) -> None:
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), str(copy), vars(copy)) == (type(error), str(error), vars(error))
+
+
+def test_one_that_ends_is_replaced_at_the_next_call(worker: Worker) -> None:
+    before = worker.call(os.getpid)
+    with pytest.raises(WorkerLost):
+        worker.call(os._exit, 3)
+    assert worker.call(os.getpid) != before
+
+
+def test_one_that_falls_silent_is_killed() -> None:
+    worker = Worker(patience=0.2)
+    with pytest.raises(WorkerLost):
+        worker.call(time.sleep, 60)
+
+
+def test_it_ends_with_whoever_started_it() -> None:
+    worker = Worker(patience=30)
+    number = worker.call(os.getpid)
+    del worker
+    with pytest.raises(ProcessLookupError):
+        os.kill(number, 0)
