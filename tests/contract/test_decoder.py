@@ -16,6 +16,7 @@ from tests.contract.services import OTHER, SAME, Services, array, defaults, gap
 from tests.tiny import BASE, WIDTH
 from unclip.api.decoder.v1 import decoder_pb2
 from unclip.api.type.v1 import sampling_pb2, tensor_pb2
+from unclip.wire import tensors
 from unclip.wire.images import decode_image, fit, psnr, to_pixels
 
 
@@ -197,6 +198,15 @@ def test_what_was_inverted_can_be_decoded(services: Services) -> None:
     request = sound(services, "decode")
     request.start_noise.CopyFrom(answer.start_noise)
     assert np.isfinite(services.result("decode", request)).all()
+
+
+def test_a_picture_too_large_to_be_read_beside_other_calls_is_inverted_as_a_small_one_is(services: Services) -> None:
+    found = []
+    for side in (1100, 100):
+        request = sound(services, "invert")
+        request.image.CopyFrom(image(Image.new("RGB", (side, side), "red")))
+        found.append(tensors.from_proto(services.ask("invert", request)[-1].start_noise, "start_noise"))
+    assert gap(*found) < SAME
 
 
 def test_an_upsampled_picture_lies_in_range_and_follows_from_the_base(services: Services) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from PIL import Image
 
 from tests.contract.requests import file_of, image, picture
 from tests.contract.services import OTHER, SAME, Services, array, gap, kind
@@ -87,6 +88,11 @@ def test_any_size_of_picture_is_taken(services: Services) -> None:
     sizes = [(1, 1), (3, 700), (700, 3), (1000, 1000)]
     embeddings = embed(services, *(image(picture(width=width, height=height)) for width, height in sizes))
     assert all(np.isfinite(array(embedding.values)).all() for embedding in embeddings)
+
+
+def test_a_picture_too_large_to_be_read_beside_other_calls_is_seen_as_a_small_one_is(services: Services) -> None:
+    large, small = embed(services, *(image(Image.new("RGB", (side, side), "red")) for side in (1100, 100)))
+    assert gap(array(large.values), array(small.values)) < SAME
 
 
 def test_as_many_are_taken_as_promised(services: Services) -> None:
