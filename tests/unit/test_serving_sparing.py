@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
@@ -61,6 +62,11 @@ def test_others_lines_keep_their_template_and_lose_their_values(log: Log) -> Non
             other.exception("Invalid encoding on %s", SECRET)
         other.error(f"exception=UnicodeDecodeError('utf-8', {SECRET!r})")
         other.error("what %s was %(x)s", {"x": SECRET})  # malformed, too
+        other.addHandler(theirs := logging.StreamHandler(printed := io.StringIO()))
+        with contextlib.redirect_stderr(printed):
+            other.error("%d", SECRET)
+        other.removeHandler(theirs)
+    assert SECRET not in printed.getvalue()
     assert SECRET not in log.text
     assert "Invalid encoding on %s KeyError" in log.text
     assert log.text.count("test_serving_sparing.py:") >= 3
@@ -79,7 +85,11 @@ def test_what_python_tells_by_itself_is_told_without_values(log: Log) -> None:
         del [Sick()][0]
         # pytest has a hook of its own for threads
         threading.excepthook(threading.ExceptHookArgs((ValueError, ValueError(SECRET), None, None)))
+        for _ in range(1000):  # as Cython does for what a callback of grpc.aio raises
+            sys.excepthook(ValueError, ValueError(SECRET), None)
     told = log.text
+    assert "raised in native code: ValueError" in told
+    assert told.count("raised in native code") < 100
     assert SECRET not in told
     assert "RuntimeWarning at " in told
     assert "raised where nobody can catch it: ValueError" in told

@@ -95,10 +95,8 @@ def to_stream(stream: TextIO) -> Callable[[bytes], None]:
 
 
 class Lines(io.TextIOBase):
-    """A stream for what writes to standard error by itself: whole texts go to ``writer``, a thousand and ten a second.
-
-    grpc.aio prints a traceback for each call that is given up before it has begun.
-    """
+    """A stream for what writes to standard error by itself: whole texts go to ``writer``, a thousand and then ten a
+    second."""
 
     def __init__(self, writer: Writer, descriptor: int = 2, clock: Callable[[], float] = time.monotonic) -> None:
         self._writer, self._descriptor, self._part, self._clock = writer, descriptor, "", clock

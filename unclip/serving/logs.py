@@ -14,6 +14,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import TracebackType
 from typing import TextIO
 
 from unclip.serving import request_id, tracing
@@ -121,12 +122,18 @@ def logging_to(writer: Writer, level: str, format: str = "text") -> Iterator[Non
     handler.setFormatter(JsonFormatter() if format == "json" else TextFormatter(FORMAT))
     handler.addFilter(WithRequest())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    hooks = warnings.showwarning, sys.unraisablehook, threading.excepthook
-    warnings.showwarning, sys.unraisablehook, threading.excepthook = warned, unraisable, unhandled
+    hooks = warnings.showwarning, sys.unraisablehook, threading.excepthook, sys.excepthook, logging.raiseExceptions
+    warnings.showwarning, sys.unraisablehook, threading.excepthook, sys.excepthook = (
+        warned,
+        unraisable,
+        unhandled,
+        shown,
+    )
+    logging.raiseExceptions = False  # handlers of others print a record that they cannot write, values and all
     try:
         yield
     finally:
-        warnings.showwarning, sys.unraisablehook, threading.excepthook = hooks
+        warnings.showwarning, sys.unraisablehook, threading.excepthook, sys.excepthook, logging.raiseExceptions = hooks
         logging.getLogger().removeHandler(handler)
 
 
@@ -145,6 +152,12 @@ def warned(
 def unraisable(failure: sys.UnraisableHookArgs) -> None:
     """Logs what Python could raise nowhere, likewise."""
     log.error("raised where nobody can catch it: %s", " ".join(causes(failure.exc_value)))
+
+
+def shown(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Logs what would be shown on standard error, likewise: Cython, and so grpc.aio, has all that its callbacks raise
+    shown like this, whole, before Python hears that nobody can catch it."""
+    log.error("raised in native code: %s", " ".join(causes(error.with_traceback(trace))))
 
 
 def unhandled(failure: threading.ExceptHookArgs) -> None:
