@@ -1,8 +1,8 @@
-"""Who may begin: the bound on what is under way at once, as long as the callers' patience and no longer.
+"""Admission control: the bound on what is under way at once, as long as the callers' patience and no longer.
 
 What a request takes is known before it begins: so many steps of so many rows at each stage, which with every answer
-tells what one took (`unclip.serving.load_report`). How much of that the stages get done in a second is measured, as TCP
-BBR measures a path: by what was delivered while a call was under way. So a newcomer's end can be told, and who would
+reports what one took (`unclip.serving.load_report`). How much of that the stages get done in a second is measured as
+TCP BBR measures a path: by what was delivered while a call was under way. So a newcomer's end is known, and who would
 come too late is refused before any stage works for it.
 """
 
@@ -16,40 +16,40 @@ from types import TracebackType
 from typing import Self
 
 from gateway.calls import MARGIN_S, ServiceName
-from gateway.feed import StageName
-from gateway.way import WALKS, Way
+from gateway.events import StageName
+from gateway.workload import SAMPLING_STAGES, Workload
 from unclip.errors import DeadlineExceeded, Overloaded, brief
 from unclip.feasibility import FORGOTTEN_S, FRESH_S, Least, Work, refusal
 from unclip.serving.load_report import Cost
 from unclip.serving.metrics import REFUSALS
 
-NEWS = 0.1  # weight of the latest measurement
-HOPE = 0.8  # a call is hopeless only if it would be late even at this share of the least time measured
+SMOOTHING = 0.1  # weight of the latest measurement in a mean
+BEST_CASE = 0.8  # a call is hopeless only if it would be late even at this share of the least time measured
 OUTLIER = 4.0  # times as fast as it was taken for: then those before were held up
 WINDOW_S = 1.0  # over which deliveries are counted, at least
-SURE = 2  # such windows of a busy pool after which its rate is believed
+MIN_WINDOWS = 2  # such windows of a busy pool after which its rate is believed
 BUSY = 1.5  # times the time that its steps took: a call that took longer has waited, so that the stage was never idle
 # The rate is tried a little higher with every call that ends, and taken back when a stage refuses: so it finds what
 # others leave of stages that several gateways share, when that grows.
-MORE, LESS = 1.01, 0.98
+INCREASE, DECREASE = 1.01, 0.98
 # Every answer changes a little what calls under way are going to take; it is not worked out anew for each newcomer.
 RECOUNT_S = 0.25
 # Of the bounds that stages keep: so it is the gateway that refuses, at once, and hardly ever a stage, later.
-PART = 0.85
+HEADROOM = 0.85
 
 
 @dataclass
 class Speed:
-    """What a stage has told of its steps. device: its device's seconds for a row's step. step: seconds of one, with
-    what shares it; 0 before anything was told."""
+    """What a stage has reported of its steps. device: its device's seconds for a row's step. step: seconds of one,
+    with what shares it; 0 before any report."""
 
     device: float = 0.0
     step: float = 0.0
-    noted: float = float("-inf")  # when it was told last
+    noted: float = float("-inf")  # when it was reported last
     least: Least = field(default_factory=Least)  # of a step
 
     def usual(self, now: float) -> float:
-        """Seconds of a step as of late; 0 where nothing was told for long."""
+        """Seconds of a step as of late; 0 where nothing was reported for long."""
         return self.step if now - self.noted < FORGOTTEN_S else 0.0
 
     def note(self, rows: int, steps: int, cost: Cost, now: float) -> None:
@@ -57,7 +57,7 @@ class Speed:
         device, step = cost.device / (rows * steps), cost.busy / steps
         # Rows in one pass make a step longer and each row's part of it shorter: where both are, the stage is faster.
         held_up = OUTLIER * step < self.step and OUTLIER * device < self.device
-        weight = 1.0 if held_up or not self.device else NEWS
+        weight = 1.0 if held_up or not self.device else SMOOTHING
         self.device += (device - self.device) * weight
         self.step += (step - self.step) * weight
         self.least.note(rows, step, now)
@@ -87,7 +87,7 @@ class Pool:
     def rate(self) -> float:
         """Device seconds that they deliver to us in a second; all they have until they were seen busy often enough."""
         most = self.replicas()
-        return min(self._mean, most) if self._windows >= SURE else most
+        return min(self._mean, most) if self._windows >= MIN_WINDOWS else most
 
     def deliver(self, seconds: float, waited: bool, now: float) -> None:
         """A call has ended that took so much of the device. waited: for others, so that the device was not idle.
@@ -107,17 +107,17 @@ class Pool:
         rate = min(rate, self.replicas())  # several passes that end in one window were begun in others
         if busy:
             self._windows += 1
-            self._mean += (rate - self._mean) * max(NEWS, 1 / self._windows)
+            self._mean += (rate - self._mean) * max(SMOOTHING, 1 / self._windows)
         else:
             self._mean = max(self._mean, rate)  # nobody asked for more; it can do that at least
-        self._mean *= MORE
+        self._mean *= INCREASE
 
-    def refused(self, under_way: float, left: float) -> None:
+    def refused(self, in_flight: float, left: float) -> None:
         """It has no time for what must be done in ``left`` seconds, with so much of ours under way."""
-        if self._windows >= SURE:
-            self._mean *= LESS
-        elif under_way > 0:
-            self._windows, self._mean = SURE, under_way / left
+        if self._windows >= MIN_WINDOWS:
+            self._mean *= DECREASE
+        elif in_flight > 0:
+            self._windows, self._mean = MIN_WINDOWS, in_flight / left
 
 
 class Admission:
@@ -133,26 +133,28 @@ class Admission:
         stage serve now, infinite where that is not known."""
         self._clock = clock
         pools = {target: Pool(partial(replicas, service)) for service, target in targets.items()}
-        self.pools: dict[StageName, Pool] = {stage: pools[targets[service]] for stage, service in WALKS.items()}
-        self.speeds: dict[StageName, Speed] = {stage: Speed() for stage in WALKS}
-        self._tried = float("-inf")  # when a call that looked hopeless was let in
+        self.pools: dict[StageName, Pool] = {
+            stage: pools[targets[service]] for stage, service in SAMPLING_STAGES.items()
+        }
+        self.speeds: dict[StageName, Speed] = {stage: Speed() for stage in SAMPLING_STAGES}
+        self._probed = float("-inf")  # when a call that looked hopeless was let in
 
-    def enter(self, way: Way, deadline: float, client: str) -> Ticket:
+    def enter(self, workload: Workload, deadline: float, client: str) -> Ticket:
         """Lets a call in that must be answered by ``deadline``. Use the ticket as a context manager.
 
         Raises:
             DeadlineExceeded: it could not be, even if nothing else were under way.
             Overloaded: it could not be with what is.
         """
-        now, ticket = self._clock(), Ticket(self, way, deadline - MARGIN_S, client)
-        left, least = ticket.deadline - now, ticket.least(way)
+        now, ticket = self._clock(), Ticket(self, workload, deadline - MARGIN_S, client)
+        left, least = ticket.deadline - now, ticket.least(workload)
         if least > left or left <= 0:
-            if left <= 0 or not self._tries(way, now):
+            if left <= 0 or not self._probes(workload, now):
                 REFUSALS.labels("gateway", "deadline").inc()
                 raise DeadlineExceeded(f"the stages take about {brief(least)}, {brief(max(0.0, left))} are left")
-            self._tried, ticket.tries = now, True
+            self._probed, ticket.probe = now, True
         for pool in ticket.pools:
-            if found := refusal(ticket.work(pool), self._works(pool, now), now, PART):
+            if found := refusal(ticket.work(pool), self._works(pool, now), now, HEADROOM):
                 REFUSALS.labels("gateway", "deadline" if found.reason == "TOO_LATE" else "client_share").inc()
                 message = f"with what is under way this takes about {brief(found.ahead)}, "
                 message += f"{brief(deadline - now)} are left"
@@ -161,11 +163,11 @@ class Admission:
                 raise Overloaded(message, max(0.1, found.wait), found.reason)
         return ticket
 
-    def _tries(self, way: Way, now: float) -> bool:
-        """Whether a call that looks hopeless is to tell how fast the stages are now: they have not told of late, and
-        nothing is under way that will. Were it refused for what was once measured, that would never change."""
-        told = max(self._tried, *(self.speeds[stage].noted for stage in way))
-        return now - told >= FRESH_S and not any(self.pools[stage].works for stage in way)
+    def _probes(self, workload: Workload, now: float) -> bool:
+        """Whether a call that looks hopeless is to measure how fast the stages are now: they have not reported of late,
+        and nothing is under way that will. Were it refused for what was once measured, that would never change."""
+        noted = max(self._probed, *(self.speeds[stage].noted for stage in workload))
+        return now - noted >= FRESH_S and not any(self.pools[stage].works for stage in workload)
 
     def _works(self, pool: Pool, now: float) -> Collection[Work]:
         """What the calls under way still ask of ``pool``."""
@@ -192,7 +194,7 @@ class Admission:
         for pool in ticket.pools:
             pool.works.pop(ticket, None)
 
-    def under_way(self, pool: Pool) -> float:
+    def in_flight(self, pool: Pool) -> float:
         """Device seconds that ``pool`` has still to deliver to us."""
         return sum(ticket.device_seconds(pool) for ticket in pool.works)
 
@@ -202,16 +204,16 @@ class Admission:
 
 
 class Ticket:
-    """One call under way. deadline: by when its pictures have to be there. tries: it is let in though it looks
+    """One call under way. deadline: by when its pictures have to be there. probe: it is let in though it looks
     hopeless. pools: those on its way."""
 
-    tries = False
+    probe = False
 
-    def __init__(self, admission: Admission, way: Way, deadline: float, client: str) -> None:
-        self._admission, self._way, self._client = admission, way, client
+    def __init__(self, admission: Admission, workload: Workload, deadline: float, client: str) -> None:
+        self._admission, self._workload, self._client = admission, workload, client
         self.deadline = deadline
-        self._left = {stage: leg.row_steps for stage, leg in way.items()}
-        self.pools = list({id(pool): pool for pool in map(admission.pools.__getitem__, way)}.values())
+        self._left = {stage: load.row_steps for stage, load in workload.items()}
+        self.pools = list({id(pool): pool for pool in map(admission.pools.__getitem__, workload)}.values())
 
     def __enter__(self) -> Self:
         self._admission.admitted(self)
@@ -234,9 +236,9 @@ class Ticket:
     def work(self, pool: Pool) -> Work:
         """The same, in seconds of the clock, with the time that its steps take there and elsewhere."""
         here = elsewhere = 0.0
-        for stage, leg in self._way.items():
+        for stage, load in self._workload.items():
             if self._left[stage]:
-                seconds = leg.steps * self._admission.speeds[stage].usual(self._admission.now())
+                seconds = load.steps * self._admission.speeds[stage].usual(self._admission.now())
                 here, elsewhere = (
                     (here + seconds, elsewhere) if self._admission.pools[stage] is pool else (here, elsewhere + seconds)
                 )
@@ -250,33 +252,35 @@ class Ticket:
     def least(self, stages: Iterable[StageName]) -> float:
         """Seconds that ``stages`` take for a picture at the very least."""
         speeds, now = self._admission.speeds, self._admission.now()
-        return HOPE * sum(speeds[s].least.of(self._way[s].rows, now) * self._way[s].steps for s in stages)
+        return BEST_CASE * sum(
+            speeds[s].least.of(self._workload[s].rows, now) * self._workload[s].steps for s in stages
+        )
 
     def after(self, stage: StageName) -> float:
         """Seconds to keep for the stages after ``stage``: what they are going to take for a picture as they do now.
 
         Where that is most of what is left, half of it, but what they take at best: they may be quicker again by then.
         """
-        if self.tries:
+        if self.probe:
             return 0.0
-        order, speeds, now = list(WALKS), self._admission.speeds, self._admission.now()
-        later = [s for s in order[order.index(stage) + 1 :] if s in self._way]
-        usual = sum(self._way[s].steps * speeds[s].usual(now) for s in later)
+        order, speeds, now = list(SAMPLING_STAGES), self._admission.speeds, self._admission.now()
+        later = [s for s in order[order.index(stage) + 1 :] if s in self._workload]
+        usual = sum(self._workload[s].steps * speeds[s].usual(now) for s in later)
         return min(usual, max(self.least(later), (self.deadline - now) / 2))
 
-    def begin(self, stage: StageName) -> Visit:
+    def begin(self, stage: StageName) -> StageCall:
         """A call of ``stage`` is made."""
-        return Visit(stage, self._admission.now())
+        return StageCall(stage, self._admission.now())
 
-    def end(self, visit: Visit, cost: Cost | None) -> None:
-        """It ended well, and took ``cost`` if the stage tells such things."""
+    def end(self, visit: StageCall, cost: Cost | None) -> None:
+        """It ended well, and took ``cost`` if the stage reports such things."""
         admission, stage = self._admission, visit.stage
-        leg, pool, speed = self._way[stage], admission.pools[stage], admission.speeds[stage]
-        row_steps = leg.rows * leg.steps
+        load, pool, speed = self._workload[stage], admission.pools[stage], admission.speeds[stage]
+        row_steps = load.rows * load.steps
         self._left[stage] = max(0, self._left[stage] - row_steps)
         if cost is not None:
             now = admission.now()
-            speed.note(leg.rows, leg.steps, cost, now)
+            speed.note(load.rows, load.steps, cost, now)
             pool.deliver(row_steps * speed.device, now - visit.began > BUSY * cost.busy, now)
         admission.moved(self)
 
@@ -285,11 +289,11 @@ class Ticket:
         pool = self._admission.pools[stage]
         left = self.deadline - self._admission.now()
         if left > 0:
-            pool.refused(self._admission.under_way(pool), left)
+            pool.refused(self._admission.in_flight(pool), left)
 
 
 @dataclass(frozen=True)
-class Visit:
+class StageCall:
     """A call of a stage, and when it began."""
 
     stage: StageName

@@ -12,11 +12,11 @@ import grpc
 from gateway.admission import Admission
 from gateway.calls import SERVICES, ServiceName
 from gateway.census import Informants
+from gateway.circuit_breaker import CircuitBreaker
 from gateway.releases import Lines, Releases
-from gateway.restraint import Restraint
 from gateway.servicer import GatewayServicer
 from gateway.settings import Settings
-from gateway.texts import TextCache
+from gateway.text_cache import TextCache
 from unclip.api.decoder.v1 import decoder_pb2, upsampler_pb2
 from unclip.api.encoder.v1 import encoder_pb2
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
@@ -87,8 +87,8 @@ async def build(settings: Settings) -> Gateway:
         material = watch(tls.cert, tls.key, tls.ca)
         require_current(tls.cert, material.value)
         watch_certificate("client", lambda: material.value.seconds_left())
-    restraints = {service: Restraint(service) for service in SERVICES}
-    releases = Releases(Informants(informants), Lines(line), restraints)
+    breakers = {service: CircuitBreaker(service) for service in SERVICES}
+    releases = Releases(Informants(informants), Lines(line), breakers)
     gateway = Gateway([], releases, list(informants.values()))
     releases.start()
     try:

@@ -10,7 +10,7 @@ from typing import Literal, TypeVar, get_args
 
 import grpc
 
-from gateway.restraint import Restraint
+from gateway.circuit_breaker import CircuitBreaker
 from unclip.errors import (
     DeadlineExceeded,
     InvalidRequest,
@@ -83,24 +83,24 @@ class Call:
             )
 
 
-async def steadily(
+async def with_retries(
     attempt: Callable[[float], Awaitable[Result]],
     stage: ServiceName,
     call: Call,
-    restraint: Restraint,
+    breaker: CircuitBreaker,
     after: Callable[[], float] = lambda: 0.0,
 ) -> Result:
     """The result of ``attempt``, which is given the seconds it may take, asked again while the stage breaks off.
 
     gRPC's own retries end with the first message of a stream; these do not. A replica without room is no reason to
-    wait: the next one is asked at once. ``restraint`` has the last word on asking again. A request that a replica died
-    of is tried on one more, see `Call.lose`. ``after`` tells the seconds that later stages need.
+    wait: the next one is asked at once. ``breaker`` has the last word on asking again. A request that a replica died
+    of is tried on one more, see `Call.lose`. ``after`` returns the seconds that later stages need.
 
     Raises:
         UnclipError: what the stage's status stands for; Unavailable when it broke off every time.
         RuntimeError: the stage's answer is malformed.
     """
-    restraint.asked()
+    breaker.record_call()
     for pause in (*PAUSES_S, None):
         try:
             with timed(stage):
@@ -122,9 +122,9 @@ async def steadily(
             failure = Unavailable(stage, f"the {stage} dropped the call")
         if isinstance(failure, ReplicaLost):
             call.lose(failure)
-        if not isinstance(failure, Unavailable | Overloaded) or pause is None or not restraint.may_retry():
+        if not isinstance(failure, Unavailable | Overloaded) or pause is None or not breaker.allow_retry():
             if isinstance(failure, Overloaded):
-                restraint.full(failure)
+                breaker.record_overload(failure)
             raise failure
         if isinstance(failure, Unavailable):
             await asyncio.sleep(pause)

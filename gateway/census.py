@@ -29,7 +29,7 @@ ASK_S = 3.0
 PATIENCE = 2
 # Of nobody's trace, and not to be recorded as one: it is asked all the time.
 UNTRACED = (("traceparent", f"00-{'0' * 31}1-{'0' * 15}1-00"),)
-# Replicas of one stage that are told apart.
+# Replicas of one stage that are counted.
 MOST = 1000
 
 ModelInfoResponse = (
@@ -65,7 +65,7 @@ async def replicas_of(informant: Informant, service: ServiceName) -> dict[str, m
         try:
             info = await informant.model_info(service)
         except UnclipError as error:
-            LOG.debug("a replica of the %s does not tell of its model: %s", service, error)
+            LOG.debug("a replica of the %s does not report its model: %s", service, error)
             if not found and isinstance(error, Unavailable):
                 break  # there is none
             silent += 1

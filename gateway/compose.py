@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from gateway.feed import Feed, Finished, Watch
+from gateway.events import EventQueue, Finished, Reporter
 from gateway.plan import Output
 from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.known import KnownPixels
@@ -36,19 +36,19 @@ class Stages(Protocol):
         """f_i: the embedding of each picture file."""
         ...
 
-    async def sample_prior(self, task: SampleTask, watch: Watch) -> Embedding:
+    async def sample_prior(self, task: SampleTask, reporter: Reporter) -> Embedding:
         """z_i ~ P(z_i | caption): the candidate closest to the caption."""
         ...
 
-    async def decode(self, task: DecodeTask, watch: Watch) -> Float32Array:
+    async def decode(self, task: DecodeTask, reporter: Reporter) -> Float32Array:
         """x ~ P(x | z_i, caption) at base size."""
         ...
 
-    async def invert(self, task: InvertTask, watch: Watch) -> Inversion:
+    async def invert(self, task: InvertTask, reporter: Reporter) -> Inversion:
         """x_T from which DDIM decodes the picture, and if asked for, how well it does."""
         ...
 
-    async def upsample(self, task: UpsampleTask, watch: Watch) -> Float32Array:
+    async def upsample(self, task: UpsampleTask, reporter: Reporter) -> Float32Array:
         """The base-size sample at final size."""
         ...
 
@@ -70,18 +70,18 @@ class Kept:
 
 
 async def pixels_of(
-    task: DecodeTask, output: Output, stages: Stages, watch: Watch, known: KnownPixels | None = None
+    task: DecodeTask, output: Output, stages: Stages, reporter: Reporter, known: KnownPixels | None = None
 ) -> Float32Array:
     """Decodes ``task`` and upsamples with its seed: float32 ``[3, H, W]`` in [-1, 1]. known: at final size."""
-    sample = await stages.decode(task, watch)
-    return await stages.upsample(UpsampleTask(sample, task.seed, output.upsampler, known), watch)
+    sample = await stages.decode(task, reporter)
+    return await stages.upsample(UpsampleTask(sample, task.seed, output.upsampler, known), reporter)
 
 
 async def paint(
-    task: DecodeTask, output: Output, stages: Stages, feed: Feed, index: int, inversion_psnr: float | None = None
+    task: DecodeTask, output: Output, stages: Stages, queue: EventQueue, index: int, inversion_psnr: float | None = None
 ) -> None:
     """Decodes ``task`` and upsamples, and delivers the result as picture ``index`` of the request."""
     # No name for the pixels: what waits to be read is their file alone.
-    await feed.deliver(
-        Finished(await pixels_of(task, output, stages, Watch(feed, index)), index, inversion_psnr=inversion_psnr)
+    await queue.deliver(
+        Finished(await pixels_of(task, output, stages, Reporter(queue, index)), index, inversion_psnr=inversion_psnr)
     )

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 
 from gateway.compose import Kept, Stages
-from gateway.feed import Feed
+from gateway.events import EventQueue
 from gateway.generate import generate
 from gateway.plan import EditPlan
 from unclip.wire.embeddings import TextEncoding
 
 
-async def edit(plan: EditPlan, base: int, stages: Stages, unconditional: TextEncoding, feed: Feed) -> None:
+async def edit(plan: EditPlan, base: int, stages: Stages, unconditional: TextEncoding, queue: EventQueue) -> None:
     """Paints every picture of ``plan``. base: side of the decoder's pictures, in pixels.
 
     What the decoder knows is made of what the upsampler knows, so that they agree about the mask: a base pixel is known
@@ -27,4 +27,4 @@ async def edit(plan: EditPlan, base: int, stages: Stages, unconditional: TextEnc
         return Kept(small.known(plan.resampling), final.known(plan.resampling))
 
     # Resizing takes milliseconds, which other calls must not wait for.
-    await generate(plan.wanted, stages, unconditional, feed, await asyncio.to_thread(keep))
+    await generate(plan.wanted, stages, unconditional, queue, await asyncio.to_thread(keep))

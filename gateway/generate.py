@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.compose import Float32Array, Kept, Stages, pixels_of
-from gateway.feed import Feed, Finished, Watch, together
+from gateway.events import EventQueue, Finished, Reporter, together
 from gateway.plan import GeneratePlan
 from gateway.ranking import deliver_best
 from unclip.wire.embeddings import TextEncoding
@@ -11,7 +11,7 @@ from unclip.wire.tasks import DecodeTask, SampleTask
 
 
 async def generate(
-    plan: GeneratePlan, stages: Stages, unconditional: TextEncoding, feed: Feed, kept: Kept | None = None
+    plan: GeneratePlan, stages: Stages, unconditional: TextEncoding, queue: EventQueue, kept: Kept | None = None
 ) -> None:
     """Paints every picture of ``plan``, each with a prior sample of its own; where the plan says so, keeps the best.
 
@@ -22,12 +22,12 @@ async def generate(
     captions = [caption for caption in dict.fromkeys((plan.caption, plan.negative_caption)) if caption]
     encodings = dict(zip(captions, await stages.encode_text(captions), strict=True)) if captions else {}
     text, away_from = encodings.get(plan.caption, unconditional), encodings.get(plan.negative_caption, unconditional)
-    Watch(feed).progress("encoder", 1, 1)
+    Reporter(queue).progress("encoder", 1, 1)
 
     async def make(row: int) -> Float32Array:
-        seed, watch = plan.seeds[row], Watch(feed, row)
+        seed, reporter = plan.seeds[row], Reporter(queue, row)
         embedding = plan.embedding or await stages.sample_prior(
-            SampleTask(text, away_from, seed, plan.prior, plan.candidates), watch
+            SampleTask(text, away_from, seed, plan.prior, plan.candidates), reporter
         )
         task = DecodeTask(
             embedding,
@@ -38,12 +38,12 @@ async def generate(
             known=kept.base if kept else None,
             preview_interval=plan.output.preview_interval,
         )
-        return await pixels_of(task, plan.output, stages, watch, kept.final if kept else None)
+        return await pixels_of(task, plan.output, stages, reporter, kept.final if kept else None)
 
     async def picture(row: int) -> None:
-        await feed.deliver(Finished(await make(row), row))
+        await queue.deliver(Finished(await make(row), row))
 
     if plan.keep is None:
         await together([picture(row) for row in range(len(plan.seeds))])
     else:
-        await deliver_best(make, len(plan.seeds), plan.keep, text.embedding, stages, feed)
+        await deliver_best(make, len(plan.seeds), plan.keep, text.embedding, stages, queue)

@@ -11,30 +11,30 @@ from dataclasses import replace
 import numpy as np
 
 from gateway.compose import FRAMES_AT_ONCE, Float32Array, Inversion, Stages, paint
-from gateway.feed import Feed, Watch, together
+from gateway.events import EventQueue, Reporter, together
 from gateway.plan import InterpolatePlan
 from gateway.slerp import slerp
 from unclip.wire.embeddings import TextEncoding
 from unclip.wire.tasks import DecodeTask, InvertTask, SampleTask
 
 
-async def interpolate(plan: InterpolatePlan, stages: Stages, unconditional: TextEncoding, feed: Feed) -> None:
-    """Paints one frame per t. What the frames share is told as work on image 0."""
-    watch = Watch(feed)
+async def interpolate(plan: InterpolatePlan, stages: Stages, unconditional: TextEncoding, queue: EventQueue) -> None:
+    """Paints one frame per t. What the frames share is reported as work on image 0."""
+    reporter = Reporter(queue)
     ends = await stages.encode_images([source.data for source in plan.sources])
     inversions: list[Inversion | None] = [None] * len(ends)
 
     async def invert(index: int) -> None:
         source, steps = plan.sources[index].data, plan.decoder.steps
         task = InvertTask(source, ends[index], unconditional, steps, plan.report_psnr)
-        inversions[index] = await stages.invert(task, watch)
+        inversions[index] = await stages.invert(task, reporter)
 
     async def imagine() -> None:
         [text] = await stages.encode_text([plan.to_caption])
         task = SampleTask(text, unconditional, plan.seed, plan.prior, plan.candidates)
-        ends.append(await stages.sample_prior(task, watch))
+        ends.append(await stages.sample_prior(task, reporter))
 
-    watch.progress("encoder", 1, 1)
+    reporter.progress("encoder", 1, 1)
     work = [invert(index) for index in range(len(ends))] if plan.start == "inverted" else []
     if plan.to_image is None:
         work.append(imagine())
@@ -54,7 +54,7 @@ async def interpolate(plan: InterpolatePlan, stages: Stages, unconditional: Text
 
     psnr = min((found.psnr for found in inversions if found and found.psnr is not None), default=None)
     await together(
-        [paint(frame(t), plan.output, stages, feed, index, psnr) for index, t in enumerate(plan.ts)],
+        [paint(frame(t), plan.output, stages, queue, index, psnr) for index, t in enumerate(plan.ts)],
         limit=FRAMES_AT_ONCE,
     )
 

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import numpy as np
 
 from gateway.compose import FRAMES_AT_ONCE, Float32Array, Stages
-from gateway.feed import Feed, Finished, together
+from gateway.events import EventQueue, Finished, together
 from gateway.slerp import normalise
 from unclip.api.type.v1 import image_pb2
 from unclip.wire.embeddings import Embedding
@@ -25,7 +25,7 @@ async def deliver_best(
     keep: int,
     caption: Embedding,
     stages: Stages,
-    feed: Feed,
+    queue: EventQueue,
 ) -> None:
     """Makes ``count`` pictures and delivers the ``keep`` closest to ``caption``, best first, each with its score.
 
@@ -41,7 +41,7 @@ async def deliver_best(
     await together([candidate(row) for row in range(count)], limit=FRAMES_AT_ONCE)
     scores = [cosine(embedding, caption) for embedding in await stages.encode_images(files)]
     for place, row in enumerate(best(scores, keep)):
-        await feed.deliver(Finished(await asyncio.to_thread(pixels_in, files[row]), place, row=row, score=scores[row]))
+        await queue.deliver(Finished(await asyncio.to_thread(pixels_in, files[row]), place, row=row, score=scores[row]))
 
 
 def best(scores: Sequence[float], keep: int) -> list[int]:

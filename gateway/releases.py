@@ -21,7 +21,7 @@ import grpc
 
 from gateway.calls import MARGIN_S, SERVICES, Call, ServiceName
 from gateway.census import Informant, census
-from gateway.restraint import Restraint
+from gateway.circuit_breaker import CircuitBreaker
 from gateway.stack import StackInfo, merge
 from gateway.stages import Clients
 from gateway.versions import HOLD_S, Census, Versions, best_set, counted, discord, lines_of, lost, versions_of
@@ -35,7 +35,7 @@ LOG = logging.getLogger(__name__)
 # How often the stages' replicas are counted: while nothing moves, while something does, at most; and at first, until
 # two counts agree: connections come one by one.
 STEADY_S, MOVING_S, LEAST_S, FIRST_S = 5.0, 1.0, 0.25, 0.05
-# How long a call that has lost its replicas waits to be told whether others serve; and as long again where replicas of
+# How long a call that has lost its replicas waits to hear whether others serve; and as long again where replicas of
 # another version have been seen in their place.
 TURN_S = 0.8
 # How long the channels of another release may take to be there.
@@ -96,7 +96,7 @@ class Releases:
 
     informant: Informant
     lines: Lines
-    restraints: Mapping[ServiceName, Restraint]
+    breakers: Mapping[ServiceName, CircuitBreaker]
     hold: float = HOLD_S
     _census: dict[ServiceName, dict[str, model_info_pb2.ModelInfo]] = field(default_factory=dict)
     _served: Release | None = None
@@ -142,7 +142,7 @@ class Releases:
 
         Raises:
             DeadlineExceeded: ``call`` has no time to wait for the first count.
-            Unavailable: a stage has not told of its model yet, or they do not belong together.
+            Unavailable: a stage has not reported its model yet, or they do not belong together.
         """
         return (await self._release(call)).info
 
@@ -194,13 +194,15 @@ class Releases:
                     for _ in range(2):
                         await self._count_anew()
             except TimeoutError:
-                raise DeadlineExceeded("no time is left to wait for the stages to tell of their models") from None
+                raise DeadlineExceeded("no time is left to wait for the stages to report their models") from None
         if self._served is not None:
             return self._served
         if missing := self._missing():
-            raise Unavailable(missing[0], f"the {missing[0]} has not told of its model yet")
-        told = discord(self._census)
-        raise Unavailable(SERVICES[0], f"the stages speak different CLIP spaces, as while weights are replaced: {told}")
+            raise Unavailable(missing[0], f"the {missing[0]} has not reported its model yet")
+        spaces = discord(self._census)
+        raise Unavailable(
+            SERVICES[0], f"the stages speak different CLIP spaces, as while weights are replaced: {spaces}"
+        )
 
     async def _count_anew(self) -> None:
         """Waits for the end of the next count, which begins soon; of the one under way, if there is one."""
@@ -266,14 +268,14 @@ class Releases:
             async with asyncio.timeout(READY_S):
                 await asyncio.gather(*(channel.channel_ready() for channel in channels.values()))
         except TimeoutError:
-            LOG.warning("replicas tell of a version, but cannot be reached by it: %s", shown(versions))
+            LOG.warning("replicas report a version, but cannot be reached by it: %s", shown(versions))
             if before is not None:
                 await self.lines.give_back(lines)
                 return
         if before is not None:
             VERSION_SWITCHES.inc()
             LOG.warning("new requests are served by another version: %s", shown(versions))
-        self._served = Release(merge(infos), versions, lines, Clients(channels, versions, lines, self.restraints))
+        self._served = Release(merge(infos), versions, lines, Clients(channels, versions, lines, self.breakers))
         self._better, self._lost = None, 0
         if before is not None:
             self._let_go(before)

@@ -1,4 +1,4 @@
-"""The GatewayService: every method validates, plans, runs one composition, and encodes what it tells.
+"""The GatewayService: every method validates, plans, runs one composition, and encodes its events.
 
 Unary methods are `Stream` drained: the same events, of which only the pictures are kept.
 """
@@ -15,8 +15,9 @@ import grpc
 
 from gateway.admission import Admission, Ticket
 from gateway.calls import SERVICES, Call
+from gateway.concurrency import RequestLimits, SharedLimiters
 from gateway.edit import edit
-from gateway.feed import Delivery, Feed, Finished, Outbox, Preview, Progress, StageName, events_of
+from gateway.events import Delivery, EventQueue, Finished, Outbox, Preview, Progress, StageName, events_of
 from gateway.generate import generate
 from gateway.interpolate import interpolate
 from gateway.pictures import picture_file
@@ -25,14 +26,13 @@ from gateway.reading import Reader
 from gateway.recipes import Maker, inscription
 from gateway.releases import Release, Releases
 from gateway.requests import pictures_in, plan_of, read_embed
-from gateway.rooms import Rooms
 from gateway.stack import StackInfo
 from gateway.stages import CallStages
+from gateway.text_cache import TextCache
 from gateway.text_diff import text_diff
-from gateway.texts import TextCache
 from gateway.unread import UnaryOutbox, Unread, largest_answer
 from gateway.vary import vary
-from gateway.way import way_of
+from gateway.workload import workload_of
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from unclip.api.type.v1 import sampling_pb2
 from unclip.errors import PoisonSuspected, Unavailable, UnclipError
@@ -72,7 +72,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         self._texts = texts
         self._deadlines = deadlines
         self._admission = admission
-        self._decoding, self._unread, self._rooms = Decoding("gateway"), Unread(), Rooms()
+        self._decoding, self._unread, self._limiters = Decoding("gateway"), Unread(), SharedLimiters()
 
     async def Generate(self, request: gateway_pb2.GenerateRequest, context: Context) -> gateway_pb2.GenerateResponse:
         """Makes pictures from a caption."""
@@ -104,7 +104,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     async def Stream(
         self, request: gateway_pb2.StreamRequest, context: Context
     ) -> AsyncIterator[gateway_pb2.StreamResponse]:
-        """Runs any of the above, telling progress, previews and each picture as it is finished."""
+        """Runs any of the above, and sends progress, previews and each picture as it is finished."""
         ending, begun = self._deadlines.ending(context), False
         async with ending, aclosing(self._run(request, self._call(context, ending), nested=True)) as answers:
             async for answer in answers:
@@ -141,10 +141,10 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         delivered = reserved = False
         while True:
             async with self._releases.serving(call) as release:
-                restraints = release.clients.restraints
+                breakers = release.clients.breakers
                 for service in SERVICES:
                     if service != "prior":
-                        restraints[service].check()
+                        breakers[service].check()
                 plan = await self._plan(request, call, partial(plan_of, request, release.info, nested))
                 if not nested and not reserved:
                     size = largest_answer(plan, release.info.side(sampling_pb2.STAGE_UPSAMPLER))
@@ -153,8 +153,8 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
                 for capability in capabilities_of(plan):
                     release.info.require(capability)
                 if asks_prior(plan):
-                    restraints["prior"].check()
-                ticket = self._admission.enter(way_of(plan), call.deadline, call.client)
+                    breakers["prior"].check()
+                ticket = self._admission.enter(workload_of(plan), call.deadline, call.client)
                 try:
                     with ticket:
                         async with aclosing(self._serve(plan, call, release, ticket, watched=nested)) as answers:
@@ -172,13 +172,14 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     async def _serve(
         self, plan: Plan, call: Call, release: Release, ticket: Ticket, watched: bool
     ) -> AsyncGenerator[gateway_pb2.StreamResponse, None]:
-        """Runs the composition of ``plan`` on the stages of ``release``, and encodes what it tells."""
+        """Runs the composition of ``plan`` on the stages of ``release``, and encodes its events."""
         places = {service: release.info.places(STAGE_NUMBERS[service]) for service in SERVICES}
-        stages = CallStages(release.clients, call, watched, self._texts, ticket, places, self._rooms)
+        limits = RequestLimits(places, release.versions, call.client, self._limiters)
+        stages = CallStages(release.clients, call, watched, self._texts, ticket, limits)
         [unconditional] = await stages.encode_text([""])
 
-        async def work(feed: Feed) -> None:
-            await compose(plan, release.info, stages, unconditional, feed)
+        async def work(queue: EventQueue) -> None:
+            await compose(plan, release.info, stages, unconditional, queue)
 
         def write(event: Finished) -> gateway_pb2.GeneratedImage:
             return generated_image(event, plan, Maker.of(release.versions, stages.made_by))
@@ -250,19 +251,21 @@ def asks_prior(plan: Plan) -> bool:
     return isinstance(plan, EditPlan)
 
 
-async def compose(plan: Plan, info: StackInfo, stages: CallStages, unconditional: TextEncoding, feed: Feed) -> None:
+async def compose(
+    plan: Plan, info: StackInfo, stages: CallStages, unconditional: TextEncoding, queue: EventQueue
+) -> None:
     """Runs the composition that ``plan`` is for."""
     match plan:
         case GeneratePlan():
-            await generate(plan, stages, unconditional, feed)
+            await generate(plan, stages, unconditional, queue)
         case VaryPlan():
-            await vary(plan, stages, unconditional, feed)
+            await vary(plan, stages, unconditional, queue)
         case TextDiffPlan():
-            await text_diff(plan, info.model.caption_template, stages, unconditional, feed)
+            await text_diff(plan, info.model.caption_template, stages, unconditional, queue)
         case InterpolatePlan():
-            await interpolate(plan, stages, unconditional, feed)
+            await interpolate(plan, stages, unconditional, queue)
         case EditPlan():
-            await edit(plan, info.side(sampling_pb2.STAGE_DECODER), stages, unconditional, feed)
+            await edit(plan, info.side(sampling_pb2.STAGE_DECODER), stages, unconditional, queue)
 
 
 def response(event: Progress | Preview) -> gateway_pb2.StreamResponse:

@@ -1,4 +1,4 @@
-"""What the gateway is told at start, by flags or environment."""
+"""The gateway's settings, by flags or environment."""
 
 from __future__ import annotations
 

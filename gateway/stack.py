@@ -33,12 +33,12 @@ class StackInfo:
     upsampler: SamplingSettings
 
     def side(self, stage: sampling_pb2.Stage.ValueType) -> int:
-        """Side in pixels of the pictures that ``stage`` makes; 0 where it makes none or has not told of itself."""
-        return next((told.image_size for told in self.model.stages if told.stage == stage), 0)
+        """Side in pixels of the pictures that ``stage`` makes; 0 where it makes none or is not there."""
+        return next((info.image_size for info in self.model.stages if info.stage == stage), 0)
 
     def places(self, stage: sampling_pb2.Stage.ValueType) -> int:
-        """Samples that a replica of ``stage`` has running or waiting at most; 0 where it has not told."""
-        return next((told.places for told in self.model.stages if told.stage == stage), 0)
+        """Samples that a replica of ``stage`` has running or waiting at most; 0 where it does not report them."""
+        return next((info.places for info in self.model.stages if info.stage == stage), 0)
 
     def require(self, capability: str) -> None:
         """Raises PreconditionFailed when the loaded checkpoint lacks ``capability``, such as "vary"."""
@@ -55,10 +55,10 @@ def merge(infos: Mapping[ServiceName, model_info_pb2.ModelInfo]) -> StackInfo:
     """
     spaces = {service: info.clip_space for service, info in infos.items() if info.clip_space}
     if len(set(spaces.values())) > 1:
-        told = ", ".join(f"{service} {space[:12]}" for service, space in spaces.items())
-        raise PreconditionFailed("clip_space", f"the stages speak different CLIP spaces: {told}")
+        named = ", ".join(f"{service} {space[:12]}" for service, space in spaces.items())
+        raise PreconditionFailed("clip_space", f"the stages speak different CLIP spaces: {named}")
     able = {name for s, info in infos.items() for c in info.capabilities for name in (c, f"{s}:{c}")}
-    stages = {stage.stage: told_of(stage, info.version) for info in infos.values() for stage in info.stages}
+    stages = {stage.stage: versioned(stage, info.version) for info in infos.values() for stage in info.stages}
     model = model_info_pb2.ModelInfo(
         name=" + ".join(distinct(info.name for info in infos.values())),
         version=version_of([infos[service].version for service in SERVICES]),
@@ -82,11 +82,11 @@ def merge(infos: Mapping[ServiceName, model_info_pb2.ModelInfo]) -> StackInfo:
     )
 
 
-def told_of(stage: model_info_pb2.StageInfo, version: str) -> model_info_pb2.StageInfo:
-    """What a stage says of itself, with its version, which a stack has several of."""
-    told = model_info_pb2.StageInfo(version=version)
-    told.MergeFrom(stage)
-    return told
+def versioned(stage: model_info_pb2.StageInfo, version: str) -> model_info_pb2.StageInfo:
+    """``stage`` with its version, which a stack has several of."""
+    info = model_info_pb2.StageInfo(version=version)
+    info.MergeFrom(stage)
+    return info
 
 
 def distinct(values: Iterable[str]) -> list[str]:

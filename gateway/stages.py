@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import grpc
 import numpy as np
 
 from gateway.admission import Ticket
-from gateway.calls import BrokenOff, Call, ServiceName, steadily
+from gateway.calls import BrokenOff, Call, ServiceName, with_retries
+from gateway.circuit_breaker import CircuitBreaker
 from gateway.compose import Float32Array, Inversion
-from gateway.feed import StageName, Watch
-from gateway.restraint import Restraint
-from gateway.rooms import Room, Rooms
+from gateway.concurrency import RequestLimits, SharedLimiters
+from gateway.events import Reporter, StageName
 from gateway.strays import StrayAnswer, Strays
-from gateway.texts import TextCache
-from gateway.way import WALKS
+from gateway.text_cache import TextCache
+from gateway.workload import SAMPLING_STAGES
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, upsampler_pb2_grpc
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
@@ -30,7 +29,6 @@ from unclip.wire.tasks import DecodeTask, InvertTask, SampleTask, UpsampleTask
 
 MAX_ENCODED_BYTES = 10 * 1024 * 1024  # of the pictures in one EncodeImage together
 MAX_ENCODED = 16  # pictures in one EncodeImage
-UNTOLD = 16  # calls of a stage at a time that a request makes where the stage has not told of its places
 
 Request = (
     prior_pb2.SampleRequest | decoder_pb2.DecodeRequest | decoder_pb2.InvertRequest | upsampler_pb2.UpsampleRequest
@@ -57,15 +55,15 @@ class Clients:
         channels: Mapping[ServiceName, grpc.aio.Channel],
         versions: Mapping[ServiceName, str],
         lines: Mapping[ServiceName, str],
-        restraints: Mapping[ServiceName, Restraint],
+        breakers: Mapping[ServiceName, CircuitBreaker],
     ) -> None:
         self.encoder = encoder_pb2_grpc.EncoderServiceStub(channels["encoder"])
         self.prior = prior_pb2_grpc.PriorServiceStub(channels["prior"])
         self.decoder = decoder_pb2_grpc.DecoderServiceStub(channels["decoder"])
         self.upsampler = upsampler_pb2_grpc.UpsamplerServiceStub(channels["upsampler"])
-        self.versions, self.restraints = versions, restraints
+        self.versions, self.breakers = versions, breakers
         self.strays: Mapping[ServiceName, Strays] = {service: Strays(service) for service in channels}
-        self.untold = frozenset(service for service, version in lines.items() if not version)
+        self.unversioned = frozenset(service for service, version in lines.items() if not version)
 
 
 class CallStages:
@@ -81,21 +79,18 @@ class CallStages:
         watched: bool = True,
         texts: TextCache | None = None,
         ticket: Ticket | None = None,
-        places: Mapping[ServiceName, int] | None = None,
-        rooms: Rooms | None = None,
+        limits: RequestLimits | None = None,
     ) -> None:
         """``watched``: somebody wants to know of progress. ``texts``: captions met before, if they may be used.
-        ``ticket``: what the call was let in for; without one it is asked for no more than encodings. ``places``: of
-        each stage, where it tells. ``rooms``: where the calls of one client wait for each other."""
+        ``ticket``: what the call was admitted for; without one it is asked for no more than encodings. ``limits``: what
+        its calls wait for."""
         self._clients = clients
         self._call = call
         self._omit = not watched
         self._texts = texts
         self.made_by: dict[ServiceName, str] = {}
         self._ticket = ticket
-        self._places = places or {}
-        self._own: dict[ServiceName, Room] = {}
-        self._rooms = Rooms() if rooms is None else rooms
+        self._limits = limits or RequestLimits({}, clients.versions, call.client, SharedLimiters())
 
     async def encode_text(self, captions: Sequence[str]) -> list[TextEncoding]:
         """f_t of 1 to 64 captions."""
@@ -116,7 +111,7 @@ class CallStages:
             encodings = [TextEncoding.from_proto(e, "encodings") for e in answer.encodings]
             return counted(encodings, len(captions), "encoder")
 
-        return await self._steadily(attempt, "encoder")
+        return await self._with_retries(attempt, "encoder")
 
     async def encode_images(self, images: Sequence[bytes]) -> list[Embedding]:
         """f_i of picture files, in as many requests as their number and size ask for."""
@@ -132,7 +127,7 @@ class CallStages:
                 )
                 return counted([Embedding.from_proto(e, "embeddings") for e in answer.embeddings], count, "encoder")
 
-            embeddings += await self._steadily(attempt, "encoder")
+            embeddings += await self._with_retries(attempt, "encoder")
         return embeddings
 
     async def _encoded(self, ask: Callable[[], grpc.aio.UnaryUnaryCall[Any, Encoded]]) -> Encoded:
@@ -142,7 +137,7 @@ class CallStages:
             self._answered("encoder", answer.model_version)
         return answer
 
-    async def sample_prior(self, task: SampleTask, watch: Watch) -> Embedding:
+    async def sample_prior(self, task: SampleTask, reporter: Reporter) -> Embedding:
         """See `gateway.compose.Stages`, here and below."""
 
         def result(answer: prior_pb2.SampleResponse) -> Embedding | None:
@@ -151,20 +146,20 @@ class CallStages:
             self._answered("prior", answer.sampled.model_version)
             return Embedding.from_proto(answer.sampled.embedding, "sampled.embedding")
 
-        return await self._walk("prior", self._clients.prior.Sample, task.to_proto(), result, watch, task.candidates)
+        return await self._walk("prior", self._clients.prior.Sample, task.to_proto(), result, reporter, task.candidates)
 
-    async def decode(self, task: DecodeTask, watch: Watch) -> Float32Array:
+    async def decode(self, task: DecodeTask, reporter: Reporter) -> Float32Array:
         def result(answer: decoder_pb2.DecodeResponse) -> Float32Array | None:
             if answer.HasField("preview"):
-                watch.preview(answer.preview)
+                reporter.preview(answer.preview)
             if not answer.HasField("sample"):
                 return None
             self._answered("decoder", answer.model_version)
             return picture_from(answer.sample, "sample")
 
-        return await self._walk("decoder", self._clients.decoder.Decode, task.to_proto(), result, watch)
+        return await self._walk("decoder", self._clients.decoder.Decode, task.to_proto(), result, reporter)
 
-    async def invert(self, task: InvertTask, watch: Watch) -> Inversion:
+    async def invert(self, task: InvertTask, reporter: Reporter) -> Inversion:
         def result(answer: decoder_pb2.InvertResponse) -> Inversion | None:
             if not answer.HasField("start_noise"):
                 return None
@@ -173,16 +168,16 @@ class CallStages:
             return Inversion(noise, answer.psnr if answer.HasField("psnr") else None)
 
         samples = 2 if task.report_psnr else 1
-        return await self._walk("invert", self._clients.decoder.Invert, task.to_proto(), result, watch, samples)
+        return await self._walk("invert", self._clients.decoder.Invert, task.to_proto(), result, reporter, samples)
 
-    async def upsample(self, task: UpsampleTask, watch: Watch) -> Float32Array:
+    async def upsample(self, task: UpsampleTask, reporter: Reporter) -> Float32Array:
         def result(answer: upsampler_pb2.UpsampleResponse) -> Float32Array | None:
             if not answer.HasField("sample"):
                 return None
             self._answered("upsampler", answer.model_version)
             return picture_from(answer.sample, "sample")
 
-        return await self._walk("upsampler", self._clients.upsampler.Upsample, task.to_proto(), result, watch)
+        return await self._walk("upsampler", self._clients.upsampler.Upsample, task.to_proto(), result, reporter)
 
     async def _walk(
         self,
@@ -190,21 +185,21 @@ class CallStages:
         method: Callable[..., grpc.aio.UnaryStreamCall[Any, Answer]],
         request: Request,
         result: Callable[[Answer], Final | None],
-        watch: Watch,
+        reporter: Reporter,
         samples: int = 1,
     ) -> Final:
         """One call of ``stage``, as often as it takes: what ``result`` makes of its last answer, None of the others.
 
         samples: places that it takes.
         """
-        service, ticket, steps = WALKS[stage], self._ticket, Steps(watch, stage)
+        service, ticket, progress = SAMPLING_STAGES[stage], self._ticket, StageProgress(reporter, stage)
         assert ticket is not None
         strays = self._clients.strays[service]
         request.omit_progress = self._omit
 
         def take(answer: Answer) -> Final | None:
             if answer.HasField("progress"):
-                steps.tell(answer.progress)
+                progress.report(answer.progress)
             return result(answer)
 
         def ask(seconds: float) -> grpc.aio.UnaryStreamCall[Any, Answer]:
@@ -218,55 +213,42 @@ class CallStages:
             ticket.end(visit, Cost.told(await call.trailing_metadata()))
             return found
 
-        restraint = self._clients.restraints[service]
+        breaker = self._clients.breakers[service]
         try:
-            async with self._room(service, samples):
-                return await steadily(attempt, service, self._call, restraint, lambda: ticket.after(stage))
+            async with self._limits.hold(service, samples):
+                return await with_retries(attempt, service, self._call, breaker, lambda: ticket.after(stage))
         except Overloaded as error:
             if error.reason == "TOO_LATE":
                 ticket.refused(stage)
             raise
 
-    @asynccontextmanager
-    async def _room(self, service: ServiceName, samples: int) -> AsyncIterator[None]:
-        """Has a request wait for itself and for others of its client, and not be refused after other stages' work: it
-        takes no more than half of the places that its client may have, and all of them together no more than those."""
-        own, places = self._own.setdefault(service, Room()), self._places.get(service, 0)
-        if not places:
-            async with own.hold(samples, UNTOLD * samples):
-                yield
-            return
-        whose = (self._call.client, service, self._clients.versions[service])
-        async with own.hold(samples, places // 4), self._rooms.hold(whose, samples, places // 2):
-            yield
-
     def _answered(self, service: ServiceName, version: str) -> None:
         """Notes which version has answered. Raises StrayAnswer when it is not the one that this call is served by."""
         expected = self._clients.versions[service]
-        if not version and service in self._clients.untold:
+        if not version and service in self._clients.unversioned:
             version = expected
         if version != expected:
-            told = f"{version[:12] or 'no version'}, not {expected[:12]}"
-            raise StrayAnswer(f"the {service} was answered for by another version: {told}")
+            versions = f"{version[:12] or 'no version'}, not {expected[:12]}"
+            raise StrayAnswer(f"the {service} was answered for by another version: {versions}")
         self.made_by[service] = version
 
-    async def _steadily(self, attempt: Callable[[float], Awaitable[Final]], service: ServiceName) -> Final:
-        return await steadily(attempt, service, self._call, self._clients.restraints[service])
+    async def _with_retries(self, attempt: Callable[[float], Awaitable[Final]], service: ServiceName) -> Final:
+        return await with_retries(attempt, service, self._call, self._clients.breakers[service])
 
 
-class Steps:
-    """Tells a watch how far one stage is; when the stage runs again after a failure, only what is new is told."""
+class StageProgress:
+    """Reports how far one stage is; when it runs again after a failure, only what is new."""
 
-    def __init__(self, watch: Watch, stage: StageName) -> None:
-        self._watch = watch
+    def __init__(self, reporter: Reporter, stage: StageName) -> None:
+        self._reporter = reporter
         self._stage: StageName = stage
         self._furthest = 0
 
-    def tell(self, progress: sampling_pb2.Progress) -> None:
-        """Passes ``progress`` on unless as much has been told before; places in the queue are told each time."""
+    def report(self, progress: sampling_pb2.Progress) -> None:
+        """Passes ``progress`` on unless as much was reported before; places in the queue are reported each time."""
         if progress.step > self._furthest or self._furthest == 0:
             self._furthest = progress.step
-            self._watch.progress(self._stage, progress.step, progress.of, progress.queue_position)
+            self._reporter.progress(self._stage, progress.step, progress.of, progress.queue_position)
 
 
 async def final(stream: grpc.aio.UnaryStreamCall[Any, Answer], take: Callable[[Answer], Final | None]) -> Final:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from gateway.compose import FRAMES_AT_ONCE, Stages, paint
-from gateway.feed import Feed, Watch, together
+from gateway.events import EventQueue, Reporter, together
 from gateway.plan import TextDiffPlan
 from gateway.slerp import Float64Array, normalise, slerp
 from unclip.wire.embeddings import Embedding, TextEncoding
@@ -17,10 +17,12 @@ from unclip.wire.tasks import DecodeTask, InvertTask
 NO_CHANGE = 1e-6
 
 
-async def text_diff(plan: TextDiffPlan, template: str, stages: Stages, unconditional: TextEncoding, feed: Feed) -> None:
+async def text_diff(
+    plan: TextDiffPlan, template: str, stages: Stages, unconditional: TextEncoding, queue: EventQueue
+) -> None:
     """Paints one frame per theta, all from the x_T that inverts the source, so that only the embedding changes.
 
-    template: the checkpoint's caption template, with one ``{}``. Encoding and inversion are told as work on image 0.
+    template: the checkpoint's caption template, with one ``{}``. Encoding and inversion count as work on image 0.
     """
     before, after = in_template(template, plan.before), in_template(template, plan.after)
     # Equal captions are encoded once, so that their difference is zero exactly.
@@ -28,10 +30,10 @@ async def text_diff(plan: TextDiffPlan, template: str, stages: Stages, unconditi
     encodings = dict(zip(captions, await stages.encode_text(captions), strict=True))
     direction = diff(encodings[before].embedding, encodings[after].embedding)
     [embedding] = await stages.encode_images([plan.image.data])
-    watch = Watch(feed)
-    watch.progress("encoder", 1, 1)
+    reporter = Reporter(queue)
+    reporter.progress("encoder", 1, 1)
     inversion = await stages.invert(
-        InvertTask(plan.image.data, embedding, unconditional, plan.decoder.steps, plan.report_psnr), watch
+        InvertTask(plan.image.data, embedding, unconditional, plan.decoder.steps, plan.report_psnr), reporter
     )
     task = DecodeTask(
         embedding,
@@ -42,7 +44,7 @@ async def text_diff(plan: TextDiffPlan, template: str, stages: Stages, unconditi
         preview_interval=plan.output.preview_interval,
     )
     rotated = [replace(task, embedding=rotate(embedding, direction, theta)) for theta in plan.thetas]
-    frames = [paint(frame, plan.output, stages, feed, index, inversion.psnr) for index, frame in enumerate(rotated)]
+    frames = [paint(frame, plan.output, stages, queue, index, inversion.psnr) for index, frame in enumerate(rotated)]
     await together(frames, limit=FRAMES_AT_ONCE)
 
 

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from gateway.feed import Delivery, Finished
+from gateway.events import Delivery, Finished
 from gateway.plan import FileFormat, GeneratePlan, InterpolatePlan, Plan, TextDiffPlan
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.errors import InvalidRequest, Overloaded, UnclipError
@@ -69,8 +69,8 @@ class Unread:
                     key=lambda one: one.since,
                     default=outbox,
                 )
-                told = f"the pictures of this call are not read, and the room for them is needed: {full}"
-                error = Overloaded(told, 1.0, UNREAD)
+                message = f"the pictures of this call are not read, and the room for them is needed: {full}"
+                error = Overloaded(message, 1.0, UNREAD)
                 if oldest is outbox:
                     raise error from None
                 oldest.fail(error)
@@ -91,16 +91,16 @@ class UnaryOutbox:
         self._write = write
 
     async def put(self, event: Finished) -> Delivery:
-        """See `gateway.feed.Outbox`."""
+        """See `gateway.events.Outbox`."""
         # Compressing a large picture takes tens of milliseconds, which other calls must not wait for.
         answer = await asyncio.to_thread(self._write, event)
         return Delivery(answer, answer.ByteSize())
 
     def taken(self, event: Delivery) -> None:
-        """See `gateway.feed.Outbox`."""
+        """See `gateway.events.Outbox`."""
 
     def close(self) -> None:
-        """See `gateway.feed.Outbox`."""
+        """See `gateway.events.Outbox`."""
 
 
 class StreamOutbox(UnaryOutbox):
@@ -119,7 +119,7 @@ class StreamOutbox(UnaryOutbox):
         return bool(self._waiting)
 
     async def put(self, event: Finished) -> Delivery:
-        """See `gateway.feed.Outbox`."""
+        """See `gateway.events.Outbox`."""
         made = await super().put(event)
         self._unread.hold(self, made.size)
         if not self._waiting:
@@ -128,7 +128,7 @@ class StreamOutbox(UnaryOutbox):
         return made
 
     def taken(self, event: Delivery) -> None:
-        """See `gateway.feed.Outbox`."""
+        """See `gateway.events.Outbox`."""
         if event.size in self._waiting:  # else the stream has been ended
             self._waiting.remove(event.size)
             self._unread.release(self, event.size)
@@ -140,7 +140,7 @@ class StreamOutbox(UnaryOutbox):
         self._end(error)
 
     def close(self) -> None:
-        """See `gateway.feed.Outbox`."""
+        """See `gateway.events.Outbox`."""
         self._drop()
         self._unread.forget(self)
 

@@ -96,11 +96,11 @@ def lost(census: Census, served: Versions) -> list[ServiceName]:
 
 def discord(census: Census) -> str:
     """Why no set can be served although every stage is there: who speaks which CLIP."""
-    told = {
+    spoken = {
         service: " or ".join(sorted({info.clip_space[:12] for info in replicas.values() if info.clip_space}))
         for service, replicas in census.items()
     }
-    return ", ".join(f"{service} {spaces}" for service, spaces in told.items() if spaces)
+    return ", ".join(f"{service} {spaces}" for service, spaces in spoken.items() if spaces)
 
 
 def counted(census: Census) -> dict[tuple[ServiceName, str], int]:
@@ -115,5 +115,5 @@ def versions_of(infos: Mapping[ServiceName, model_info_pb2.ModelInfo]) -> dict[S
 
 def lines_of(infos: Mapping[ServiceName, model_info_pb2.ModelInfo]) -> dict[ServiceName, str]:
     """The version by which each stage's replicas are to be reached; empty, by none, for a stage whose program is from
-    before replicas told who they are: neither its health nor its answers name a version."""
+    before replicas had names: neither its health nor its answers name a version."""
     return {service: info.version if info.replica else "" for service, info in infos.items()}

@@ -30,7 +30,7 @@ from decoder_svc.upsampler import Upsampler
 from encoder_svc.encoder import Encoder
 from gateway.compose import Float32Array, Inversion
 from gateway.edit import edit
-from gateway.feed import Feed, Finished, Watch, events_of
+from gateway.events import EventQueue, Finished, Reporter, events_of
 from gateway.fitting import Subject
 from gateway.generate import generate
 from gateway.interpolate import interpolate
@@ -109,7 +109,7 @@ class LocalStages:
         found = await self._run("encoder", lambda: self.encoder.image_jobs(opened))
         return [Embedding(result.numpy(), self.encoder.clip_space) for result in found]
 
-    async def sample_prior(self, task: SampleTask, watch: Watch) -> Embedding:
+    async def sample_prior(self, task: SampleTask, reporter: Reporter) -> Embedding:
         text, away_from = task.text, task.unconditional_text
         found = await self._run(
             "prior",
@@ -118,13 +118,13 @@ class LocalStages:
         guesses = np.stack([guess.numpy() for guess in found])
         return Embedding(guesses[int((guesses @ text.embedding.values).argmax())], self.encoder.clip_space)
 
-    async def decode(self, task: DecodeTask, watch: Watch) -> Float32Array:
+    async def decode(self, task: DecodeTask, reporter: Reporter) -> Float32Array:
         start = None if task.start_noise is None else torch.from_numpy(task.start_noise)
         given = (torch.from_numpy(task.embedding.values), task.text, task.unconditional_text, task.seed, task.settings)
         [sample] = await self._run("decoder", lambda: [self.decoder.decode(*given, start=start, known=task.known)])
         return np.asarray(sample.numpy())
 
-    async def invert(self, task: InvertTask, watch: Watch) -> Inversion:
+    async def invert(self, task: InvertTask, reporter: Reporter) -> Inversion:
         pixels = to_pixels(fit(Image.open(io.BytesIO(task.image)).convert("RGB"), self.decoder.size))
         picture, values = torch.from_numpy(pixels), torch.from_numpy(task.embedding.values)
         [noise] = await self._run(
@@ -132,7 +132,7 @@ class LocalStages:
         )
         return Inversion(np.asarray(noise.numpy()))
 
-    async def upsample(self, task: UpsampleTask, watch: Watch) -> Float32Array:
+    async def upsample(self, task: UpsampleTask, reporter: Reporter) -> Float32Array:
         base = torch.from_numpy(task.sample)
         [picture] = await self._run(
             "upsampler", lambda: [self.upsampler.walk(base, task.seed, task.settings, known=task.known)]
@@ -185,17 +185,17 @@ def source(number: int, side: int) -> SourceImage:
 async def pictures_of(plan: Plan, stages: LocalStages, empty: TextEncoding) -> Pictures:
     """The pictures of one request, uint8 ``[H, W, 3]``, in its order."""
 
-    def work(feed: Feed) -> Awaitable[None]:
+    def work(queue: EventQueue) -> Awaitable[None]:
         match plan:
             case GeneratePlan():
-                return generate(plan, stages, empty, feed)
+                return generate(plan, stages, empty, queue)
             case VaryPlan():
-                return vary(plan, stages, empty, feed)
+                return vary(plan, stages, empty, queue)
             case TextDiffPlan():
-                return text_diff(plan, "{}", stages, empty, feed)
+                return text_diff(plan, "{}", stages, empty, queue)
             case InterpolatePlan():
-                return interpolate(plan, stages, empty, feed)
-        return edit(plan, stages.decoder.size, stages, empty, feed)
+                return interpolate(plan, stages, empty, queue)
+        return edit(plan, stages.decoder.size, stages, empty, queue)
 
     found = {event.image_index: event.pixels async for event in events_of(work) if isinstance(event, Finished)}
     return [np.asarray(from_pixels(found[index])) for index in sorted(found)]

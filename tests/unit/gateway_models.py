@@ -21,7 +21,7 @@ STAGES: dict[ServiceName, sampling_pb2.Stage.ValueType] = {
 }
 
 
-def told_by(
+def reported_by(
     service: ServiceName,
     version: str = "v1",
     clip_space: str = "clip",
@@ -49,4 +49,4 @@ def told_by(
 
 
 def everyone() -> dict[ServiceName, model_info_pb2.ModelInfo]:
-    return {service: told_by(service) for service in SERVICES}
+    return {service: reported_by(service) for service in SERVICES}

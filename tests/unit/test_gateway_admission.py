@@ -6,14 +6,14 @@ import pytest
 
 from gateway.admission import Admission, Pool, Ticket
 from gateway.calls import MARGIN_S
-from gateway.feed import StageName
-from gateway.way import Leg, Way
+from gateway.events import StageName
+from gateway.workload import StageLoad, Workload
 from unclip.errors import DeadlineExceeded, Overloaded
 from unclip.feasibility import FORGOTTEN_S, FRESH_S, Work
 from unclip.serving.load_report import Cost
 
 TOGETHER = {"encoder": "e", "prior": "p", "decoder": "d", "upsampler": "d"}
-PICTURE: Way = {"prior": Leg(1, 2, 10), "decoder": Leg(1, 2, 10), "upsampler": Leg(1, 1, 2)}
+PICTURE: Workload = {"prior": StageLoad(1, 2, 10), "decoder": StageLoad(1, 2, 10), "upsampler": StageLoad(1, 1, 2)}
 
 
 class Clock:
@@ -37,7 +37,7 @@ class Gateway:
                     self.clock.now += seconds
                     ticket.end(visit, Cost(seconds, seconds / 2))
 
-    def enter(self, patience: float, client: str = "", way: Way = PICTURE) -> bool:
+    def enter(self, patience: float, client: str = "", way: Workload = PICTURE) -> bool:
         """Whether a call with so much patience is let in; it stays under way."""
         try:
             self.admission.enter(way, self.clock.now + MARGIN_S + patience, client).__enter__()
@@ -72,7 +72,7 @@ def test_who_is_refused_hears_when_to_return_and_why() -> None:
 def test_what_could_not_end_in_time_even_alone_is_no_matter_of_trying_again() -> None:
     gateway = Gateway()
     with pytest.raises(DeadlineExceeded):
-        gateway.admission.enter({"decoder": Leg(1, 2, 1000)}, gateway.clock.now + 5.0, "")
+        gateway.admission.enter({"decoder": StageLoad(1, 2, 1000)}, gateway.clock.now + 5.0, "")
 
 
 def test_an_urgent_call_is_let_in_before_patient_ones_but_not_at_their_expense() -> None:
@@ -260,9 +260,9 @@ def test_a_time_in_which_nobody_called_says_nothing_of_the_rate() -> None:
 
 def test_a_stages_refusal_lowers_the_rate() -> None:
     pool = Pool()
-    pool.refused(under_way=6.0, left=3.0)
+    pool.refused(in_flight=6.0, left=3.0)
     assert pool.rate == pytest.approx(2.0)
-    pool.refused(under_way=6.0, left=3.0)
+    pool.refused(in_flight=6.0, left=3.0)
     assert pool.rate < 2.0
 
 

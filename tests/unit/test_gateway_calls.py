@@ -11,8 +11,8 @@ import pytest
 from google.rpc import code_pb2
 from grpc_status import rpc_status
 
-from gateway.calls import MARGIN_S, PAUSES_S, BrokenOff, Call, steadily
-from gateway.restraint import Restraint
+from gateway.calls import MARGIN_S, PAUSES_S, BrokenOff, Call, with_retries
+from gateway.circuit_breaker import CircuitBreaker
 from unclip.errors import (
     DeadlineExceeded,
     InvalidRequest,
@@ -34,8 +34,8 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def restraint() -> Restraint:
-    return Restraint("decoder")
+def breaker() -> CircuitBreaker:
+    return CircuitBreaker("decoder")
 
 
 def soon(seconds: float = 10) -> Call:
@@ -75,53 +75,55 @@ class Attempts:
         return "done"
 
 
-async def test_a_stream_that_ends_early_is_run_again(restraint: Restraint) -> None:
+async def test_a_stream_that_ends_early_is_run_again(breaker: CircuitBreaker) -> None:
     attempts = Attempts(BrokenOff(), BrokenOff())
-    assert await steadily(attempts, "decoder", soon(), restraint) == "done"
+    assert await with_retries(attempts, "decoder", soon(), breaker) == "done"
     assert attempts.made == 3
 
 
-async def test_a_stage_that_always_breaks_off_is_unavailable_by_name(restraint: Restraint) -> None:
+async def test_a_stage_that_always_breaks_off_is_unavailable_by_name(breaker: CircuitBreaker) -> None:
     attempts = Attempts(*[BrokenOff() for _ in range(9)])
     with pytest.raises(Unavailable) as refused:
-        await steadily(attempts, "decoder", soon(), restraint)
+        await with_retries(attempts, "decoder", soon(), breaker)
     assert refused.value.stage == "decoder"
     assert attempts.made == len(PAUSES_S) + 1
 
 
-async def test_a_request_that_a_replica_died_of_is_tried_on_another(restraint: Restraint) -> None:
-    assert await steadily(Attempts(lost("one")), "decoder", soon(), restraint) == "done"
+async def test_a_request_that_a_replica_died_of_is_tried_on_another(breaker: CircuitBreaker) -> None:
+    assert await with_retries(Attempts(lost("one")), "decoder", soon(), breaker) == "done"
 
 
-async def test_a_request_that_two_replicas_died_of_is_tried_on_no_third_and_counted_once(restraint: Restraint) -> None:
+async def test_a_request_that_two_replicas_died_of_is_tried_on_no_third_and_counted_once(
+    breaker: CircuitBreaker,
+) -> None:
     before = POISON.labels("decoder")._value.get()
     attempts, call = Attempts(lost("one"), lost("other")), soon()
     with pytest.raises(PoisonSuspected, match="2 replicas were lost at work on this request") as refused:
-        await steadily(attempts, "decoder", call, restraint)
+        await with_retries(attempts, "decoder", call, breaker)
     assert (attempts.made, refused.value.stage) == (2, "decoder")
     status = to_status(refused.value)
     assert (status.code, pushback(refused.value)) == (code_pb2.UNAVAILABLE, (("grpc-retry-pushback-ms", "-1"),))
     with pytest.raises(PoisonSuspected):  # nor is another part of the same request
-        await steadily(Attempts(lost("third")), "upsampler", call, restraint)
+        await with_retries(Attempts(lost("third")), "upsampler", call, breaker)
     assert POISON.labels("decoder")._value.get() == before + 1
 
 
-async def test_a_replica_that_takes_many_parts_of_a_request_with_it_counts_once(restraint: Restraint) -> None:
+async def test_a_replica_that_takes_many_parts_of_a_request_with_it_counts_once(breaker: CircuitBreaker) -> None:
     call = soon()
-    parts = [steadily(Attempts(lost("one")), "decoder", call, restraint) for _ in range(4)]
+    parts = [with_retries(Attempts(lost("one")), "decoder", call, breaker) for _ in range(4)]
     assert await asyncio.gather(*parts) == ["done"] * 4
 
 
-async def test_replicas_that_were_never_reached_or_said_why_are_no_sign_of_poison(restraint: Restraint) -> None:
+async def test_replicas_that_were_never_reached_or_said_why_are_no_sign_of_poison(breaker: CircuitBreaker) -> None:
     draining = sent(Unavailable("decoder", "the decoder is draining"))
-    assert await steadily(Attempts(never_reached(), draining), "decoder", soon(), restraint) == "done"
+    assert await with_retries(Attempts(never_reached(), draining), "decoder", soon(), breaker) == "done"
 
 
-async def test_a_cancel_that_the_stage_sent_is_a_break(restraint: Restraint) -> None:
-    assert await steadily(Attempts(asyncio.CancelledError()), "prior", soon(), restraint) == "done"
+async def test_a_cancel_that_the_stage_sent_is_a_break(breaker: CircuitBreaker) -> None:
+    assert await with_retries(Attempts(asyncio.CancelledError()), "prior", soon(), breaker) == "done"
 
 
-async def test_a_cancel_from_our_own_caller_stands(restraint: Restraint) -> None:
+async def test_a_cancel_from_our_own_caller_stands(breaker: CircuitBreaker) -> None:
     started = asyncio.Event()
 
     async def hang(seconds: float) -> str:
@@ -129,66 +131,66 @@ async def test_a_cancel_from_our_own_caller_stands(restraint: Restraint) -> None
         await asyncio.sleep(60)
         return "late"
 
-    task = asyncio.create_task(steadily(hang, "prior", soon(), restraint))
+    task = asyncio.create_task(with_retries(hang, "prior", soon(), breaker))
     await started.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
 
-async def test_a_foreseen_refusal_is_not_asked_again(restraint: Restraint) -> None:
+async def test_a_foreseen_refusal_is_not_asked_again(breaker: CircuitBreaker) -> None:
     attempts = Attempts(sent(PreconditionFailed("invert", "cannot")))
     with pytest.raises(PreconditionFailed):
-        await steadily(attempts, "decoder", soon(), restraint)
+        await with_retries(attempts, "decoder", soon(), breaker)
     assert attempts.made == 1
 
 
-async def test_another_replica_is_asked_where_one_has_no_room(restraint: Restraint) -> None:
-    assert await steadily(Attempts(sent(Overloaded("full", 1.0))), "decoder", soon(), restraint) == "done"
-    restraint.check()
+async def test_another_replica_is_asked_where_one_has_no_room(breaker: CircuitBreaker) -> None:
+    assert await with_retries(Attempts(sent(Overloaded("full", 1.0))), "decoder", soon(), breaker) == "done"
+    breaker.check()
 
 
-async def test_a_stage_without_room_is_not_asked_for_a_moment_by_anybody(restraint: Restraint) -> None:
+async def test_a_stage_without_room_is_not_asked_for_a_moment_by_anybody(breaker: CircuitBreaker) -> None:
     with pytest.raises(Overloaded):
-        await steadily(Attempts(*[sent(Overloaded("full", 7.0))] * 9), "decoder", soon(), restraint)
+        await with_retries(Attempts(*[sent(Overloaded("full", 7.0))] * 9), "decoder", soon(), breaker)
     with pytest.raises(Overloaded) as refused:
-        restraint.check()
+        breaker.check()
     assert refused.value.retry_after == 7.0
 
 
-async def test_what_one_caller_has_too_much_of_is_no_reason_to_refuse_others(restraint: Restraint) -> None:
+async def test_what_one_caller_has_too_much_of_is_no_reason_to_refuse_others(breaker: CircuitBreaker) -> None:
     with pytest.raises(Overloaded):
-        await steadily(Attempts(*[sent(Overloaded("yours", 7.0, "CLIENT_SHARE"))] * 9), "decoder", soon(), restraint)
-    restraint.check()
+        await with_retries(Attempts(*[sent(Overloaded("yours", 7.0, "CLIENT_SHARE"))] * 9), "decoder", soon(), breaker)
+    breaker.check()
 
 
-async def test_when_everything_breaks_off_few_calls_ask_again(restraint: Restraint) -> None:
+async def test_when_everything_breaks_off_few_calls_ask_again(breaker: CircuitBreaker) -> None:
     made = 0
     for _ in range(100):
         attempts = Attempts(*[BrokenOff() for _ in range(9)])
         with pytest.raises(Unavailable):
-            await steadily(attempts, "decoder", soon(), restraint)
+            await with_retries(attempts, "decoder", soon(), breaker)
         made += attempts.made
     assert 110 <= made <= 135  # a burst of 10, and a fifth of the calls
 
 
-async def test_a_malformed_answer_is_a_fault_behind_the_gateway_not_the_callers(restraint: Restraint) -> None:
+async def test_a_malformed_answer_is_a_fault_behind_the_gateway_not_the_callers(breaker: CircuitBreaker) -> None:
     with pytest.raises(RuntimeError, match="encoder sent an invalid answer"):
-        await steadily(Attempts(InvalidRequest.of("encodings", "length")), "encoder", soon(), restraint)
+        await with_retries(Attempts(InvalidRequest.of("encodings", "length")), "encoder", soon(), breaker)
 
 
-async def test_a_stage_is_given_what_remains_less_a_margin(restraint: Restraint) -> None:
+async def test_a_stage_is_given_what_remains_less_a_margin(breaker: CircuitBreaker) -> None:
     given: list[float] = []
 
     async def note(seconds: float) -> None:
         given.append(seconds)
 
-    await steadily(note, "encoder", soon(5), restraint)
+    await with_retries(note, "encoder", soon(5), breaker)
     assert given[0] == pytest.approx(5 - MARGIN_S, abs=0.05)
 
 
-async def test_no_stage_is_asked_when_no_time_is_left(restraint: Restraint) -> None:
+async def test_no_stage_is_asked_when_no_time_is_left(breaker: CircuitBreaker) -> None:
     attempts = Attempts()
     with pytest.raises(DeadlineExceeded):
-        await steadily(attempts, "encoder", soon(MARGIN_S / 2), restraint)
+        await with_retries(attempts, "encoder", soon(MARGIN_S / 2), breaker)
     assert attempts.made == 0

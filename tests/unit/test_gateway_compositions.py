@@ -11,7 +11,7 @@ import pytest
 
 from gateway.compose import Float32Array, Inversion
 from gateway.edit import edit
-from gateway.feed import Event, Feed, Finished, Preview, Progress, Watch, events_of
+from gateway.events import Event, EventQueue, Finished, Preview, Progress, Reporter, events_of
 from gateway.fitting import Subject
 from gateway.generate import generate
 from gateway.interpolate import between, interpolate
@@ -67,27 +67,27 @@ class RecordingStages:
     async def encode_images(self, images: Sequence[bytes]) -> list[Embedding]:
         return [Embedding(values=self.embeddings.get(image, Z_I), clip_space="clip") for image in images]
 
-    async def sample_prior(self, task: SampleTask, watch: Watch) -> Embedding:
+    async def sample_prior(self, task: SampleTask, reporter: Reporter) -> Embedding:
         self.sampled.append(task)
         return Embedding(values=np.full(3, task.seed, np.float32), clip_space="clip")
 
-    async def decode(self, task: DecodeTask, watch: Watch) -> Float32Array:
+    async def decode(self, task: DecodeTask, reporter: Reporter) -> Float32Array:
         if task.seed == self.fail_seed:
             raise Overloaded("full", 1.0)
         self.decoded.append(task)
         self._decoding += 1
         self.most_decoding = max(self.most_decoding, self._decoding)
-        watch.progress("decoder", 1, 1)
+        reporter.progress("decoder", 1, 1)
         await asyncio.sleep(0.005)
         self._decoding -= 1
         return np.zeros((3, 4, 4), np.float32)
 
-    async def invert(self, task: InvertTask, watch: Watch) -> Inversion:
+    async def invert(self, task: InvertTask, reporter: Reporter) -> Inversion:
         self.inverted.append(task)
         psnr = self.psnrs.get(task.image, 30.0) if task.report_psnr else None
         return Inversion(self.noises.get(task.image, X_T), psnr)
 
-    async def upsample(self, task: UpsampleTask, watch: Watch) -> Float32Array:
+    async def upsample(self, task: UpsampleTask, reporter: Reporter) -> Float32Array:
         self.upsampled.append(task)
         return np.zeros((3, 8, 8), np.float32)
 
@@ -97,7 +97,7 @@ class RecordingStages:
         return sorted((task.seed, task.candidates) for task in self.sampled)
 
 
-async def run(work: Callable[[Feed], Awaitable[None]]) -> list[Event]:
+async def run(work: Callable[[EventQueue], Awaitable[None]]) -> list[Event]:
     return [event async for event in events_of(work)]
 
 
@@ -115,7 +115,7 @@ def diff_plan(thetas: tuple[float, ...], before: str = "before", after: str = "a
 
 async def test_generate_encodes_the_caption_once_as_it_is_and_gives_every_stage_the_images_seed() -> None:
     stages = RecordingStages()
-    events = await run(lambda feed: generate(generate_plan((7, 8)), stages, NOTHING, feed))
+    events = await run(lambda queue: generate(generate_plan((7, 8)), stages, NOTHING, queue))
     assert stages.captions == [["a cat"]]
     assert stages.candidates == [(7, 2), (8, 2)]
     assert sorted(task.seed for task in stages.upsampled) == [7, 8]
@@ -129,7 +129,7 @@ async def test_generate_encodes_the_caption_once_as_it_is_and_gives_every_stage_
 async def test_a_negative_caption_takes_the_place_of_the_empty_one() -> None:
     stages = RecordingStages()
     plan = replace(generate_plan((7,)), negative_caption="before")
-    await run(lambda feed: generate(plan, stages, NOTHING, feed))
+    await run(lambda queue: generate(plan, stages, NOTHING, queue))
     assert stages.captions == [["a cat", "before"]]
     [sampled], [decoded] = stages.sampled, stages.decoded
     for text in (sampled.unconditional_text, decoded.unconditional_text):
@@ -143,7 +143,7 @@ async def test_edit_generates_with_what_is_kept_known_at_both_sizes() -> None:
     subject = Subject(np.full((8, 8, 3), 51, np.uint8), kept)
     plan = EditPlan(generate_plan((7, 8)), subject, (SOURCE,), resampling=3)
     stages = RecordingStages()
-    events = await run(lambda feed: edit(plan, 4, stages, NOTHING, feed))
+    events = await run(lambda queue: edit(plan, 4, stages, NOTHING, queue))
     assert stages.captions == [["a cat"]]
     assert stages.candidates == [(7, 2), (8, 2)]
     assert sorted(e.image_index for e in events if isinstance(e, Finished)) == [0, 1]
@@ -160,18 +160,18 @@ async def test_edit_generates_with_what_is_kept_known_at_both_sizes() -> None:
 
 async def test_without_an_edit_nothing_is_known() -> None:
     stages = RecordingStages()
-    await run(lambda feed: generate(generate_plan((7,)), stages, NOTHING, feed))
+    await run(lambda queue: generate(generate_plan((7,)), stages, NOTHING, queue))
     assert stages.decoded[0].known is stages.upsampled[0].known is None
 
 
 async def test_images_of_one_request_are_at_work_at_the_same_time() -> None:
     stages = RecordingStages()
-    await run(lambda feed: generate(generate_plan(tuple(range(6))), stages, NOTHING, feed))
+    await run(lambda queue: generate(generate_plan(tuple(range(6))), stages, NOTHING, queue))
     assert stages.most_decoding == 6
 
 
 async def test_progress_of_an_image_comes_before_the_image() -> None:
-    events = await run(lambda feed: generate(generate_plan((1, 2)), RecordingStages(), NOTHING, feed))
+    events = await run(lambda queue: generate(generate_plan((1, 2)), RecordingStages(), NOTHING, queue))
     for index in (0, 1):
         mine = [e for e in events if isinstance(e, Progress | Preview | Finished) and e.image_index == index]
         assert isinstance(mine[-1], Finished)
@@ -181,12 +181,12 @@ async def test_progress_of_an_image_comes_before_the_image() -> None:
 async def test_one_failing_image_fails_the_request() -> None:
     stages = RecordingStages(fail_seed=2)
     with pytest.raises(Overloaded):
-        await run(lambda feed: generate(generate_plan((1, 2, 3)), stages, NOTHING, feed))
+        await run(lambda queue: generate(generate_plan((1, 2, 3)), stages, NOTHING, queue))
 
 
 async def test_vary_inverts_once_with_the_decoders_steps_and_starts_every_image_there() -> None:
     stages = RecordingStages()
-    await run(lambda feed: vary(vary_plan(), stages, NOTHING, feed))
+    await run(lambda queue: vary(vary_plan(), stages, NOTHING, queue))
     assert [task.steps for task in stages.inverted] == [DDIM.steps]
     assert sorted(task.seed for task in stages.decoded) == [5, 6]
     for task in stages.decoded:
@@ -197,14 +197,14 @@ async def test_vary_inverts_once_with_the_decoders_steps_and_starts_every_image_
 
 async def test_vary_from_random_noise_inverts_nothing() -> None:
     stages = RecordingStages()
-    await run(lambda feed: vary(vary_plan("random"), stages, NOTHING, feed))
+    await run(lambda queue: vary(vary_plan("random"), stages, NOTHING, queue))
     assert stages.inverted == []
     assert all(task.start_noise is None for task in stages.decoded)
 
 
 async def test_text_diff_rotates_the_gist_towards_the_difference_and_changes_nothing_else() -> None:
     stages = RecordingStages()
-    await run(lambda feed: text_diff(diff_plan((0.0, 0.5, 1.0)), "{}", stages, NOTHING, feed))
+    await run(lambda queue: text_diff(diff_plan((0.0, 0.5, 1.0)), "{}", stages, NOTHING, queue))
     assert {task.seed for task in stages.decoded} == {9}
     assert all(task.start_noise is X_T for task in stages.decoded)
     still, half, full = (task.embedding.values for task in stages.decoded)
@@ -231,7 +231,7 @@ def interpolate_plan(ts: tuple[float, ...], *, captioned: bool = False, random: 
 
 async def test_interpolate_inverts_both_pictures_and_mixes_their_pairs() -> None:
     stages = RecordingStages(embeddings={b"other": np.array([0.0, 4.0, 0.0], np.float32)}, noises={b"other": -X_T})
-    await run(lambda feed: interpolate(interpolate_plan((0.0, 0.5, 1.0)), stages, NOTHING, feed))
+    await run(lambda queue: interpolate(interpolate_plan((0.0, 0.5, 1.0)), stages, NOTHING, queue))
     tasks = {t: task for task, t in zip(stages.decoded, (0.0, 0.5, 1.0), strict=True)}
     assert [task.steps for task in stages.inverted] == [5, 5]
     assert tasks[0.0].embedding.values.tolist() == Z_I.tolist()
@@ -246,7 +246,7 @@ async def test_interpolate_inverts_both_pictures_and_mixes_their_pairs() -> None
 
 async def test_interpolate_to_a_caption_samples_the_prior_once_and_keeps_the_pictures_noise() -> None:
     stages = RecordingStages()
-    await run(lambda feed: interpolate(interpolate_plan((0.0, 1.0), captioned=True), stages, NOTHING, feed))
+    await run(lambda queue: interpolate(interpolate_plan((0.0, 1.0), captioned=True), stages, NOTHING, queue))
     assert stages.captions == [["after"]]
     assert stages.candidates == [(9, 2)]
     assert [task.steps for task in stages.inverted] == [5]
@@ -256,7 +256,7 @@ async def test_interpolate_to_a_caption_samples_the_prior_once_and_keeps_the_pic
 
 async def test_interpolate_from_random_noise_inverts_nothing() -> None:
     stages = RecordingStages()
-    await run(lambda feed: interpolate(interpolate_plan((0.5,), random=True), stages, NOTHING, feed))
+    await run(lambda queue: interpolate(interpolate_plan((0.5,), random=True), stages, NOTHING, queue))
     assert stages.inverted == []
     assert [task.start_noise for task in stages.decoded] == [None]
 
@@ -268,17 +268,17 @@ def psnrs(events: list[Event]) -> list[float | None]:
 async def test_the_inversion_is_measured_only_when_asked_for() -> None:
     stages = RecordingStages(psnrs={SOURCE.data: 31.5})
     varied, diffed = replace(vary_plan(), report_psnr=True), replace(diff_plan((0.1, 0.2)), report_psnr=True)
-    assert psnrs(await run(lambda feed: vary(varied, stages, NOTHING, feed))) == [31.5, 31.5]
-    assert psnrs(await run(lambda feed: text_diff(diffed, "{}", stages, NOTHING, feed))) == [31.5, 31.5]
-    assert psnrs(await run(lambda feed: vary(vary_plan(), stages, NOTHING, feed))) == [None, None]
+    assert psnrs(await run(lambda queue: vary(varied, stages, NOTHING, queue))) == [31.5, 31.5]
+    assert psnrs(await run(lambda queue: text_diff(diffed, "{}", stages, NOTHING, queue))) == [31.5, 31.5]
+    assert psnrs(await run(lambda queue: vary(vary_plan(), stages, NOTHING, queue))) == [None, None]
 
 
 async def test_of_two_inversions_the_worse_is_told() -> None:
     stages = RecordingStages(psnrs={SOURCE.data: 31.5, b"other": 28.0})
     plan = replace(interpolate_plan((0.1, 0.9)), report_psnr=True)
-    assert psnrs(await run(lambda feed: interpolate(plan, stages, NOTHING, feed))) == [28.0, 28.0]
+    assert psnrs(await run(lambda queue: interpolate(plan, stages, NOTHING, queue))) == [28.0, 28.0]
     captioned = replace(interpolate_plan((0.1,), captioned=True), report_psnr=True)
-    assert psnrs(await run(lambda feed: interpolate(captioned, stages, NOTHING, feed))) == [31.5]
+    assert psnrs(await run(lambda queue: interpolate(captioned, stages, NOTHING, queue))) == [31.5]
 
 
 @pytest.mark.parametrize("t", [0.0, 0.3, 1.0])
@@ -296,7 +296,7 @@ def test_between_noises_keeps_their_shape_and_their_length() -> None:
 
 async def test_text_diff_of_a_caption_with_itself_reconstructs_at_any_theta() -> None:
     stages = RecordingStages()
-    await run(lambda feed: text_diff(diff_plan((0.0, 0.7), after="before"), "{}", stages, NOTHING, feed))
+    await run(lambda queue: text_diff(diff_plan((0.0, 0.7), after="before"), "{}", stages, NOTHING, queue))
     assert stages.captions == [["before"]]
     for task in stages.decoded:
         np.testing.assert_array_equal(task.embedding.values, Z_I)
@@ -304,13 +304,13 @@ async def test_text_diff_of_a_caption_with_itself_reconstructs_at_any_theta() ->
 
 async def test_text_diff_puts_captions_into_the_checkpoints_template() -> None:
     stages = RecordingStages()
-    await run(lambda feed: text_diff(diff_plan((0.5,)), "a photo of {}", stages, NOTHING, feed))
+    await run(lambda queue: text_diff(diff_plan((0.5,)), "a photo of {}", stages, NOTHING, queue))
     assert stages.captions == [["a photo of before", "a photo of after"]]
 
 
 async def test_text_diff_of_many_frames_leaves_room_in_the_queues() -> None:
     stages = RecordingStages()
-    await run(lambda feed: text_diff(diff_plan((0.1,) * 40), "{}", stages, NOTHING, feed))
+    await run(lambda queue: text_diff(diff_plan((0.1,) * 40), "{}", stages, NOTHING, queue))
     assert stages.most_decoding == 16
     assert len(stages.upsampled) == 40
 

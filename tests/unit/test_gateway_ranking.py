@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gateway.compose import FRAMES_AT_ONCE, Float32Array
-from gateway.feed import Finished, events_of
+from gateway.events import Finished, events_of
 from gateway.ranking import best, cosine, deliver_best, pixels_in, png
 from gateway.stages import batches
 from tests.unit.test_gateway_compositions import RecordingStages
@@ -36,7 +36,7 @@ async def kept(levels: Sequence[int], keep: int) -> list[Finished]:
     async def make(row: int) -> Float32Array:
         return grey(levels[row])
 
-    work = events_of(lambda feed: deliver_best(make, len(levels), keep, CAPTION, SeeingStages(), feed))
+    work = events_of(lambda queue: deliver_best(make, len(levels), keep, CAPTION, SeeingStages(), queue))
     return [event async for event in work if isinstance(event, Finished)]
 
 
@@ -67,7 +67,7 @@ async def test_no_more_are_made_at_once_than_leave_room_for_others() -> None:
         running -= 1
         return grey(row)
 
-    _ = [event async for event in events_of(lambda feed: deliver_best(make, 40, 1, CAPTION, SeeingStages(), feed))]
+    _ = [event async for event in events_of(lambda queue: deliver_best(make, 40, 1, CAPTION, SeeingStages(), queue))]
     assert most == FRAMES_AT_ONCE
 
 
@@ -78,7 +78,7 @@ async def test_a_candidate_that_fails_fails_the_request() -> None:
         return grey(row)
 
     with pytest.raises(Overloaded):
-        _ = [event async for event in events_of(lambda feed: deliver_best(make, 5, 1, CAPTION, SeeingStages(), feed))]
+        _ = [event async for event in events_of(lambda queue: deliver_best(make, 5, 1, CAPTION, SeeingStages(), queue))]
 
 
 def test_the_best_of_none_are_none() -> None:

@@ -14,9 +14,9 @@ from prometheus_client import REGISTRY
 
 from gateway.calls import SERVICES, Call, ServiceName
 from gateway.census import MOST, replicas_of
+from gateway.circuit_breaker import CircuitBreaker
 from gateway.releases import Lines, Releases
-from gateway.restraint import Restraint
-from tests.unit.gateway_models import everyone, told_by
+from tests.unit.gateway_models import everyone, reported_by
 from unclip.api.type.v1 import model_info_pb2
 from unclip.errors import DeadlineExceeded, PreconditionFailed, Unavailable
 
@@ -51,7 +51,7 @@ class Informant:
         """More replicas, of ``services`` or all."""
         for service in services or SERVICES:
             self.replicas[service] += [
-                told_by(service, version, clip_space, f"{service}-{version}-{n}", ord(version[-1]))
+                reported_by(service, version, clip_space, f"{service}-{version}-{n}", ord(version[-1]))
                 for n in range(number)
             ]
 
@@ -102,7 +102,7 @@ class Bench:
     @asynccontextmanager
     async def releases(self) -> AsyncIterator[Releases]:
         lines = Lines(self.open)  # type: ignore[arg-type]
-        releases = Releases(self.informant, lines, {s: Restraint(s) for s in SERVICES}, HOLD_S)
+        releases = Releases(self.informant, lines, {s: CircuitBreaker(s) for s in SERVICES}, HOLD_S)
         releases.start()
         try:
             yield releases

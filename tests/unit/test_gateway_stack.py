@@ -6,7 +6,7 @@ import pytest
 
 from gateway.calls import ServiceName
 from gateway.stack import merge
-from tests.unit.gateway_models import STAGES, everyone, told_by
+from tests.unit.gateway_models import STAGES, everyone, reported_by
 from unclip.errors import PreconditionFailed
 from unclip.options import SamplingSettings
 
@@ -26,7 +26,7 @@ def test_equal_stages_are_one_model_with_every_capability() -> None:
 
 def test_stages_of_different_versions_make_a_version_of_their_own() -> None:
     infos = everyone()
-    infos["decoder"] = told_by("decoder", version="v2")
+    infos["decoder"] = reported_by("decoder", version="v2")
     mixed = merge(infos).model.version
     assert mixed not in {"v1", "v2"}
     assert merge(infos).model.version == mixed
@@ -34,14 +34,14 @@ def test_stages_of_different_versions_make_a_version_of_their_own() -> None:
 
 def test_the_same_versions_in_other_places_are_another_stack() -> None:
     one, other = everyone(), everyone()
-    one["decoder"] = told_by("decoder", version="v2")
-    other["prior"] = told_by("prior", version="v2")
+    one["decoder"] = reported_by("decoder", version="v2")
+    other["prior"] = reported_by("prior", version="v2")
     assert merge(one).model.version != merge(other).model.version
 
 
 def test_stages_of_different_clips_do_not_belong_together() -> None:
     infos = everyone()
-    infos["prior"] = told_by("prior", clip_space="other")
+    infos["prior"] = reported_by("prior", clip_space="other")
     with pytest.raises(PreconditionFailed, match="prior other"):
         merge(infos)
 

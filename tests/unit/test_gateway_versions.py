@@ -8,7 +8,7 @@ import pytest
 
 from gateway.calls import SERVICES, ServiceName
 from gateway.versions import best_set, counted, discord, lost, versions_of
-from tests.unit.gateway_models import told_by
+from tests.unit.gateway_models import reported_by
 from unclip.api.type.v1 import model_info_pb2
 
 Replicas = dict[ServiceName, dict[str, model_info_pb2.ModelInfo]]
@@ -22,7 +22,7 @@ def census(every: str, /, **others: str) -> Replicas:
     words = {service: others.get(service, every) for service in SERVICES}
     return {
         service: {
-            f"{service}-{number}": told_by(service, version, CLIPS[version], f"{service}-{number}", ord(version))
+            f"{service}-{number}": reported_by(service, version, CLIPS[version], f"{service}-{number}", ord(version))
             for number, version in enumerate(word)
         }
         for service, word in words.items()
@@ -136,5 +136,5 @@ def test_many_versions_are_weighed_in_no_time() -> None:
     found = census("a")
     for service in SERVICES:
         for number in range(200):
-            found[service][f"more-{number}"] = told_by(service, f"v{number}", f"clip{number}", f"more-{number}")
+            found[service][f"more-{number}"] = reported_by(service, f"v{number}", f"clip{number}", f"more-{number}")
     assert served(found, A) == A

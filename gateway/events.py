@@ -1,4 +1,4 @@
-"""What is told of a running request: progress, previews and pictures of all its images as one ordered stream."""
+"""The event queue of a running request: progress, previews and pictures of all its images as one ordered stream."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from unclip.errors import UnclipError
 
 StageName = Literal["encoder", "prior", "invert", "decoder", "upsampler"]
 
-# Events held for a slow reader. Pictures are large and few, the rest is small and replaceable.
-MAX_HINTS = 64
+# Events held for a slow reader. Pictures are large and few; updates are small and replaceable.
+MAX_UPDATES = 64
 MAX_PICTURES = 4
 
 
@@ -84,25 +84,25 @@ class Outbox(Protocol):
 
 
 @dataclass(frozen=True)
-class Watch:
-    """Where the stages at work on one image report to."""
+class Reporter:
+    """Reports on the stages at work on one image."""
 
-    feed: Feed
+    queue: EventQueue
     image_index: int = 0
 
     def progress(self, stage: StageName, step: int, of: int, queue_position: int = 0) -> None:
         """``step`` of ``of`` steps of ``stage`` are done for this image."""
-        self.feed.hint(Progress(stage, step, of, self.image_index, queue_position))
+        self.queue.offer(Progress(stage, step, of, self.image_index, queue_position))
 
     def preview(self, image: image_pb2.Image) -> None:
         """This image as predicted so far."""
-        self.feed.hint(Preview(image, self.image_index))
+        self.queue.offer(Preview(image, self.image_index))
 
 
-class Feed:
-    """A queue from many writers to one reader that never lets a slow reader hold many hints or lose a picture.
+class EventQueue:
+    """A queue from many writers to one reader that never lets a slow reader hold many updates or lose a picture.
 
-    Progress and previews are dropped, oldest first, beyond ``MAX_HINTS``; a picture waits for room instead, which
+    Progress and previews are dropped, oldest first, beyond ``MAX_UPDATES``; a picture waits for room instead, which
     holds back only the image that made it. What remains keeps its order.
     """
 
@@ -111,17 +111,17 @@ class Feed:
         self._outbox = outbox
         self._failure: UnclipError | None = None
         self._events: deque[Event] = deque()
-        self._hints = 0
+        self._updates = 0
         self._room = asyncio.Semaphore(MAX_PICTURES)
         self._closed = False
         self._changed = asyncio.Event()
 
-    def hint(self, event: Progress | Preview) -> None:
+    def offer(self, event: Progress | Preview) -> None:
         """Adds an event that may be dropped; never waits for the reader."""
-        if self._hints == MAX_HINTS:
+        if self._updates == MAX_UPDATES:
             self._events.remove(next(e for e in self._events if isinstance(e, Progress | Preview)))
-            self._hints -= 1
-        self._hints += 1
+            self._updates -= 1
+        self._updates += 1
         self._events.append(event)
         self._changed.set()
 
@@ -137,7 +137,7 @@ class Feed:
         """Ends the stream at once with ``error``; what it holds is dropped."""
         self._failure = error
         self._events.clear()
-        self._hints = 0
+        self._updates = 0
         self.close()
 
     def close(self) -> None:
@@ -146,12 +146,12 @@ class Feed:
         self._changed.set()
 
     async def read(self) -> AsyncGenerator[Event, None]:
-        """Yields events in order until the feed is closed and empty."""
+        """Yields events in order until the queue is closed and empty."""
         while True:
             while self._events:
                 event = self._events.popleft()
                 if isinstance(event, Progress | Preview):
-                    self._hints -= 1
+                    self._updates -= 1
                 else:
                     self._room.release()
                 yield event
@@ -166,9 +166,10 @@ class Feed:
 
 
 async def events_of(
-    work: Callable[[Feed], Awaitable[None]], outbox: Callable[[Callable[[UnclipError], None]], Outbox] | None = None
+    work: Callable[[EventQueue], Awaitable[None]],
+    outbox: Callable[[Callable[[UnclipError], None]], Outbox] | None = None,
 ) -> AsyncGenerator[Event, None]:
-    """Runs ``work`` and yields what it tells its feed.
+    """Runs ``work`` and yields what it puts into its queue.
 
     outbox: makes what delivers its pictures, given what ends all this with an error.
 
@@ -179,21 +180,21 @@ async def events_of(
     """
 
     def end(error: UnclipError) -> None:
-        feed.fail(error)
+        queue.fail(error)
         task.cancel()
 
     box = None if outbox is None else outbox(end)
-    feed = Feed(box)
+    queue = EventQueue(box)
 
     async def run() -> None:
         try:
-            await work(feed)
+            await work(queue)
         finally:
-            feed.close()
+            queue.close()
 
     task = asyncio.create_task(run())
     try:
-        async for event in feed.read():
+        async for event in queue.read():
             yield event
         await task
     finally:

@@ -3,41 +3,41 @@
 from __future__ import annotations
 
 from gateway.plan import EditPlan
-from gateway.way import Leg, way_of
+from gateway.workload import StageLoad, workload_of
 from tests.unit.gateway_plans import diff_plan, generate_plan, interpolate_plan, png, vary_plan
 from unclip.api.gateway.v1 import gateway_pb2
 
 
 def test_pictures_of_a_caption_take_candidates_of_the_prior_and_guidance_doubles_rows() -> None:
-    way = way_of(generate_plan(caption="a cat", image_count=3, prior_candidates=2))
-    assert way == {"prior": Leg(3, 4, 25), "decoder": Leg(3, 2, 20), "upsampler": Leg(3, 1, 7)}
+    way = workload_of(generate_plan(caption="a cat", image_count=3, prior_candidates=2))
+    assert way == {"prior": StageLoad(3, 4, 25), "decoder": StageLoad(3, 2, 20), "upsampler": StageLoad(3, 1, 7)}
     assert list(way) == ["prior", "decoder", "upsampler"]
     assert way["prior"].row_steps == 300
 
 
 def test_unguided_steps_are_as_many_as_were_asked_for() -> None:
-    way = way_of(generate_plan(caption="a cat", decoder={"steps": 3, "guidance_scale": 1}, upsampler={"steps": 2}))
-    assert (way["decoder"], way["upsampler"]) == (Leg(1, 1, 3), Leg(1, 1, 2))
+    way = workload_of(generate_plan(caption="a cat", decoder={"steps": 3, "guidance_scale": 1}, upsampler={"steps": 2}))
+    assert (way["decoder"], way["upsampler"]) == (StageLoad(1, 1, 3), StageLoad(1, 1, 2))
 
 
 def test_variations_share_an_inversion_and_measuring_it_walks_back() -> None:
-    way = way_of(vary_plan(image=png(), image_count=2))
-    assert way["invert"] == Leg(1, 1, 20)
+    way = workload_of(vary_plan(image=png(), image_count=2))
+    assert way["invert"] == StageLoad(1, 1, 20)
     assert "prior" not in way
-    assert way_of(vary_plan(image=png(), report_psnr=True))["invert"] == Leg(1, 1, 40)
-    assert "invert" not in way_of(vary_plan(image=png(), start=gateway_pb2.START_RANDOM))
+    assert workload_of(vary_plan(image=png(), report_psnr=True))["invert"] == StageLoad(1, 1, 40)
+    assert "invert" not in workload_of(vary_plan(image=png(), start=gateway_pb2.START_RANDOM))
 
 
 def test_a_text_diff_takes_an_inversion_and_a_picture_for_each_frame() -> None:
-    way = way_of(diff_plan(image=png(), before="a cat", after="a dog", thetas=[0.0, 0.2, 0.4]))
+    way = workload_of(diff_plan(image=png(), before="a cat", after="a dog", thetas=[0.0, 0.2, 0.4]))
     assert (way["invert"].calls, way["decoder"].calls, way["upsampler"].calls) == (1, 3, 3)
 
 
 def test_an_interpolation_inverts_both_ends_or_asks_the_prior_for_the_other() -> None:
-    way = way_of(interpolate_plan(image=png(), to_image=png()))
+    way = workload_of(interpolate_plan(image=png(), to_image=png()))
     assert way["invert"].calls == 2
     assert "prior" not in way
-    imagined = way_of(interpolate_plan(image=png(), to_caption="a dog"))
+    imagined = workload_of(interpolate_plan(image=png(), to_caption="a dog"))
     assert imagined["invert"].calls == 1
     assert imagined["prior"].calls == 1
 
@@ -45,7 +45,7 @@ def test_an_interpolation_inverts_both_ends_or_asks_the_prior_for_the_other() ->
 def test_an_edit_takes_every_step_but_the_last_as_often_as_it_resamples() -> None:
     wanted = generate_plan(caption="a cat")
     plan = EditPlan(wanted, None, (), resampling=3)  # type: ignore[arg-type]  # how much is known does not matter
-    way = way_of(plan)
+    way = workload_of(plan)
     assert way["decoder"].steps == 19 * 3 + 1
     assert way["upsampler"].steps == 6 * 3 + 1
     assert way["prior"].steps == 25

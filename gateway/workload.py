@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gateway.calls import ServiceName
-from gateway.feed import StageName
+from gateway.events import StageName
 from gateway.plan import EditPlan, GeneratePlan, InterpolatePlan, Plan, TextDiffPlan, VaryPlan
 from unclip.options import SamplingSettings
 
 # In the order of a picture's way. The encoder's one step is nothing beside the others' walks.
-WALKS: Mapping[StageName, ServiceName] = {
+SAMPLING_STAGES: Mapping[StageName, ServiceName] = {
     "prior": "prior",
     "invert": "decoder",
     "decoder": "decoder",
@@ -20,7 +20,7 @@ WALKS: Mapping[StageName, ServiceName] = {
 
 
 @dataclass(frozen=True)
-class Leg:
+class StageLoad:
     """calls: of the stage, at once or not. rows: that each takes of a pass, guidance counted. steps: of each."""
 
     calls: int
@@ -33,10 +33,10 @@ class Leg:
         return self.calls * self.rows * self.steps
 
 
-Way = Mapping[StageName, Leg]
+Workload = Mapping[StageName, StageLoad]
 
 
-def way_of(plan: Plan) -> Way:
+def workload_of(plan: Plan) -> Workload:
     """The walks that ``plan`` needs, in order."""
     match plan:
         case GeneratePlan():
@@ -49,25 +49,25 @@ def way_of(plan: Plan) -> Way:
             sources, pictures = 1, len(plan.thetas)
         case InterpolatePlan():
             sources, pictures = len(plan.sources) if plan.start == "inverted" else 0, len(plan.ts)
-    way: dict[StageName, Leg] = {}
+    stages: dict[StageName, StageLoad] = {}
     if isinstance(plan, InterpolatePlan) and plan.to_image is None:
-        way["prior"] = _leg(plan.prior, rows=plan.candidates)
+        stages["prior"] = _load(plan.prior, rows=plan.candidates)
     if sources:
-        way["invert"] = Leg(sources, 1, plan.decoder.steps * (2 if plan.report_psnr else 1))
-    way["decoder"] = _leg(plan.decoder, pictures)
-    way["upsampler"] = _leg(plan.output.upsampler, pictures)
-    return way
+        stages["invert"] = StageLoad(sources, 1, plan.decoder.steps * (2 if plan.report_psnr else 1))
+    stages["decoder"] = _load(plan.decoder, pictures)
+    stages["upsampler"] = _load(plan.output.upsampler, pictures)
+    return stages
 
 
-def _generated(plan: GeneratePlan, resampling: int = 1) -> Way:
-    pictures, way = len(plan.seeds), dict[StageName, Leg]()
+def _generated(plan: GeneratePlan, resampling: int = 1) -> Workload:
+    pictures, stages = len(plan.seeds), dict[StageName, StageLoad]()
     if plan.embedding is None:
-        way["prior"] = _leg(plan.prior, pictures, plan.candidates)
-    way["decoder"] = _leg(plan.decoder, pictures, resampling=resampling)
-    way["upsampler"] = _leg(plan.output.upsampler, pictures, resampling=resampling)
-    return way
+        stages["prior"] = _load(plan.prior, pictures, plan.candidates)
+    stages["decoder"] = _load(plan.decoder, pictures, resampling=resampling)
+    stages["upsampler"] = _load(plan.output.upsampler, pictures, resampling=resampling)
+    return stages
 
 
-def _leg(settings: SamplingSettings, calls: int = 1, rows: int = 1, resampling: int = 1) -> Leg:
+def _load(settings: SamplingSettings, calls: int = 1, rows: int = 1, resampling: int = 1) -> StageLoad:
     guided = 1 if settings.guidance_scale == 1.0 else 2
-    return Leg(calls, rows * guided, (settings.steps - 1) * resampling + 1)
+    return StageLoad(calls, rows * guided, (settings.steps - 1) * resampling + 1)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from gateway.rooms import Rooms
+from gateway.concurrency import SharedLimiters
 
 
 class House:
     """Calls that hold places of one client until they are told to go."""
 
     def __init__(self, most: int) -> None:
-        self.rooms, self.most = Rooms(), most
+        self.limiters, self.most = SharedLimiters(), most
         self.inside: set[str] = set()
         self.tasks: dict[str, asyncio.Task[None]] = {}
         self.leave: dict[str, asyncio.Event] = {}
@@ -21,7 +21,7 @@ class House:
         self.leave[name] = asyncio.Event()
 
         async def call() -> None:
-            async with self.rooms.hold(client, places, self.most):
+            async with self.limiters.hold(client, places, self.most):
                 self.inside.add(name)
                 try:
                     await self.leave[name].wait()
@@ -54,7 +54,7 @@ async def test_calls_wait_for_places_in_order_and_other_clients_have_their_own()
     await house.go("a")
     assert house.inside == {"b", "c", "other"}
     await house.go("b", "c", "other")
-    assert len(house.rooms) == 0
+    assert len(house.limiters) == 0
 
 
 async def test_more_than_there_are_places_get_in_alone() -> None:
@@ -76,4 +76,4 @@ async def test_who_gives_up_waiting_or_inside_holds_nobody_up() -> None:
     await house.cancel("a")
     assert house.inside == {"c"}
     await house.go("c")
-    assert len(house.rooms) == 0
+    assert len(house.limiters) == 0

@@ -1,4 +1,4 @@
-"""The feed drops hints for a slow reader, never a picture, keeps order, and stops its work when it is closed."""
+"""The queue drops updates for a slow reader, never a picture, keeps order, and stops its work when it is closed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import aclosing
 import numpy as np
 import pytest
 
-from gateway.feed import MAX_HINTS, MAX_PICTURES, Event, Feed, Finished, Progress, events_of, together
+from gateway.events import MAX_PICTURES, MAX_UPDATES, Event, EventQueue, Finished, Progress, events_of, together
 from unclip.errors import InvalidRequest, Overloaded
 
 PIXELS = np.zeros((3, 1, 1), np.float32)
@@ -21,35 +21,35 @@ def step(number: int) -> Progress:
 async def test_events_come_in_the_order_they_were_told() -> None:
     told: list[Event] = [step(1), Finished(PIXELS, 0), step(2)]
 
-    async def work(feed: Feed) -> None:
+    async def work(queue: EventQueue) -> None:
         for event in told:
             if isinstance(event, Finished):
-                await feed.deliver(event)
+                await queue.deliver(event)
             elif isinstance(event, Progress):
-                feed.hint(event)
+                queue.offer(event)
 
     assert [event async for event in events_of(work)] == told
 
 
-async def test_a_slow_reader_loses_the_oldest_hints_and_no_picture() -> None:
-    feed = Feed()
-    await feed.deliver(Finished(PIXELS, 0))
-    for number in range(MAX_HINTS + 10):
-        feed.hint(step(number))
-    await feed.deliver(Finished(PIXELS, 1))
-    feed.close()
-    read = [event async for event in feed.read()]
+async def test_a_slow_reader_loses_the_oldest_updates_and_no_picture() -> None:
+    queue = EventQueue()
+    await queue.deliver(Finished(PIXELS, 0))
+    for number in range(MAX_UPDATES + 10):
+        queue.offer(step(number))
+    await queue.deliver(Finished(PIXELS, 1))
+    queue.close()
+    read = [event async for event in queue.read()]
     assert [e.image_index for e in read if isinstance(e, Finished)] == [0, 1]
-    assert [e.step for e in read if isinstance(e, Progress)] == list(range(10, MAX_HINTS + 10))
+    assert [e.step for e in read if isinstance(e, Progress)] == list(range(10, MAX_UPDATES + 10))
 
 
 async def test_pictures_wait_for_the_reader() -> None:
     delivered = 0
 
-    async def work(feed: Feed) -> None:
+    async def work(queue: EventQueue) -> None:
         nonlocal delivered
         for index in range(MAX_PICTURES + 3):
-            await feed.deliver(Finished(PIXELS, index))
+            await queue.deliver(Finished(PIXELS, index))
             delivered += 1
 
     async with aclosing(events_of(work)) as events:
@@ -63,9 +63,9 @@ async def test_pictures_wait_for_the_reader() -> None:
 async def test_closing_the_stream_cancels_the_work_before_it_returns() -> None:
     released = False
 
-    async def work(feed: Feed) -> None:
+    async def work(queue: EventQueue) -> None:
         nonlocal released
-        feed.hint(step(1))
+        queue.offer(step(1))
         try:
             await asyncio.sleep(60)
         finally:
@@ -77,8 +77,8 @@ async def test_closing_the_stream_cancels_the_work_before_it_returns() -> None:
 
 
 async def test_a_failure_comes_after_the_events_before_it() -> None:
-    async def work(feed: Feed) -> None:
-        feed.hint(step(1))
+    async def work(queue: EventQueue) -> None:
+        queue.offer(step(1))
         raise Overloaded("full", 1.0)
 
     seen: list[Event] = []
