@@ -18,6 +18,7 @@ from unclip.networks.device import open_device
 from unclip.networks.interface import COMPONENTS, NetworkName
 from unclip.options import Room, SamplingSettings
 from unclip.serving.deadlines import Deadlines
+from unclip.serving.decoding import Decoding
 from unclip.serving.server import Service
 from unclip.triton.address import cpu_threads, parse_networks
 from unclip.triton.remote import connect
@@ -58,7 +59,8 @@ async def build(settings: Settings) -> ModelApp:
         )
         await app.warm_up(lambda: [trial_of_decoder(decoder)])
         info = decoder_info(checkpoint, decoder, spec, settings.room)
-        servicer = DecoderServicer(decoder, app.engine, spec, info, deadlines)
+        decoding = Decoding("decoder", settings.decode_megapixels * 1_000_000)
+        servicer = DecoderServicer(decoder, app.engine, spec, info, deadlines, decoding)
         add = decoder_pb2_grpc.add_DecoderServiceServicer_to_server
         app.services.append(Service(DECODER, add, servicer, version=info.version))
     if upsampler:

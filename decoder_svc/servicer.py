@@ -34,10 +34,16 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
     """Serves ``decoder`` through ``engine``; ``info`` is what it says of itself, ``spec`` what it takes."""
 
     def __init__(
-        self, decoder: Decoder, engine: Engine, spec: StageSpec, info: model_info_pb2.ModelInfo, deadlines: Deadlines
+        self,
+        decoder: Decoder,
+        engine: Engine,
+        spec: StageSpec,
+        info: model_info_pb2.ModelInfo,
+        deadlines: Deadlines,
+        decoding: Decoding,
     ) -> None:
         self._decoder, self._engine, self._spec, self._info, self._deadlines = decoder, engine, spec, info, deadlines
-        self._decoding = Decoding("decoder")
+        self._decoding = decoding
 
     async def Decode(
         self, request: decoder_pb2.DecodeRequest, context: Context

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from unclip.errors import ConfigurationError
-from unclip.serving.settings import ModelSettings, setting
+from unclip.serving.settings import ModelSettings, megapixels, setting
 
 STAGES = ("decode", "upsample")
 
@@ -15,6 +15,7 @@ class Settings(ModelSettings):
     """Which of its two services a replica serves, so that each pool scales alone."""
 
     stages: str = setting("decode,upsample", "which to serve: decode, upsample, or both with a comma between")
+    decode_megapixels: int = megapixels()
     max_request_bytes: int = setting(16 * 1024 * 1024, "largest request accepted", 1024, 256 * 1024 * 1024)
 
     def __post_init__(self) -> None:

@@ -19,6 +19,7 @@ from unclip.model_app import ModelApp, load
 from unclip.networks.device import open_device
 from unclip.networks.interface import COMPONENTS, NetworkName, running_on
 from unclip.serving.deadlines import Deadlines
+from unclip.serving.decoding import Decoding
 from unclip.serving.server import Service
 from unclip.triton.address import cpu_threads, parse_networks
 from unclip.triton.remote import connect
@@ -57,7 +58,13 @@ async def build(settings: Settings) -> ModelApp:
     )
     if images is not None:
         info.version = combined_digest([info.version, images.version(IMAGE_FOLDERS)])
-    servicer = EncoderServicer(encoder, app.engine, info, Deadlines(settings.max_deadline))
+    servicer = EncoderServicer(
+        encoder,
+        app.engine,
+        info,
+        Deadlines(settings.max_deadline),
+        Decoding("encoder", settings.decode_megapixels * 1_000_000),
+    )
     app.services.append(
         Service(NAME, encoder_pb2_grpc.add_EncoderServiceServicer_to_server, servicer, version=info.version)
     )

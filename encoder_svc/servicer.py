@@ -29,9 +29,16 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
     """Serves ``encoder`` through ``engine``; ``info`` is what it says of itself."""
 
-    def __init__(self, encoder: Encoder, engine: Engine, info: model_info_pb2.ModelInfo, deadlines: Deadlines) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        engine: Engine,
+        info: model_info_pb2.ModelInfo,
+        deadlines: Deadlines,
+        decoding: Decoding,
+    ) -> None:
         self._encoder, self._engine, self._info, self._deadlines = encoder, engine, info, deadlines
-        self._decoding = Decoding("encoder")
+        self._decoding = decoding
 
     async def EncodeText(
         self, request: encoder_pb2.EncodeTextRequest, context: Context

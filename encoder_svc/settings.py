@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from unclip.options import ROOMS
-from unclip.serving.settings import ModelSettings, setting
+from unclip.serving.settings import ModelSettings, megapixels, setting
 
 
 @dataclass(frozen=True)
@@ -19,4 +19,5 @@ class Settings(ModelSettings):
         "empty takes the one known to belong to it, if it is there",
     )
     max_batch: int = setting(16, "captions or pictures that share one pass through a network", 1, 1024)
+    decode_megapixels: int = megapixels()
     queue_limit: int = setting(ROOMS["encoder"].queue_limit, "captions and pictures that may wait", 0, 65536)

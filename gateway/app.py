@@ -17,12 +17,14 @@ from gateway.releases import Lines, Releases
 from gateway.servicer import GatewayServicer
 from gateway.settings import Settings
 from gateway.text_cache import TextCache
+from gateway.unread import Unread
 from unclip.api.decoder.v1 import decoder_pb2, upsampler_pb2
 from unclip.api.encoder.v1 import encoder_pb2
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from unclip.api.prior.v1 import prior_pb2
 from unclip.serving.channels import open_channel
 from unclip.serving.deadlines import Deadlines
+from unclip.serving.decoding import Decoding
 from unclip.serving.key_guard import KeyGuard
 from unclip.serving.metrics import watch_certificate
 from unclip.serving.server import Service
@@ -98,7 +100,14 @@ async def build(settings: Settings) -> Gateway:
         raise
     texts = TextCache(settings.text_cache * 2**20)
     deadlines = Deadlines(settings.max_deadline, settings.default_deadline)
-    servicer = GatewayServicer(releases, texts, deadlines, Admission(targets, releases.serving_replicas))
+    servicer = GatewayServicer(
+        releases,
+        texts,
+        deadlines,
+        Admission(targets, releases.serving_replicas),
+        Decoding("gateway", settings.decode_megapixels * 1_000_000),
+        Unread(settings.unread_mib * 2**20),
+    )
     service = Service(
         gateway_pb2.DESCRIPTOR.services_by_name["GatewayService"].full_name,
         gateway_pb2_grpc.add_GatewayServiceServicer_to_server,

@@ -67,12 +67,20 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     """Serves the public API through ``releases``. Errors leave it as UnclipErrors."""
 
-    def __init__(self, releases: Releases, texts: TextCache, deadlines: Deadlines, admission: Admission) -> None:
+    def __init__(
+        self,
+        releases: Releases,
+        texts: TextCache,
+        deadlines: Deadlines,
+        admission: Admission,
+        decoding: Decoding,
+        unread: Unread,
+    ) -> None:
         self._releases = releases
         self._texts = texts
         self._deadlines = deadlines
         self._admission = admission
-        self._decoding, self._unread, self._limiters = Decoding("gateway"), Unread(), SharedLimiters()
+        self._decoding, self._unread, self._limiters = decoding, unread, SharedLimiters()
 
     async def Generate(self, request: gateway_pb2.GenerateRequest, context: Context) -> gateway_pb2.GenerateResponse:
         """Makes pictures from a caption."""

@@ -7,7 +7,7 @@ from typing import cast, get_args
 
 from unclip.errors import ConfigurationError
 from unclip.serving.channels import Balancing
-from unclip.serving.settings import ServerSettings, setting
+from unclip.serving.settings import ServerSettings, megapixels, setting
 from unclip.serving.tls import Tls
 
 
@@ -30,6 +30,8 @@ class Settings(ServerSettings):
     default_deadline: float = setting(60.0, "seconds for a call whose caller sets no deadline", 0.1, 300)
     balancing: str = setting("round_robin", "of a stage's replicas: round_robin, or weighted_round_robin by their load")
     text_cache: int = setting(32, "MiB of encoded captions to keep", 0, 65536)
+    decode_megapixels: int = megapixels()
+    unread_mib: int = setting(256, "MiB of finished pictures that wait for readers; half for one client", 64, 65536)
     patience: float = setting(30.0, "seconds to wait at start for stages that are not there yet", 0, 86400)
 
     def __post_init__(self) -> None:

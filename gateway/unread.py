@@ -19,7 +19,6 @@ from unclip.serving.budget import Budget
 from unclip.serving.channels import MAX_MESSAGE
 from unclip.wire import recipe_text
 
-BUDGET = 256 * 2**20
 # Bytes a pixel of the worst pictures, measured on noise of three kinds: lossless files cannot shrink them.
 WORST: dict[FileFormat, float] = {"png": 3.04, "webp": 3.04, "jpeg": 1.8}
 BESIDE = 2 * recipe_text.MAX_BYTES + 8192  # the recipe in the file and that beside it, names and digests
@@ -30,7 +29,7 @@ Write = Callable[[Finished], gateway_pb2.GeneratedImage]
 class Unread:
     """What waits at this process. limit: bytes of all calls; half of it for each client."""
 
-    def __init__(self, limit: int = BUDGET) -> None:
+    def __init__(self, limit: int) -> None:
         self._budget = Budget("gateway", "unread_bytes", limit)
         self._streams: list[StreamOutbox] = []
 

@@ -65,6 +65,16 @@ async def test_a_client_that_sends_many_large_pictures_is_refused_in_time_and_ot
     assert waited < whole / 2  # one picture is ahead of it, not all four
 
 
+async def test_how_many_pixels_wait_to_be_read_is_a_setting(stages: StubStages) -> None:
+    many = gateway_pb2.EmbedRequest(images=[LARGE] * 4)
+    async with Front(stages.addresses, decode_megapixels=64) as front:
+        first = front.stub.Embed(many, metadata=((HEADER, "one"),))
+        await asyncio.sleep(0.05)
+        with pytest.raises(grpc.aio.AioRpcError, match="64000000 of 64000000 pixels are taken"):
+            await front.stub.Embed(many, metadata=((HEADER, "another"),))
+        first.cancel()
+
+
 async def test_a_picture_that_its_header_forbids_is_refused_without_waiting_for_those_that_are_decoded(
     front: Front,
 ) -> None:

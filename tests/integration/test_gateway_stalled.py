@@ -116,6 +116,11 @@ async def test_an_answer_that_is_too_large_to_be_sent_is_refused_before_any_work
         assert len((await front.stub.Interpolate(request)).images) == 2
 
 
+async def test_how_much_may_wait_for_its_readers_is_a_setting(stages: StubStages) -> None:
+    async with Front(stages.addresses, unread_mib=64) as front:
+        assert servicer_of(front)._unread._budget.limit == 64 * 2**20
+
+
 async def test_room_for_the_answer_of_a_unary_call_is_taken_before_its_work_and_given_back(
     front: Front, stages: StubStages
 ) -> None:

@@ -24,7 +24,7 @@ from unclip.wire.violations import Violations
 
 Result = TypeVar("Result")
 
-BUDGET = 2 * MAX_TOGETHER  # so that a client's share has room for any request
+BUDGET = 2 * MAX_TOGETHER  # so that a client's share has room for any request; the default of `decode_megapixels`
 LIGHT = 1_000_000  # pixels that take some milliseconds, which Python's lock may be held for
 PACE = 20e-9  # seconds a pixel, until some have been timed
 

@@ -28,6 +28,13 @@ def setting(
     return dataclasses.field(default=default, metadata={"help": help, "low": low, "high": high, "repeated": repeated})
 
 
+def megapixels() -> Any:
+    """The setting of services that read pictures: the budget of `unclip.serving.decoding`, room for any one request."""
+    return setting(
+        128, "megapixels of pictures that are read or wait for it at once; half of them for one client", 64, 65536
+    )
+
+
 @dataclass(frozen=True)
 class ServerSettings:
     """Where a server listens, and how it stops.
