@@ -51,7 +51,7 @@ format: $(STAMP) ## lets ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-protos: $(STAMP) ## generates unclip/api from protos/
+protos: $(STAMP) ## generates unclip/api from protos/, and the blocking client from the asyncio one
 	$(BIN)/python protos/generate.py
 
 chart: $(STAMP) ## writes the services' settings into the chart's schema of values

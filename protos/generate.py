@@ -1,4 +1,4 @@
-"""Generates `unclip/api` and `unclip/sampler_names.py` from `protos`. Run by `make protos`.
+"""Generates `unclip/api` and `unclip/enum_names.py` from `protos`, and the blocking client. Run by `make protos`.
 
 No import rewriting is needed, since the proto path equals the Python path.
 """
@@ -12,7 +12,36 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 HEADER = '"""Generated from protos/ by `make protos`; never edited by hand."""\n'
-SAMPLER = re.compile(r"^ *SAMPLER_(\w+) = [1-9]", re.MULTILINE)
+# The contract's enums whose values people name, and the type of those names. A name is the value's own without what all
+# of them begin with, in small letters, but where the field writes it otherwise.
+NAMED = {"ImageFormat": "FileFormat", "Fit": "Fit", "Sampler": "SamplerName", "Stage": "StageName", "Start": "Start"}
+OTHERWISE = {"center_crop": "crop", "dpmpp_2m": "dpm++2m"}
+
+# What makes the blocking client of the asyncio one, which are the same but for the await: pattern and replacement, in
+# this order. Each must be found, so that none outlives what it is for.
+UNASYNC = (
+    (
+        r'\A""".*?"""',
+        '"""The blocking client of the gateway. Generated from aio.py by `make protos`; never edited by hand."""',
+    ),
+    (
+        r"Calls a gateway from asyncio; one client may be shared by tasks",
+        "Calls a gateway and waits; threads may share one",
+    ),
+    (r"Cancelling the task.*?another loop\.", "The channel is opened by the first call."),
+    (r": leave the loop through ``contextlib\.aclosing``", ""),
+    (r"Coroutine\[Any, Any, (.*?\])\]", r"\1"),
+    (r"AsyncGenerator, Callable, Coroutine, ", "Callable, Generator, "),
+    (r"asyncio\.to_thread\((\w+), ", r"\1("),
+    (r", asyncio\.get_running_loop", ""),
+    (r"import asyncio\n", ""),
+    (r"AsyncGenerator", "Generator"),
+    (r"AsyncClient", "Client"),
+    (r"grpc\.aio\.Channel", "grpc.Channel"),
+    (r"open_channel", "open_sync_channel"),
+    (r"__a(enter|exit)__", r"__\1__"),
+    (r"\b(?:async|await) ", ""),
+)
 
 
 def generate(destination: Path) -> None:
@@ -26,14 +55,33 @@ def generate(destination: Path) -> None:
     api = destination / "unclip" / "api"
     for folder in [api, *(path for path in api.rglob("*") if path.is_dir() and path.name != "__pycache__")]:
         (folder / "__init__.py").write_text(HEADER)
-    contract = (protos / "unclip/api/type/v1/sampling.proto").read_text()
-    (destination / "unclip" / "sampler_names.py").write_text(_sampler_names(SAMPLER.findall(contract)))
+    contracts = "".join((protos / path).read_text() for path in files)
+    (destination / "unclip" / "enum_names.py").write_text(_enum_names(contracts))
+    client = Path("unclip", "client", "blocking.py")
+    (destination / client).parent.mkdir(exist_ok=True)
+    (destination / client).write_text(_blocking((ROOT / client.with_name("aio.py")).read_text()))
 
 
-def _sampler_names(values: list[str]) -> str:
-    """A module with the names of the contract's samplers, in its order, as papers write them: DPMPP_2M is dpm++2m."""
-    names = "".join(f'    "{value.lower().replace("pp_", "++")}",\n' for value in values)
-    return f"{HEADER}\nfrom typing import Literal\n\nSamplerName = Literal[\n{names}]\n"
+def _blocking(source: str) -> str:
+    """The blocking client's source from the asyncio client's."""
+    for pattern, replacement in UNASYNC:
+        source, count = re.subn(pattern, replacement, source, flags=re.DOTALL)
+        if not count:
+            raise ValueError(f"the asyncio client no longer has {pattern!r}")
+    command = [sys.executable, "-m", "ruff", "format", "--stdin-filename", "blocking.py", "-"]
+    return subprocess.run(command, input=source, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+
+
+def _enum_names(contracts: str) -> str:
+    """A module with the names of the values of each enum in NAMED, in the contract's order, as a Literal."""
+    text = f"{HEADER}\nfrom typing import Literal\n"
+    for enum, literal in NAMED.items():
+        [body] = re.findall(rf"^enum {enum} {{(.*?)^}}", contracts, re.MULTILINE | re.DOTALL)
+        first, *values = re.findall(r"^  (\w+) = \d+;", body, re.MULTILINE)
+        short = [value.removeprefix(first.removesuffix("UNSPECIFIED")).lower() for value in values]
+        names = "".join(f'    "{OTHERWISE.get(name, name)}",\n' for name in short)
+        text += f"\n{literal} = Literal[\n{names}]\n"
+    return text
 
 
 def _protoc(protos: Path, destination: Path, outputs: tuple[str, ...], files: list[Path]) -> None:

@@ -12,9 +12,18 @@ from typing import Any
 
 
 class UnclipError(Exception):
-    """Base of every foreseen error. ``reason`` is the machine-readable name sent as ErrorInfo.reason."""
+    """Base of every foreseen error; pickles and copies with all its fields.
+
+    reason: the machine-readable name sent as ErrorInfo.reason. request_id: where it is what a client's call ended with,
+    the id by which the servers' logs know that call; "" where nothing was sent.
+    """
 
     reason = "UNKNOWN"
+    request_id = ""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Not by calling the class: an exception keeps its message, not what its __init__ took.
+        return _restored, (type(self), self.args), self.__dict__
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as it is, whatever its constructor takes: errors come from other processes as well."""
@@ -147,6 +156,10 @@ class ConfigurationError(UnclipError):
     """A setting is missing or out of range. Raised at start-up, before anything is served."""
 
     reason = "CONFIGURATION"
+
+
+def _restored(kind: type[UnclipError], args: tuple[object, ...]) -> UnclipError:
+    return kind.__new__(kind, *args)
 
 
 def brief(seconds: float) -> str:

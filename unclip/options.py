@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from unclip.sampler_names import SamplerName as SamplerName
+from unclip.enum_names import SamplerName as SamplerName
 
 SAMPLERS: tuple[SamplerName, ...] = get_args(SamplerName)
 

@@ -18,7 +18,7 @@ import grpc
 
 from unclip import minder
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
-from unclip.client.blocking import Metadata, bearer
+from unclip.client.calling import Metadata, bearer
 from unclip.errors import ConfigurationError, Unavailable
 from unclip.hub import HubId
 from unclip.serving.channels import open_sync_channel

@@ -23,7 +23,7 @@ from unclip.client import (
     TextDiff,
     Vary,
 )
-from unclip.client.sending import stream_message
+from unclip.client.messages import stream_message
 from unclip.errors import Overloaded
 from unclip.wire.embeddings import Embedding
 

@@ -9,8 +9,8 @@ import pytest
 
 from tests.unit.client_peer import picture
 from unclip.client import Edit, Generate, Interpolate, Recipe, Request, TextDiff, Vary
+from unclip.client.pictures import MAX_FILE_BYTES
 from unclip.client.recipes import complete, find_sources
-from unclip.client.sending import MAX_FILE_BYTES
 from unclip.errors import InvalidRequest
 
 ONE, OTHER, THIRD = picture(1), picture(2), picture(3)

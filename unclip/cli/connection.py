@@ -6,7 +6,7 @@ import argparse
 import os
 
 from unclip.client import Client
-from unclip.client.blocking import DEFAULT_TARGET, DEFAULT_TIMEOUT_S
+from unclip.client.calling import DEFAULT_TIMEOUT_S, key_of, target_of
 from unclip.errors import ConfigurationError
 from unclip.serving.tls import Tls
 
@@ -19,14 +19,14 @@ def add_connection(command: argparse.ArgumentParser, *also: str) -> None:
         "--server",
         *also,
         dest="server",
-        default=os.environ.get("UNCLIP_SERVER", DEFAULT_TARGET),
+        default=target_of(None),
         help="host:port of the gateway; also UNCLIP_SERVER (%(default)s)",
     )
     command.add_argument("--timeout", type=float, default=DEFAULT_TIMEOUT_S, help="seconds to wait (%(default)g)")
     command.add_argument("--json", action="store_true", help="print the result as JSON")
     command.add_argument(
         "--api-key",
-        default=os.environ.get("UNCLIP_API_KEY", ""),
+        default=key_of(None),
         help="for a gateway that wants one; better as UNCLIP_API_KEY, which a list of processes does not show",
     )
     group = command.add_argument_group("TLS", "also as variables, such as UNCLIP_CLIENT_TLS_CA; none for plaintext")

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 
 from unclip.api.gateway.v1 import gateway_pb2
-from unclip.client.receiving import event_of
+from unclip.client.messages import event_of
 from unclip.client.values import Event, GeneratedImage, Preview, Progress
 from unclip.errors import Cancelled, Unavailable, UnclipError
 

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from unclip.client.receiving import recipe_of
-from unclip.client.sending import MAX_FILE_BYTES, image_message, read_file
+from unclip.client.messages import recipe_of
+from unclip.client.pictures import MAX_FILE_BYTES, file_bytes
 from unclip.client.values import (
     Edit,
     Generate,
     GeneratedImage,
+    ImageFile,
     Interpolate,
     ModelInfo,
     Picture,
@@ -22,20 +23,20 @@ from unclip.client.values import (
     Vary,
 )
 from unclip.errors import InvalidRequest, PreconditionFailed
+from unclip.wire.by_name import brief, listed
 from unclip.wire.recipe_text import find_text, read_text
 
 PICTURE_ENDINGS = {".png", ".jpg", ".jpeg", ".webp"}
 
 
-def read_recipe(picture: str | Path | bytes) -> Recipe:
-    """The recipe inside a picture file that this project made: a path, or the file's bytes.
+def read_recipe(picture: Picture | ImageFile) -> Recipe:
+    """The recipe inside a picture file that this project made: a path, the file's bytes, or a picture as it came.
 
     Raises:
         InvalidRequest: the file has no recipe, a damaged one, or one of another version.
     """
-    data = picture if isinstance(picture, bytes) else read_file("picture", picture)
-    told = read_text(find_text(data, "picture"), "picture")
-    return Recipe(recipe_of(told.request), told.model_version, told.source_digests, told.stage_versions)
+    data = file_bytes(picture.data if isinstance(picture, ImageFile) else picture, "picture")
+    return recipe_of(read_text(find_text(data, "picture"), "picture"))
 
 
 def complete(recipe: Recipe, sources: Sequence[Picture]) -> Request:
@@ -44,7 +45,9 @@ def complete(recipe: Recipe, sources: Sequence[Picture]) -> Request:
     Raises:
         InvalidRequest: one is missing, naming its digest.
     """
-    files = [image_message(f"sources[{index}]", source).data for index, source in enumerate(sources)]
+    if not isinstance(recipe, Recipe):
+        raise InvalidRequest.of("recipe", f"must be a Recipe; got {brief(recipe)}")
+    files = [file_bytes(source, f"sources[{index}]") for index, source in enumerate(listed(sources, "sources"))]
     by_digest = {hashlib.sha256(file).hexdigest(): file for file in files}
     if missing := [digest for digest in recipe.source_digests if digest not in by_digest]:
         raise InvalidRequest.of(

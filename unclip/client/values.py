@@ -5,21 +5,29 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import IO, Any
 
+import numpy.typing as npt
 from PIL import Image
 
-from unclip.options import SamplerName
+from unclip import enum_names
 from unclip.wire.embeddings import Embedding
 
-# A picture to send: a path, a file's bytes, or a Pillow image.
-Picture = str | os.PathLike[str] | bytes | Image.Image
+FileFormat = enum_names.FileFormat
+Fit = enum_names.Fit
+Start = enum_names.Start
+StageName = enum_names.StageName
 
-FileFormat = Literal["png", "jpeg", "webp"]
-Fit = Literal["crop", "letterbox"]
-StageName = Literal["encoder", "prior", "invert", "decoder", "upsampler"]
+# A picture to send: a path, a file's bytes, a file open for reading, a Pillow image, or an array, uint8 ``[H, W]``,
+# ``[H, W, 3]`` or ``[H, W, 4]``, or bool ``[H, W]``.
+Picture = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | npt.NDArray[Any]
+
+
+def option(help: str, default: Any = None, flag: str = "", **metadata: str) -> Any:
+    """A field of a request. help: what it is, as the command line says it. flag: its name there, if another."""
+    return field(default=default, metadata={"help": help, "flag": flag, **metadata})
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,7 @@ class Sampling:
     condition as learned. eta: 0 to 1, fresh noise per DDIM step.
     """
 
-    sampler: SamplerName | None = None
+    sampler: enum_names.SamplerName | None = None
     steps: int | None = None
     guidance_scale: float | None = None
     eta: float | None = None
@@ -39,122 +47,128 @@ class Sampling:
 DEFAULTS = Sampling()  # the checkpoint's own
 
 
+@dataclass(frozen=True, kw_only=True)
+class Making:
+    """What can be said of all pictures. All but the seed takes its default from the checkpoint where it is None."""
+
+    seed: int | None = option("makes the same pictures again (default: the gateway chooses)")
+    decoder: Sampling = option("how the decoder samples", DEFAULTS)
+    upsampler: Sampling = option("how the upsampler samples", DEFAULTS)
+    format: FileFormat = option("file format of the pictures", "png")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imagining(Making):
+    """What can be said of pictures that a caption leads to: image i of ``image_count`` is made from ``seed`` + i."""
+
+    image_count: int | None = option("pictures to make, 1 to 16 (1)", flag="count")
+    negative_caption: str = option("what to steer away from (nothing in particular)", "", flag="negative")
+    candidates: int | None = option(
+        "pictures to make, image_count to 64, of which CLIP keeps the best image_count, best first (no ranking)"
+    )
+    prior_candidates: int | None = option("prior samples per picture, the best is kept: 1 to 16 (2)")
+    prior: Sampling = option("how the prior samples", DEFAULTS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inverting(Making):
+    """What can be said of pictures that begin with one. ``image`` is None in a recipe only: put it back to send it."""
+
+    fit: Fit = option("of a picture that is not square: its middle, or all of it with white bars", "crop")
+    report_psnr: bool = option("measure how well the inversion reconstructs the picture", False, flag="psnr")
+
+
 @dataclass(frozen=True)
-class Generate:
-    """Pictures of ``caption``: image i of ``image_count`` (1 to 16, default 1) is made from ``seed`` + i.
+class Generate(Imagining):
+    """Pictures of ``caption``.
 
     embedding: the gist to paint in the place of one that the prior samples; the caption may then be empty.
-    prior_candidates: embeddings sampled per picture, of which the best is kept; 1 to 16, default 2.
-    negative_caption: what guidance steers away from; empty for nothing in particular. candidates: pictures to make,
-    ``image_count`` to 64, of which the ``image_count`` that CLIP finds closest to the caption are kept, best first.
     """
 
     caption: str = ""
-    seed: int | None = None
-    image_count: int | None = None
-    prior_candidates: int | None = None
-    prior: Sampling = DEFAULTS
-    decoder: Sampling = DEFAULTS
-    upsampler: Sampling = DEFAULTS
-    format: FileFormat = "png"
-    negative_caption: str = ""
-    candidates: int | None = None
+    _: KW_ONLY
     embedding: Embedding | None = None
 
 
 @dataclass(frozen=True)
-class Vary:
-    """Variations of ``image``, 1 to 16 of them.
-
-    eta: 0 reconstructs the picture, 1 (the default) varies most. start: "inverted" begins with the picture's own
-    noise, "random" with fresh noise. fit: whether a picture that is not square is cropped in the middle or letterboxed
-    with white. report_psnr, here and below: measure how well the inversion reconstructs the picture, see
-    ``GeneratedImage.inversion_psnr``. ``image`` is None in a recipe only: put the source back before sending it.
-    """
+class Vary(Inverting):
+    """Variations of ``image``: ``image_count`` of them, i from ``seed`` + i."""
 
     image: Picture | None
-    seed: int | None = None
-    image_count: int | None = None
-    eta: float | None = None
-    start: Literal["inverted", "random"] = "inverted"
-    decoder: Sampling = DEFAULTS
-    upsampler: Sampling = DEFAULTS
-    format: FileFormat = "png"
-    fit: Fit = "crop"
-    report_psnr: bool = False
+    _: KW_ONLY
+    image_count: int | None = option("pictures to make, 1 to 16 (1)", flag="count")
+    eta: float | None = option("0 reconstructs the picture, 1 varies most (1)")
+    start: Start = option("begin with the picture's own noise, or with fresh noise", "inverted")
 
 
 @dataclass(frozen=True)
-class TextDiff:
+class TextDiff(Inverting):
     """Frames of ``image`` on its way from the caption ``before`` (may be empty) to ``after``.
 
-    thetas: how far each frame goes, 0 to 1, at most 64; 0 reconstructs, empty means one frame at 0.5. fit: as in Vary.
-    ``image`` is None in a recipe only: put the source back before sending it.
+    thetas: how far each frame goes, 0 to 1, at most 64; 0 reconstructs, empty means one frame at 0.5.
     """
 
     image: Picture | None
     before: str
     after: str
+    _: KW_ONLY
     thetas: Sequence[float] = ()
-    seed: int | None = None
-    decoder: Sampling = DEFAULTS
-    upsampler: Sampling = DEFAULTS
-    format: FileFormat = "png"
-    fit: Fit = "crop"
-    report_psnr: bool = False
 
 
 @dataclass(frozen=True)
-class Interpolate:
+class Interpolate(Inverting):
     """Frames between ``image`` and ``to``, another picture, or ``to_caption``: give one of the two.
 
     ts: how far each frame has come, 0 to 1, at most 64; 0 is the picture, 1 the other end, empty means one frame at
-    0.5. start: "inverted" interpolates the pictures' own noise, "random" uses the seed's for all. prior: for a caption
-    only. fit: as in Vary. ``image`` and ``to`` are None in a recipe only: put the sources back before sending it.
+    0.5. prior: for a caption only. ``to``, too, is None in a recipe: put it back.
     """
 
     image: Picture | None
-    to: Picture | None = None
+    to: Picture | None = option("another picture", wire="to_image")
+    _: KW_ONLY
     to_caption: str = ""
     ts: Sequence[float] = ()
-    seed: int | None = None
-    start: Literal["inverted", "random"] = "inverted"
-    prior: Sampling = DEFAULTS
-    decoder: Sampling = DEFAULTS
-    upsampler: Sampling = DEFAULTS
-    format: FileFormat = "png"
-    fit: Fit = "crop"
-    report_psnr: bool = False
+    start: Start = option("begin with the pictures' own noise, interpolated, or with the seed's", "inverted")
+    prior: Sampling = option("how the prior samples", DEFAULTS)
 
 
 @dataclass(frozen=True)
-class Edit:
+class Edit(Imagining):
     """``image`` repainted in part, so that all of it shows ``caption``; the rest stays exactly as it is.
 
     mask: a picture as large as ``image``, light where to repaint; without one, where alpha is below 128: see
-    ``unclip.pictures.pad`` for painting beyond the edges. resampling: how often each step but the last is taken, 1 to
-    10, default 2; more smooth the seams and take longer. fit: as in Vary, of both. The others, candidates too, are
-    those of Generate, but the decoder's default sampler is DDPM.
+    ``unclip.pictures.pad`` for painting beyond the edges. The decoder's default sampler is DDPM.
     ``image`` is None in a recipe only: put the sources, in the order of its source_digests, back before sending it.
     """
 
     image: Picture | None
     caption: str
     mask: Picture | None = None
-    negative_caption: str = ""
-    seed: int | None = None
-    image_count: int | None = None
-    prior_candidates: int | None = None
-    prior: Sampling = DEFAULTS
-    decoder: Sampling = DEFAULTS
-    upsampler: Sampling = DEFAULTS
-    format: FileFormat = "png"
-    resampling: int | None = None
+    _: KW_ONLY
+    resampling: int | None = option("takes of each step but the last, 1 to 10, to smooth seams (2)")
+    fit: Fit = option("of a picture and mask that are not square: their middle, or all with white bars", "crop")
+
+
+@dataclass(frozen=True)
+class Embed:
+    """Asks for the embeddings of at most 64 captions and 16 pictures. fit: as in Vary."""
+
+    captions: Sequence[str] = ()
+    images: Sequence[Picture] = ()
+    _: KW_ONLY
     fit: Fit = "crop"
-    candidates: int | None = None
 
 
 Request = Generate | Vary | TextDiff | Interpolate | Edit
+
+# By the names that the contract and the client's methods have for them.
+KINDS: Mapping[str, type[Request]] = {
+    "generate": Generate,
+    "vary": Vary,
+    "text_diff": TextDiff,
+    "interpolate": Interpolate,
+    "edit": Edit,
+}
 
 
 @dataclass(frozen=True)
@@ -183,7 +197,7 @@ class Progress:
     queue_position: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ImageFile:
     """An encoded picture: the file's bytes, its IANA media type, and its size in pixels."""
 
@@ -191,6 +205,20 @@ class ImageFile:
     media_type: str
     width: int
     height: int
+
+    def __repr__(self) -> str:
+        """One line, without the bytes."""
+        more = "".join(f", {name} {getattr(self, name)}" for name in ("image_index", "seed") if hasattr(self, name))
+        size = f"{self.width} x {self.height} px, {len(self.data)} bytes"
+        return f"<{type(self).__name__} {self.media_type} {size}{more}>"
+
+    def _repr_png_(self) -> bytes:
+        """The picture as a notebook shows it."""
+        if self.media_type == "image/png":
+            return self.data
+        file = io.BytesIO()
+        self.to_pil().save(file, "PNG")
+        return file.getvalue()
 
     def to_pil(self) -> Image.Image:
         """The picture, loaded."""
@@ -210,14 +238,14 @@ class ImageFile:
         return place
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Preview(ImageFile):
     """A picture as predicted so far, at base size."""
 
     image_index: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GeneratedImage(ImageFile):
     """A finished picture, with all that made it.
 

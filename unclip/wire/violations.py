@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import TypeVar
 
 from unclip.errors import FieldViolation, InvalidRequest
 
 MAX_CAPTION_BYTES = 4096
+Value = TypeVar("Value")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # Unicode's category Cc
 
 
@@ -23,6 +26,14 @@ class Violations:
     def include(self, error: InvalidRequest) -> None:
         """Takes over the violations of an error."""
         self._found.extend(error.violations)
+
+    def take(self, read: Callable[[], Value]) -> Value | None:
+        """What ``read`` gives; None where it raises InvalidRequest, which is noted."""
+        try:
+            return read()
+        except InvalidRequest as error:
+            self.include(error)
+            return None
 
     def raise_if_any(self) -> None:
         """Raises InvalidRequest with everything found so far."""

@@ -1,0 +1,140 @@
+"""What the blocking and the asyncio client share: how they reach a gateway, and how a call fails."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import re
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Generic, TypeVar
+
+import grpc
+
+from unclip.client.values import Request
+from unclip.errors import Cancelled, InvalidRequest, UnclipError
+from unclip.serving.error_table import from_rpc_error
+from unclip.wire.by_name import brief, listed, number
+
+DEFAULT_TARGET = "127.0.0.1:50050"
+DEFAULT_TIMEOUT_S = 300.0  # the longest that a gateway grants unless it is told otherwise
+REQUEST_ID = "x-request-id"
+KEY = re.compile(r"[0-9a-z_.-]+")
+ASCII = re.compile(r"[\x20-\x7e]*")
+
+Metadata = Sequence[tuple[str, str]]
+Method = TypeVar("Method", bound=Callable[..., Any])
+Line = TypeVar("Line")
+
+
+def target_of(given: str | None) -> str:
+    """The gateway's ``host:port``: the one given, else that of UNCLIP_SERVER, else this machine's."""
+    return os.environ.get("UNCLIP_SERVER") or DEFAULT_TARGET if given is None else given
+
+
+def key_of(given: str | None) -> str:
+    """The API key: the one given, else that of UNCLIP_API_KEY, else none."""
+    return os.environ.get("UNCLIP_API_KEY", "") if given is None else given
+
+
+def bearer(api_key: str) -> Metadata:
+    """The metadata that shows ``api_key``; none for none."""
+    return (("authorization", f"Bearer {api_key}"),) if api_key else ()
+
+
+class Calls:
+    """How each call of a client is made. Raises InvalidRequest for what cannot be sent."""
+
+    def __init__(self, timeout: float, metadata: Metadata, api_key: str | None) -> None:
+        self._timeout = number(timeout, "timeout")
+        if not self._timeout > 0:
+            raise InvalidRequest.of("timeout", f"must be more than 0 seconds; got {timeout}")
+        self._metadata = (*checked(metadata), *bearer(header(key_of(api_key), "api_key")))
+
+    @contextmanager
+    def call(self) -> Iterator[Mapping[str, Any]]:
+        """What one call is made with. A request id, made up where the metadata have none, tells it to servers' logs.
+
+        Raises:
+            UnclipError: how it failed, with that id.
+        """
+        request_id = dict(self._metadata).get(REQUEST_ID) or uuid.uuid4().hex
+        metadata = (*(pair for pair in self._metadata if pair[0] != REQUEST_ID), (REQUEST_ID, request_id))
+        try:
+            yield {"timeout": self._timeout, "metadata": metadata}
+        except grpc.RpcError as error:
+            raise identified(from_rpc_error(error, "gateway"), request_id) from error
+        except UnclipError as error:  # an answer that cannot be read
+            raise identified(error, request_id)  # noqa: B904
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Nobody cancels this task: it is grpc.aio's word for a call that the server dropped.
+            raise identified(Cancelled("the gateway dropped the call"), request_id) from None
+
+
+class Opened(Generic[Line]):
+    """A channel that is opened by the first call, and again by the first in another ``place``.
+
+    An asyncio channel belongs to the loop it is opened in, which need not run yet when its client is made.
+    """
+
+    def __init__(self, open: Callable[[], Line], place: Callable[[], object] = lambda: None) -> None:
+        self._open, self._place = open, place
+        self._lock = threading.Lock()
+        self._opened: tuple[object, Line] | None = None
+
+    def get(self) -> Line:
+        """The channel. Raises ConfigurationError when it cannot be opened."""
+        with self._lock:
+            place = self._place()
+            if self._opened is None or self._opened[0] is not place:
+                self._opened = place, self._open()
+            return self._opened[1]
+
+    def taken(self) -> Line | None:
+        """The channel where one was opened, which is then to be closed: the next call opens another."""
+        with self._lock:
+            opened, self._opened = self._opened, None
+            return opened and opened[1]
+
+
+def identified(error: UnclipError, request_id: str) -> UnclipError:
+    """``error`` with the id of the call that it ended."""
+    error.request_id = request_id
+    return error
+
+
+def checked(metadata: Metadata) -> Metadata:
+    """``metadata`` that gRPC can send. Raises InvalidRequest."""
+    pairs = []
+    for index, pair in enumerate(listed(metadata, "metadata")):
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise InvalidRequest.of(f"metadata[{index}]", f"must be a key and a value; got {brief(pair)}")
+        if not isinstance(pair[0], str) or not KEY.fullmatch(pair[0]):
+            raise InvalidRequest.of(f"metadata[{index}]", f"must have a key of 0-9, a-z, _.-; got {brief(pair[0])}")
+        value = pair[1] if pair[0].endswith("-bin") else header(pair[1], f"metadata[{index}]")
+        pairs.append((pair[0], value))
+    return pairs
+
+
+def header(value: Any, field: str) -> str:
+    """A text that may be a header. Raises InvalidRequest, without the text: it may be secret."""
+    if not isinstance(value, str) or not ASCII.fullmatch(value):
+        raise InvalidRequest.of(field, f"must be a text of printable ASCII; got another {type(value).__name__}")
+    return value
+
+
+def described(method: Method, kind: Callable[..., Request]) -> Method:
+    """``method``, a client's that takes what ``kind`` takes, as one that tells of itself what ``kind`` does."""
+    own = inspect.signature(method)
+    first = next(iter(own.parameters.values()))
+    signature = inspect.signature(kind)
+    taken = [first, *signature.parameters.values()]
+    method.__doc__ = f"{kind.__doc__}\n\nThe options are those of ``{kind.__name__}``."
+    method.__signature__ = own.replace(parameters=taken)  # type: ignore[attr-defined]
+    return method

@@ -1,0 +1,149 @@
+"""Between the client's values and messages, both ways. What can be refused unasked raises InvalidRequest."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import Message
+
+from unclip.api.gateway.v1 import gateway_pb2
+from unclip.api.type.v1 import embedding_pb2, image_pb2, model_info_pb2, sampling_pb2
+from unclip.client.pictures import file_bytes
+from unclip.client.values import (
+    DEFAULTS,
+    KINDS,
+    Embed,
+    Embeddings,
+    Event,
+    GeneratedImage,
+    Interpolate,
+    ModelInfo,
+    Preview,
+    Progress,
+    Recipe,
+    ReplicaCount,
+    Request,
+    Sampling,
+    StageInfo,
+)
+from unclip.errors import InvalidRequest
+from unclip.wire.by_name import PLAIN, Converter, NotKnown, brief, text, whole
+from unclip.wire.embeddings import Embedding
+from unclip.wire.recipe_text import RecipeText
+
+
+def stream_message(request: Request, preview_interval: int = 0) -> gateway_pb2.StreamRequest:
+    """The message that asks for ``request`` as a stream. Raises InvalidRequest."""
+    kind = next((name for name, kind in KINDS.items() if isinstance(request, kind)), None)
+    if kind is None:
+        raise InvalidRequest.of(
+            "request", f"must be a Generate, Vary, TextDiff, Interpolate or Edit; got {brief(request)}"
+        )
+    if isinstance(request, Interpolate) and request.to_caption:
+        if request.to is not None:
+            raise InvalidRequest.of(
+                "to_caption", f"must be empty where to is a picture; got {brief(request.to_caption)}"
+            )
+    elif isinstance(request, Interpolate):
+        request = dataclasses.replace(request, to=file_bytes(request.to, "to"))  # which must be there
+    message = gateway_pb2.StreamRequest(preview_interval=whole(preview_interval, "preview_interval", 32))
+    getattr(message, kind).SetInParent()
+    CONVERTER.write(request, getattr(message, kind))
+    return message
+
+
+def embed_message(asked: Embed) -> gateway_pb2.EmbedRequest:
+    """The message that asks for embeddings. Raises InvalidRequest."""
+    return CONVERTER.write(asked, gateway_pb2.EmbedRequest())
+
+
+def event_of(message: gateway_pb2.StreamResponse) -> Event | None:
+    """What ``message`` tells; None for an event, or a stage, younger than this client."""
+    match message.WhichOneof("event"):
+        case "progress":
+            try:
+                return CONVERTER.read(Progress, message.progress)
+            except NotKnown:
+                return None
+        case "preview":
+            return CONVERTER.read(Preview, message.preview, message.preview.image)
+        case "image":
+            return generated_image(message.image)
+    return None
+
+
+def generated_images(answer: Any) -> list[GeneratedImage]:
+    """The pictures of a response."""
+    return [generated_image(message) for message in answer.images]
+
+
+def generated_image(message: gateway_pb2.GeneratedImage) -> GeneratedImage:
+    """One finished picture."""
+    return CONVERTER.read(GeneratedImage, message, message.image)
+
+
+def recipe_of(told: RecipeText) -> Recipe:
+    """The recipe that a file tells."""
+    return Recipe(request_of(told.request), told.model_version, told.source_digests, told.stage_versions)
+
+
+def request_of(message: gateway_pb2.StreamRequest, name: str = "") -> Request:
+    """The request in a recipe, its source pictures left out."""
+    kind = message.WhichOneof("request") or "generate"
+    return CONVERTER.read(KINDS[kind], getattr(message, kind))
+
+
+def embeddings_of(message: gateway_pb2.EmbedResponse) -> Embeddings:
+    """The embeddings of a response."""
+    return CONVERTER.read(Embeddings, message)
+
+
+def model_info_of(answer: gateway_pb2.GetModelInfoResponse) -> ModelInfo:
+    """What the stack has loaded."""
+    return CONVERTER.read(ModelInfo, answer.model, answer)
+
+
+def image_message(picture: Any, path: str) -> image_pb2.Image:
+    """A picture to send."""
+    return image_pb2.Image(data=file_bytes(picture, path))
+
+
+def sampling_message(sampling: Any, path: str) -> sampling_pb2.SamplingOptions | None:
+    """Sampling options; None for the defaults."""
+    if not isinstance(sampling, Sampling):
+        raise InvalidRequest.of(path, f"must be a Sampling; got {brief(sampling)}")
+    return None if sampling == DEFAULTS else PLAIN.write(sampling, sampling_pb2.SamplingOptions(), f"{path}.")
+
+
+def embedding_message(embedding: Any, path: str) -> embedding_pb2.Embedding:
+    """An embedding, whose values may be of any type of number."""
+    if not isinstance(embedding, Embedding):
+        raise InvalidRequest.of(path, f"must be an Embedding; got {brief(embedding)}")
+    values = np.asarray(embedding.values)
+    if values.ndim != 1 or values.dtype != np.float32:
+        raise InvalidRequest.of(f"{path}.values", f"must be float32 [D]; got {values.dtype} {list(values.shape)}")
+    text(embedding.clip_space, f"{path}.clip_space")
+    return Embedding(values, embedding.clip_space).to_proto()
+
+
+def full_name(message: type[Message]) -> str:
+    """How a message is called in the contract."""
+    return message.DESCRIPTOR.full_name
+
+
+CONVERTER: Converter = Converter(
+    writers={
+        full_name(image_pb2.Image): image_message,
+        full_name(sampling_pb2.SamplingOptions): sampling_message,
+        full_name(embedding_pb2.Embedding): embedding_message,
+    },
+    readers={
+        full_name(sampling_pb2.SamplingOptions): lambda message, name: PLAIN.read(Sampling, message),
+        full_name(embedding_pb2.Embedding): Embedding.from_proto,
+        full_name(gateway_pb2.StreamRequest): request_of,
+        full_name(gateway_pb2.ReplicaCount): lambda message, name: PLAIN.read(ReplicaCount, message),
+        full_name(model_info_pb2.StageInfo): lambda message, name: CONVERTER.read(StageInfo, message),
+    },
+)

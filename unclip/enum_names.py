@@ -1,0 +1,33 @@
+"""Generated from protos/ by `make protos`; never edited by hand."""
+
+from typing import Literal
+
+FileFormat = Literal[
+    "png",
+    "jpeg",
+    "webp",
+]
+
+Fit = Literal[
+    "crop",
+    "letterbox",
+]
+
+SamplerName = Literal[
+    "ddpm",
+    "ddim",
+    "dpm++2m",
+]
+
+StageName = Literal[
+    "encoder",
+    "prior",
+    "invert",
+    "decoder",
+    "upsampler",
+]
+
+Start = Literal[
+    "inverted",
+    "random",
+]
