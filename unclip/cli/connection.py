@@ -6,7 +6,7 @@ import argparse
 import os
 
 from unclip.client import Client
-from unclip.client.calling import DEFAULT_TIMEOUT_S, key_of, target_of
+from unclip.client.calling import DEFAULT_TARGET, DEFAULT_TIMEOUT_S, key_of
 from unclip.errors import ConfigurationError
 from unclip.serving.tls import Tls
 
@@ -19,7 +19,7 @@ def add_connection(command: argparse.ArgumentParser, *also: str) -> None:
         "--server",
         *also,
         dest="server",
-        default=target_of(None),
+        default=os.environ.get("UNCLIP_SERVER") or DEFAULT_TARGET,
         help="host:port of the gateway; also UNCLIP_SERVER (%(default)s)",
     )
     command.add_argument("--timeout", type=float, default=DEFAULT_TIMEOUT_S, help="seconds to wait (%(default)g)")

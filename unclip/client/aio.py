@@ -36,7 +36,7 @@ from unclip.client.values import (
     TextDiff,
     Vary,
 )
-from unclip.serving.channels import open_channel, resolved
+from unclip.serving.channels import open_channel
 from unclip.serving.tls import Tls
 
 Asked = ParamSpec("Asked")
@@ -83,8 +83,7 @@ class AsyncClient:
             ConfigurationError: the target is malformed.
             InvalidRequest: another argument is."""
         self._calls = Calls(timeout, metadata, api_key)
-        where = target_of(target)
-        resolved(where)
+        where = target_of(target, tls)
         self._given = channel
         self._opened = Opened(lambda: open_channel(where, tls=tls), asyncio.get_running_loop)
 

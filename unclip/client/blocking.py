@@ -35,7 +35,7 @@ from unclip.client.values import (
     TextDiff,
     Vary,
 )
-from unclip.serving.channels import open_sync_channel, resolved
+from unclip.serving.channels import open_sync_channel
 from unclip.serving.tls import Tls
 
 Asked = ParamSpec("Asked")
@@ -81,8 +81,7 @@ class Client:
             ConfigurationError: the target is malformed.
             InvalidRequest: another argument is."""
         self._calls = Calls(timeout, metadata, api_key)
-        where = target_of(target)
-        resolved(where)
+        where = target_of(target, tls)
         self._given = channel
         self._opened = Opened(lambda: open_sync_channel(where, tls=tls))
 

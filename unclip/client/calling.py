@@ -16,8 +16,10 @@ import grpc
 
 from unclip.client.values import Request
 from unclip.errors import Cancelled, InvalidRequest, UnclipError
+from unclip.serving.channels import resolved
 from unclip.serving.error_table import from_rpc_error
-from unclip.wire.by_name import brief, listed, number
+from unclip.serving.tls import Tls
+from unclip.wire.by_name import brief, listed, number, text
 
 DEFAULT_TARGET = "127.0.0.1:50050"
 DEFAULT_TIMEOUT_S = 300.0  # the longest that a gateway grants unless it is told otherwise
@@ -30,9 +32,18 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 Line = TypeVar("Line")
 
 
-def target_of(given: str | None) -> str:
-    """The gateway's ``host:port``: the one given, else that of UNCLIP_SERVER, else this machine's."""
-    return os.environ.get("UNCLIP_SERVER") or DEFAULT_TARGET if given is None else given
+def target_of(given: str | None, tls: Tls | None = None) -> str:
+    """The gateway's ``host:port``: the one given, else that of UNCLIP_SERVER, else this machine's.
+
+    Raises:
+        ConfigurationError: it is malformed.
+        InvalidRequest: it is no text, or ``tls`` something else.
+    """
+    target = os.environ.get("UNCLIP_SERVER") or DEFAULT_TARGET if given is None else text(given, "target")
+    resolved(target)
+    if not isinstance(tls, Tls | None):
+        raise InvalidRequest.of("tls", f"must be a Tls; got {brief(tls)}")
+    return target
 
 
 def key_of(given: str | None) -> str:

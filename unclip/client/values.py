@@ -111,7 +111,6 @@ class TextDiff(Inverting):
     image: Picture | None
     before: str
     after: str
-    _: KW_ONLY
     thetas: Sequence[float] = ()
 
 
@@ -125,9 +124,9 @@ class Interpolate(Inverting):
 
     image: Picture | None
     to: Picture | None = option("another picture", wire="to_image")
-    _: KW_ONLY
     to_caption: str = ""
     ts: Sequence[float] = ()
+    _: KW_ONLY
     start: Start = option("begin with the pictures' own noise, interpolated, or with the seed's", "inverted")
     prior: Sampling = option("how the prior samples", DEFAULTS)
 
