@@ -22,10 +22,6 @@ class UnclipError(Exception):
     request_id = ""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Not by calling the class: an exception keeps its message, not what its __init__ took.
-        return _restored, (type(self), self.args), self.__dict__
-
-    def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as it is, whatever its constructor takes: errors come from other processes as well."""
         return _remade, (type(self), self.args), self.__dict__
 
@@ -156,10 +152,6 @@ class ConfigurationError(UnclipError):
     """A setting is missing or out of range. Raised at start-up, before anything is served."""
 
     reason = "CONFIGURATION"
-
-
-def _restored(kind: type[UnclipError], args: tuple[object, ...]) -> UnclipError:
-    return kind.__new__(kind, *args)
 
 
 def brief(seconds: float) -> str:

@@ -46,7 +46,7 @@ def client(peer: GatewayPeer) -> Iterator[Client]:
 SOURCE = picture(7)
 GREY = np.arange(16, dtype=np.uint8).reshape(4, 4)
 DEEP: Any = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
-HALF = Embedding(np.zeros(4, np.float16), "")  # type: ignore[arg-type]
+HALF = Embedding(np.zeros(4, np.float16), "")
 UNIT = np.zeros(4, np.float32)
 
 

@@ -10,11 +10,20 @@ from typing import Any, Concatenate, ParamSpec, Self
 import grpc
 
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
-from unclip.client.calling import DEFAULT_TIMEOUT_S, Calls, Metadata, Opened, described, target_of
+from unclip.client.calling import (
+    DEFAULT_TIMEOUT_S,
+    FAILURES,
+    Calls,
+    Metadata,
+    Opened,
+    described,
+    failure_of,
+    target_of,
+)
+from unclip.client.failover import Failover
 from unclip.client.messages import (
     embed_message,
     embeddings_of,
-    event_of,
     generated_images,
     model_info_of,
     stream_message,
@@ -135,18 +144,24 @@ class AsyncClient:
     async def stream(self, request: Request, *, preview_interval: int = 0) -> AsyncGenerator[Event, None]:
         """Runs ``request``, yielding progress, previews and each picture as it is finished.
 
+        Where the gateway is lost meanwhile, another one goes on; see ``unclip.client.failover``.
         Closing the generator early cancels the work: leave the loop through ``contextlib.aclosing``.
         ``preview_interval``: decoder steps between previews, 0 for none.
         """
-        message = await asyncio.to_thread(stream_message, request, preview_interval)
+        asked = Failover(await asyncio.to_thread(stream_message, request, preview_interval), self._calls.timeout)
         with self._calls.call() as how:
-            call = self._stub.Stream(message, **how)
-            try:
-                async for answer in call:
-                    if (event := event_of(answer)) is not None:
-                        yield event
-            finally:
-                call.cancel()
+            while True:
+                call = self._stub.Stream(asked.message, **{**how, "timeout": asked.seconds_left})
+                try:
+                    async for answer in call:
+                        if (event := asked.news(answer)) is not None:
+                            yield event
+                    return
+                except FAILURES as error:
+                    if not asked.again(failure_of(error)):
+                        raise
+                finally:
+                    call.cancel()
 
     async def close(self) -> None:
         """Closes the channel, if it is the client's own."""

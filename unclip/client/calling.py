@@ -23,6 +23,7 @@ from unclip.wire.by_name import brief, listed, number, text
 
 DEFAULT_TARGET = "127.0.0.1:50050"
 DEFAULT_TIMEOUT_S = 300.0  # the longest that a gateway grants unless it is told otherwise
+FAILURES = (grpc.RpcError, asyncio.CancelledError)
 REQUEST_ID = "x-request-id"
 KEY = re.compile(r"[0-9a-z_.-]+")
 ASCII = re.compile(r"[\x20-\x7e]*")
@@ -60,8 +61,8 @@ class Calls:
     """How each call of a client is made. Raises InvalidRequest for what cannot be sent."""
 
     def __init__(self, timeout: float, metadata: Metadata, api_key: str | None) -> None:
-        self._timeout = number(timeout, "timeout")
-        if not self._timeout > 0:
+        self.timeout = number(timeout, "timeout")
+        if not self.timeout > 0:
             raise InvalidRequest.of("timeout", f"must be more than 0 seconds; got {timeout}")
         self._metadata = (*checked(metadata), *bearer(header(key_of(api_key), "api_key")))
 
@@ -75,17 +76,21 @@ class Calls:
         request_id = dict(self._metadata).get(REQUEST_ID) or uuid.uuid4().hex
         metadata = (*(pair for pair in self._metadata if pair[0] != REQUEST_ID), (REQUEST_ID, request_id))
         try:
-            yield {"timeout": self._timeout, "metadata": metadata}
-        except grpc.RpcError as error:
-            raise identified(from_rpc_error(error, "gateway"), request_id) from error
+            yield {"timeout": self.timeout, "metadata": metadata}
+        except FAILURES as error:
+            raise identified(failure_of(error), request_id) from error
         except UnclipError as error:  # an answer that cannot be read
             raise identified(error, request_id)  # noqa: B904
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            # Nobody cancels this task: it is grpc.aio's word for a call that the server dropped.
-            raise identified(Cancelled("the gateway dropped the call"), request_id) from None
+
+
+def failure_of(error: BaseException) -> UnclipError:
+    """What a failed call, one of FAILURES, means. Raises CancelledError where it is this task that somebody cancels."""
+    if isinstance(error, grpc.RpcError):
+        return from_rpc_error(error, "gateway")
+    task = asyncio.current_task()
+    if task is None or task.cancelling():
+        raise error
+    return Cancelled("the gateway dropped the call")  # for which a CancelledError is grpc.aio's word
 
 
 class Opened(Generic[Line]):
