@@ -8,8 +8,9 @@ from decoder_svc.editing import edited
 from decoder_svc.networks import load, signature
 from decoder_svc.text_projection import TextProjection
 from unclip.checkpoint import DECODER_FOLDERS, Checkpoint
+from unclip.diffusion.inversion import inversion_table
 from unclip.diffusion.noise import Stream
-from unclip.diffusion.samplers import inversion_table, sampler_table
+from unclip.diffusion.samplers import sampler_table
 from unclip.diffusion.schedule import NoiseSchedule
 from unclip.engine.trajectory import Trajectory, TrajectoryProgram
 from unclip.errors import CheckpointError

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from unclip.diffusion.inpainting import Known, resampled
-from unclip.diffusion.samplers import SamplerTable
 from unclip.diffusion.schedule import NoiseSchedule
+from unclip.diffusion.table import SamplerTable
 from unclip.wire.known import KnownPixels
 
 

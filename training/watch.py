@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from unclip.diffusion.samplers import spaced_timesteps
+from unclip.diffusion.respace import spaced_timesteps
 from unclip.diffusion.schedule import NoiseSchedule
 
 Network = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]

@@ -36,7 +36,7 @@ def settings_of(job: Job[Any]) -> Hashable:
     if not isinstance(job, Trajectory):
         return job.lane
     table = job.table
-    return (job.lane, job.guidance_scale, job.length, table.keep.tobytes(), table.noise.tobytes())
+    return (job.lane, job.guidance_scale, job.length, table.c_x.tobytes(), table.sigma.tobytes())
 
 
 class Place:

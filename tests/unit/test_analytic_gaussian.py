@@ -12,8 +12,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from unclip.diffusion.samplers import SamplerTable, inversion_table, sampler_table
+from unclip.diffusion.inversion import inversion_table
+from unclip.diffusion.samplers import sampler_table
 from unclip.diffusion.schedule import Float64Array, NoiseSchedule
+from unclip.diffusion.table import SamplerTable
 from unclip.options import SamplerName
 
 SCHEDULE = NoiseSchedule.squaredcos_cap_v2()
@@ -51,11 +53,11 @@ def noise_predicted(x: Float64Array, timestep: int) -> Float64Array:
 
 def walked(table: SamplerTable, x: Float64Array) -> Float64Array:
     """The end of a walk without noise."""
-    assert not table.noise.any()
+    assert not table.sigma.any()
     before = np.zeros_like(x)
     for i, timestep in enumerate(table.timesteps):
-        x0 = table.from_x[i] * x + table.from_out[i] * noise_predicted(x, int(timestep))
-        x, before = table.keep[i] * x + table.predicted[i] * x0 + table.before[i] * before, x0
+        x0 = table.c_skip[i] * x + table.c_out[i] * noise_predicted(x, int(timestep))
+        x, before = table.c_x[i] * x + table.c_x0[i] * x0 + table.c_x0_before[i] * before, x0
     return x
 
 
@@ -64,9 +66,9 @@ def moments(table: SamplerTable) -> tuple[float, float]:
     mean, covariance = np.zeros(2), np.diag([1.0, 0.0])
     for i, timestep in enumerate(table.timesteps):
         offset, slope = best(int(timestep))
-        move = np.array([[table.keep[i] + table.predicted[i] * slope, table.before[i]], [slope, 0.0]])
-        mean = move @ mean + np.array([table.predicted[i] * offset, offset])
-        covariance = move @ covariance @ move.T + np.diag([table.noise[i] ** 2, 0.0])
+        move = np.array([[table.c_x[i] + table.c_x0[i] * slope, table.c_x0_before[i]], [slope, 0.0]])
+        mean = move @ mean + np.array([table.c_x0[i] * offset, offset])
+        covariance = move @ covariance @ move.T + np.diag([table.sigma[i] ** 2, 0.0])
     return float(mean[0]), float(covariance[0, 0] ** 0.5)
 
 

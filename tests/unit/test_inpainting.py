@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from unclip.diffusion.inpainting import Known, resampled
 from unclip.diffusion.noise import START, NoiseKey, Stream, gaussian
-from unclip.diffusion.samplers import sampler_table, spaced_timesteps
+from unclip.diffusion.respace import spaced_timesteps
+from unclip.diffusion.samplers import sampler_table
 from unclip.diffusion.schedule import NoiseSchedule
 from unclip.diffusion.update import advance
 from unclip.engine.trajectory import Trajectory, TrajectoryProgram
@@ -124,11 +125,11 @@ def test_a_step_of_known_pixels_is_the_picture_at_the_level_that_the_step_leads_
     after, x0 = advance(x, out, before, tables, at, keys, knowns)
     for i, (table, step, known) in enumerate(zip(tables, at, knowns, strict=True)):
         noise = gaussian([NoiseKey(*keys[i], step + 1)], SHAPE)[0].double()
-        predicted = (table.from_x[step] * x[i].double() + table.from_out[step] * out[i].double()).clamp(-1, 1)
-        expected = table.keep[step] * x[i] + table.predicted[step] * predicted + table.before[step] * before[i]
-        expected = expected + (table.noise[step] ** 2 + table.renoise[step] ** 2) ** 0.5 * noise
+        predicted = (table.c_skip[step] * x[i].double() + table.c_out[step] * out[i].double()).clamp(-1, 1)
+        expected = table.c_x[step] * x[i] + table.c_x0[step] * predicted + table.c_x0_before[step] * before[i]
+        expected = expected + (table.sigma[step] ** 2 + table.renoise[step] ** 2) ** 0.5 * noise
         if known is not None:
-            level = table.signal[step] * known.pixels + table.spread[step] * noise
+            level = table.known_signal[step] * known.pixels + table.known_sigma[step] * noise
             expected, predicted = known.mask * level + ~known.mask * expected, known.keep(predicted.float()).double()
         torch.testing.assert_close(after[i].double(), expected, rtol=1e-4, atol=2e-3)
         torch.testing.assert_close(x0[i].double(), predicted, rtol=1e-4, atol=1e-2)
@@ -188,14 +189,14 @@ def test_a_resampled_walk_repeats_all_steps_but_the_last_each_at_its_level(
     assert table.timesteps.tolist() == sorted([*once.timesteps[:-1].tolist() * resampling, once.timesteps[-1]])[::-1]
     here = SCHEDULE.alphas_cumprod[table.timesteps]
     after = np.append(here[1:], 1.0)  # the level the next step starts from, be it the same or a cleaner one
-    np.testing.assert_allclose(table.signal**2, after, rtol=1e-9)
-    np.testing.assert_allclose(table.signal**2 + table.spread**2, 1.0, rtol=1e-9)
-    signal = table.keep * np.sqrt(here) + table.predicted + table.before
+    np.testing.assert_allclose(table.known_signal**2, after, rtol=1e-9)
+    np.testing.assert_allclose(table.known_signal**2 + table.known_sigma**2, 1.0, rtol=1e-9)
+    signal = table.c_x * np.sqrt(here) + table.c_x0 + table.c_x0_before
     np.testing.assert_allclose(signal, np.sqrt(after), rtol=1e-9)
-    deviation = np.hypot(table.noise, table.renoise)
-    np.testing.assert_allclose(table.keep**2 * (1 - here) + deviation**2, 1 - after, rtol=1e-9, atol=1e-12)
+    deviation = np.hypot(table.sigma, table.renoise)
+    np.testing.assert_allclose(table.c_x**2 * (1 - here) + deviation**2, 1 - after, rtol=1e-9, atol=1e-12)
     again = np.diff(table.timesteps, prepend=-1) == 0
-    assert (table.before[again] == 0).all()  # what lies before a jump back is no history
+    assert (table.c_x0_before[again] == 0).all()  # what lies before a jump back is no history
 
 
 def test_a_repeated_step_is_the_step_and_then_the_jump_back() -> None:
@@ -206,12 +207,12 @@ def test_a_repeated_step_is_the_step_and_then_the_jump_back() -> None:
     for i in range(9):
         kept = bars[i] / bars[i + 1]
         for take in (3 * i, 3 * i + 1):
-            for log in (once.log_low[i], once.log_high[i]):
+            for log in (once.log_variance_low[i], once.log_variance_high[i]):
                 jumped = kept * np.exp(log) + 1 - kept
                 np.testing.assert_allclose(
-                    (table.noise[take] * np.exp(log / 2)) ** 2 + table.renoise[take] ** 2, jumped, rtol=1e-12
+                    (table.sigma[take] * np.exp(log / 2)) ** 2 + table.renoise[take] ** 2, jumped, rtol=1e-12
                 )
-        assert (table.noise[3 * i + 2], table.renoise[3 * i + 2]) == (once.noise[i], 0)
+        assert (table.sigma[3 * i + 2], table.renoise[3 * i + 2]) == (once.sigma[i], 0)
 
 
 def test_resampling_less_than_once_is_refused() -> None:

@@ -16,8 +16,12 @@ from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultist
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unclip.diffusion.samplers import SamplerTable, inversion_table, sampler_table, spaced_timesteps
+from unclip.diffusion import samplers
+from unclip.diffusion.inversion import inversion_table
+from unclip.diffusion.respace import spaced_timesteps
+from unclip.diffusion.samplers import sampler_table
 from unclip.diffusion.schedule import NoiseSchedule
+from unclip.diffusion.table import SamplerTable
 from unclip.options import SAMPLERS, SamplerName
 
 SCHEDULE = NoiseSchedule.squaredcos_cap_v2()
@@ -52,13 +56,14 @@ def walk(table: SamplerTable, network: Toy, x: torch.Tensor, noise: torch.Tensor
     """Follows a table in float64; noise: one row per step."""
     before, path = torch.zeros_like(x), []
     for i, t in enumerate(table.timesteps):
-        out, deviation = network(x, int(t)), torch.as_tensor(table.noise[i])
+        out, deviation = network(x, int(t)), torch.as_tensor(table.sigma[i])
         if table.learned:
             out, raw = out.chunk(2, dim=1)
             share = (raw + 1) / 2
-            deviation = deviation * torch.exp((share * table.log_high[i] + (1 - share) * table.log_low[i]) / 2)
-        x0 = (table.from_x[i] * x + table.from_out[i] * out).clamp(-table.clip, table.clip)
-        x = table.keep[i] * x + table.predicted[i] * x0 + table.before[i] * before
+            log_variance = share * table.log_variance_high[i] + (1 - share) * table.log_variance_low[i]
+            deviation = deviation * torch.exp(log_variance / 2)
+        x0 = (table.c_skip[i] * x + table.c_out[i] * out).clamp(-table.clip, table.clip)
+        x = table.c_x[i] * x + table.c_x0[i] * x0 + table.c_x0_before[i] * before
         if noise is not None:
             x = x + deviation * noise[i]
         before = x0
@@ -78,6 +83,10 @@ def assert_paths_agree(ours: Sequence[torch.Tensor], theirs: Sequence[torch.Tens
     assert len(ours) == len(theirs)
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, other.double(), rtol=tolerance, atol=tolerance)
+
+
+def test_every_sampler_of_the_contract_has_its_function() -> None:
+    assert tuple(samplers.SAMPLERS) == SAMPLERS
 
 
 @pytest.mark.parametrize("steps", range(2, 1001, 37))
@@ -170,8 +179,8 @@ def test_dpm_solver_walks_as_diffusers_does_but_for_the_wide_step_to_the_last_ti
 def test_dpm_solver_goes_no_further_beyond_a_prediction_than_it_moved_since_the_last(steps: int) -> None:
     """Else it magnifies the network's errors: the step to t = 0 once did by 2.5, and pictures were grainy."""
     table = sampler_table("dpm++2m", SCHEDULE, steps)
-    gain = table.predicted + table.before
-    assert (-table.before <= gain).all()
+    gain = table.c_x0 + table.c_x0_before
+    assert (-table.c_x0_before <= gain).all()
 
 
 @pytest.mark.parametrize("steps", EVEN)
@@ -193,9 +202,9 @@ def test_every_step_leaves_the_signal_and_noise_that_its_timestep_has(
     table = sampler_table(sampler, SCHEDULE, steps, eta=eta)
     here = BARS[table.timesteps]
     after = np.append(here[1:], 1.0)
-    signal = table.keep * np.sqrt(here) + table.predicted + table.before
+    signal = table.c_x * np.sqrt(here) + table.c_x0 + table.c_x0_before
     np.testing.assert_allclose(signal, np.sqrt(after), rtol=1e-9)
-    np.testing.assert_allclose(table.keep**2 * (1 - here) + table.noise**2, 1 - after, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(table.c_x**2 * (1 - here) + table.sigma**2, 1 - after, rtol=1e-9, atol=1e-12)
 
 
 @given(steps=st.integers(1, 1000))
@@ -203,15 +212,15 @@ def test_every_step_of_an_inversion_leaves_the_signal_and_noise_that_its_timeste
     table = inversion_table(SCHEDULE, steps)
     there = BARS[table.timesteps]
     here = np.append(1.0, there[:-1])
-    np.testing.assert_allclose(table.keep * np.sqrt(here), np.sqrt(there), rtol=1e-9)
-    np.testing.assert_allclose(table.keep * np.sqrt(1 - here) + table.predicted, np.sqrt(1 - there), rtol=1e-9)
+    np.testing.assert_allclose(table.c_x * np.sqrt(here), np.sqrt(there), rtol=1e-9)
+    np.testing.assert_allclose(table.c_x * np.sqrt(1 - here) + table.c_x0, np.sqrt(1 - there), rtol=1e-9)
 
 
 @given(steps=st.integers(1, 1000))
 def test_ddim_at_eta_1_is_ddpm(steps: int) -> None:
     """Song et al. 2020, section 4.1."""
     ddim, ddpm = sampler_table("ddim", SCHEDULE, steps, eta=1.0), sampler_table("ddpm", SCHEDULE, steps)
-    for name in ("keep", "predicted", "noise"):
+    for name in ("c_x", "c_x0", "sigma"):
         np.testing.assert_allclose(getattr(ddim, name), getattr(ddpm, name), rtol=1e-6, atol=1e-9)
 
 
@@ -236,15 +245,15 @@ def test_learned_variance_lies_between_the_posteriors_and_beta(steps: int) -> No
     table = sampler_table("ddpm", SCHEDULE, steps, variance="learned_range")
     fixed = sampler_table("ddpm", SCHEDULE, steps)
     noisy = table.timesteps > 0
-    np.testing.assert_array_equal(table.noise, noisy.astype(np.float64))
-    np.testing.assert_allclose(np.exp(table.log_low[noisy] / 2), fixed.noise[noisy], rtol=1e-12)
-    assert (table.log_low < table.log_high).all()
+    np.testing.assert_array_equal(table.sigma, noisy.astype(np.float64))
+    np.testing.assert_allclose(np.exp(table.log_variance_low[noisy] / 2), fixed.sigma[noisy], rtol=1e-12)
+    assert (table.log_variance_low < table.log_variance_high).all()
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"sampler": "euler"}, "sampler must be ddpm, ddim or dpm"),
+        ({"sampler": "euler"}, "sampler must be one of ddpm, ddim, dpm"),
         ({"prediction": "v_prediction"}, "prediction must be epsilon or sample"),
         ({"steps": 0}, "steps must be 1 to 1000"),
     ],

@@ -27,6 +27,7 @@ from training.presets import PRESETS, Limits, Stage
 from training.questions import questions
 from training.sweeps import edges, psnr
 from unclip.checkpoint import DECODER_FOLDERS, ENCODER_FOLDERS, PRIOR_FOLDERS, UPSAMPLER_FOLDERS, Checkpoint
+from unclip.options import SAMPLERS
 
 PRESET = PRESETS["smoke"]
 
@@ -315,7 +316,7 @@ def test_an_evaluation_leaves_numbers_sheets_and_a_page(
         assert name in metrics
     assert [row["condition"] for row in report["sweeps"]["prior"]][-1] == "prior"
     for name in ("samplers", "prior_samplers", "upsampler"):
-        assert {row["sampler"] for row in report["sweeps"][name]} == {"ddpm", "ddim", "dpm++2m"}
+        assert {row["sampler"] for row in report["sweeps"][name]} == set(SAMPLERS)
     page = (out / "index.html").read_text()
     for picture in (*(f"{name}.png" for name in report["sweeps"]), "samples.png", "held_out.png"):
         assert (out / picture).read_bytes().startswith(b"\x89PNG")

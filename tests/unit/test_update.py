@@ -14,10 +14,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unclip.diffusion.guidance import guided
+from unclip.diffusion.inversion import inversion_table
 from unclip.diffusion.noise import NoiseKey, Stream, gaussian
-from unclip.diffusion.samplers import SamplerTable, inversion_table, sampler_table
+from unclip.diffusion.samplers import sampler_table
 from unclip.diffusion.schedule import NoiseSchedule
-from unclip.diffusion.update import advance, guided
+from unclip.diffusion.table import SamplerTable
+from unclip.diffusion.update import advance
 from unclip.engine.trajectory import Trajectory, TrajectoryProgram
 from unclip.networks.interface import Tensors
 from unclip.options import SAMPLERS, SamplerName
@@ -70,8 +73,8 @@ def test_a_step_is_the_tables_row_applied_to_each_sample(
     for i, (table, step) in enumerate(zip(tables, steps, strict=True)):
         noise = gaussian([NoiseKey(*keys[i], step + 1)], [6])[0]
         clamped = out[i].double().clamp(-1, 1)
-        expected = table.keep[step] * x[i] + table.predicted[step] * clamped + table.before[step] * before[i]
-        torch.testing.assert_close(after[i].double(), expected + table.noise[step] * noise, rtol=1e-5, atol=1e-5)
+        expected = table.c_x[step] * x[i] + table.c_x0[step] * clamped + table.c_x0_before[step] * before[i]
+        torch.testing.assert_close(after[i].double(), expected + table.sigma[step] * noise, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(x0[i].double(), clamped)
 
 

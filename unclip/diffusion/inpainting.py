@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from unclip.diffusion.samplers import SamplerTable
 from unclip.diffusion.schedule import NoiseSchedule
+from unclip.diffusion.table import SamplerTable
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class Known:
 
 
 def resampled(table: SamplerTable, schedule: NoiseSchedule, resampling: int) -> SamplerTable:
-    """The walk from x_T to x_0 of ``table`` with every step but the last taken ``resampling`` times, 1 or more.
+    """``table``, from x_T to x_0, with every step but the last taken ``resampling`` times, 1 or more.
 
     Between two takes x jumps back to the level it came from,
 
@@ -43,7 +43,7 @@ def resampled(table: SamplerTable, schedule: NoiseSchedule, resampling: int) -> 
     which needs no network and is therefore composed with the step before it: a Gaussian of a Gaussian is one. The
     last step is taken once, as in the paper's algorithm: from what it leaves there is no jump back.
     A repeated step finds a prediction from before the jump in x0_before, which is no history of the x it stands at:
-    it is taken without, that is in first order, where C x0_before is C x0.
+    it is taken without, that is in first order, where c_x0_before x0_before is c_x0_before x0.
 
     Raises:
         ValueError: resampling is less than 1.
@@ -60,20 +60,16 @@ def resampled(table: SamplerTable, schedule: NoiseSchedule, resampling: int) -> 
     after = np.append(here[1:], 1.0)
     back = np.where(jumps, np.sqrt(here / after)[takes], 1.0)
     level = np.where(jumps, here[takes], after[takes])
-    before = np.where(first, table.before[takes], 0.0)
-    predicted = table.predicted[takes] + table.before[takes] - before
+    taken = table.take(takes)
+    c_x0_before = np.where(first, taken.c_x0_before, 0.0)
+    c_x0 = taken.c_x0 + taken.c_x0_before - c_x0_before
     return replace(
-        table,
-        timesteps=table.timesteps[takes],
-        from_x=table.from_x[takes],
-        from_out=table.from_out[takes],
-        keep=back * table.keep[takes],
-        predicted=back * predicted,
-        before=back * before,
-        noise=back * table.noise[takes],
+        taken,
+        c_x=back * taken.c_x,
+        c_x0=back * c_x0,
+        c_x0_before=back * c_x0_before,
+        sigma=back * taken.sigma,
         renoise=np.sqrt(1 - back**2),
-        signal=np.sqrt(level),
-        spread=np.sqrt(1 - level),
-        log_low=table.log_low[takes],
-        log_high=table.log_high[takes],
+        known_signal=np.sqrt(level),
+        known_sigma=np.sqrt(1 - level),
     )

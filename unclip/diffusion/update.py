@@ -9,21 +9,15 @@ import torch
 
 from unclip.diffusion.inpainting import Known
 from unclip.diffusion.noise import NoiseKey, Stream, gaussian
-from unclip.diffusion.samplers import SamplerTable
+from unclip.diffusion.table import SamplerTable
 
-
-def guided(conditional: torch.Tensor, unconditional: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """Classifier-free guidance (Ho & Salimans 2022, arXiv 2207.12598, eq. 6 with s = w + 1): ``u + s (c - u)``.
-
-    conditional, unconditional: ``[B, ...]``; scale: ``[B]``, 1 returns the conditional output.
-    """
-    return unconditional + _column(scale, conditional) * (conditional - unconditional)
+COLUMNS = ("c_skip", "c_out", "c_x", "c_x0", "c_x0_before", "sigma", "renoise", "log_variance_low", "log_variance_high")
 
 
 def advance(
     x: torch.Tensor,
     out: torch.Tensor,
-    before: torch.Tensor,
+    x0_before: torch.Tensor,
     tables: Sequence[SamplerTable],
     steps: Sequence[int],
     noise_of: Sequence[tuple[int, Stream, int]],
@@ -34,8 +28,8 @@ def advance(
     Args:
         x: float32 ``[B, ...]``, where the rows stand.
         out: float32 ``[B, ...]``, what the network says of them after guidance; with learned variance the channels
-            are doubled, the second half telling where the log-variance lies, -1 at ``log_low`` and 1 at ``log_high``.
-        before: float32 ``[B, ...]``, the rows' previous predictions; anything finite on a first step.
+            are doubled, the second half saying where between its bounds the log-variance lies, -1 at the lower one.
+        x0_before: float32 ``[B, ...]``, the rows' previous predictions; anything finite on a first step.
         tables, steps: each row's table and its step from 0.
         noise_of: each row's (seed, stream, row of the request).
         known: what is known of each row's picture, kept as `unclip.diffusion.inpainting` says; () is nothing of any.
@@ -44,12 +38,10 @@ def advance(
         (x after the step, the clamped prediction x0 with known pixels in their place), both float32 ``[B, ...]``.
     """
     # Stacked on the host and sent once: ten small copies per step would cost more than the arithmetic.
-    names = ("from_x", "from_out", "keep", "predicted", "before", "noise", "renoise", "log_low", "log_high")
-    host = np.array(
-        [[getattr(table, name)[step] for table, step in zip(tables, steps, strict=True)] for name in names]
-        + [[table.clip for table in tables]]
-    )
-    from_x, from_out, keep, predicted, history, sigma, renoise, low, high, clip = (
+    at = list(zip(tables, steps, strict=True))
+    columns = [[getattr(table, name)[step] for table, step in at] for name in COLUMNS]
+    host = np.array([*columns, [table.clip for table in tables]])
+    c_skip, c_out, c_x, c_x0, c_x0_before, sigma, renoise, low, high, clip = (
         _column(value, x) for value in torch.from_numpy(host).to(x.device, torch.float32)
     )
     learned = [table.learned for table in tables]
@@ -58,14 +50,13 @@ def advance(
         share = (raw + 1) / 2
         deviation = torch.exp(0.5 * (share * high + (1 - share) * low))
         sigma = torch.where(_column(torch.tensor(learned, device=x.device), x), sigma * deviation, sigma)
-    x0 = (from_x * x + from_out * out).clamp(-clip, clip)
-    after = keep * x + predicted * x0 + history * before
-    at = list(zip(tables, steps, strict=True))
+    x0 = (c_skip * x + c_out * out).clamp(-clip, clip)
+    after = c_x * x + c_x0 * x0 + c_x0_before * x0_before
     if any(table.renoise[step] != 0 for table, step in at):
         sigma = torch.hypot(sigma, renoise)
-    noisy = [i for i, (table, step) in enumerate(at) if table.noise[step] != 0 or table.renoise[step] != 0]
+    noisy = [i for i, (table, step) in enumerate(at) if table.sigma[step] != 0 or table.renoise[step] != 0]
     painted = [i for i, row in enumerate(known) if row is not None]
-    drawing = sorted({*noisy, *(i for i in painted if tables[i].spread[steps[i]] != 0)})
+    drawing = sorted({*noisy, *(i for i in painted if tables[i].known_sigma[steps[i]] != 0)})
     drawn: dict[int, torch.Tensor] = {}
     if drawing:
         keys = [NoiseKey(*noise_of[i], step=steps[i] + 1) for i in drawing]
@@ -76,9 +67,9 @@ def advance(
     for i in painted:
         row, (table, step) = known[i], at[i]
         assert row is not None
-        level = float(table.signal[step]) * row.pixels
+        level = float(table.known_signal[step]) * row.pixels
         if i in drawn:  # a pixel is known or unknown, so that one field of noise serves both
-            level = level + float(table.spread[step]) * drawn[i]
+            level = level + float(table.known_sigma[step]) * drawn[i]
         after[i] = torch.where(row.mask, level, after[i])
         x0[i] = row.keep(x0[i])
     return after, x0

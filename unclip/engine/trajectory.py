@@ -6,10 +6,11 @@ from collections.abc import Callable, Hashable, Sequence
 
 import torch
 
+from unclip.diffusion.guidance import guided
 from unclip.diffusion.inpainting import Known
 from unclip.diffusion.noise import START, NoiseKey, Stream, gaussian
-from unclip.diffusion.samplers import SamplerTable
-from unclip.diffusion.update import advance, guided
+from unclip.diffusion.table import SamplerTable
+from unclip.diffusion.update import advance
 from unclip.engine.job import Job
 from unclip.networks.interface import Network, Tensors
 

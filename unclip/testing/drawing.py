@@ -8,10 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from unclip.options import SamplingSettings
+from unclip.diffusion.samplers import sampler_table
+from unclip.diffusion.schedule import NoiseSchedule
+from unclip.options import SamplerName, SamplingSettings
 from unclip.wire.embeddings import TextEncoding
 
 Float32Array = npt.NDArray[np.float32]
+SCHEDULE = NoiseSchedule.squaredcos_cap_v2()
 
 
 def generator(*causes: object) -> np.random.Generator:
@@ -49,11 +52,18 @@ def text_causes(text: TextEncoding | None) -> tuple[object, ...]:
 
 
 def settings_causes(settings: SamplingSettings) -> tuple[object, ...]:
-    """What of sampling settings an answer follows from: eta counts for DDIM alone."""
-    eta = settings.eta if settings.sampler == "ddim" else 0.0
+    """What of sampling settings an answer follows from: eta where it changes what the sampler does."""
+    none, most = (_fresh_noise(settings.sampler, eta) for eta in (0.0, 1.0))
+    eta = settings.eta if most != none else 0.0
     return (settings.sampler, settings.steps, settings.guidance_scale, eta)
 
 
 def draws_noise(settings: SamplingSettings) -> bool:
     """Whether the sampler adds fresh noise on the way; if not, only the start of a walk follows from the seed."""
-    return settings.sampler == "ddpm" or (settings.sampler == "ddim" and settings.eta > 0)
+    return any(_fresh_noise(settings.sampler, settings.eta))
+
+
+def _fresh_noise(sampler: SamplerName, eta: float) -> list[float]:
+    """Deviations of the noise that two steps of the real sampler add."""
+    deviations: list[float] = sampler_table(sampler, SCHEDULE, 2, eta=eta).sigma.tolist()
+    return deviations
