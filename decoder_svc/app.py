@@ -11,7 +11,7 @@ from decoder_svc.settings import Settings
 from decoder_svc.upsampler import Upsampler
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, upsampler_pb2_grpc
 from unclip.api.type.v1 import model_info_pb2, sampling_pb2
-from unclip.checkpoint import DECODER_FOLDERS, OPTIONAL_FOLDERS, UPSAMPLER_FOLDERS, Checkpoint
+from unclip.checkpoints.checkpoint import DECODER_FOLDERS, OPTIONAL_FOLDERS, UPSAMPLER_FOLDERS, Checkpoint
 from unclip.engine.trajectory import Trajectory
 from unclip.model_app import ModelApp, load
 from unclip.networks.device import open_device

@@ -7,7 +7,7 @@ import torch
 from decoder_svc.editing import edited
 from decoder_svc.networks import load, signature
 from decoder_svc.text_projection import TextProjection
-from unclip.checkpoint import DECODER_FOLDERS, Checkpoint
+from unclip.checkpoints.checkpoint import DECODER_FOLDERS, Checkpoint
 from unclip.diffusion.inversion import inversion_table
 from unclip.diffusion.noise import Stream
 from unclip.diffusion.samplers import sampler_table

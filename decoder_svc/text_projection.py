@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from unclip.checkpoint import Checkpoint, loading
+from unclip.checkpoints.checkpoint import Checkpoint, loading
 from unclip.networks.loading import fill, weight_files
 
 

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from decoder_svc.editing import edited
 from decoder_svc.networks import UPSAMPLERS, load, signature
-from unclip.checkpoint import OPTIONAL_FOLDERS, UPSAMPLER_FOLDERS, Checkpoint
+from unclip.checkpoints.checkpoint import OPTIONAL_FOLDERS, UPSAMPLER_FOLDERS, Checkpoint
 from unclip.diffusion.noise import Stream
 from unclip.diffusion.samplers import sampler_table
 from unclip.diffusion.schedule import NoiseSchedule

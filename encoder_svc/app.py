@@ -12,7 +12,7 @@ from encoder_svc.servicer import EncoderServicer
 from encoder_svc.settings import Settings
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.api.type.v1 import sampling_pb2
-from unclip.checkpoint import ENCODER_FOLDERS, IMAGE_FOLDERS, Checkpoint, combined_digest
+from unclip.checkpoints.checkpoint import ENCODER_FOLDERS, IMAGE_FOLDERS, Checkpoint, combined_digest
 from unclip.engine.forward import ForwardJob
 from unclip.errors import CheckpointError
 from unclip.model_app import ModelApp, load

@@ -10,7 +10,7 @@ from transformers import CLIPImageProcessorPil, CLIPTokenizer
 
 from encoder_svc.looking import Look, seen
 from encoder_svc.networks import load, signature
-from unclip.checkpoint import IMAGE_FOLDERS, TEXT_FOLDERS, Checkpoint, loading
+from unclip.checkpoints.checkpoint import IMAGE_FOLDERS, TEXT_FOLDERS, Checkpoint, loading
 from unclip.engine.forward import ForwardJob, ForwardProgram
 from unclip.errors import CheckpointError, PreconditionFailed
 from unclip.networks.interface import LOCAL, Remotes

@@ -8,7 +8,7 @@ import torch
 from transformers import CLIPTextModelWithProjection, CLIPVisionModelWithProjection
 from transformers.utils.logging import disable_progress_bar
 
-from unclip.checkpoint import Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.networks.interface import Network, NetworkName, Port, Signature, Tensors
 from unclip.networks.placement import Placement
 

@@ -8,7 +8,7 @@ from prior_svc.servicer import NoPriorServicer, PriorServicer
 from prior_svc.settings import Settings
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
 from unclip.api.type.v1 import sampling_pb2
-from unclip.checkpoint import PRIOR_FOLDERS, Checkpoint
+from unclip.checkpoints.checkpoint import PRIOR_FOLDERS, Checkpoint
 from unclip.engine.trajectory import Trajectory
 from unclip.model_app import ModelApp, load
 from unclip.networks.device import open_device

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from diffusers.models.transformers.prior_transformer import PriorTransformer
 
-from unclip.checkpoint import Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.networks.interface import Network, NetworkName, Port, Signature, Tensors
 from unclip.networks.placement import Placement
 

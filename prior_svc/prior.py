@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from prior_svc.networks import load, signature
-from unclip.checkpoint import PRIOR_FOLDERS, Checkpoint
+from unclip.checkpoints.checkpoint import PRIOR_FOLDERS, Checkpoint
 from unclip.diffusion.noise import Stream
 from unclip.diffusion.samplers import sampler_table
 from unclip.diffusion.schedule import NoiseSchedule

@@ -24,8 +24,8 @@ from training.manipulations import Pictures, asked, at_once, pixels, png
 from training.presets import PRESETS
 from training.questions import Question
 from unclip import Client, Edit, GeneratedImage, Sampling
-from unclip.pictures import contact_sheet
-from unclip.stack import LocalStack
+from unclip.client.sheets import contact_sheet
+from unclip.local.stack import LocalStack
 
 SAMPLINGS = {
     "dpm++2m": Sampling(sampler="dpm++2m"),

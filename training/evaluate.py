@@ -36,7 +36,7 @@ from training.pictures import Pair, composite
 from training.pipeline import Pipeline
 from training.presets import PRESETS, Preset
 from training.questions import Question, questions
-from unclip.pictures import contact_sheet
+from unclip.client.sheets import contact_sheet
 
 Metrics = dict[str, float]
 SHOWN = 64  # captions on the contact sheet

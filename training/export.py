@@ -18,7 +18,7 @@ from training.clip import MEAN, STD, Clip
 from training.decoder_network import Decoder
 from training.presets import Preset
 from training.sources import manifest
-from unclip.checkpoint import write_manifest
+from unclip.checkpoints.checkpoint import write_manifest
 
 SHARD = "15MB"  # of a weights file: repositories and code hosts dislike larger ones
 LARGEST = 64_000_000  # bytes of the whole folder

@@ -32,8 +32,8 @@ from training.presets import PRESETS
 from training.questions import Question, questions
 from training.scaling import reduce
 from unclip import Client, GeneratedImage, Sampling, Vary
-from unclip.pictures import contact_sheet
-from unclip.stack import LocalStack
+from unclip.client.sheets import contact_sheet
+from unclip.local.stack import LocalStack
 from unclip.wire.images import psnr
 
 matplotlib.use("Agg")

@@ -15,7 +15,7 @@ from decoder_svc.decoder import Decoder
 from decoder_svc.upsampler import Upsampler
 from encoder_svc.encoder import Encoder
 from prior_svc.prior import Prior
-from unclip.checkpoint import Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.engine.forward import ForwardJob, ForwardProgram
 from unclip.engine.trajectory import Trajectory, TrajectoryProgram
 from unclip.options import SamplingSettings

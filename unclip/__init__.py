@@ -24,8 +24,8 @@ if TYPE_CHECKING:
         read_recipe,
     )
     from unclip.errors import UnclipError
+    from unclip.local.stack import LocalStack
     from unclip.serving.tls import Tls
-    from unclip.stack import LocalStack
 
 __all__ = [
     "AsyncClient",
@@ -45,7 +45,7 @@ __all__ = [
     "read_recipe",
 ]
 
-_ELSEWHERE = {"LocalStack": "unclip.stack", "Tls": "unclip.serving.tls", "UnclipError": "unclip.errors"}
+_ELSEWHERE = {"LocalStack": "unclip.local.stack", "Tls": "unclip.serving.tls", "UnclipError": "unclip.errors"}
 
 
 def __getattr__(name: str) -> object:

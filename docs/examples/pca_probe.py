@@ -26,7 +26,7 @@ from PIL import Image
 
 from unclip import Client, Sampling
 from unclip.client import Embedding
-from unclip.pictures import contact_sheet, on_paper
+from unclip.client.sheets import contact_sheet, on_paper
 
 ENDINGS = {".png", ".jpg", ".jpeg", ".webp"}
 EMBED_AT_ONCE = 16  # the gateway's limit

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from tests.processes import resident
-from unclip.checkpoint import Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.networks.device import open_device
 from unclip.networks.placement import Placement
 from unclip.triton.backend import networks_of

@@ -36,9 +36,9 @@ from training.evaluate import distances, retrieval
 from training.judges import mean
 from training.presets import PRESETS
 from training.questions import Question, questions
-from unclip.checkpoint import Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.client import Client
-from unclip.stack import LocalStack
+from unclip.local.stack import LocalStack
 
 THEIRS = {"prior": 25, "decoder": 25, "upsampler": 7}
 CAPTION = "a flat emoji of a red apple"

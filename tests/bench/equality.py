@@ -40,7 +40,7 @@ from gateway.vary import vary
 from prior_svc.prior import Prior
 from tests.bench.options import Options
 from tests.bench.report import Report
-from unclip.checkpoint import Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.engine.engine import Engine
 from unclip.engine.job import Job
 from unclip.options import SamplerName, SamplingSettings

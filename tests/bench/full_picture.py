@@ -1,7 +1,7 @@
 """full_picture: one picture from Karlo v1 alpha at full size, random weights, through the gateway, float32 on the CPU.
 
-The repository as it was published, in half precision, served by ``unclip.stack.LocalStack``: four processes that hold
-all 3.4 billion parameters at once. A caption is sent with nothing else, so that the steps
+The repository as it was published, in half precision, served by ``unclip.local.stack.LocalStack``: four processes that
+hold all 3.4 billion parameters at once. A caption is sent with nothing else, so that the steps
 are Karlo's own (25 guided ones of the prior, for two candidates; 25 guided ones of the decoder; 7 of the upsampler). It
 shows that the whole works at this size, and what each stage takes; random weights draw noise.
 """
@@ -21,7 +21,7 @@ from tests.bench.report import Report
 from tests.karlo import ALPHA, INDEXES, make_tiny_karlo
 from tests.processes import resident
 from unclip.client import Client, Generate, GeneratedImage, Progress
-from unclip.stack import LocalStack
+from unclip.local.stack import LocalStack
 
 FOLDERS = ("text_encoder", "prior", "text_proj", "decoder", "super_res_first", "super_res_last")
 SLOWEST = {role: ("--max-deadline", str(PATIENCE_S)) for role in ("encoder", "prior", "decoder", "gateway")}

@@ -24,7 +24,7 @@ from torch.nn import functional
 from decoder_svc.decoder import Decoder
 from decoder_svc.upsampler import Upsampler
 from prior_svc.prior import Prior
-from unclip.checkpoint import Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.engine.engine import Engine
 from unclip.engine.trajectory import Trajectory
 from unclip.options import SamplingSettings

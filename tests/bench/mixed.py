@@ -38,7 +38,7 @@ from tests.bench.options import Options
 from tests.bench.report import Report
 from tests.metrics import Metrics
 from tests.processes import Process, free_port
-from unclip.checkpoint import Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.wire.embeddings import TextEncoding
 
 CAPTIONS = ("", "a red apple", "a cat", "a dog", "a green heart", "a house", "a robot", "the sun", "a red car")

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from unclip.checkpoint import MANIFEST
+from unclip.checkpoints.checkpoint import MANIFEST
 from unclip.errors import ConfigurationError
-from unclip.stack import find_checkpoint
+from unclip.local.stack import find_checkpoint
 
 
 @dataclass(frozen=True)

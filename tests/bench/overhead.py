@@ -1,7 +1,7 @@
 """overhead: what serving costs. One picture through the gateway and all services, over the same networks called
 in one process.
 
-Served: ``unclip.stack.LocalStack``, four processes, asked by ``unclip.Client`` over loopback; the answer is a PNG.
+Served: ``unclip.local.stack.LocalStack``, four processes, asked by ``unclip.Client`` over loopback; it answers a PNG.
 In process: the services' own classes, tick by tick, to the array of pixels, without a file. Both read the caption for
 each picture, know the encoding of the empty caption from before, sample two candidates of the prior, and take the
 same steps with as many threads. They take turns, each as often first as second; the figure is the median of the
@@ -26,10 +26,10 @@ from tests.bench.asking import CAPTION, KARLO, Settings, ask, told
 from tests.bench.options import Options
 from tests.bench.pairs import in_turns
 from tests.bench.report import Report
-from unclip.checkpoint import Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.client import Client
+from unclip.local.stack import LocalStack
 from unclip.networks.device import open_device
-from unclip.stack import LocalStack
 from unclip.wire.embeddings import TextEncoding
 from unclip.wire.images import from_pixels
 

@@ -22,10 +22,10 @@ from tests.bench.options import Options
 from tests.bench.pairs import in_turns
 from tests.bench.report import Report
 from tests.unit.parity_reference import Reference
-from unclip.checkpoint import Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.client import Client
+from unclip.local.stack import LocalStack
 from unclip.options import SamplingSettings
-from unclip.stack import LocalStack
 
 
 def run(options: Options) -> Report:

@@ -1,6 +1,6 @@
 """triton: what it costs to have every network on a Triton server. A picture by default settings, over the local one.
 
-Two stacks of `unclip.stack.LocalStack` from one checkpoint; the networks of one run on a real tritonserver (see
+Two stacks of `unclip.local.stack.LocalStack` from one checkpoint; the networks of one run on a real tritonserver (see
 ``tests/triton_server.py``) beside it, exported with ``unclip export-triton``, on the CPU with as many threads as the
 other stack's services. They take turns, each as often first as second; the figure is the median of the pairs' ratios.
 That both do the same work is checked by comparing a picture.
@@ -19,10 +19,10 @@ from tests.bench.pairs import in_turns
 from tests.bench.report import Report
 from tests.processes import free_port
 from tests.triton_server import PATHS, NoTriton, TritonServer, wheel
-from unclip.checkpoint import Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.cli.serve import NETWORKS
 from unclip.client import Client
-from unclip.stack import LocalStack
+from unclip.local.stack import LocalStack
 from unclip.triton import export
 
 

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from unclip.idle import spin_briefly
+from unclip.networks.idle_threads import spin_briefly
 
 TICK_S, ROW_S = 0.002, 0.008
 

@@ -16,11 +16,11 @@ from pathlib import Path
 import grpc
 
 from tests.certificates import Authority
+from tests.deploy.chart import Object, component, container, environment, of_kind, render
 from tests.drill.names import NameServer
-from tests.unit.deploy_chart import Object, component, container, environment, of_kind, render
 from unclip import Client
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
-from unclip.probe import state
+from unclip.serving.probe import state
 from unclip.serving.tls import Tls
 
 PATIENCE_S = 120.0

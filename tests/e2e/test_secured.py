@@ -24,12 +24,12 @@ from tests.e2e.processes import PATIENCE_S, cli, service
 from tests.metrics import Metrics
 from tests.processes import free_port
 from unclip import Client, LocalStack, Tls
-from unclip import stack as stack_module
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc
 from unclip.api.gateway.v1 import gateway_pb2_grpc
 from unclip.errors import UnclipError
+from unclip.local import stack as stack_module
+from unclip.local.stack import MODEL_SERVICES, ready
 from unclip.serving.channels import open_sync_channel
-from unclip.stack import MODEL_SERVICES, ready
 
 # Stands for the services with networks in a local stack: a stub of the stages that each of them serves.
 STAND_IN = """

@@ -15,8 +15,8 @@ from PIL import Image
 from tests.tiny import BASE, FINAL
 from unclip import Client, Generate, LocalStack, Preview, Progress, Sampling, UnclipError
 from unclip.client import Edit, GeneratedImage, TextDiff, Vary
+from unclip.client.sheets import pad
 from unclip.errors import InvalidRequest
-from unclip.pictures import pad
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from tests.metrics import Metrics
 from tests.processes import Process, free_port
 from tests.tiny import CONTEXT, WIDTH
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
-from unclip.checkpoint import Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.wire.embeddings import Embedding, TextEncoding
 
 REQUESTS = 2000

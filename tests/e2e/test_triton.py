@@ -29,7 +29,7 @@ from tests.tiny import CONTEXT, WIDTH, make_tiny_checkpoint
 from tests.triton_server import PATHS, NoTriton, TritonServer, wheel
 from unclip import Client, Generate, LocalStack, Progress, Sampling
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
-from unclip.checkpoint import Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.client import GeneratedImage
 from unclip.engine.engine import Engine
 from unclip.engine.trajectory import Trajectory

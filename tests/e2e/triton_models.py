@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tests.triton_server import PATHS
-from unclip.checkpoint import Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.triton.export import Options, write_model
 
 SLEEPER = '''

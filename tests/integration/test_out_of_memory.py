@@ -16,7 +16,7 @@ from prior_svc.app import build
 from prior_svc.settings import Settings
 from tests.tiny import CONTEXT, WIDTH
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
-from unclip.checkpoint import Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.engine.trajectory import TrajectoryProgram
 from unclip.networks.interface import Network, Tensors
 from unclip.testing.stack import start_server

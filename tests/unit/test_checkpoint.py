@@ -21,7 +21,7 @@ from decoder_svc.upsampler import Upsampler
 from encoder_svc.encoder import Encoder
 from prior_svc.prior import Prior
 from tests.tiny import WIDTH, make_tiny_checkpoint
-from unclip.checkpoint import (
+from unclip.checkpoints.checkpoint import (
     DECODER_FOLDERS,
     ENCODER_FOLDERS,
     OPTIONAL_FOLDERS,

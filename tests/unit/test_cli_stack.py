@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from unclip import stack as stack_module
 from unclip.errors import ConfigurationError, Unavailable
-from unclip.minder import alive
-from unclip.stack import LocalStack, find_checkpoint
+from unclip.local import stack as stack_module
+from unclip.local.reaper import alive
+from unclip.local.stack import LocalStack, find_checkpoint
 
 # Stands for every service: writes its arguments and its address, and waits. The gateway answers GetModelInfo.
 SERVICE = """
@@ -62,7 +62,7 @@ def faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Faults:
     original = stack_module.command
 
     def command(module: str) -> list[str]:
-        return original(module) if module == "unclip.minder" else [sys.executable, str(program), module]
+        return original(module) if module == "unclip.local.reaper" else [sys.executable, str(program), module]
 
     monkeypatch.setattr(stack_module, "command", command)
 
@@ -143,9 +143,9 @@ def test_nothing_outlives_a_parent_that_was_killed(faults: Faults, tmp_path: Pat
     program = textwrap.dedent("""
         import sys, time
         from pathlib import Path
-        from unclip import stack
+        from unclip.local import stack
         original, service, folder = stack.command, sys.argv[1], Path(sys.argv[2])
-        stack.command = lambda m: original(m) if m == "unclip.minder" else [sys.executable, service, m]
+        stack.command = lambda m: original(m) if m == "unclip.local.reaper" else [sys.executable, service, m]
         running = stack.LocalStack(folder)
         running.start()
         print(*running.pids.values(), flush=True)

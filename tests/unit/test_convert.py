@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 
 from prior_svc.prior import Prior
 from tests.karlo import make_tiny_karlo
-from unclip.checkpoint import EVERY_FOLDER, IMAGE_FOLDERS, PRIOR_FOLDERS, Checkpoint
+from unclip.checkpoints.checkpoint import EVERY_FOLDER, IMAGE_FOLDERS, PRIOR_FOLDERS, Checkpoint
+from unclip.checkpoints.convert import convert
 from unclip.cli import main
-from unclip.convert import convert
 from unclip.errors import CheckpointError, ConfigurationError
 from unclip.options import SamplingSettings
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.engine_bench import Count
 from unclip.engine.cost import OPTIMISM, CostModel
-from unclip.feasibility import FORGOTTEN_S, FRESH_S
+from unclip.engine.feasibility import FORGOTTEN_S, FRESH_S
 
 
 def jobs(count: int, length: int = 10, *, lane: str = "a", later: int = 0, width: int = 1) -> list[Count]:

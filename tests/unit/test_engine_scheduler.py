@@ -7,11 +7,11 @@ import pytest
 from tests.unit.engine_bench import Count
 from unclip.engine.admission import Admission
 from unclip.engine.cost import CostModel
+from unclip.engine.feasibility import FRESH_S
 from unclip.engine.job import TURN
 from unclip.engine.observer import Observer
 from unclip.engine.scheduler import Order
 from unclip.errors import Cancelled, DeadlineExceeded, Overloaded
-from unclip.feasibility import FRESH_S
 
 
 class Clock:

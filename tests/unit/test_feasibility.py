@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unclip.feasibility import CLIENT_PART, PROMISED, Work, overdue, refusal
+from unclip.engine.feasibility import CLIENT_PART, PROMISED, Work, overdue, refusal
 
 works = st.builds(Work, seconds=st.floats(0.01, 5), deadline=st.floats(0.1, 30))
 

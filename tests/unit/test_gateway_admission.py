@@ -8,8 +8,8 @@ from gateway.admission import Admission, Pool, Ticket
 from gateway.calls import MARGIN_S
 from gateway.events import StageName
 from gateway.workload import StageLoad, Workload
+from unclip.engine.feasibility import FORGOTTEN_S, FRESH_S, Work
 from unclip.errors import DeadlineExceeded, Overloaded
-from unclip.feasibility import FORGOTTEN_S, FRESH_S, Work
 from unclip.serving.load_report import Cost
 
 TOGETHER = {"encoder": "e", "prior": "p", "decoder": "d", "upsampler": "d"}

@@ -16,7 +16,7 @@ from encoder_svc.app import image_checkpoint
 from encoder_svc.encoder import Encoder
 from prior_svc.prior import Prior
 from tests.karlo import ALPHA, LICENSE, VARIATIONS, make_tiny_karlo
-from unclip.checkpoint import (
+from unclip.checkpoints.checkpoint import (
     DECODER_FOLDERS,
     ENCODER_FOLDERS,
     IMAGE_FOLDERS,
@@ -24,8 +24,8 @@ from unclip.checkpoint import (
     TEXT_FOLDERS,
     Checkpoint,
 )
+from unclip.checkpoints.hub import HubId
 from unclip.errors import CheckpointError
-from unclip.hub import HubId
 
 CPU = torch.device("cpu")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

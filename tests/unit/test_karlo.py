@@ -22,7 +22,7 @@ from tests.bench import karlo as full_size
 from tests.karlo import ALPHA, INDEXES, LICENSE, PUBLISHED, TOY, VARIATIONS, configs, make_tiny_karlo, write_json
 from tests.unit.parity_reference import Reference
 from tests.unit.test_parity import Ours, assert_close, ddpm, decided
-from unclip.checkpoint import (
+from unclip.checkpoints.checkpoint import (
     DECODER_FOLDERS,
     IMAGE_FOLDERS,
     OPTIONAL_FOLDERS,

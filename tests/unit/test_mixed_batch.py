@@ -15,7 +15,7 @@ from decoder_svc.decoder import Decoder
 from decoder_svc.upsampler import Upsampler
 from prior_svc.prior import Prior
 from tests.tiny import BASE, CONTEXT, FINAL, WIDTH
-from unclip.checkpoint import Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.engine.engine import Engine
 from unclip.engine.job import Job
 from unclip.engine.trajectory import Trajectory, TrajectoryProgram

@@ -16,7 +16,7 @@ from decoder_svc.upsampler import Upsampler
 from prior_svc.prior import Prior
 from tests.tiny import make_tiny_checkpoint
 from tests.unit.parity_reference import Reference, Run
-from unclip.checkpoint import Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.engine.engine import Engine
 from unclip.engine.trajectory import Trajectory
 from unclip.networks.interface import LOCAL, Remotes

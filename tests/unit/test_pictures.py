@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from unclip.pictures import MARGIN, animate, contact_sheet, on_paper, pad, wrap
+from unclip.client.sheets import MARGIN, animate, contact_sheet, on_paper, pad, wrap
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 

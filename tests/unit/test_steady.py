@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from tests.bench import equality
-from unclip.checkpoint import Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint
+from unclip.local.stack import find_checkpoint
 from unclip.networks.steady import SteadyConv2d, steady
-from unclip.stack import find_checkpoint
 
 LAYERS: dict[
     str, tuple[Callable[[], nn.Module], tuple[int, ...]]

@@ -20,7 +20,7 @@ from tests.tiny import CONTEXT, make_tiny_checkpoint
 from tests.unit.test_karlo import encoded, read
 from tests.unit.test_parity import Ours, ddpm
 from tests.unit.triton_configs import assert_serves, config_of, options
-from unclip.checkpoint import Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.errors import ConfigurationError
 from unclip.networks.interface import COMPONENTS, LOCAL, NETWORKS, Network, NetworkName, Port, Remotes, Signature
 from unclip.networks.placement import Placement

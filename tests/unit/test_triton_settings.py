@@ -20,7 +20,7 @@ from prior_svc import app as prior_app
 from prior_svc import networks as prior_networks
 from tests.unit.engine_bench import WAIT
 from tests.unit.triton_configs import assert_serves, config_of, options
-from unclip.checkpoint import Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.cli import main
 from unclip.cli.arguments import parser
 from unclip.cli.serve import of_services

@@ -17,12 +17,12 @@ from PIL import Image
 from decoder_svc.decoder import Decoder
 from encoder_svc.encoder import Encoder
 from prior_svc.prior import Prior
-from unclip import convert
-from unclip.checkpoint import Checkpoint
+from unclip.checkpoints import convert
+from unclip.checkpoints.checkpoint import Checkpoint
+from unclip.checkpoints.untrusted import MAX_BYTES, MAX_DEPTH, read_json
 from unclip.cli import main
 from unclip.errors import CheckpointError, ConfigurationError
 from unclip.serving.keys import parse_keys
-from unclip.untrusted import MAX_BYTES, MAX_DEPTH, read_json
 from unclip.wire.recipe_text import png_info
 
 DEEP = "[" * 100_000 + "]" * 100_000

@@ -13,8 +13,8 @@ from threading import Thread
 
 import pytest
 
+from unclip.checkpoints.download import MARK, fetch, main
 from unclip.errors import CheckpointError, ConfigurationError
-from unclip.weights import MARK, fetch, main
 
 
 def archive(*members: tuple[str, bytes], links: dict[str, str] | None = None) -> bytes:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 def convert(options: argparse.Namespace) -> None:
     """Converts a checkpoint's weights to safetensors."""
     extra = ["--image-encoder", options.image_encoder] if options.image_encoder else []
-    run("unclip.convert", [options.source, str(options.target), *extra])
+    run("unclip.checkpoints.convert", [options.source, str(options.target), *extra])
 
 
 def export_triton(options: argparse.Namespace) -> None:

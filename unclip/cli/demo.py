@@ -16,8 +16,8 @@ from unclip.cli import report
 from unclip.cli.making import thetas_to
 from unclip.cli.serve import of_services, terminated_as_interrupted
 from unclip.client import AsyncClient, GeneratedImage, Sampling
-from unclip.pictures import animate, contact_sheet
-from unclip.stack import LocalStack, find_checkpoint
+from unclip.client.sheets import animate, contact_sheet
+from unclip.local.stack import LocalStack, find_checkpoint
 
 CAPTIONS = (
     "a flat emoji of a red apple",

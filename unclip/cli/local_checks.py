@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-from unclip.checkpoint import (
+from unclip.checkpoints.checkpoint import (
     DECODER_FOLDERS,
     ENCODER_FOLDERS,
     OPTIONAL_FOLDERS,
@@ -18,7 +18,7 @@ from unclip.checkpoint import (
 )
 from unclip.cli.findings import Finding
 from unclip.errors import CheckpointError, ConfigurationError
-from unclip.stack import find_checkpoint
+from unclip.local.stack import find_checkpoint
 
 OLDEST_PYTHON = (3, 11)
 BASE = ("grpcio", "protobuf", "numpy", "pillow")
@@ -102,6 +102,6 @@ def weights(chosen: Path | None) -> Finding:
     except CheckpointError as error:
         return Finding("checkpoint", "fail", str(error).removeprefix("checkpoint: "), "copy it again into a new folder")
     if not checkpoint.manifest:
-        advice = "nothing says what its files should be; unclip.checkpoint.write_manifest records it"
+        advice = "nothing says what its files should be; unclip.checkpoints.checkpoint.write_manifest records it"
         return Finding("checkpoint", "warn", f"{folder}: complete, but there is no unclip.json", advice)
     return Finding("checkpoint", "ok", f"{folder}: {checkpoint.name}, every file listed, all digests as recorded")

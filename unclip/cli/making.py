@@ -22,9 +22,9 @@ from unclip.client import (
     TextDiff,
     Vary,
 )
+from unclip.client.sheets import animate, contact_sheet, pad
 from unclip.client.vectors import combine, read_rows
 from unclip.errors import InvalidRequest
-from unclip.pictures import animate, contact_sheet, pad
 
 
 def generate(options: argparse.Namespace) -> None:

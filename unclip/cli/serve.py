@@ -12,7 +12,7 @@ from types import FrameType
 
 from unclip.client import Client
 from unclip.errors import ConfigurationError
-from unclip.stack import MODEL_SERVICES, LocalStack, find_checkpoint
+from unclip.local.stack import MODEL_SERVICES, LocalStack, find_checkpoint
 
 CHECK_S = 0.5
 NETWORKS = {

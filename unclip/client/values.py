@@ -136,7 +136,7 @@ class Edit(Imagining):
     """``image`` repainted in part, so that all of it shows ``caption``; the rest stays exactly as it is.
 
     mask: a picture as large as ``image``, light where to repaint; without one, where alpha is below 128: see
-    ``unclip.pictures.pad`` for painting beyond the edges. The decoder's default sampler is DDPM.
+    ``unclip.client.sheets.pad`` for painting beyond the edges. The decoder's default sampler is DDPM.
     ``image`` is None in a recipe only: put the sources, in the order of its source_digests, back before sending it.
     """
 

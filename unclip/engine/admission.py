@@ -8,10 +8,10 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from unclip.engine.cost import CostModel
+from unclip.engine.feasibility import refusal
 from unclip.engine.job import Job
 from unclip.engine.observer import Observer
 from unclip.errors import DeadlineExceeded, Overloaded, brief
-from unclip.feasibility import refusal
 
 UNMEASURED_S = 0.05  # what a step is taken for, in times to come back, before any was measured
 

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from unclip.engine.feasibility import FRESH_S, Least, Work
 from unclip.engine.job import Job
-from unclip.feasibility import FRESH_S, Least, Work
 
 OPTIMISM = 0.8  # a job is hopeless only if it would be late even at this share of the fastest measured tick
 FORGET = 0.97  # what a tick's weight in the average is worth at the next

@@ -8,9 +8,9 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 from unclip.engine.cost import CostModel
+from unclip.engine.feasibility import Work, overdue
 from unclip.engine.job import TURN, Job
 from unclip.errors import Cancelled, DeadlineExceeded, Overloaded, UnclipError, brief
-from unclip.feasibility import Work, overdue
 
 AnyJob = Job[Any]
 CLOSE = 0.8  # of the time that the most urgent job has for each of its steps, what one may take

@@ -16,7 +16,7 @@ from accelerate import init_empty_weights
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from unclip.checkpoint import Checkpoint, loading
+from unclip.checkpoints.checkpoint import Checkpoint, loading
 from unclip.errors import CheckpointError
 
 STEMS = ("model", "diffusion_pytorch_model")  # of the files that transformers and diffusers write

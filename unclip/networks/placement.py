@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from unclip.checkpoint import Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.errors import ConfigurationError
 from unclip.networks.graphs import CapturedNetwork
 from unclip.networks.interface import Network, Tensors

@@ -23,8 +23,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from unclip.checkpoints.untrusted import read_json
 from unclip.errors import ConfigurationError
-from unclip.untrusted import read_json
 
 PREFIX = "unclip_"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

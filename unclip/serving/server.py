@@ -19,7 +19,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from unclip.errors import CheckpointError, ConfigurationError, PreconditionFailed, Unavailable
-from unclip.idle import spin_briefly
+from unclip.networks.idle_threads import spin_briefly
 from unclip.serving import quiet, tracing
 from unclip.serving.floods import Floods, shut
 from unclip.serving.grpc_server import new_server, watch_floods

@@ -12,8 +12,8 @@ from typing import Any, ClassVar, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from unclip import feasibility
 from unclip.api.type.v1 import model_info_pb2, sampling_pb2
+from unclip.engine import feasibility
 from unclip.engine.observer import Followed, follower
 from unclip.errors import DeadlineExceeded, Overloaded, PreconditionFailed, Unavailable, brief
 from unclip.options import StageName

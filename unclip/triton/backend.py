@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unclip.idle import spin_briefly
+from unclip.networks.idle_threads import spin_briefly
 
 if TYPE_CHECKING:
     from unclip.networks.interface import NetworkName
@@ -38,7 +38,7 @@ class Backend:
         spin_briefly()
         import triton_python_backend_utils as utils
 
-        from unclip.checkpoint import Checkpoint
+        from unclip.checkpoints.checkpoint import Checkpoint
         from unclip.networks.device import open_device
         from unclip.networks.placement import Placement
 

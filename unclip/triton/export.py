@@ -20,7 +20,7 @@ from typing import Literal, get_args
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from unclip.checkpoint import EVERY_FOLDER, Checkpoint
+from unclip.checkpoints.checkpoint import EVERY_FOLDER, Checkpoint
 from unclip.errors import ConfigurationError, UnclipError
 from unclip.networks.interface import COMPONENTS, NETWORKS, NetworkName, Port, Signature
 from unclip.triton.backend import networks_of

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from unclip.checkpoint import Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.errors import ConfigurationError, UnclipError
 from unclip.networks.interface import Network, NetworkName, Port, Signature, Tensors
 from unclip.networks.placement import FORMATS, Placement

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from unclip.checkpoint import Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.networks.interface import NetworkName, Signature
 
 # Formats are the file's: TensorRT 11 has no other way, and 10 has it if told so.

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from unclip.checkpoint import Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.engine.current_batch import abandoned, deadline
 from unclip.errors import Cancelled, ConfigurationError, DeadlineExceeded, Unavailable
 from unclip.networks.interface import COMPONENTS, NetworkName, Port, Signature, Tensors

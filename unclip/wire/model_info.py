@@ -9,7 +9,7 @@ from itertools import count
 from google.protobuf import timestamp_pb2
 
 from unclip.api.type.v1 import model_info_pb2, sampling_pb2
-from unclip.checkpoint import Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.options import Room, SamplingSettings
 from unclip.serving.acceptance import REPLICA
 from unclip.wire.sampling import settings_to_proto

@@ -17,8 +17,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from unclip.api.gateway.v1 import gateway_pb2
+from unclip.checkpoints.untrusted import read_json
 from unclip.errors import InvalidRequest
-from unclip.untrusted import read_json
 from unclip.wire.images import FORMATS
 
 VERSION = 1

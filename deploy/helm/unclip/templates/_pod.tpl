@@ -46,7 +46,7 @@ grpc:
 - name: weights
   image: {{ .image }}
   imagePullPolicy: {{ .root.Values.image.pullPolicy }}
-  command: [python, -m, unclip.weights, {{ .root.Values.weights.download.url | quote }}, {{ .root.Values.weights.download.sha256 | quote }}, /weights]
+  command: [python, -m, unclip.checkpoints.download, {{ .root.Values.weights.download.url | quote }}, {{ .root.Values.weights.download.sha256 | quote }}, /weights]
   securityContext: {{- include "unclip.containerSecurity" . | nindent 4 }}
   resources:
     requests: {cpu: 250m, memory: 128Mi}

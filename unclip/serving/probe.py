@@ -1,4 +1,4 @@
-"""``python -m unclip.probe HOST:PORT [SERVICE]``: whether a server says that it serves; a container's health check.
+"""``python -m unclip.serving.probe HOST:PORT [SERVICE]``: whether a server says that it serves; for containers.
 
 Kubernetes asks over gRPC by itself; Docker and systemd run a command. Without SERVICE: whether the process lives.
 """
@@ -27,7 +27,7 @@ def state(address: str, service: str = "", timeout: float = 3.0) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the state; 0 when it is SERVING, else 1."""
-    parser = argparse.ArgumentParser(prog="python -m unclip.probe", description="Asks a server for its health.")
+    parser = argparse.ArgumentParser(prog="python -m unclip.serving.probe", description="Asks a server for its health.")
     parser.add_argument("address", help="host:port, in plain text")
     parser.add_argument("service", nargs="?", default="", help="full name of a service; empty: the process itself")
     options = parser.parse_args(arguments)

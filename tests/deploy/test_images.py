@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from deploy import lock, sbom
-from tests.unit.deploy_chart import ROOT
+from tests.deploy.chart import ROOT
 
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 HADOLINT = Path(sys.executable).with_name("hadolint")

@@ -1,4 +1,4 @@
-"""``python -m unclip.weights URL SHA256 FOLDER``: fetches the archive of a checkpoint, for init containers.
+"""``python -m unclip.checkpoints.download URL SHA256 FOLDER``: fetches a checkpoint's archive, for init containers.
 
 Nothing is unpacked unless the archive's digest is the one asked for, and nothing leaves the folder. Run again after it
 has succeeded it does nothing; after it has failed it begins anew.
@@ -76,7 +76,9 @@ def _unpack(archive: Path, folder: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Fetches as told; 0, or 1 with one line on standard error."""
-    parser = argparse.ArgumentParser(prog="python -m unclip.weights", description=(__doc__ or "").partition("\n\n")[2])
+    parser = argparse.ArgumentParser(
+        prog="python -m unclip.checkpoints.download", description=(__doc__ or "").partition("\n\n")[2]
+    )
     parser.add_argument("url", help="of the archive: tar, plain or compressed")
     parser.add_argument("sha256", help="of the archive, in hex")
     parser.add_argument("folder", type=Path, help="to unpack it into")

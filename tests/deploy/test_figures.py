@@ -12,7 +12,7 @@ import pytest
 import yaml
 from prometheus_client import REGISTRY
 
-from tests.unit.deploy_chart import CHART, NAMESPACE, ROOT, SWITCHES, Object, named, of_kind, render
+from tests.deploy.chart import CHART, NAMESPACE, ROOT, SWITCHES, Object, named, of_kind, render
 from unclip.serving import metrics
 
 SCRAPED = {"namespace", "pod", "job", "instance", "le"}  # labels that Prometheus adds

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from gateway.app import WATCHED
-from tests.unit.deploy_chart import (
+from tests.deploy.chart import (
     Object,
     component,
     container,
@@ -20,7 +20,7 @@ from tests.unit.deploy_chart import (
     services_pods,
     settings_class,
 )
-from tests.unit.deploy_network import network_is_closed_but_for_what_is_needed, only_the_gateway_reaches_stages
+from tests.deploy.network import network_is_closed_but_for_what_is_needed, only_the_gateway_reaches_stages
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.errors import ConfigurationError
 from unclip.serving.settings import parse

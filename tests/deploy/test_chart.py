@@ -11,8 +11,8 @@ import jsonschema
 import kubernetes_validate
 import pytest
 
-from tests.unit.deploy_chart import CHART, NAMESPACE, ROOT, SWITCHES, Object, Values, notes, render, variants
-from tests.unit.deploy_rules import RULES, Rule
+from tests.deploy.chart import CHART, NAMESPACE, ROOT, SWITCHES, Object, Values, notes, render, variants
+from tests.deploy.rules import RULES, Rule
 
 VARIANTS = variants()
 KUBERNETES = ("1.30", "1.33", "1.35", "1.37")  # the oldest that the chart allows, two between, the newest there is

@@ -10,7 +10,7 @@ import helm_python
 import pytest
 
 from deploy.settings_schema import SCHEMA, SERVICES, filled
-from tests.unit.deploy_chart import (
+from tests.deploy.chart import (
     CHART,
     DIGEST,
     DIGESTS,
@@ -169,7 +169,12 @@ def test_weights_are_mounted_where_the_stages_look() -> None:
     download = SWITCHES["weights by download"]
     assert environment(pod(download, "prior"))["UNCLIP_CHECKPOINT"] == "/weights"
     [fetch] = pod(download, "prior")["spec"]["initContainers"]
-    assert fetch["command"][2:] == ["unclip.weights", "https://weights.example.com/karlo.tar", "cd" * 32, "/weights"]
+    assert fetch["command"][2:] == [
+        "unclip.checkpoints.download",
+        "https://weights.example.com/karlo.tar",
+        "cd" * 32,
+        "/weights",
+    ]
     assert "initContainers" not in pod(download, "gateway")["spec"]
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from deploy.settings_schema import SERVICES
-from tests.unit.deploy_chart import ROOT
-from tests.unit.deploy_rules import HEALTH
+from tests.deploy.chart import ROOT
+from tests.deploy.rules import HEALTH
 from unclip.serving.settings import parse
 
 COMPOSE = Path(sys.executable).with_name("docker-compose")

@@ -1,4 +1,4 @@
-"""The minder ends the processes it was told of, and never another one that has got their number."""
+"""The reaper ends the processes it was told of, and never another one that has got their number."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from unclip.minder import Held, end, told
+from unclip.local.reaper import Held, end, told
 
 SLEEP = (sys.executable, "-c", "import time; print(flush=True); time.sleep(60)")
 DEAF = (

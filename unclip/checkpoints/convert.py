@@ -1,4 +1,4 @@
-"""``python -m unclip.convert SOURCE TARGET``: a checkpoint whose weights are pickles, as one of safetensors.
+"""``python -m unclip.checkpoints.convert SOURCE TARGET``: a checkpoint of pickles as one of safetensors.
 
 Pickles can hold programs. They are read by torch's restricted unpickler (``weights_only=True``), which knows tensors
 and plain values and refuses anything else, here and nowhere else: services read safetensors only. What is converted
@@ -21,7 +21,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from unclip.checkpoint import EVERY_FOLDER, IMAGE_FOLDERS, INDEX, PICKLES, Checkpoint, write_manifest
+from unclip.checkpoints.checkpoint import EVERY_FOLDER, IMAGE_FOLDERS, INDEX, PICKLES, Checkpoint, write_manifest
 from unclip.errors import CheckpointError, ConfigurationError, UnclipError
 
 STEMS = {"pytorch_model": "model"}  # where transformers names the two formats' files differently
@@ -174,7 +174,7 @@ def _tensors(path: Path, named: Path) -> dict[str, torch.Tensor]:
 
 def main() -> int:
     """Converts what the command line names; 2 and one line on standard error when that cannot be done."""
-    parser = argparse.ArgumentParser(prog="python -m unclip.convert", description="weights to safetensors")
+    parser = argparse.ArgumentParser(prog="python -m unclip.checkpoints.convert", description="weights to safetensors")
     parser.add_argument("source", help="checkpoint folder, or owner/name on the Hugging Face Hub")
     parser.add_argument("target", type=Path, help="folder to make")
     parser.add_argument("--image-encoder", default="", help="checkpoint whose image encoder completes it")

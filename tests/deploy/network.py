@@ -1,10 +1,10 @@
-"""What must hold of a release's network policies; see `tests.unit.deploy_rules`."""
+"""What must hold of a release's network policies; see `tests.deploy.rules`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tests.unit.deploy_chart import Object, component, labels_of, of_kind, pods, ports_of, selects, services_pods
+from tests.deploy.chart import Object, component, labels_of, of_kind, pods, ports_of, selects, services_pods
 
 
 def network_is_closed_but_for_what_is_needed(objects: Sequence[Object]) -> Iterator[str]:

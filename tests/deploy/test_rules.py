@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.unit import deploy_network as network
-from tests.unit import deploy_rules as rules
-from tests.unit.deploy_chart import SWITCHES, Object, container, merged, named, of_kind, pods, render
+from tests.deploy import network, rules
+from tests.deploy.chart import SWITCHES, Object, container, merged, named, of_kind, pods, render
 
 Break = Callable[[list[Object]], object]
 EVERYTHING = merged(SWITCHES["keda"], SWITCHES["gpu"], SWITCHES["tls by cert-manager"], SWITCHES["service monitor"])

@@ -17,10 +17,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from unclip import untrusted
+from unclip.checkpoints import untrusted
+from unclip.checkpoints.hub import HubId
 from unclip.errors import CheckpointError
 from unclip.families import Family, family_of
-from unclip.hub import HubId
 from unclip.options import SAMPLERS, SamplingSettings
 
 FORMAT = 1

@@ -1,4 +1,4 @@
-"""``python -m unclip.minder``: ends processes whose parent died without ending them.
+"""``python -m unclip.local.reaper``: ends processes whose parent died without ending them.
 
 It reads processes from standard input, one a line, as `told` writes them. When the input ends without the line
 ``done``, whoever held its other end is dead, and the processes are ended: politely first, then for certain.
@@ -35,7 +35,7 @@ def alive(pid: int) -> bool:
 
 
 def told(pid: int) -> str:
-    """The line that tells the minder of a process that nobody has waited for yet."""
+    """The line that tells the reaper of a process that nobody has waited for yet."""
     try:
         return f"{pid} {_stat(pid)[19]}\n"
     except OSError:

@@ -16,11 +16,11 @@ from typing import Self
 
 import grpc
 
-from unclip import minder
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
+from unclip.checkpoints.hub import HubId
 from unclip.client.calling import Metadata, bearer
 from unclip.errors import ConfigurationError, Unavailable
-from unclip.hub import HubId
+from unclip.local import reaper
 from unclip.serving.channels import open_sync_channel
 from unclip.serving.tls import Tls
 
@@ -96,7 +96,7 @@ class ServiceProcess:
 class LocalStack:
     """Encoder, prior, decoder with upsampler, and gateway: four processes, each on a port of its own.
 
-    Use it as a context manager. Should this process die without closing it, a fifth, ``unclip.minder``, ends them.
+    Use it as a context manager. Should this process die before that, a fifth, ``unclip.local.reaper``, ends them.
 
     ``address`` is the gateway's ``host:port``, ``pids`` the process id of each role, ``log_dir`` the folder with
     ``<role>.log``.
@@ -132,7 +132,7 @@ class LocalStack:
         self._options, self._tls, self._metadata = options or {}, tls, bearer(api_key)
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._services: list[ServiceProcess] = []
-        self._minder: subprocess.Popen[bytes] | None = None
+        self._reaper: subprocess.Popen[bytes] | None = None
         self._chosen_log_dir = log_dir
         self.log_dir = log_dir or Path(tempfile.gettempdir())
         self.address = ""
@@ -155,8 +155,8 @@ class LocalStack:
         self.log_dir = self._chosen_log_dir or Path(self._folder.name)
         self.log_dir.mkdir(parents=True, exist_ok=True)
         try:
-            self._minder = subprocess.Popen(
-                command("unclip.minder"),
+            self._reaper = subprocess.Popen(
+                command("unclip.local.reaper"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -192,12 +192,12 @@ class LocalStack:
             except subprocess.TimeoutExpired:
                 service.process.kill()
                 service.process.wait()
-        if self._minder is not None and self._minder.stdin is not None:
+        if self._reaper is not None and self._reaper.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
-                self._minder.stdin.write(b"done\n")
-            self._minder.stdin.close()
-            self._minder.wait()
-            self._minder = None
+                self._reaper.stdin.write(b"done\n")
+            self._reaper.stdin.close()
+            self._reaper.wait()
+            self._reaper = None
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None
@@ -217,7 +217,7 @@ class LocalStack:
         self.stop()
 
     def _launch(self, role: str, module: str, host: str, port: int, options: Sequence[str]) -> ServiceProcess:
-        """Starts one service and has the minder know it."""
+        """Starts one service and has the reaper know it."""
         assert self._folder is not None
         address_file = Path(self._folder.name) / f"{role}.address"
         log = self.log_dir / f"{role}.log"
@@ -236,8 +236,8 @@ class LocalStack:
             )
         service = ServiceProcess(role, process, address_file, log)
         self._services.append(service)
-        if self._minder is not None and self._minder.stdin is not None:
-            self._minder.stdin.write(minder.told(process.pid).encode())
+        if self._reaper is not None and self._reaper.stdin is not None:
+            self._reaper.stdin.write(reaper.told(process.pid).encode())
         return service
 
     def _wait(self, service: ServiceProcess, answer: Callable[[], str | None], deadline: float) -> str:
