@@ -139,7 +139,7 @@ class UpsamplerServicer(upsampler_pb2_grpc.UpsamplerServiceServicer):
     ) -> AsyncIterator[upsampler_pb2.UpsampleResponse]:
         """Upsamples one picture, with progress."""
         deadline = self._deadlines.of(context)
-        likely = expected("upsampler", request.sampling, self._spec.defaults, deadline, later=1)
+        likely = expected("upsampler", request.sampling, self._spec.defaults, deadline, priority=1)
         with self._engine.reserve(1, client_of(context), likely) as reservation:
             task = UpsampleTask.from_proto(request, self._spec)
             walk = await asyncio.wrap_future(self._engine.call(lambda: self._walk(task, deadline)))

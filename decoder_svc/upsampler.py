@@ -93,7 +93,7 @@ class Upsampler:
             seed=seed,
             stream=Stream.UPSAMPLER,
             last_lane=self._last_lane,
-            later=1,
+            priority=1,
             known=kept,
             finish=lambda x: x.clamp(-1, 1),
             deadline=deadline,

@@ -33,12 +33,12 @@ async def load(build: Callable[..., Loaded], *arguments: Any) -> Loaded:
 
 
 def expected(
-    program: str, options: sampling_pb2.SamplingOptions, defaults: SamplingSettings, deadline: float, later: int = 0
+    program: str, options: sampling_pb2.SamplingOptions, defaults: SamplingSettings, deadline: float, priority: int = 0
 ) -> Expected:
     """The walk that ``options`` ask for, before they are checked: so that one without a chance is refused first."""
     steps = options.steps if options.HasField("steps") else defaults.steps
     guidance = options.guidance_scale if options.HasField("guidance_scale") else defaults.guidance_scale
-    return Expected(program, min(max(steps, 1), MAX_STEPS), deadline, 1 if guidance == 1.0 else 2, later)
+    return Expected(program, min(max(steps, 1), MAX_STEPS), deadline, 1 if guidance == 1.0 else 2, priority)
 
 
 @dataclass

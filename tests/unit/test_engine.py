@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.engine_bench import FOREVER, WAIT, Bench, Count, MakeBench
-from unclip.engine.job import TURN
+from unclip.engine.job import TIME_SLICE
 from unclip.errors import Cancelled, DeadlineExceeded, Overloaded
 
 
@@ -75,7 +75,7 @@ def test_more_jobs_than_were_reserved_are_refused(make_bench: MakeBench) -> None
             room.submit(Count("second", 1))
 
 
-@given(lengths=st.lists(st.tuples(st.integers(1, 3 * TURN), st.sampled_from("ab")), min_size=1, max_size=8))
+@given(lengths=st.lists(st.tuples(st.integers(1, 3 * TIME_SLICE), st.sampled_from("ab")), min_size=1, max_size=8))
 @settings(max_examples=20)
 def test_every_job_moves_exactly_its_length_and_none_is_left(lengths: list[tuple[int, str]]) -> None:
     bench = Bench(capacity=2, max_batch=2)
@@ -150,11 +150,11 @@ def test_a_short_job_beside_long_ones_ends_first_though_batches_are_full(make_be
 
 def test_a_short_job_gets_its_turn_though_long_ones_fill_the_house(make_bench: MakeBench) -> None:
     bench = make_bench(capacity=2, max_batch=2)
-    long, short = [Count(f"long {i}", 100 * TURN) for i in range(2)], Count("short", 5)
+    long, short = [Count(f"long {i}", 100 * TIME_SLICE) for i in range(2)], Count("short", 5)
     bench.submit(*long, short)
     bench.go(short)
     first = next(i for i, batch in enumerate(bench.scribe.batches) if "short" in batch)
-    assert first <= TURN
+    assert first <= TIME_SLICE
     assert bench.go(*long) == ["long 0 done", "long 1 done"]
 
 

@@ -31,21 +31,21 @@ def test_a_job_that_could_not_end_in_time_even_alone_is_refused_with_both_times(
     refusals = Refusals()
     bench = make_bench(observer=refusals)
     for _ in range(2):  # the first says nothing of the least
-        bench.engine._costs.note("a", [Count("before", 1)], 1.0)
+        bench.engine._costs.record("a", [Count("before", 1)], 1.0)
     with pytest.raises(DeadlineExceeded, match=r"bench: 100 steps take about 80 s, [34](\.\d)? s are left"):
         bench.submit(Count("hopeless", 100, deadline=time.monotonic() + 4))
     assert refusals.reasons == ["deadline"]
 
 
-def made(pace: CostModel) -> Admission:
-    return Admission("bench", 300, Observer(), pace, clock=lambda: 0.0)
+def made(costs: CostModel) -> Admission:
+    return Admission("bench", 300, Observer(), costs, clock=lambda: 0.0)
 
 
 def one_at_a_time() -> CostModel:
     """Each step takes a second."""
-    pace = CostModel(max_batch=1)
-    pace.note("a", [Count("before", 1)], 1.0)
-    return pace
+    costs = CostModel(max_batch=1)
+    costs.record("a", [Count("before", 1)], 1.0)
+    return costs
 
 
 def test_what_waits_counts_as_well_as_what_runs() -> None:

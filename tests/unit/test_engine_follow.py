@@ -13,7 +13,7 @@ import pytest
 from unclip.engine.engine import Engine
 from unclip.engine.follow import BUFFER, Tick, follow
 from unclip.engine.job import Job
-from unclip.engine.observer import Followed, follower
+from unclip.engine.observer import EngineUsage, usage_listener
 from unclip.errors import InvalidRequest
 
 LANE = ("count",)
@@ -133,7 +133,7 @@ async def test_places_in_the_queue_are_told(bench: tuple[Engine, Program]) -> No
     engine, program = bench
     gate = threading.Semaphore(0)
     program.before = through(gate)
-    engine._order._capacity = 1
+    engine._scheduler._capacity = 1
     waiting = Count(1)
     with engine.reserve(2) as room:
         room.submit(Count(2))
@@ -149,8 +149,8 @@ async def test_places_in_the_queue_are_told(bench: tuple[Engine, Program]) -> No
 async def test_what_became_of_a_requests_jobs_is_told_once_with_its_times() -> None:
     program, gate = Program(), threading.Semaphore(0)
     program.before = through(gate)
-    engine, told = Engine({"count": program}, capacity=1, max_batch=1), list[Followed]()
-    first, token = Count(2), follower.set(told.append)
+    engine, told = Engine({"count": program}, capacity=1, max_batch=1), list[EngineUsage]()
+    first, token = Count(2), usage_listener.set(told.append)
     try:
         with engine.reserve(1) as room:
             room.submit(first)
@@ -162,7 +162,7 @@ async def test_what_became_of_a_requests_jobs_is_told_once_with_its_times() -> N
             gate.release(7)
             await watching
     finally:
-        follower.reset(token)
+        usage_listener.reset(token)
         gate.release(100)
         await asyncio.to_thread(engine.close)
     [work] = told
@@ -173,8 +173,8 @@ async def test_what_became_of_a_requests_jobs_is_told_once_with_its_times() -> N
 async def test_jobs_dropped_while_they_wait_have_not_begun() -> None:
     program, gate = Program(), threading.Semaphore(0)
     program.before = through(gate)
-    engine, told = Engine({"count": program}, capacity=1), list[Followed]()
-    token = follower.set(told.append)
+    engine, told = Engine({"count": program}, capacity=1), list[EngineUsage]()
+    token = usage_listener.set(told.append)
     try:
         with engine.reserve(1) as room:
             room.submit(Count(1))
@@ -185,7 +185,7 @@ async def test_jobs_dropped_while_they_wait_have_not_begun() -> None:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
     finally:
-        follower.reset(token)
+        usage_listener.reset(token)
         gate.release(100)
         await asyncio.to_thread(engine.close)
     [work] = told

@@ -8,9 +8,9 @@ from tests.unit.engine_bench import Count
 from unclip.engine.admission import Admission
 from unclip.engine.cost import CostModel
 from unclip.engine.feasibility import FRESH_S
-from unclip.engine.job import TURN
+from unclip.engine.job import TIME_SLICE
 from unclip.engine.observer import Observer
-from unclip.engine.scheduler import Order
+from unclip.engine.scheduler import Scheduler
 from unclip.errors import Cancelled, DeadlineExceeded, Overloaded
 
 
@@ -26,10 +26,10 @@ class Rig:
 
     def __init__(self, capacity: int = 4, max_batch: int = 1) -> None:
         self.clock = Clock()
-        self.pace = CostModel(max_batch, self.clock)
-        self.order = Order("rig", capacity, max_batch, self.pace, self.clock)
+        self.costs = CostModel(max_batch, self.clock)
+        self.scheduler = Scheduler("rig", capacity, max_batch, self.costs, self.clock)
         for program in "aabb":  # the first says nothing of the least
-            self.pace.note(program, [Count("before", 1)], 1.0)
+            self.costs.record(program, [Count("before", 1)], 1.0)
         self.ended: dict[str, float] = {}
         self.lost: dict[str, Exception] = {}
         self.moved: list[str] = []
@@ -37,32 +37,32 @@ class Rig:
     def add(self, *jobs: Count) -> None:
         for job in jobs:
             job.queued = self.clock.now
-            self.order.queue.append(job)
+            self.scheduler.queue.append(job)
 
     def tick(self) -> None:
-        for job, error in self.order.hopeless():
-            self.order.remove(job)
+        for job, error in self.scheduler.to_drop():
+            self.scheduler.remove(job)
             assert isinstance(job, Count)
             self.lost[job.name] = error
-        for job in self.order.arrange(len(self.moved)):
+        for job in self.scheduler.schedule(len(self.moved)):
             job.began = self.clock.now + 1
-        batch = self.order.batch()
+        batch = self.scheduler.next_batch()
         self.clock.now += 1.0
         for job in batch:
             assert isinstance(job, Count)
             self.moved.append(job.name)
             job.position, job.turn, job.served = job.position + 1, job.turn + 1, len(self.moved)
             if job.position == job.length:
-                self.order.remove(job)
+                self.scheduler.remove(job)
                 self.ended[job.name] = self.clock.now
 
     def run(self) -> None:
-        while self.order.jobs:
+        while self.scheduler.jobs:
             self.tick()
 
 
 def later(job: Count) -> Count:
-    job.later = 1
+    job.priority = 1
     return job
 
 
@@ -103,7 +103,7 @@ def test_a_long_job_of_a_later_stage_does_not_keep_short_ones_out() -> None:
     rig.add(later(Count("upsample", 1000, lane="b", deadline=1e6)), Count("decode", 5, deadline=1e6))
     while "decode" not in rig.ended:
         rig.tick()
-    assert rig.clock.now <= TURN + 2 * 5 + 1
+    assert rig.clock.now <= TIME_SLICE + 2 * 5 + 1
 
 
 def test_what_cannot_end_in_time_any_more_is_dropped_before_it_takes_another_step() -> None:
@@ -147,28 +147,28 @@ def test_cancelled_and_expired_jobs_are_told_apart() -> None:
 def test_a_batch_is_no_larger_than_its_most_urgent_job_can_bear() -> None:
     rig = Rig(capacity=16, max_batch=8)
     for count in (1, 8) * 4:
-        rig.pace.note("a", [Count("before", 1)] * count, 0.2 + 0.05 * count)
+        rig.costs.record("a", [Count("before", 1)] * count, 0.2 + 0.05 * count)
     rig.add(Count("urgent", 4, deadline=2.0), *[Count(str(i), 4, deadline=4.0) for i in range(7)])
-    rig.order.hopeless()
-    rig.order.arrange(0)
-    assert rig.order._pressed
-    assert 1 <= len(rig.order.batch()) <= 4
-    rig.order.active[0].deadline = 3.9
-    assert len(rig.order.batch()) > 4
+    rig.scheduler.to_drop()
+    rig.scheduler.schedule(0)
+    assert rig.scheduler._short_of_time
+    assert 1 <= len(rig.scheduler.next_batch()) <= 4
+    rig.scheduler.active[0].deadline = 3.9
+    assert len(rig.scheduler.next_batch()) > 4
 
 
 @pytest.mark.parametrize(("row", "most"), [(0.5, 1), (0.0001, 8)])
 def test_where_time_is_short_a_batch_is_as_large_as_it_pays(row: float, most: int) -> None:
     rig = Rig(capacity=16, max_batch=8)
     for count in (1, 8) * 4:
-        rig.pace.note("a", [Count("before", 1)] * count, 0.01 + row * count)
+        rig.costs.record("a", [Count("before", 1)] * count, 0.01 + row * count)
     rig.add(*[Count(str(i), 5, deadline=3.0 + i / 100) for i in range(8)])
-    assert rig.order.hopeless() is not None
-    rig.order._pressed = True
-    rig.order.arrange(0)
-    assert len(rig.order.batch()) == most
-    rig.order._pressed = False
-    assert len(rig.order.batch()) == 8
+    assert rig.scheduler.to_drop() is not None
+    rig.scheduler._short_of_time = True
+    rig.scheduler.schedule(0)
+    assert len(rig.scheduler.next_batch()) == most
+    rig.scheduler._short_of_time = False
+    assert len(rig.scheduler.next_batch()) == 8
 
 
 def test_overloaded_for_long_hardly_a_step_is_wasted() -> None:
@@ -178,7 +178,9 @@ def test_overloaded_for_long_hardly_a_step_is_wasted() -> None:
         rig.add(Count(str(second), 4, deadline=second + 30.0))
         rig.tick()
         rig.tick()
-    wasted = sum(1 for name in rig.moved if name not in rig.ended and name not in {_name(j) for j in rig.order.jobs})
+    wasted = sum(
+        1 for name in rig.moved if name not in rig.ended and name not in {_name(j) for j in rig.scheduler.jobs}
+    )
     assert wasted <= 0.02 * len(rig.moved)
     assert len(rig.ended) >= 0.95 * 400 / 4
 
@@ -193,30 +195,30 @@ class Quick:
 
     def __init__(self) -> None:
         self.clock, self.step = Clock(), 1.0
-        self.pace = CostModel(1, self.clock)
-        self.order = Order("quick", 4, 1, self.pace, self.clock)
-        self.admission = Admission("quick", 64, Observer(), self.pace, self.clock)
+        self.costs = CostModel(1, self.clock)
+        self.scheduler = Scheduler("quick", 4, 1, self.costs, self.clock)
+        self.admission = Admission("quick", 64, Observer(), self.costs, self.clock)
 
     def serve(self, *jobs: Count) -> bool:
         """Whether all of ``jobs`` end well; those that are let in run to their end."""
         ended = 0
         for job in jobs:
             try:
-                self.admission.enter(job, self.order.jobs)
+                self.admission.enter(job, self.scheduler.jobs)
             except (DeadlineExceeded, Overloaded):
                 continue
             job.queued = self.clock.now
-            self.order.queue.append(job)
-        while self.order.jobs:
-            for lost, _ in self.order.hopeless():
-                self.order.remove(lost)
-            self.order.arrange(0)
-            for moved in self.order.batch():
+            self.scheduler.queue.append(job)
+        while self.scheduler.jobs:
+            for lost, _ in self.scheduler.to_drop():
+                self.scheduler.remove(lost)
+            self.scheduler.schedule(0)
+            for moved in self.scheduler.next_batch():
                 self.clock.now += self.step
-                self.pace.note(moved.program, [moved], self.step)
+                self.costs.record(moved.program, [moved], self.step)
                 moved.position += 1
                 if moved.position == moved.length:
-                    self.order.remove(moved)
+                    self.scheduler.remove(moved)
                     ended += 1
         return ended == len(jobs)
 
@@ -254,8 +256,8 @@ def test_what_is_hopeless_costs_a_step_in_a_while() -> None:
     engine = Quick()
     assert engine.serve(Count("patient", 100))
     engine.clock.now += 2 * FRESH_S
-    began, ticks = engine.clock.now, engine.pace._lines["a"].ticks
+    began, ticks = engine.clock.now, engine.costs._programs["a"].ticks
     while engine.clock.now < began + 20:
         assert not engine.serve(Count("hopeless", 100, deadline=engine.clock.now + 5.0))
         engine.clock.now += 0.1
-    assert engine.pace._lines["a"].ticks - ticks <= 20 / FRESH_S
+    assert engine.costs._programs["a"].ticks - ticks <= 20 / FRESH_S

@@ -46,7 +46,7 @@ class Held(Job[None]):
 
     def __init__(self) -> None:
         super().__init__(1)
-        self.later = 1  # it goes before walks of any stage
+        self.priority = 1  # it goes before walks of any stage
         self.gate = threading.Event()
 
     @property

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from unclip.engine.observer import Followed
+from unclip.engine.observer import EngineUsage
 from unclip.serving.load_report import RATE, TRAILER, UTILIZATION, Cost, LoadReport
 
 
@@ -48,8 +48,8 @@ def test_a_process_without_an_engine_reports_nothing() -> None:
     assert LoadReport(Clock()).trailer() == ()
 
 
-def work(device: float, busy: float) -> Followed:
-    return Followed(0.0, 0.0, 1.0, 3, 1, 1.0, device, busy)
+def work(device: float, busy: float) -> EngineUsage:
+    return EngineUsage(0.0, 0.0, 1.0, 3, 1, 1.0, device, busy)
 
 
 def test_what_a_call_cost_is_told_beside_the_report_and_understood_again() -> None:

@@ -19,9 +19,9 @@ UNMEASURED_S = 0.05  # what a step is taken for, in times to come back, before a
 class Expected(Job[None]):
     """A job to come, of which no more is known than how long it is. It stands for the job until that is submitted."""
 
-    def __init__(self, program: str, length: int, deadline: float, width: int = 1, later: int = 0) -> None:
+    def __init__(self, program: str, length: int, deadline: float, width: int = 1, priority: int = 0) -> None:
         super().__init__(length, deadline)
-        self._lane, self.width, self.later = (program,), width, later
+        self._lane, self.width, self.priority = (program,), width, priority
 
     @property
     def lane(self) -> Hashable:
@@ -78,10 +78,10 @@ class Admission:
         stage: str,
         limit: int,
         observer: Observer,
-        pace: CostModel,
+        costs: CostModel,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._stage, self._limit, self._observer, self._costs, self._clock = stage, limit, observer, pace, clock
+        self._stage, self._limit, self._observer, self._costs, self._clock = stage, limit, observer, costs, clock
         self._places: Counter[str] = Counter()
         self._expected: list[Expected] = []
 
@@ -137,7 +137,7 @@ class Admission:
         Raises:
             DeadlineExceeded, Overloaded: see `Reservation.submit`.
         """
-        left, least = job.deadline - self._clock(), self._costs.least(job)
+        left, least = job.deadline - self._clock(), self._costs.best_case(job)
         if left == float("inf") or (left > 0 and self._tries(job, jobs)):
             return
         steps = f"{job.length} steps take about"
@@ -153,12 +153,12 @@ class Admission:
     def _tries(self, job: Job[Any], jobs: Sequence[Job[Any]]) -> bool:
         """Whether ``job`` is to tell how long its steps are now: nothing has of late, and nothing else is about to.
         Were it refused for what was once measured, that would never change."""
-        return not self._costs.fresh(job.program) and not any(
+        return not self._costs.is_fresh(job.program) and not any(
             other.program == job.program for other in (*jobs, *self._expected)
         )
 
     def wait(self, jobs: Sequence[Job[Any]]) -> float:
-        """Seconds until a new job could start: all steps still to do, at the measured pace."""
+        """Seconds until a new job could start: all steps still to do, at their measured costs."""
         here = [*jobs, *self._expected]
         steps = ((job.length - job.position) * UNMEASURED_S for job in here)
         return max(0.1, sum(work.seconds or told for work, told in zip(self._costs.works(here), steps, strict=True)))

@@ -1,4 +1,4 @@
-"""How fast an engine has been of late, and what that means for the jobs it has and for one to come."""
+"""A cost model of ticks: how long they took of late, and what that means for the jobs here and for one to come."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from unclip.engine.feasibility import FRESH_S, Least, Work
 from unclip.engine.job import Job
 
 OPTIMISM = 0.8  # a job is hopeless only if it would be late even at this share of the fastest measured tick
-FORGET = 0.97  # what a tick's weight in the average is worth at the next
+DECAY = 0.97  # what a tick's weight in the average is worth at the next
 OUTLIER = 4.0  # times the expected: what a tick counts at most
-SURE = 8  # ticks after which their average counts
+SURE_TICKS = 8  # ticks after which their average counts
 RECALLED = 2.0  # ticks, as which all those before a pause count together
-PAYS = 1.04  # times the cheapest a step may cost a job, for the sake of a smaller batch
-SPENT = 0.99  # what a second of device time is worth at the next tick, in the shares of ranks
+BATCH_SLACK = 1.04  # times the cheapest a step may cost a job, for the sake of a smaller batch
+RANK_DECAY = 0.99  # what a second of device time is worth at the next tick, in the shares of ranks
 
 
 class CostModel:
@@ -26,30 +26,32 @@ class CostModel:
     def __init__(self, max_batch: int = 8, clock: Callable[[], float] = time.monotonic) -> None:
         """``max_batch``: jobs of one tick. ``clock``: gives seconds that never go back."""
         self._max_batch, self._clock = max_batch, clock
-        self._lines: dict[str, Line] = {}
+        self._programs: dict[str, TickCost] = {}
         self._spent: Counter[int] = Counter()  # seconds by rank
 
-    def note(self, program: str, jobs: Sequence[Job[Any]], seconds: float) -> None:
+    def record(self, program: str, jobs: Sequence[Job[Any]], seconds: float) -> None:
         """A tick of ``jobs`` took ``seconds``."""
-        self._lines.setdefault(program, Line()).note(sum(job.width for job in jobs), seconds, self._clock())
+        self._programs.setdefault(program, TickCost()).record(sum(job.width for job in jobs), seconds, self._clock())
         for rank in self._spent:
-            self._spent[rank] *= SPENT  # type: ignore[assignment]
+            self._spent[rank] *= RANK_DECAY  # type: ignore[assignment]
         self._spent[jobs[0].rank] += seconds  # type: ignore[assignment]
 
-    def fresh(self, program: str) -> bool:
+    def is_fresh(self, program: str) -> bool:
         """Whether a tick of ``program`` has told of late how long they are now."""
-        line = self._lines.get(program)
-        return line is not None and self._clock() - line.noted < FRESH_S
+        cost = self._programs.get(program)
+        return cost is not None and self._clock() - cost.noted < FRESH_S
 
-    def least(self, job: Job[Any]) -> float:
+    def best_case(self, job: Job[Any]) -> float:
         """Seconds of the steps that ``job`` has left, alone on the device, at best; 0 for what is not known."""
-        line = self._lines.get(job.program)
-        return OPTIMISM * (job.length - job.position) * line.least.of(job.width, self._clock()) if line else 0.0
+        cost = self._programs.get(job.program)
+        return OPTIMISM * (job.length - job.position) * cost.least.of(job.width, self._clock()) if cost else 0.0
 
-    def likely(self, job: Job[Any]) -> float:
+    def typical(self, job: Job[Any]) -> float:
         """The same, if steps go on as of late and not as at best."""
-        line = self._lines.get(job.program)
-        return OPTIMISM * (job.length - job.position) * line.at(job.width) if line and line.ticks > SURE else 0.0
+        cost = self._programs.get(job.program)
+        if cost is None or cost.ticks <= SURE_TICKS:
+            return 0.0
+        return OPTIMISM * (job.length - job.position) * cost.seconds(job.width)
 
     def works(self, jobs: Iterable[Job[Any]]) -> list[Work]:
         """What the steps that ``jobs`` have left take, all of them together on the device, in their order.
@@ -64,8 +66,8 @@ class CostModel:
         ticks: dict[str, tuple[float, float]] = {}  # (seconds of a tick, seconds of one row in it)
         for program, rows in widths.items():
             width = sum(rows) / len(rows)
-            together = width * min(len(rows), self.pays(program, width))
-            seconds = self._lines[program].at(together) if program in self._lines else 0.0
+            together = width * min(len(rows), self.useful_batch(program, width))
+            seconds = self._programs[program].seconds(together) if program in self._programs else 0.0
             ticks[program] = (seconds, seconds / together)
         works = []
         for job in jobs:
@@ -74,15 +76,15 @@ class CostModel:
             works.append(Work(own * self._followed(job.rank), job.deadline, left * tick, job.rank, job.client))
         return works
 
-    def tick(self, jobs: Sequence[Job[Any]]) -> float:
+    def tick_seconds(self, jobs: Sequence[Job[Any]]) -> float:
         """Seconds of a tick of ``jobs``, all of one program; 0 before any was measured."""
-        line = self._lines.get(jobs[0].program)
-        return line.at(sum(job.width for job in jobs)) if line else 0.0
+        cost = self._programs.get(jobs[0].program)
+        return cost.seconds(sum(job.width for job in jobs)) if cost else 0.0
 
-    def pays(self, program: str, width: float = 1.0) -> int:
+    def useful_batch(self, program: str, width: float = 1.0) -> int:
         """Jobs of a tick beyond which more of them hardly make a step of each cheaper, but all of them later."""
-        line = self._lines.get(program)
-        return line.pays(width, self._max_batch) if line else self._max_batch
+        cost = self._programs.get(program)
+        return cost.useful_batch(width, self._max_batch) if cost else self._max_batch
 
     def _followed(self, rank: int) -> float:
         """Seconds of the device that a second of work of ``rank`` comes to, later ranks included."""
@@ -90,7 +92,7 @@ class CostModel:
         return 1 + later / self._spent[rank] if later and self._spent[rank] else 1.0
 
 
-class Line:
+class TickCost:
     """Seconds of a tick as a straight line over its rows, the latest ticks counting most."""
 
     def __init__(self) -> None:
@@ -99,14 +101,14 @@ class Line:
         self.noted = 0.0  # when the latest ended
         self._sums = [0.0] * 5  # of 1, rows, rows squared, seconds, rows times seconds
 
-    def note(self, rows: int, seconds: float, now: float) -> None:
+    def record(self, rows: int, seconds: float, now: float) -> None:
         """A tick of ``rows`` took ``seconds``. One that was held up by something else counts as a slow one, no more;
         the first, which loads and compiles, says nothing of the least."""
         likely = seconds
         if self.ticks:
             self.least.note(rows, seconds, now)
             mean_rows, mean_seconds = self._sums[1] / self._sums[0], self._sums[3] / self._sums[0]
-            likely = max(self.at(rows), mean_seconds * rows / mean_rows)
+            likely = max(self.seconds(rows), mean_seconds * rows / mean_rows)
             if now - seconds - self.noted > FRESH_S:
                 recalled = min(1.0, RECALLED / self._sums[0])
                 self._sums = [recalled * old for old in self._sums]
@@ -115,19 +117,21 @@ class Line:
         self.ticks, self.noted = self.ticks + 1, now
         counted = min(seconds, OUTLIER * likely)
         new = (1.0, rows, rows * rows, counted, rows * counted)
-        self._sums = [FORGET * old + added for old, added in zip(self._sums, new, strict=True)]
+        self._sums = [DECAY * old + added for old, added in zip(self._sums, new, strict=True)]
 
-    def at(self, rows: float) -> float:
+    def seconds(self, rows: float) -> float:
         """Seconds of a tick with ``rows``. Where all ticks had the same number of rows, more are hoped to cost no more:
         the next tick will tell."""
         base, slope = self._fit()
         return base + slope * rows
 
-    def pays(self, width: float, most: int) -> int:
-        """See `CostModel.pays`: how many jobs of ``width`` rows, 1 to ``most``, come within `PAYS` of the cheapest."""
+    def useful_batch(self, width: float, most: int) -> int:
+        """How many jobs of ``width`` rows, 1 to ``most``, come within `BATCH_SLACK` of the cheapest."""
         base, slope = self._fit()
         cost = slope * width
-        return max(1, min(most, math.ceil(base / (PAYS * base / most + (PAYS - 1) * cost)))) if cost else most
+        if not cost:
+            return most
+        return max(1, min(most, math.ceil(base / (BATCH_SLACK * base / most + (BATCH_SLACK - 1) * cost))))
 
     def _fit(self) -> tuple[float, float]:
         """(seconds of a tick without rows, seconds of each row), neither below 0."""

@@ -13,7 +13,7 @@ _JOBS: ContextVar[Sequence[Job[Any]]] = ContextVar("jobs", default=())
 
 
 @contextmanager
-def under_way(jobs: Sequence[Job[Any]]) -> Iterator[None]:
+def running(jobs: Sequence[Job[Any]]) -> Iterator[None]:
     """The jobs of the tick that runs inside."""
     token = _JOBS.set(jobs)
     try:

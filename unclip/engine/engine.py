@@ -14,10 +14,10 @@ import torch
 
 from unclip.engine.admission import Admission, Expected, Reservation
 from unclip.engine.cost import CostModel
-from unclip.engine.current_batch import under_way
+from unclip.engine.current_batch import running
 from unclip.engine.job import Job, Program
 from unclip.engine.observer import Observer, Outcome
-from unclip.engine.scheduler import Order
+from unclip.engine.scheduler import Scheduler
 from unclip.errors import Cancelled, DeadlineExceeded, OutOfDeviceMemory, Overloaded, Unavailable, UnclipError
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Engine:
         self._on_failure = on_failure
         self._observer = observer or Observer()
         self._costs = CostModel(max_batch)
-        self._order = Order(stage, capacity, max_batch, self._costs)
+        self._scheduler = Scheduler(stage, capacity, max_batch, self._costs)
         self._calls: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._admission = Admission(stage, capacity + queue_limit, self._observer, self._costs)
         self._ticks = 0
@@ -78,7 +78,7 @@ class Engine:
         with self._changed:
             if self._closed is not None:
                 raise Unavailable(self._stage, self._closed)
-            self._admission.take(rows, client, self._order.jobs, expected)
+            self._admission.take(rows, client, self._scheduler.jobs, expected)
 
         def release(unused: int, expected: Expected | None) -> None:
             with self._changed:
@@ -106,7 +106,7 @@ class Engine:
     def load(self) -> tuple[int, int]:
         """(jobs running, jobs waiting)."""
         with self._changed:
-            return len(self._order.active), len(self._order.queue)
+            return len(self._scheduler.active), len(self._scheduler.queue)
 
     def close(self, reason: str = "shutting down") -> None:
         """Ends every job with Unavailable and stops the thread. Call from another thread than the engine's."""
@@ -119,9 +119,9 @@ class Engine:
         with self._changed:
             if self._closed is not None:
                 raise Unavailable(self._stage, self._closed)
-            self._admission.enter(job, self._order.jobs, expected)
+            self._admission.enter(job, self._scheduler.jobs, expected)
             job.queued = time.monotonic()
-            self._order.queue.append(job)
+            self._scheduler.queue.append(job)
             self._changed.notify_all()
 
     # From here on: the engine's own thread.
@@ -139,13 +139,13 @@ class Engine:
     def _serve(self) -> None:
         while True:
             with self._changed:
-                while self._closed is None and not (self._order.jobs or self._calls):
+                while self._closed is None and not (self._scheduler.jobs or self._calls):
                     self._changed.wait()
                 if self._closed is not None:
                     return
                 calls = len(self._calls)
                 self._drop_and_admit()
-                batch = self._order.batch()
+                batch = self._scheduler.next_batch()
             for _ in range(calls):
                 self._answer(*self._calls.popleft())
             if batch and self._closed is None:
@@ -153,7 +153,7 @@ class Engine:
 
     def _end_all(self, reason: str) -> None:
         """Ends what is left, each with an answer of its own, whatever goes wrong with one of them."""
-        for job in self._order.jobs:
+        for job in self._scheduler.jobs:
             try:
                 self._end(job, Unavailable(self._stage, reason))
             except BaseException:
@@ -161,8 +161,8 @@ class Engine:
         for future, _ in self._calls:
             if future.set_running_or_notify_cancel():
                 future.set_exception(Unavailable(self._stage, reason))
-        self._order.active.clear()
-        self._order.queue.clear()
+        self._scheduler.active.clear()
+        self._scheduler.queue.clear()
         self._calls.clear()
 
     def _answer(self, future: Future[Any], function: Callable[[], Any]) -> None:
@@ -180,13 +180,13 @@ class Engine:
             raise
 
     def _drop_and_admit(self) -> None:
-        for job, error in self._order.hopeless():
-            self._order.remove(job)
+        for job, error in self._scheduler.to_drop():
+            self._scheduler.remove(job)
             self._end(job, error)
-        for job in self._order.arrange(self._ticks):
+        for job in self._scheduler.schedule(self._ticks):
             job.began = time.monotonic()
             self._observer.admitted(job.began - job.queued)
-        for place, job in enumerate(self._order.queue, start=1):
+        for place, job in enumerate(self._scheduler.queue, start=1):
             if job.queue_position != place:
                 job.queue_position = place
                 self._notify(job)
@@ -197,7 +197,7 @@ class Engine:
         try:
             lane = batch[0].lane
             assert isinstance(lane, tuple)
-            with torch.inference_mode(), under_way(batch):
+            with torch.inference_mode(), running(batch):
                 self._programs[lane[0]].tick(batch)
         except Exception as error:
             if isinstance(error, torch.OutOfMemoryError) and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
@@ -208,7 +208,7 @@ class Engine:
                 # No row is at fault where a network that runs elsewhere is away or busy.
                 for job in batch:
                     with self._changed:
-                        self._order.active.remove(job)
+                        self._scheduler.active.remove(job)
                     self._end(job, _explain(error))
             else:
                 # Somebody's row is at fault, and only that one may suffer: take them one by one.
@@ -218,7 +218,7 @@ class Engine:
             return
         seconds = time.monotonic() - started
         with self._changed:
-            self._costs.note(lane[0], batch, seconds)
+            self._costs.record(lane[0], batch, seconds)
         row = seconds / sum(job.width for job in batch)
         self.batch_sizes.append(len(batch))
         self._observer.ticked(lane[0], len(batch), seconds)
@@ -232,7 +232,7 @@ class Engine:
             self._notify(job)
             if job.position == job.length:
                 with self._changed:
-                    self._order.active.remove(job)
+                    self._scheduler.active.remove(job)
                 self._end(job, None)
 
     def _end(self, job: AnyJob, error: BaseException | None) -> None:

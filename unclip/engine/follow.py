@@ -14,7 +14,7 @@ import torch
 
 from unclip.engine.admission import Reservation
 from unclip.engine.job import Job
-from unclip.engine.observer import Followed, follower
+from unclip.engine.observer import EngineUsage, usage_listener
 
 BUFFER = 64  # ticks a slow reader may lag behind before it misses the oldest
 
@@ -46,7 +46,7 @@ async def follow(
     Raises:
         UnclipError: a job was ended; the others are dropped.
     """
-    tell = follower.get()
+    listener = usage_listener.get()
     loop, woken = asyncio.get_running_loop(), asyncio.Event()
     ticks: deque[Tick] = deque(maxlen=BUFFER)
     last = (-1, -1)
@@ -84,14 +84,14 @@ async def follow(
     finally:
         for job in jobs:
             job.cancel()
-        if tell is not None and any(job.queued for job in jobs):
-            tell(followed(jobs))
+        if listener is not None and any(job.queued for job in jobs):
+            listener(usage_of(jobs))
 
 
-def followed(jobs: Sequence[Job[Any]]) -> Followed:
+def usage_of(jobs: Sequence[Job[Any]]) -> EngineUsage:
     """What became of ``jobs``, of which at least one was submitted."""
     steps = sum(job.position for job in jobs)
-    return Followed(
+    return EngineUsage(
         queued=min(job.queued for job in jobs if job.queued),
         began=max(job.began for job in jobs),
         ended=max(job.ended or time.monotonic() for job in jobs),

@@ -8,14 +8,14 @@ from concurrent.futures import Future
 from typing import Generic, Protocol, TypeVar
 
 Result = TypeVar("Result")
-TURN = 32  # ticks for which a job of a later stage goes first, and after which any makes room for one that waits
+TIME_SLICE = 32  # ticks for which a job of a later stage goes first, and after which any makes room for one that waits
 
 
 class Job(Generic[Result]):
     """One row's work. Subclasses say which lane it is in and what its result is; a `Program` moves it.
 
     length: ticks from start to end. position: ticks done, kept by the engine. deadline: `time.monotonic` seconds.
-    width: rows of a pass that it takes. later: how far down a picture's way its stage is, 0 where it has just begun.
+    width: rows of a pass that it takes. priority: how far down a picture's way its stage is, 0 where it has just begun.
     future: the result, or the error that ended the job. notify: called on the engine's thread after each tick and
     when the job's place in the queue changes; must not block.
     """
@@ -26,7 +26,7 @@ class Job(Generic[Result]):
         self.queue_position = 0
         self.deadline = deadline
         self.width = 1
-        self.later = 0
+        self.priority = 0
         self.future: Future[Result] = Future()
         self.notify: Callable[[Job[Result]], None] | None = None
         self.cancelled = False
@@ -53,8 +53,8 @@ class Job(Generic[Result]):
 
     @property
     def rank(self) -> int:
-        """Higher goes first: work of later stages is nearer to being of use. A long one has that for its `TURN`."""
-        return self.later if self.position < TURN else 0
+        """Higher goes first: work of later stages is nearer to being of use. A long one has that for a `TIME_SLICE`."""
+        return self.priority if self.position < TIME_SLICE else 0
 
     def result(self) -> Result:
         """The result, once position is length."""

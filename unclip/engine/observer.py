@@ -11,7 +11,7 @@ Outcome = Literal["ok", "cancelled", "deadline", "error"]
 
 
 @dataclass(frozen=True)
-class Followed:
+class EngineUsage:
     """What became of one request's jobs. Times are `time.monotonic` seconds.
 
     queued: when the first was submitted. began: when the last of them left the queue, 0 if none did. ended: when the
@@ -30,7 +30,7 @@ class Followed:
 
 
 # Who wants to know, of the request that the code at hand works for.
-follower: ContextVar[Callable[[Followed], None] | None] = ContextVar("follower", default=None)
+usage_listener: ContextVar[Callable[[EngineUsage], None] | None] = ContextVar("usage_listener", default=None)
 
 
 class Observer:

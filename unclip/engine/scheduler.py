@@ -9,7 +9,7 @@ from typing import Any
 
 from unclip.engine.cost import CostModel
 from unclip.engine.feasibility import Work, overdue
-from unclip.engine.job import TURN, Job
+from unclip.engine.job import TIME_SLICE, Job
 from unclip.errors import Cancelled, DeadlineExceeded, Overloaded, UnclipError, brief
 
 AnyJob = Job[Any]
@@ -17,31 +17,31 @@ CLOSE = 0.8  # of the time that the most urgent job has for each of its steps, w
 CALM = 0.5  # of the time until the first deadline: while all that is here takes no more, jobs take turns
 
 
-class Order:
+class Scheduler:
     """Jobs of one engine, running and waiting. Not for use by several threads at once: the engine calls it under its
     lock.
 
     While all that is here could well be done before the first deadline, jobs take turns: the least recently served is
     next, of the waiting ones the client's with the fewest running. When it could not, those that must end first go
     first (preemptive EDF, which meets all deadlines whenever any order does). Either way jobs of a later stage go
-    before those of an earlier one, for their first `TURN` ticks: they are nearer to being of use.
+    before those of an earlier one, for their first `TIME_SLICE` ticks: they are nearer to being of use.
     """
 
     def __init__(
-        self, stage: str, capacity: int, max_batch: int, pace: CostModel, clock: Callable[[], float] = time.monotonic
+        self, stage: str, capacity: int, max_batch: int, costs: CostModel, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._stage, self._capacity, self._max_batch = stage, capacity, max_batch
-        self._costs, self._clock = pace, clock
+        self._costs, self._clock = costs, clock
         self.active: list[AnyJob] = []
         self.queue: list[AnyJob] = []
-        self._pressed = False
+        self._short_of_time = False
 
     @property
     def jobs(self) -> list[AnyJob]:
         """All of them."""
         return [*self.active, *self.queue]
 
-    def hopeless(self) -> list[tuple[AnyJob, UnclipError]]:
+    def to_drop(self) -> list[tuple[AnyJob, UnclipError]]:
         """The jobs that nobody waits for, or that cannot end in time any more, each with what to tell it."""
         now, jobs, lost = self._clock(), list[AnyJob](), list[tuple[AnyJob, UnclipError]]()
         for job in self.jobs:
@@ -51,8 +51,8 @@ class Order:
                 jobs.append(job)
         works = self._costs.works(jobs)
         first = min((job.deadline for job in jobs), default=now)
-        self._pressed = sum(work.seconds for work in works) > CALM * (first - now)
-        if self._pressed:
+        self._short_of_time = sum(work.seconds for work in works) > CALM * (first - now)
+        if self._short_of_time:
             lost += self._given_up(jobs, works, now)
         return lost
 
@@ -70,14 +70,14 @@ class Order:
     def _needed(self, job: AnyJob) -> float:
         """Seconds for want of which ``job`` is dropped. Alone it takes them from nobody; and what nothing has confirmed
         of late, its first step is going to tell."""
-        if job.position == 0 and not self._costs.fresh(job.program):
+        if job.position == 0 and not self._costs.is_fresh(job.program):
             return 0.0
         alone = len(self.active) + len(self.queue) == 1
-        return self._costs.least(job) if alone else max(self._costs.least(job), self._costs.likely(job))
+        return self._costs.best_case(job) if alone else max(self._costs.best_case(job), self._costs.typical(job))
 
     def _given_up(self, jobs: list[AnyJob], works: list[Work], now: float) -> list[tuple[AnyJob, UnclipError]]:
         """Of the jobs for which nothing was done yet as few as have to go, so that the others end in time."""
-        untouched = [job.position == 0 and job.later == 0 for job in jobs]
+        untouched = [job.position == 0 and job.priority == 0 for job in jobs]
         given_up = [jobs[index] for index in overdue(works, untouched, now)]
         message = f"{self._stage}: there is no time left beside what goes before"
         return [(job, Overloaded(message, max(0.1, job.deadline - now), "TOO_LATE")) for job in given_up]
@@ -86,10 +86,10 @@ class Order:
         """Takes a job out."""
         (self.active if job in self.active else self.queue).remove(job)
 
-    def arrange(self, tick: int) -> list[AnyJob]:
+    def schedule(self, tick: int) -> list[AnyJob]:
         """Has as many jobs run as may; those that have not run before. ``tick``: number of the latest."""
         ran = set(map(id, self.active))
-        if self._pressed:
+        if self._short_of_time:
             ordered = sorted(self.jobs, key=urgency)
             self.active, self.queue = ordered[: self._capacity], ordered[self._capacity :]
         else:
@@ -103,7 +103,7 @@ class Order:
     def _take_turns(self) -> None:
         # A full house of long jobs must not keep short ones out: long ones take turns.
         lacking = max(0, len(self.queue) - (self._capacity - len(self.active)))
-        for job in [job for job in self.active if job.turn >= TURN][:lacking]:
+        for job in [job for job in self.active if job.turn >= TIME_SLICE][:lacking]:
             self.active.remove(job)
             self.queue.append(job)
         running = Counter(job.client for job in self.active)
@@ -114,19 +114,19 @@ class Order:
             running[job.client] += 1
             self.active.append(job)
 
-    def batch(self) -> list[AnyJob]:
+    def next_batch(self) -> list[AnyJob]:
         """Up to max_batch jobs of the lane whose turn it is; where time is short, only as many as gain by it."""
         if not self.active:
             return []
-        order = self.active if self._pressed else sorted(self.active, key=lambda job: (-job.rank, job.served))
+        order = self.active if self._short_of_time else sorted(self.active, key=lambda job: (-job.rank, job.served))
         lane: Hashable = order[0].lane
         batch = [job for job in order if job.lane == lane][: self._max_batch]
-        if not self._pressed:
+        if not self._short_of_time:
             return batch
         # Who goes first is not held up by company that saves nobody anything, nor by any when it would be late for it.
-        batch = batch[: self._costs.pays(order[0].program, sum(job.width for job in batch) / len(batch))]
+        batch = batch[: self._costs.useful_batch(order[0].program, sum(job.width for job in batch) / len(batch))]
         left = (order[0].deadline - self._clock()) / (order[0].length - order[0].position)
-        while len(batch) > 1 and self._costs.tick(batch) > CLOSE * left:
+        while len(batch) > 1 and self._costs.tick_seconds(batch) > CLOSE * left:
             batch.pop()
         return batch
 

@@ -12,7 +12,7 @@ from typing import Any, Self
 import grpc
 from google.rpc import code_pb2
 
-from unclip.engine.observer import Followed, follower
+from unclip.engine.observer import EngineUsage, usage_listener
 from unclip.serving import clients, load_report, request_id, tracing
 from unclip.serving.acceptance import accept
 from unclip.serving.error_table import to_status
@@ -91,18 +91,18 @@ class Call:
         context.set_trailing_metadata(((request_id.HEADER, self.id),))
         self._span = tracing.serving(method, received(context))
         self._trace = tracing.trace_id.get()
-        works: list[Followed] = []
+        works: list[EngineUsage] = []
         self._work = works
-        traced = follower.get() if tracing.tracer else None
+        traced = usage_listener.get() if tracing.tracer else None
 
         # Timers keep the context that they were begun in until they are due, cancelled or not: so nothing in it may
         # lead to the call, which has its request.
-        def followed(work: Followed) -> None:
+        def followed(work: EngineUsage) -> None:
             works.append(work)
             if traced is not None:
                 traced(work)
 
-        follower.set(followed)
+        usage_listener.set(followed)
 
     def __enter__(self) -> Self:
         CALLS_RUNNING.labels(self._method).inc()

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from unclip.engine.observer import Followed
+from unclip.engine.observer import EngineUsage
 
 TRAILER = "endpoint-load-metrics-bin"
 RATE, UTILIZATION = 6 << 3 | 1, 9 << 3 | 1  # rps_fractional and application_utilization, 64 bits each
@@ -33,7 +33,7 @@ class Cost:
     busy: float
 
     @classmethod
-    def of(cls, work: Iterable[Followed]) -> Cost | None:
+    def of(cls, work: Iterable[EngineUsage]) -> Cost | None:
         """Of all jobs of a call; None where no job took a step."""
         done = list(work)
         cost = cls(sum(one.device for one in done), sum(one.busy for one in done))

@@ -22,7 +22,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from unclip.engine import observer
-from unclip.engine.observer import Followed
+from unclip.engine.observer import EngineUsage
 from unclip.serving import tracing
 from unclip.serving.metadata import Metadata
 from unclip.serving.tracing import Attributes
@@ -78,7 +78,7 @@ class OpenTelemetry:
         # Not taken back: the context ends with the call's task, and a generator may be closed in another one.
         contexts.attach(trace.set_span_in_context(span, parent))
         tracing.trace_id.set(trace.format_trace_id(span.get_span_context().trace_id))
-        observer.follower.set(served.followed)
+        observer.usage_listener.set(served.followed)
         return served
 
     def calling(self, method: str, metadata: Metadata) -> tuple[Called, Metadata]:
@@ -113,7 +113,7 @@ class Served:
         self._tracer, self._span, self._told = tracer, span, began
         self._walked = False
 
-    def followed(self, work: Followed) -> None:
+    def followed(self, work: EngineUsage) -> None:
         """The engine is done with jobs of this call."""
         # The engine's clock never jumps; spans want the time of day.
         offset = time.time_ns() - time.monotonic_ns()

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 
 from unclip.api.type.v1 import model_info_pb2, sampling_pb2
 from unclip.engine import feasibility
-from unclip.engine.observer import Followed, follower
+from unclip.engine.observer import EngineUsage, usage_listener
 from unclip.errors import DeadlineExceeded, Overloaded, PreconditionFailed, Unavailable, brief
 from unclip.options import StageName
 from unclip.serving.clients import client_of
@@ -168,7 +168,7 @@ class Work:
         """
         self.left = steps
         self._refuse_if_late()
-        tell, queued, taken = follower.get(), time.monotonic(), 0
+        tell, queued, taken = usage_listener.get(), time.monotonic(), 0
         try:
             async for progress in self._steps(steps, stage):
                 taken, self.left = progress.step, steps - progress.step
@@ -177,7 +177,7 @@ class Work:
             if tell is not None:
                 seconds, ended = taken * self._stub.faults.step_seconds, time.monotonic()
                 device = seconds * self.samples / self._stub.faults.capacity
-                tell(Followed(queued, self.began, ended, taken, self.samples, float(self.samples), device, seconds))
+                tell(EngineUsage(queued, self.began, ended, taken, self.samples, float(self.samples), device, seconds))
 
     @property
     def estimate(self) -> feasibility.Work:
