@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import torch
+import numpy as np
 
 from decoder_svc.decoder import Decoder
 from decoder_svc.networks import signature
@@ -24,7 +24,7 @@ from unclip.triton.address import cpu_threads, parse_networks
 from unclip.triton.remote import connect
 from unclip.wire.embeddings import TextEncoding
 from unclip.wire.model_info import model_info, stage_info
-from unclip.wire.tasks import StageSpec
+from unclip.wire.tasks import DecodeTask, StageSpec, UpsampleTask
 
 DECODER = decoder_pb2.DESCRIPTOR.services_by_name["DecoderService"].full_name
 FOLDERS = {"decode": DECODER_FOLDERS, "upsample": (*UPSAMPLER_FOLDERS, *OPTIONAL_FOLDERS)}
@@ -92,9 +92,9 @@ def upsampler_info(
 def trial_of_decoder(decoder: Decoder) -> Trajectory:
     """Two guided steps."""
     text = TextEncoding.blank(decoder.embedding_dim, 8, decoder.embedding_dim)
-    return decoder.decode(torch.zeros(decoder.embedding_dim), None, text, 0, SamplingSettings("ddpm", 2, 2.0))
+    return decoder.decode(DecodeTask(text.embedding, text, 0, SamplingSettings("ddpm", 2, 2.0)))
 
 
 def trial_of_upsampler(upsampler: Upsampler) -> Trajectory:
     """Two steps: with Karlo's layout one for each of its networks."""
-    return upsampler.walk(torch.zeros(3, 8, 8), 0, SamplingSettings("ddpm", 2))
+    return upsampler.upsample(UpsampleTask(np.zeros((3, 8, 8), np.float32), 0, SamplingSettings("ddpm", 2)))

@@ -17,9 +17,8 @@ from unclip.errors import CheckpointError
 from unclip.networks.interface import LOCAL, Remotes, Tensors, running_on
 from unclip.networks.loading import count_parameters
 from unclip.networks.placement import Placement
-from unclip.options import SamplingSettings
 from unclip.wire.embeddings import TextEncoding
-from unclip.wire.known import KnownPixels
+from unclip.wire.tasks import DecodeTask, Float32Array, InvertTask
 
 LANE = "decoder"  # and the number of tokens: captions of one length share a batch
 
@@ -55,33 +54,20 @@ class Decoder:
         self.programs = {"decoder": TrajectoryProgram(network)}
 
     @torch.inference_mode()
-    def _conditions(self, image: torch.Tensor, text: TextEncoding) -> Tensors:
-        # Constant over the walk, hence projected once and not at every step.
+    def _conditions(self, embedding: torch.Tensor, text: TextEncoding) -> Tensors:
+        # Constant over the trajectory, hence projected once and not at every step.
         context, addition, mask = self._projection(
-            image[None].to(self.device),
+            embedding[None].to(self.device),
             torch.from_numpy(text.embedding.values)[None].to(self.device),
             torch.from_numpy(text.token_states)[None].to(self.device),
             torch.from_numpy(text.token_mask)[None].to(self.device),
         )
         return {"context": context[0], "addition": addition[0], "mask": mask[0]}
 
-    def decode(
-        self,
-        embedding: torch.Tensor,
-        text: TextEncoding | None,
-        unconditional_text: TextEncoding,
-        seed: int,
-        settings: SamplingSettings,
-        *,
-        start: torch.Tensor | None = None,
-        known: KnownPixels | None = None,
-        deadline: float = float("inf"),
-    ) -> Trajectory:
-        """A walk to a picture, float32 ``[3, size, size]`` in [-1, 1].
-
-        embedding: float32 ``[D]``. text: None leaves only the image embedding to follow. start: x_T.
-        known: what is known of the picture, at its size.
-        """
+    def decode(self, task: DecodeTask, deadline: float = float("inf")) -> Trajectory:
+        """A trajectory to a picture, float32 ``[3, size, size]`` in [-1, 1]."""
+        settings, away_from = task.settings, task.unconditional_text
+        embedding = torch.from_numpy(task.embedding.values)
         null = self._projection.learned_classifier_free_guidance_embeddings
         table = sampler_table(
             settings.sampler,
@@ -91,39 +77,32 @@ class Decoder:
             clip=self._clip,
             eta=settings.eta,
         )
-        table, kept = edited(known, table, self._schedule, self.device)
+        table, kept = edited(task.known, table, self._schedule, self.device)
         return Trajectory(
-            (LANE, len(unconditional_text.token_mask)),
+            (LANE, len(away_from.token_mask)),
             table,
             (3, self.size, self.size),
             self.device,
-            self._conditions(embedding, text or unconditional_text),
-            unconditional=self._conditions(null, unconditional_text) if settings.guidance_scale != 1.0 else None,
+            self._conditions(embedding, task.text or away_from),
+            unconditional=self._conditions(null, away_from) if settings.guidance_scale != 1.0 else None,
             guidance_scale=settings.guidance_scale,
-            start=start,
-            seed=seed,
+            # A copy: what came over the wire is a read-only view of its message.
+            start=None if task.start_noise is None else torch.from_numpy(task.start_noise.copy()),
+            seed=task.seed,
             stream=Stream.DECODER,
             known=kept,
             finish=lambda x: x.clamp(-1, 1),
             deadline=deadline,
         )
 
-    def invert(
-        self,
-        picture: torch.Tensor,
-        embedding: torch.Tensor,
-        unconditional_text: TextEncoding,
-        steps: int,
-        *,
-        deadline: float = float("inf"),
-    ) -> Trajectory:
-        """A walk from a picture, float32 ``[3, size, size]``, to the x_T that DDIM decodes it from (section 3)."""
+    def invert(self, task: InvertTask, picture: Float32Array, deadline: float = float("inf")) -> Trajectory:
+        """A trajectory from the picture of ``task``, float32 ``[3, size, size]``, to its x_T (section 3)."""
         return Trajectory(
-            (LANE, len(unconditional_text.token_mask)),
-            inversion_table(self._schedule, steps),
+            (LANE, len(task.unconditional_text.token_mask)),
+            inversion_table(self._schedule, task.steps),
             (3, self.size, self.size),
             self.device,
-            self._conditions(embedding, unconditional_text),
-            start=picture,
+            self._conditions(torch.from_numpy(task.embedding.values), task.unconditional_text),
+            start=torch.from_numpy(picture),
             deadline=deadline,
         )

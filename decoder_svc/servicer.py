@@ -25,7 +25,7 @@ from unclip.serving.decoding import Decoding
 from unclip.wire import tensors
 from unclip.wire.images import encode_image, from_pixels, psnr, weight
 from unclip.wire.sampling import MAX_STEPS
-from unclip.wire.tasks import DecodeTask, Float32Array, InvertTask, StageSpec, UpsampleTask
+from unclip.wire.tasks import DecodeTask, InvertTask, StageSpec, UpsampleTask
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -53,7 +53,7 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
         likely = expected("decoder", request.sampling, self._spec.defaults, deadline)
         with self._engine.reserve(1, client_of(context), likely) as reservation:
             task = DecodeTask.from_proto(request, self._spec)
-            walk = await asyncio.wrap_future(self._engine.call(lambda: self._decode(task, deadline)))
+            walk = await asyncio.wrap_future(self._engine.call(lambda: self._decoder.decode(task, deadline)))
             shown = 0
             watched = not request.omit_progress or task.preview_interval > 0
             async with aclosing(follow(reservation, [walk], watched)) as ticks:
@@ -77,41 +77,20 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
         with self._engine.reserve(walks, client, likely) as reservation:
             with self._decoding.admitted(weight([request.image]), client) as admitted:
                 task, picture = await admitted.run(InvertTask.from_proto, request, self._spec)
-            there = await asyncio.wrap_future(self._engine.call(lambda: self._invert(task, picture, deadline)))
+            there = await asyncio.wrap_future(self._engine.call(lambda: self._decoder.invert(task, picture, deadline)))
             async with aclosing(follow(reservation, [there], not request.omit_progress)) as ticks:
                 async for tick in ticks:
                     yield decoder_pb2.InvertResponse(progress=progress(tick, sampling_pb2.STAGE_INVERT, walks))
             back = None
             if task.report_psnr:
                 again = task.reconstruction(there.future.result().float().cpu().numpy())
-                back = await asyncio.wrap_future(self._engine.call(lambda: self._decode(again, deadline)))
+                back = await asyncio.wrap_future(self._engine.call(lambda: self._decoder.decode(again, deadline)))
                 async with aclosing(follow(reservation, [back], not request.omit_progress)) as ticks:
                     async for tick in ticks:
                         told = progress(tick, sampling_pb2.STAGE_INVERT, walks, done=task.steps)
                         yield decoder_pb2.InvertResponse(progress=told)
         near = None if back is None else psnr(back.future.result().float().cpu().numpy(), picture)
         yield decoder_pb2.InvertResponse(start_noise=tensor(there), psnr=near, model_version=self._info.version)
-
-    def _decode(self, task: DecodeTask, deadline: float) -> Trajectory:
-        return self._decoder.decode(
-            torch.from_numpy(task.embedding.values),
-            task.text,
-            task.unconditional_text,
-            task.seed,
-            task.settings,
-            start=None if task.start_noise is None else torch.from_numpy(task.start_noise.copy()),
-            known=task.known,
-            deadline=deadline,
-        )
-
-    def _invert(self, task: InvertTask, picture: Float32Array, deadline: float) -> Trajectory:
-        return self._decoder.invert(
-            torch.from_numpy(picture),
-            torch.from_numpy(task.embedding.values),
-            task.unconditional_text,
-            task.steps,
-            deadline=deadline,
-        )
 
     async def GetModelInfo(
         self, request: decoder_pb2.GetModelInfoRequest, context: Context
@@ -142,16 +121,11 @@ class UpsamplerServicer(upsampler_pb2_grpc.UpsamplerServiceServicer):
         likely = expected("upsampler", request.sampling, self._spec.defaults, deadline, priority=1)
         with self._engine.reserve(1, client_of(context), likely) as reservation:
             task = UpsampleTask.from_proto(request, self._spec)
-            walk = await asyncio.wrap_future(self._engine.call(lambda: self._walk(task, deadline)))
+            walk = await asyncio.wrap_future(self._engine.call(lambda: self._upsampler.upsample(task, deadline)))
             async with aclosing(follow(reservation, [walk], not request.omit_progress)) as ticks:
                 async for tick in ticks:
                     yield upsampler_pb2.UpsampleResponse(progress=progress(tick, sampling_pb2.STAGE_UPSAMPLER))
         yield upsampler_pb2.UpsampleResponse(sample=tensor(walk), model_version=self._info.version)
-
-    def _walk(self, task: UpsampleTask, deadline: float) -> Trajectory:
-        return self._upsampler.walk(
-            torch.from_numpy(task.sample.copy()), task.seed, task.settings, known=task.known, deadline=deadline
-        )
 
     async def GetModelInfo(
         self, request: upsampler_pb2.UpsamplerServiceGetModelInfoRequest, context: Context

@@ -16,8 +16,7 @@ from unclip.errors import CheckpointError
 from unclip.networks.interface import LOCAL, Remotes, running_on
 from unclip.networks.loading import count_parameters
 from unclip.networks.placement import Placement
-from unclip.options import SamplingSettings
-from unclip.wire.known import KnownPixels
+from unclip.wire.tasks import UpsampleTask
 
 FIRST, LAST = ("upsampler",), ("upsampler_last",)
 
@@ -58,20 +57,10 @@ class Upsampler:
         self._last_lane = LAST if LAST[0] in self.programs else None
 
     @torch.inference_mode()
-    def walk(
-        self,
-        base: torch.Tensor,
-        seed: int,
-        settings: SamplingSettings,
-        *,
-        known: KnownPixels | None = None,
-        deadline: float = float("inf"),
-    ) -> Trajectory:
-        """A walk to the final picture, float32 ``[3, size, size]`` in [-1, 1].
-
-        base: float32 ``[3, h, w]``. known: what is known of the picture, at final size.
-        """
-        side = (self.size, self.size)
+    def upsample(self, task: UpsampleTask, deadline: float = float("inf")) -> Trajectory:
+        """A trajectory to the final picture, float32 ``[3, size, size]`` in [-1, 1]."""
+        settings, side = task.settings, (self.size, self.size)
+        base = torch.from_numpy(task.sample.copy())  # what came over the wire is a read-only view of its message
         large = functional.interpolate(
             base[None].to(self.device), size=side, mode="bicubic", align_corners=False, antialias=True
         )[0]
@@ -83,14 +72,14 @@ class Upsampler:
             clip=self._clip,
             eta=settings.eta,
         )
-        table, kept = edited(known, table, self._schedule, self.device)
+        table, kept = edited(task.known, table, self._schedule, self.device)
         return Trajectory(
             FIRST,
             table,
             (3, *side),
             self.device,
             {"large": large},
-            seed=seed,
+            seed=task.seed,
             stream=Stream.UPSAMPLER,
             last_lane=self._last_lane,
             priority=1,

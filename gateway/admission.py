@@ -24,7 +24,7 @@ from unclip.serving.load_report import Cost
 from unclip.serving.metrics import REFUSALS
 
 SMOOTHING = 0.1  # weight of the latest measurement in a mean
-BEST_CASE = 0.8  # a call is hopeless only if it would be late even at this share of the least time measured
+OPTIMISM = 0.8  # a call is hopeless only if it would be late even at this share of the least time measured
 OUTLIER = 4.0  # times as fast as it was taken for: then those before were held up
 WINDOW_S = 1.0  # over which deliveries are counted, at least
 MIN_WINDOWS = 2  # such windows of a busy pool after which its rate is believed
@@ -252,9 +252,7 @@ class Ticket:
     def least(self, stages: Iterable[StageName]) -> float:
         """Seconds that ``stages`` take for a picture at the very least."""
         speeds, now = self._admission.speeds, self._admission.now()
-        return BEST_CASE * sum(
-            speeds[s].least.of(self._workload[s].rows, now) * self._workload[s].steps for s in stages
-        )
+        return OPTIMISM * sum(speeds[s].least.of(self._workload[s].rows, now) * self._workload[s].steps for s in stages)
 
     def after(self, stage: StageName) -> float:
         """Seconds to keep for the stages after ``stage``: what they are going to take for a picture as they do now.

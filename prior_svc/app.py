@@ -20,7 +20,7 @@ from unclip.triton.address import cpu_threads, parse_networks
 from unclip.triton.remote import connect
 from unclip.wire.embeddings import TextEncoding
 from unclip.wire.model_info import model_info, stage_info
-from unclip.wire.tasks import StageSpec
+from unclip.wire.tasks import SampleTask, StageSpec
 
 NETWORKS: tuple[NetworkName, ...] = ("prior",)
 NAME = prior_pb2.DESCRIPTOR.services_by_name["PriorService"].full_name
@@ -68,4 +68,4 @@ def service(servicer: prior_pb2_grpc.PriorServiceServicer, version: str) -> Serv
 def trial(prior: Prior) -> Trajectory:
     """Two guided steps."""
     text = TextEncoding.blank(prior.embedding_dim, prior.context, prior.embedding_dim)
-    return prior.walk(text, text, 0, 0, SamplingSettings("ddpm", 2, 2.0))
+    return prior.sample(SampleTask(text, text, 0, SamplingSettings("ddpm", 2, 2.0)))

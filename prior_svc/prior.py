@@ -14,8 +14,8 @@ from unclip.errors import CheckpointError
 from unclip.networks.interface import LOCAL, Remotes, Tensors
 from unclip.networks.loading import count_parameters, read_tensor
 from unclip.networks.placement import Placement
-from unclip.options import SamplingSettings
 from unclip.wire.embeddings import TextEncoding
+from unclip.wire.tasks import SampleTask
 
 LANE = ("prior",)
 
@@ -64,17 +64,9 @@ class Prior:
         out: torch.Tensor = x * self._deviation + self._mean
         return out
 
-    def walk(
-        self,
-        text: TextEncoding,
-        unconditional_text: TextEncoding | None,
-        seed: int,
-        candidate: int,
-        settings: SamplingSettings,
-        *,
-        deadline: float = float("inf"),
-    ) -> Trajectory:
-        """One candidate's walk; its result is an unnormalised image embedding, float32 ``[D]``."""
+    def sample(self, task: SampleTask, candidate: int = 0, deadline: float = float("inf")) -> Trajectory:
+        """One candidate's trajectory; its result is an unnormalised image embedding, float32 ``[D]``."""
+        settings, away_from = task.settings, task.unconditional_text
         table = sampler_table(
             settings.sampler,
             self._schedule,
@@ -88,10 +80,10 @@ class Prior:
             table,
             (self.embedding_dim,),
             self.device,
-            self._conditions(text),
-            unconditional=None if unconditional_text is None else self._conditions(unconditional_text),
+            self._conditions(task.text),
+            unconditional=self._conditions(away_from) if away_from else None,
             guidance_scale=settings.guidance_scale,
-            seed=seed,
+            seed=task.seed,
             stream=Stream.PRIOR,
             row=candidate,
             finish=self._finish,

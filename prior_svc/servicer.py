@@ -45,7 +45,7 @@ class PriorServicer(prior_pb2_grpc.PriorServiceServicer):
         )
         with self._engine.reserve(rows, client_of(context), likely) as reservation:
             task = SampleTask.from_proto(request, self._spec)
-            walks = await asyncio.wrap_future(self._engine.call(lambda: self._walks(task, deadline)))
+            walks = await asyncio.wrap_future(self._engine.call(lambda: self._trajectories(task, deadline)))
             async with aclosing(follow(reservation, walks, not request.omit_progress)) as ticks:
                 async for tick in ticks:
                     yield prior_pb2.SampleResponse(progress=progress(tick))
@@ -61,11 +61,8 @@ class PriorServicer(prior_pb2_grpc.PriorServiceServicer):
         )
         yield prior_pb2.SampleResponse(sampled=sampled)
 
-    def _walks(self, task: SampleTask, deadline: float) -> list[Trajectory]:
-        return [
-            self._prior.walk(task.text, task.unconditional_text, task.seed, candidate, task.settings, deadline=deadline)
-            for candidate in range(task.candidates)
-        ]
+    def _trajectories(self, task: SampleTask, deadline: float) -> list[Trajectory]:
+        return [self._prior.sample(task, candidate, deadline) for candidate in range(task.candidates)]
 
     async def GetModelInfo(
         self, request: prior_pb2.GetModelInfoRequest, context: Context

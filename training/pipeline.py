@@ -19,8 +19,9 @@ from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.engine.forward import ForwardJob, ForwardProgram
 from unclip.engine.trajectory import Trajectory, TrajectoryProgram
 from unclip.options import SamplingSettings
-from unclip.wire.embeddings import TextEncoding
+from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.images import from_pixels
+from unclip.wire.tasks import DecodeTask, SampleTask, UpsampleTask
 
 CANDIDATES = 2  # prior samples per picture, the best is kept: section 2.2, and what the gateway does unasked
 BATCH = 16
@@ -68,7 +69,7 @@ class Pipeline:
         """The prior's image embeddings ``[N, D]``: of each caption's candidates the nearest to its text embedding."""
         settings = settings or self.checkpoint.defaults("prior")
         walks = [
-            self._prior.walk(text, empty, seed, candidate, settings)
+            self._prior.sample(SampleTask(text, empty, seed, settings), candidate)
             for text, seed in zip(texts, seeds, strict=True)
             for candidate in range(CANDIDATES)
         ]
@@ -88,8 +89,8 @@ class Pipeline:
         """Base-size pictures ``[3, h, h]`` in [-1, 1] of image embeddings ``[N, D]`` and captions."""
         settings = settings or self.checkpoint.defaults("decoder")
         walks = [
-            self._decoder.decode(embedding, text, empty, seed, settings)
-            for embedding, text, seed in zip(embeddings, texts, seeds, strict=True)
+            self._decoder.decode(DecodeTask(Embedding(values, self.checkpoint.clip_space), empty, seed, settings, text))
+            for values, text, seed in zip(embeddings.cpu().numpy(), texts, seeds, strict=True)
         ]
         return walked("decoder", self._decoder.programs, walks)
 
@@ -98,7 +99,10 @@ class Pipeline:
     ) -> npt.NDArray[np.uint8]:
         """Final pictures, uint8 ``[N, H, W, 3]``, of base-size ones."""
         settings = settings or self.checkpoint.defaults("upsampler")
-        walks = [self._upsampler.walk(base, seed, settings) for base, seed in zip(small, seeds, strict=True)]
+        walks = [
+            self._upsampler.upsample(UpsampleTask(base.cpu().numpy(), seed, settings))
+            for base, seed in zip(small, seeds, strict=True)
+        ]
         return as_pictures(walked("upsampler", self._upsampler.programs, walks))
 
 

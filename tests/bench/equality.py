@@ -110,33 +110,22 @@ class LocalStages:
         return [Embedding(result.numpy(), self.encoder.clip_space) for result in found]
 
     async def sample_prior(self, task: SampleTask, reporter: Reporter) -> Embedding:
-        text, away_from = task.text, task.unconditional_text
-        found = await self._run(
-            "prior",
-            lambda: [self.prior.walk(text, away_from, task.seed, row, task.settings) for row in range(task.candidates)],
-        )
+        found = await self._run("prior", lambda: [self.prior.sample(task, row) for row in range(task.candidates)])
         guesses = np.stack([guess.numpy() for guess in found])
-        return Embedding(guesses[int((guesses @ text.embedding.values).argmax())], self.encoder.clip_space)
+        best = int((guesses @ task.text.embedding.values).argmax())
+        return Embedding(guesses[best], self.encoder.clip_space)
 
     async def decode(self, task: DecodeTask, reporter: Reporter) -> Float32Array:
-        start = None if task.start_noise is None else torch.from_numpy(task.start_noise)
-        given = (torch.from_numpy(task.embedding.values), task.text, task.unconditional_text, task.seed, task.settings)
-        [sample] = await self._run("decoder", lambda: [self.decoder.decode(*given, start=start, known=task.known)])
+        [sample] = await self._run("decoder", lambda: [self.decoder.decode(task)])
         return np.asarray(sample.numpy())
 
     async def invert(self, task: InvertTask, reporter: Reporter) -> Inversion:
-        pixels = to_pixels(fit(Image.open(io.BytesIO(task.image)).convert("RGB"), self.decoder.size))
-        picture, values = torch.from_numpy(pixels), torch.from_numpy(task.embedding.values)
-        [noise] = await self._run(
-            "decoder", lambda: [self.decoder.invert(picture, values, task.unconditional_text, task.steps)]
-        )
+        picture = to_pixels(fit(Image.open(io.BytesIO(task.image)).convert("RGB"), self.decoder.size))
+        [noise] = await self._run("decoder", lambda: [self.decoder.invert(task, picture)])
         return Inversion(np.asarray(noise.numpy()))
 
     async def upsample(self, task: UpsampleTask, reporter: Reporter) -> Float32Array:
-        base = torch.from_numpy(task.sample)
-        [picture] = await self._run(
-            "upsampler", lambda: [self.upsampler.walk(base, task.seed, task.settings, known=task.known)]
-        )
+        [picture] = await self._run("upsampler", lambda: [self.upsampler.upsample(task)])
         return np.asarray(picture.numpy())
 
 

@@ -29,6 +29,7 @@ from unclip.engine.engine import Engine
 from unclip.engine.trajectory import Trajectory
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding, TextEncoding
+from unclip.wire.tasks import DecodeTask, SampleTask, UpsampleTask
 
 STAGES = ("prior", "decoder", "upsampler")
 Settings = Mapping[str, SamplingSettings]
@@ -67,8 +68,8 @@ class Ours:
         """Seconds for ``count`` pictures at once, each on its own way through the stages."""
 
         def picture(seed: int) -> torch.Tensor:
-            gist = self._walked(self._prior(seed, settings["prior"], None))
-            small = self._walked(self._decode(seed, settings["decoder"], gist))
+            embedding = self._walked(self._prior(seed, settings["prior"], None))
+            small = self._walked(self._decode(seed, settings["decoder"], embedding))
             return self._walked(self._upsample(seed, settings["upsampler"], small))
 
         return self._at_once(count, picture)
@@ -78,13 +79,15 @@ class Ours:
         self._engine.close()
 
     def _prior(self, seed: int, settings: SamplingSettings, _: object) -> Trajectory:
-        return self.prior.walk(self._text, self._empty, seed, 0, settings)
+        return self.prior.sample(SampleTask(self._text, self._empty, seed, settings))
 
-    def _decode(self, seed: int, settings: SamplingSettings, gist: Any) -> Trajectory:
-        return self.decoder.decode(gist, self._text, self._empty, seed, settings)
+    def _decode(self, seed: int, settings: SamplingSettings, embedding: Any) -> Trajectory:
+        return self.decoder.decode(
+            DecodeTask(Embedding(embedding.numpy(), ""), self._empty, seed, settings, self._text)
+        )
 
     def _upsample(self, seed: int, settings: SamplingSettings, small: Any) -> Trajectory:
-        return self.upsampler.walk(small, seed, settings)
+        return self.upsampler.upsample(UpsampleTask(small.numpy(), seed, settings))
 
     def _walked(self, walk: Trajectory) -> torch.Tensor:
         """The result on the host, float32, as a service has to send it."""
@@ -136,7 +139,7 @@ class Eager:
         self._pipeline._encode_prompt = lambda prompt, device, count, *_: self._encode(count)
         for stage, network in (("prior", "prior"), ("decoder", "text_proj"), ("upsampler", "super_res_first")):
             module = getattr(self._pipeline, network)
-            module.register_forward_pre_hook(partial(self._begin, stage), with_kwargs=True)
+            module.reembeddinger_forward_pre_hook(partial(self._begin, stage), with_kwargs=True)
 
     def seconds(self, batch: int, settings: Settings) -> dict[str, float]:
         """Seconds of each stage for a batch of pictures."""

@@ -30,8 +30,9 @@ from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.client import Client
 from unclip.local.stack import LocalStack
 from unclip.networks.device import open_device
-from unclip.wire.embeddings import TextEncoding
+from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.images import from_pixels
+from unclip.wire.tasks import DecodeTask, SampleTask, UpsampleTask
 
 CANDIDATES = 2  # what the gateway asks for unasked
 LARGEST_DIFFERENCE = 1  # of 255: the same picture
@@ -54,12 +55,14 @@ class InProcess:
     def generate(self, settings: Settings, seed: int) -> npt.NDArray[np.uint8]:
         """One picture of CAPTION, uint8 ``[H, W, 3]``."""
         text = self.read(CAPTION)
-        walks = [self._prior.walk(text, self._empty, seed, row, settings["prior"]) for row in range(CANDIDATES)]
+        task = SampleTask(text, self._empty, seed, settings["prior"])
+        walks = [self._prior.sample(task, row) for row in range(CANDIDATES)]
         guesses = torch.stack(self._run(self._prior, walks))
-        gist = guesses[(guesses.cpu() @ torch.from_numpy(text.embedding.values)).argmax()]
-        decoding = self._decoder.decode(gist, text, self._empty, seed, settings["decoder"])
-        [small] = self._run(self._decoder, [decoding])
-        [large] = self._run(self._upsampler, [self._upsampler.walk(small, seed, settings["upsampler"])])
+        best = guesses[(guesses.cpu() @ torch.from_numpy(text.embedding.values)).argmax()]
+        decoding = DecodeTask(Embedding(best.float().cpu().numpy(), ""), self._empty, seed, settings["decoder"], text)
+        [small] = self._run(self._decoder, [self._decoder.decode(decoding)])
+        upsampling = UpsampleTask(small.float().cpu().numpy(), seed, settings["upsampler"])
+        [large] = self._run(self._upsampler, [self._upsampler.upsample(upsampling)])
         return np.asarray(from_pixels(large.float().cpu().numpy()))
 
     @torch.inference_mode()

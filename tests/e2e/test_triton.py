@@ -41,6 +41,7 @@ from unclip.triton.address import ModelAddress
 from unclip.triton.export import Options, export
 from unclip.triton.remote import TritonNetwork, connect
 from unclip.wire.embeddings import Embedding, TextEncoding
+from unclip.wire.tasks import SampleTask
 
 pytestmark = pytest.mark.timeout(400)  # a server takes half a minute to load six models on two cores
 CPU = torch.device("cpu")
@@ -104,7 +105,7 @@ def walk(prior: Prior, seed: int = 0, steps: int = 3, deadline: float = float("i
         )
         for _ in range(2)
     )
-    return prior.walk(text, empty, seed, 0, SamplingSettings("ddpm", steps, 3.0), deadline=deadline)
+    return prior.sample(SampleTask(text, empty, seed, SamplingSettings("ddpm", steps, 3.0)), deadline=deadline)
 
 
 async def prior_on(server: TritonServer, model: str, checkpoint: Checkpoint) -> dict[NetworkName, TritonNetwork]:

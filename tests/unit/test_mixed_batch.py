@@ -23,6 +23,7 @@ from unclip.errors import Cancelled
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.known import KnownPixels
+from unclip.wire.tasks import DecodeTask, Float32Array, InvertTask, SampleTask, UpsampleTask
 
 CPU = torch.device("cpu")
 CAPACITY, FULL = 9, 4
@@ -119,8 +120,8 @@ def encoding(seed: int) -> TextEncoding:
     return TextEncoding(Embedding(values, "tiny"), states, np.arange(CONTEXT) < random.integers(2, CONTEXT + 1))
 
 
-def given(seed: int, *shape: int) -> torch.Tensor:
-    return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape, dtype=np.float32))
+def given(seed: int, *shape: int) -> Float32Array:
+    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
 
 
 def known(seed: int, side: int) -> KnownPixels | None:
@@ -141,7 +142,7 @@ def test_the_prior_finds_the_same_embedding_alone_and_in_a_full_batch(checkpoint
     prior = Prior(checkpoint, CPU)
 
     def make(i: int) -> Make:
-        return lambda: prior.walk(encoding(i), encoding(99), i, i % 3, SETTINGS[i])
+        return lambda: prior.sample(SampleTask(encoding(i), encoding(99), i, SETTINGS[i]), i % 3)
 
     makes = [make(i) for i in range(len(SETTINGS))]
     for shared, make_one in zip(together(prior.programs, makes), makes, strict=True):
@@ -153,10 +154,9 @@ def test_the_decoder_draws_the_same_picture_alone_and_in_a_full_batch(checkpoint
     decoder = Decoder(checkpoint, CPU)
 
     def make(i: int) -> Make:
-        text = encoding(i) if i % 2 else None
-        return lambda: decoder.decode(
-            given(i, WIDTH), text, encoding(99), i, SETTINGS[i], known=known(i, BASE) if edits else None
-        )
+        text, kept = encoding(i) if i % 2 else None, known(i, BASE) if edits else None
+        task = DecodeTask(Embedding(given(i, WIDTH), "tiny"), encoding(99), i, SETTINGS[i], text, known=kept)
+        return lambda: decoder.decode(task)
 
     makes = [make(i) for i in range(len(SETTINGS))]
     for shared, make_one in zip(together(decoder.programs, makes), makes, strict=True):
@@ -165,13 +165,13 @@ def test_the_decoder_draws_the_same_picture_alone_and_in_a_full_batch(checkpoint
 
 def test_the_decoder_inverts_a_picture_to_the_same_noise_alone_and_among_decodings(checkpoint: Checkpoint) -> None:
     decoder = Decoder(checkpoint, CPU)
-    picture = given(0, 3, BASE, BASE).clamp(-1, 1)
+    picture = given(0, 3, BASE, BASE).clip(-1, 1)
 
     def invert() -> Trajectory:
-        return decoder.invert(picture, given(1, WIDTH), encoding(99), 9)
+        return decoder.invert(InvertTask(b"", Embedding(given(1, WIDTH), "tiny"), encoding(99), 9), picture)
 
     def decode() -> Trajectory:
-        return decoder.decode(given(2, WIDTH), None, encoding(99), 5, SETTINGS[2])
+        return decoder.decode(DecodeTask(Embedding(given(2, WIDTH), "tiny"), encoding(99), 5, SETTINGS[2]))
 
     inverted = together(decoder.programs, [invert, decode, decode, decode, invert, decode])
     single = alone(decoder.programs, invert())
@@ -184,8 +184,9 @@ def test_the_upsampler_draws_the_same_picture_alone_and_in_a_full_batch(checkpoi
     upsampler = Upsampler(checkpoint, CPU)
 
     def make(i: int) -> Make:
-        base = given(i, 3, BASE, BASE).clamp(-1, 1)
-        return lambda: upsampler.walk(base, i, SETTINGS[i], known=known(i, FINAL) if edits else None)
+        base = given(i, 3, BASE, BASE).clip(-1, 1)
+        task = UpsampleTask(base, i, SETTINGS[i], known(i, FINAL) if edits else None)
+        return lambda: upsampler.upsample(task)
 
     makes = [make(i) for i in range(len(SETTINGS))]
     for shared, make_one in zip(together(upsampler.programs, makes), makes, strict=True):
@@ -197,7 +198,7 @@ def test_upsampler_rows_that_end_together_share_the_last_network_too(checkpoint:
     settings = [SamplingSettings(other.sampler, 5, 1.0, other.eta) for other in SETTINGS[:FULL]]
 
     def make(i: int) -> Make:
-        return lambda: upsampler.walk(given(i, 3, BASE, BASE), i, settings[i])
+        return lambda: upsampler.upsample(UpsampleTask(given(i, 3, BASE, BASE), i, settings[i]))
 
     singles = [alone(upsampler.programs, make(i)()) for i in range(FULL)]
     held, walks = Held(), [make(i)() for i in range(FULL)]

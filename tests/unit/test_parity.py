@@ -21,7 +21,8 @@ from unclip.engine.engine import Engine
 from unclip.engine.trajectory import Trajectory
 from unclip.networks.interface import LOCAL, Remotes
 from unclip.options import SamplingSettings
-from unclip.wire.embeddings import TextEncoding
+from unclip.wire.embeddings import Embedding, TextEncoding
+from unclip.wire.tasks import DecodeTask, SampleTask, UpsampleTask
 
 BAR = 1e-4
 CPU = torch.device("cpu")
@@ -46,7 +47,7 @@ class Ours:
     def embeddings(
         self, text: TextEncoding, empty: TextEncoding, seeds: Sequence[int], settings: SamplingSettings
     ) -> torch.Tensor:
-        return self.run([self.prior.walk(text, empty, seed, 0, settings) for seed in seeds])
+        return self.run([self.prior.sample(SampleTask(text, empty, seed, settings)) for seed in seeds])
 
     def bases(
         self,
@@ -56,11 +57,15 @@ class Ours:
         seeds: Sequence[int],
         settings: SamplingSettings,
     ) -> torch.Tensor:
-        rows = zip(embeddings, seeds, strict=True)
-        return self.run([self.decoder.decode(row, text, empty, seed, settings) for row, seed in rows])
+        tasks = [
+            DecodeTask(Embedding(row.numpy(), ""), empty, seed, settings, text)
+            for row, seed in zip(embeddings, seeds, strict=True)
+        ]
+        return self.run([self.decoder.decode(task) for task in tasks])
 
     def finals(self, bases: torch.Tensor, seeds: Sequence[int], settings: SamplingSettings) -> torch.Tensor:
-        return self.run([self.upsampler.walk(base, seed, settings) for base, seed in zip(bases, seeds, strict=True)])
+        tasks = [UpsampleTask(base.numpy(), seed, settings) for base, seed in zip(bases, seeds, strict=True)]
+        return self.run([self.upsampler.upsample(task) for task in tasks])
 
 
 @pytest.fixture(scope="module")

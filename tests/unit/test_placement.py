@@ -23,6 +23,7 @@ from unclip.networks.offload import Offloader, offloader_of
 from unclip.networks.placement import Placement
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding, TextEncoding
+from unclip.wire.tasks import DecodeTask, SampleTask, UpsampleTask
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -58,14 +59,18 @@ def test_networks_that_are_offloaded_take_turns_and_draw_the_same(tiny_checkpoin
     """On a CPU, where being on the device means being a copy."""
     checkpoint, settings = Checkpoint.open(tiny_checkpoint), SamplingSettings("ddpm", 3)
     offloader = offloader_of(CPU)
-    base = torch.zeros(3, BASE, BASE)
+    base = np.zeros((3, BASE, BASE), np.float32)
     text = TextEncoding.blank(WIDTH, CONTEXT, WIDTH)
     drawn = {}
     for offload in (False, True):
         decoder = Decoder(checkpoint, CPU, offload=offload)
         upsampler = Upsampler(checkpoint, CPU, offload=offload)
         seen = []
-        walks = [upsampler.walk(base, 1, settings), decoder.decode(torch.ones(WIDTH), text, text, 1, settings)]
+        given = Embedding(np.ones(WIDTH, np.float32), "")
+        walks = [
+            upsampler.upsample(UpsampleTask(base, 1, settings)),
+            decoder.decode(DecodeTask(given, text, 1, settings, text)),
+        ]
         stages: list[Upsampler | Decoder] = [upsampler, decoder]
         for stage, walk in zip(stages, walks, strict=True):
             while walk.position < walk.length:
@@ -179,13 +184,15 @@ def test_bfloat16_stays_close_to_float32_at_every_stage(tiny_checkpoint: Path) -
     found: dict[str, list[torch.Tensor]] = {"prior": [], "decoder": [], "upsampler": []}
     for precision in ("float32", "bfloat16"):
         prior = Prior(checkpoint, CPU, precision)
-        gist = walked(prior.programs, prior.walk(text(0.3), text(-0.1), 1, 0, settings))
+        gist = walked(prior.programs, prior.sample(SampleTask(text(0.3), text(-0.1), 1, settings)))
         decoder = Decoder(checkpoint, CPU, precision)
-        image = torch.full((WIDTH,), 0.2)
-        base = walked(decoder.programs, decoder.decode(image, text(0.3), text(-0.1), 1, settings))
+        image = Embedding(np.full(WIDTH, 0.2, np.float32), "")
+        base = walked(decoder.programs, decoder.decode(DecodeTask(image, text(-0.1), 1, settings, text(0.3))))
         upsampler = Upsampler(checkpoint, CPU, precision)
         small = torch.linspace(-1, 1, 3 * BASE * BASE).reshape(3, BASE, BASE)
-        final = walked(upsampler.programs, upsampler.walk(small, 1, SamplingSettings("ddim", 3)))
+        final = walked(
+            upsampler.programs, upsampler.upsample(UpsampleTask(small.numpy(), 1, SamplingSettings("ddim", 3)))
+        )
         for stage, value in zip(found, (gist, base, final), strict=True):
             assert value.dtype == torch.float32
             found[stage].append(value)
