@@ -11,7 +11,8 @@ from tests.contract.requests import sound
 from tests.contract.services import OTHER, RESULTS, SAME, WALKS, Array, Method, Services, defaults, gap, kind
 from tests.tiny import BASE, FINAL, WIDTH
 from unclip.api.type.v1 import sampling_pb2
-from unclip.wire.sampling import NUMBERS, settings_to_proto
+from unclip.wire import enums
+from unclip.wire.sampling import settings_to_proto
 
 STAGES: dict[Method, sampling_pb2.Stage.ValueType] = {
     "sample": sampling_pb2.STAGE_PRIOR,
@@ -26,7 +27,7 @@ SHAPES: dict[Method, tuple[int, ...]] = {
     "upsample": (3, FINAL, FINAL),
 }
 SEEDED: tuple[Method, ...] = ("sample", "decode", "upsample")
-SAMPLERS = list(NUMBERS.values())
+SAMPLERS = list(enums.SAMPLERS.names)
 
 
 @pytest.mark.parametrize("method", WALKS)
