@@ -16,9 +16,9 @@ from types import TracebackType
 from typing import Self
 
 from gateway.calls import MARGIN_S, ServiceName
-from gateway.events import StageName
 from gateway.workload import SAMPLING_STAGES, Workload
 from unclip.engine.feasibility import FORGOTTEN_S, FRESH_S, Least, Work, refusal
+from unclip.enum_names import StageName
 from unclip.errors import DeadlineExceeded, Overloaded, brief
 from unclip.serving.load_report import Cost
 from unclip.serving.metrics import REFUSALS

@@ -6,16 +6,15 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import image_pb2
+from unclip.enum_names import StageName
 from unclip.errors import UnclipError
-
-StageName = Literal["encoder", "prior", "invert", "decoder", "upsampler"]
 
 # Events held for a slow reader. Pictures are large and few; updates are small and replaceable.
 MAX_UPDATES = 64

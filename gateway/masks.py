@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from gateway.fitting import BoolArray, Fit, Subject
+from gateway.fitting import BoolArray, Subject
 from gateway.reading import Reader
 from unclip.api.type.v1 import image_pb2
+from unclip.enum_names import Fit
 from unclip.wire.images import array_of, strips
 
 HALF = 128  # where alpha is less, or a mask's grey is not, a picture is repainted

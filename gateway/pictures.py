@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gateway.plan import FileFormat
 from unclip.api.type.v1 import image_pb2
+from unclip.enum_names import FileFormat
 from unclip.serving import tracing
 from unclip.wire import recipe_text
 from unclip.wire.images import encode_image, from_pixels

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any
 
-from gateway.fitting import Fit, Subject
+from gateway.fitting import Subject
+from unclip.api.gateway.v1 import gateway_pb2
+from unclip.enum_names import FileFormat, Fit, Start
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding
-
-FileFormat = Literal["png", "jpeg", "webp"]
 
 INT64 = 1 << 64
 
@@ -43,8 +43,21 @@ class Output:
     preview_interval: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """request: as it came, with every default filled in and its pictures left out. Recipes are copies of it, and what
+    a stage's task has under the same name is taken from it."""
+
+    request: gateway_pb2.StreamRequest = field(default_factory=gateway_pb2.StreamRequest, compare=False, repr=False)
+
+    @property
+    def asked(self) -> Any:
+        """The message inside: a GenerateRequest, VaryRequest …"""
+        return getattr(self.request, self.request.WhichOneof("request") or "generate")
+
+
 @dataclass(frozen=True)
-class GeneratePlan:
+class GeneratePlan(Planned):
     """Pictures of ``caption``, one per seed, each from the best of ``candidates`` (1 to 16) prior samples.
 
     embedding: the gist of every picture, where the prior is not asked for one; the caption may then be empty.
@@ -69,7 +82,7 @@ class GeneratePlan:
 
 
 @dataclass(frozen=True)
-class VaryPlan:
+class VaryPlan(Planned):
     """Variations of ``image``, one per seed. ``decoder.eta`` says how far each strays; the sampler is DDIM.
 
     report_psnr, here and below: measure the inversion, which changes no picture.
@@ -77,7 +90,7 @@ class VaryPlan:
 
     image: SourceImage
     seeds: tuple[int, ...]
-    start: Literal["inverted", "random"]
+    start: Start
     decoder: SamplingSettings
     output: Output
     fit: Fit = "crop"
@@ -90,7 +103,7 @@ class VaryPlan:
 
 
 @dataclass(frozen=True)
-class TextDiffPlan:
+class TextDiffPlan(Planned):
     """Frames of ``image`` on its way from the caption ``before`` to ``after``, one per theta (0 to 1), of one seed."""
 
     image: SourceImage
@@ -115,7 +128,7 @@ class TextDiffPlan:
 
 
 @dataclass(frozen=True)
-class InterpolatePlan:
+class InterpolatePlan(Planned):
     """Frames between ``image`` and ``to_image``, or where that is None ``to_caption``, one per t (0 to 1), of one seed.
 
     candidates, prior: how the caption's embedding is sampled.
@@ -125,7 +138,7 @@ class InterpolatePlan:
     to_image: SourceImage | None
     to_caption: str
     ts: tuple[float, ...]
-    start: Literal["inverted", "random"]
+    start: Start
     seed: int
     candidates: int
     prior: SamplingSettings
@@ -146,7 +159,7 @@ class InterpolatePlan:
 
 
 @dataclass(frozen=True)
-class EditPlan:
+class EditPlan(Planned):
     """``wanted``, painted where ``subject`` is not kept; decoder and upsampler take each step ``resampling`` times.
 
     subject: the picture after its fit, as large as the upsampler's pictures. sources: its file, and that of its mask

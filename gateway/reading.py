@@ -3,59 +3,49 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Sequence
+import secrets
+from collections.abc import Awaitable
 from dataclasses import replace
-from typing import Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+from google.protobuf.message import Message
 from PIL import Image
 
-from gateway.fitting import Fit, letterbox
-from gateway.plan import FileFormat, SourceImage
-from unclip.api.gateway.v1 import gateway_pb2
+from gateway.fitting import letterbox
+from gateway.plan import SourceImage
 from unclip.api.type.v1 import embedding_pb2, image_pb2, sampling_pb2
+from unclip.enum_names import Fit
 from unclip.errors import InvalidRequest
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding
+from unclip.wire.enums import ENUMS
 from unclip.wire.images import check_image, encode_image, flatten, open_image, size_of
-from unclip.wire.sampling import settings_from_proto
+from unclip.wire.sampling import settings_from_proto, settings_to_proto
 from unclip.wire.tasks import MAX_SIZE
 from unclip.wire.violations import Violations
 
 Read = TypeVar("Read")
 
 MAX_FRAMES = 64
-FORMATS: dict[int, FileFormat] = {
-    gateway_pb2.IMAGE_FORMAT_UNSPECIFIED: "png",
-    gateway_pb2.IMAGE_FORMAT_PNG: "png",
-    gateway_pb2.IMAGE_FORMAT_JPEG: "jpeg",
-    gateway_pb2.IMAGE_FORMAT_WEBP: "webp",
-}
-STARTS: dict[int, Literal["inverted", "random"]] = {
-    gateway_pb2.START_UNSPECIFIED: "inverted",
-    gateway_pb2.START_INVERTED: "inverted",
-    gateway_pb2.START_RANDOM: "random",
-}
-FITS: dict[int, Fit] = {
-    gateway_pb2.FIT_UNSPECIFIED: "crop",
-    gateway_pb2.FIT_CENTER_CROP: "crop",
-    gateway_pb2.FIT_LETTERBOX: "letterbox",
-}
+CHOSEN_SEEDS = 1 << 32  # a seed the gateway chooses stays short enough to copy by hand
 
 
 class Reader:
-    """Reads one request's fields. A method that refuses a value notes why and still returns one of the right type.
+    """Reads one request's fields and fills in what they leave open. A method that refuses a value notes why and still
+    returns one of the right type.
 
-    prefix: what comes before the fields' paths, such as "generate.".
+    prefix: what comes before the fields' paths, such as "generate.". asked: the message, which is filled in.
     """
 
-    def __init__(self, prefix: str = "", violations: Violations | None = None) -> None:
+    def __init__(self, prefix: str = "", violations: Violations | None = None, asked: Any = None) -> None:
         self._prefix = prefix
         self._violations = violations or Violations()
+        self.asked = asked
 
-    def under(self, prefix: str) -> Reader:
-        """A reader of the fields below ``prefix`` that notes into this one."""
-        return Reader(self._prefix + prefix, self._violations)
+    def under(self, prefix: str, asked: Message) -> Reader:
+        """A reader of the message ``asked``, whose fields are below ``prefix``, that notes into this one."""
+        return Reader(self._prefix + prefix, self._violations, asked)
 
     def done(self) -> None:
         """Raises InvalidRequest with every violation, if there are any."""
@@ -73,40 +63,51 @@ class Reader:
         """A list of ``count`` values may have ``limit``."""
         self._violations.count(self._prefix + field, count, 0, limit)
 
-    def frames(self, field: str, shares: Sequence[float], default: float) -> tuple[float, ...]:
+    def number(self, field: str, default: float, low: float, high: float) -> Any:
+        """A number of low to high, ``default`` where it is unset."""
+        if not self.asked.HasField(field):
+            setattr(self.asked, field, default)
+        self.between(field, found := getattr(self.asked, field), low, high)
+        return found
+
+    def seed(self) -> int:
+        """The seed, chosen here where there is none."""
+        if not self.asked.HasField("seed"):
+            self.asked.seed = secrets.randbelow(CHOSEN_SEEDS)
+        return int(self.asked.seed)
+
+    def frames(self, field: str, default: float) -> tuple[float, ...]:
         """How far each frame goes, at most 64 shares of 0 to 1; one frame at ``default`` where none is named."""
+        shares = getattr(self.asked, field)
         self.at_most(field, len(shares), MAX_FRAMES)
         for index, share in enumerate(shares[:MAX_FRAMES]):
             self.between(f"{field}[{index}]", share, 0, 1)
-        return tuple(shares) or (default,)
+        if not shares:
+            shares.append(default)
+        return tuple(shares)
 
     def caption(self, field: str, caption: str, allow_empty: bool = False) -> None:
         """A caption is 1 byte to 4 KiB of UTF-8 without control characters."""
         self._violations.caption(self._prefix + field, caption, allow_empty=allow_empty)
 
-    def sampling(
-        self,
-        field: str,
-        options: sampling_pb2.SamplingOptions,
-        defaults: SamplingSettings,
-        ddim_only: bool = False,
-    ) -> SamplingSettings:
-        """Sampling settings, ``defaults`` where ``options`` are silent."""
+    def sampling(self, field: str, defaults: SamplingSettings, ddim_only: bool = False) -> SamplingSettings:
+        """Sampling settings, ``defaults`` where the options are silent."""
+        options = getattr(self.asked, field)
         if ddim_only and options.sampler not in (sampling_pb2.SAMPLER_UNSPECIFIED, sampling_pb2.SAMPLER_DDIM):
             self.refuse(f"{field}.sampler", f"must be SAMPLER_DDIM or unset; got {sampler_name(options.sampler)}")
-        return settings_from_proto(options, defaults, self._prefix + field, self._violations)
+        settings = settings_from_proto(options, defaults, self._prefix + field, self._violations)
+        options.CopyFrom(settings_to_proto(settings))
+        return settings
 
-    def file_format(self, field: str, number: int) -> FileFormat:
-        """The file format of the pictures."""
-        if number not in FORMATS:
-            self.refuse(field, f"must be one of {', '.join(gateway_pb2.ImageFormat.keys())}; got {number}")
-        return FORMATS.get(number, "png")
-
-    def start(self, field: str, number: int) -> Literal["inverted", "random"]:
-        """Where a variation starts."""
-        if number not in STARTS:
-            self.refuse(field, f"must be one of {', '.join(gateway_pb2.Start.keys())}; got {number}")
-        return STARTS.get(number, "inverted")
+    def choice(self, field: str) -> Any:
+        """The name of an enum's value, the first one's where it is unset."""
+        names = ENUMS[self.asked.DESCRIPTOR.fields_by_name[field].enum_type.full_name]
+        first, number = next(iter(names.names)), getattr(self.asked, field)
+        if number not in (0, *names.names):
+            self.refuse(field, f"must be one of {', '.join(names.members)}; got {number}")
+        chosen = number if number in names.names else first
+        setattr(self.asked, field, chosen)
+        return names.names[chosen]
 
     def embedding(self, field: str, message: embedding_pb2.Embedding, clip_space: str, dim: int) -> Embedding | None:
         """A CLIP embedding: ``dim`` finite values (0 takes any number), none larger than a decoder takes; else None.
@@ -132,12 +133,6 @@ class Reader:
         except InvalidRequest as error:
             self._violations.include(error)
             return []
-
-    def fit(self, field: str, number: int) -> Fit:
-        """How a picture that is not square becomes one."""
-        if number not in FITS:
-            self.refuse(field, f"must be one of {', '.join(gateway_pb2.Fit.keys())}; got {number}")
-        return FITS.get(number, "crop")
 
     def image(self, field: str, image: image_pb2.Image, fit: Fit) -> SourceImage:
         """A picture file that opens. Its bytes travel on as they came, unless it has to be letterboxed."""

@@ -5,7 +5,6 @@ Field paths are those of the request as it was sent: ``caption`` in Generate, ``
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -44,7 +43,6 @@ DEFAULT_THETA = 0.5
 DEFAULT_T = 0.5
 DEFAULT_RESAMPLING = 2  # more changed little in the pictures looked at
 IMAGE = image_pb2.Image.DESCRIPTOR
-CHOSEN_SEEDS = 1 << 32  # a seed the gateway chooses stays short enough to copy by hand
 
 
 def plan_of(request: gateway_pb2.StreamRequest, info: StackInfo, nested: bool) -> Plan:
@@ -55,26 +53,45 @@ def plan_of(request: gateway_pb2.StreamRequest, info: StackInfo, nested: bool) -
         PreconditionFailed: an embedding is of another CLIP.
     """
     kind = request.WhichOneof("request")
-    reader = Reader()
-    reader.between("preview_interval", request.preview_interval, 0, MAX_PREVIEW_INTERVAL)
+    noted = Reader()
+    noted.between("preview_interval", request.preview_interval, 0, MAX_PREVIEW_INTERVAL)
     prefix = f"{kind}." if nested else ""
+    filled = without_pictures(request)
+    reader = noted.under(prefix, getattr(filled, kind or "generate"))
     match kind:
         case "generate":
-            plan: Plan = read_generate(request.generate, info, reader.under(prefix), request.preview_interval)
+            plan: Plan = read_generate(request.generate, info, reader, request.preview_interval)
         case "vary":
-            plan = read_vary(request.vary, info, reader.under(prefix), request.preview_interval)
+            plan = read_vary(request.vary, info, reader, request.preview_interval)
         case "text_diff":
-            plan = read_text_diff(request.text_diff, info, reader.under(prefix), request.preview_interval)
+            plan = read_text_diff(request.text_diff, info, reader, request.preview_interval)
         case "interpolate":
-            plan = read_interpolate(request.interpolate, info, reader.under(prefix), request.preview_interval)
+            plan = read_interpolate(request.interpolate, info, reader, request.preview_interval)
         case "edit":
-            plan = read_edit(request.edit, info, reader.under(prefix), request.preview_interval)
+            plan = read_edit(request.edit, info, reader, request.preview_interval)
         case None:
-            reader.refuse("request", "must be one of generate, vary, text_diff, interpolate, edit; got none")
+            noted.refuse("request", "must be one of generate, vary, text_diff, interpolate, edit; got none")
     reader.done()
     if isinstance(plan, GeneratePlan) and plan.embedding is not None:
         require_clip(plan.embedding, f"{prefix}embedding", info)
-    return plan
+    return replace(plan, request=filled)
+
+
+def without_pictures(request: gateway_pb2.StreamRequest) -> gateway_pb2.StreamRequest:
+    """What ``request`` asks for, as far as this code knows its fields: without its pictures, and how it is watched."""
+    filled = gateway_pb2.StreamRequest()
+    if kind := request.WhichOneof("request"):
+        asked, copy = getattr(request, kind), getattr(filled, kind)
+        copy.SetInParent()
+        for field, value in asked.ListFields():
+            if field.is_repeated:
+                getattr(copy, field.name).extend(value)
+            elif field.message_type is None:
+                setattr(copy, field.name, value)
+            elif field.message_type != IMAGE:
+                getattr(copy, field.name).CopyFrom(value)
+        filled.DiscardUnknownFields()
+    return filled
 
 
 def require_clip(embedding: Embedding, field: str, info: StackInfo) -> None:
@@ -101,25 +118,27 @@ def read_generate(
             reader.refuse("candidates", f"must be unset without a caption to rank by; got {request.candidates}")
     # More than a prior has places for could never be served.
     most = min(MAX_CANDIDATES, info.places(sampling_pb2.STAGE_PRIOR) or MAX_CANDIDATES)
-    candidates = request.prior_candidates if request.HasField("prior_candidates") else min(DEFAULT_CANDIDATES, most)
-    reader.between("prior_candidates", candidates, 1, most)
-    prior = reader.sampling("prior", request.prior, info.prior)
-    decoder = reader.sampling("decoder", request.decoder, info.decoder)
+    candidates = reader.number("prior_candidates", min(DEFAULT_CANDIDATES, most), 1, most)
+    prior = reader.sampling("prior", info.prior)
+    decoder = reader.sampling("decoder", info.decoder)
     reader.caption("negative_caption", request.negative_caption, allow_empty=True)
     if request.negative_caption and decoder.guidance_scale == 1 and (given or prior.guidance_scale == 1):
         reader.refuse(
             "negative_caption",
             "must be empty where neither prior nor decoder is guided; their guidance scales are 1",
         )
+    if given:
+        for field in ("prior", "prior_candidates"):  # read to check them; the prior is not asked
+            reader.asked.ClearField(field)
     return GeneratePlan(
         caption=request.caption,
-        seeds=read_candidate_seeds(request, reader) if request.HasField("candidates") else read_seeds(request, reader),
+        seeds=read_candidate_seeds(request, reader) if request.HasField("candidates") else read_seeds(reader),
         candidates=candidates,
         prior=prior,
         decoder=decoder,
-        output=read_output(request, info, reader, every),
+        output=read_output(info, reader, every),
         negative_caption=request.negative_caption,
-        keep=image_count(request) if request.HasField("candidates") else None,
+        keep=reader.asked.image_count if request.HasField("candidates") else None,
         embedding=read_embedding(request, info, reader) if given else None,
     )
 
@@ -134,19 +153,19 @@ def read_embedding(
 
 def read_vary(request: gateway_pb2.VaryRequest, info: StackInfo, reader: Reader, every: int) -> VaryPlan:
     """The plan of a Vary, as ``read_generate``."""
-    eta = request.eta if request.HasField("eta") else 1.0
-    reader.between("eta", eta, 0, 1)
+    eta = reader.number("eta", 1.0, 0, 1)
     if request.decoder.HasField("eta"):
         reader.refuse("decoder.eta", f"must be unset, the request's own eta stands for it; got {request.decoder.eta:g}")
-    decoder = reader.sampling("decoder", request.decoder, walking_ddim(info.decoder), ddim_only=True)
+    decoder = reader.sampling("decoder", walking_ddim(info.decoder), ddim_only=True)
+    reader.asked.decoder.ClearField("eta")
     read_report_psnr(request, reader)
-    fit = reader.fit("fit", request.fit)
+    fit = reader.choice("fit")
     return VaryPlan(
         image=reader.image("image", request.image, fit),
-        seeds=read_seeds(request, reader),
-        start=reader.start("start", request.start),
+        seeds=read_seeds(reader),
+        start=reader.choice("start"),
         decoder=replace(decoder, eta=eta),
-        output=read_output(request, info, reader, every),
+        output=read_output(info, reader, every),
         fit=fit,
         report_psnr=request.report_psnr,
     )
@@ -156,15 +175,15 @@ def read_text_diff(request: gateway_pb2.TextDiffRequest, info: StackInfo, reader
     """The plan of a TextDiff, as ``read_generate``."""
     reader.caption("before", request.before, allow_empty=True)
     reader.caption("after", request.after)
-    fit = reader.fit("fit", request.fit)
+    fit = reader.choice("fit")
     return TextDiffPlan(
         image=reader.image("image", request.image, fit),
         before=request.before,
         after=request.after,
-        thetas=reader.frames("thetas", request.thetas, DEFAULT_THETA),
-        seed=read_seed(request),
-        decoder=reader.sampling("decoder", request.decoder, walking_ddim(info.decoder), ddim_only=True),
-        output=read_output(request, info, reader, every),
+        thetas=reader.frames("thetas", DEFAULT_THETA),
+        seed=reader.seed(),
+        decoder=reader.sampling("decoder", walking_ddim(info.decoder), ddim_only=True),
+        output=read_output(info, reader, every),
         fit=fit,
         report_psnr=request.report_psnr,
     )
@@ -181,19 +200,22 @@ def read_interpolate(
         reader.caption("to_caption", request.to_caption)
     elif request.HasField("prior"):
         reader.refuse("prior", "must be unset without to_caption: only a caption goes through the prior")
+    prior = reader.sampling("prior", info.prior)
+    if to != "to_caption":
+        reader.asked.ClearField("prior")
     read_report_psnr(request, reader)
-    fit = reader.fit("fit", request.fit)
+    fit = reader.choice("fit")
     return InterpolatePlan(
         image=reader.image("image", request.image, fit),
         to_image=reader.image("to_image", request.to_image, fit) if to == "to_image" else None,
         to_caption=request.to_caption,
-        ts=reader.frames("ts", request.ts, DEFAULT_T),
-        start=reader.start("start", request.start),
-        seed=read_seed(request),
+        ts=reader.frames("ts", DEFAULT_T),
+        start=reader.choice("start"),
+        seed=reader.seed(),
         candidates=min(DEFAULT_CANDIDATES, info.places(sampling_pb2.STAGE_PRIOR) or DEFAULT_CANDIDATES),
-        prior=reader.sampling("prior", request.prior, info.prior),
-        decoder=reader.sampling("decoder", request.decoder, walking_ddim(info.decoder), ddim_only=True),
-        output=read_output(request, info, reader, every),
+        prior=prior,
+        decoder=reader.sampling("decoder", walking_ddim(info.decoder), ddim_only=True),
+        output=read_output(info, reader, every),
         fit=fit,
         report_psnr=request.report_psnr,
     )
@@ -201,9 +223,8 @@ def read_interpolate(
 
 def read_edit(request: gateway_pb2.EditRequest, info: StackInfo, reader: Reader, every: int) -> EditPlan:
     """The plan of an Edit, as ``read_generate``."""
-    resampling = request.resampling if request.HasField("resampling") else DEFAULT_RESAMPLING
-    reader.between("resampling", resampling, 1, MAX_RESAMPLING)
-    fit = reader.fit("fit", request.fit)
+    resampling = reader.number("resampling", DEFAULT_RESAMPLING, 1, MAX_RESAMPLING)
+    fit = reader.choice("fit")
     mask = request.mask if request.HasField("mask") else None
     side = max(1, info.side(sampling_pb2.STAGE_UPSAMPLER))  # without an upsampler nobody gets as far as using it
     return EditPlan(
@@ -244,7 +265,7 @@ def read_embed(request: gateway_pb2.EmbedRequest, reader: Reader) -> tuple[int, 
     reader.at_most("images", len(request.images), MAX_IMAGES)
     for index, caption in enumerate(request.captions[:MAX_CAPTIONS]):
         reader.caption(f"captions[{index}]", caption, allow_empty=True)
-    fit = reader.fit("fit", request.fit)
+    fit = reader.under("", request).choice("fit")
     if (pixels := weight(pictures_in(request))) > MAX_TOGETHER:
         reader.refuse("images", f"must be at most {MAX_TOGETHER} pixels together; got {pixels}")
         reader.done()
@@ -253,58 +274,29 @@ def read_embed(request: gateway_pb2.EmbedRequest, reader: Reader) -> tuple[int, 
     ]
 
 
-def read_seed(
-    request: gateway_pb2.GenerateRequest
-    | gateway_pb2.VaryRequest
-    | gateway_pb2.TextDiffRequest
-    | gateway_pb2.InterpolateRequest
-    | gateway_pb2.EditRequest,
-) -> int:
-    """The seed, chosen here where there is none."""
-    return request.seed if request.HasField("seed") else secrets.randbelow(CHOSEN_SEEDS)
-
-
 def read_candidate_seeds(
     request: gateway_pb2.GenerateRequest | gateway_pb2.EditRequest, reader: Reader
 ) -> tuple[int, ...]:
     """The seed of each picture that is made so that the best can be kept."""
-    first = read_seeds(request, reader)[:1]
-    reader.between("candidates", request.candidates, max(1, image_count(request)), MAX_RANKED)
+    first = read_seeds(reader)[:1]
+    reader.between("candidates", request.candidates, max(1, reader.asked.image_count), MAX_RANKED)
     return tuple(seed_of_image(first[0], row) for row in range(min(request.candidates, MAX_RANKED))) if first else ()
 
 
-def image_count(request: gateway_pb2.GenerateRequest | gateway_pb2.VaryRequest | gateway_pb2.EditRequest) -> int:
-    """How many pictures are asked for."""
-    return request.image_count if request.HasField("image_count") else 1
-
-
-def read_seeds(
-    request: gateway_pb2.GenerateRequest | gateway_pb2.VaryRequest | gateway_pb2.EditRequest, reader: Reader
-) -> tuple[int, ...]:
+def read_seeds(reader: Reader) -> tuple[int, ...]:
     """The seed of each picture asked for."""
-    count = image_count(request)
-    reader.between("image_count", count, 1, MAX_IMAGES)
-    seed = read_seed(request)
+    count, seed = reader.number("image_count", 1, 1, MAX_IMAGES), reader.seed()
     return tuple(seed_of_image(seed, index) for index in range(min(count, MAX_IMAGES)))
 
 
-def read_output(
-    request: gateway_pb2.GenerateRequest
-    | gateway_pb2.VaryRequest
-    | gateway_pb2.TextDiffRequest
-    | gateway_pb2.InterpolateRequest
-    | gateway_pb2.EditRequest,
-    info: StackInfo,
-    reader: Reader,
-    every: int,
-) -> Output:
+def read_output(info: StackInfo, reader: Reader, every: int) -> Output:
     """What comes after the decoder. The upsampler follows its base picture alone: it has no guidance."""
-    upsampler = reader.sampling("upsampler", request.upsampler, replace(info.upsampler, guidance_scale=1.0))
+    upsampler = reader.sampling("upsampler", replace(info.upsampler, guidance_scale=1.0))
     if upsampler.guidance_scale != 1:
         reader.refuse(
             "upsampler.guidance_scale", f"must be 1, the upsampler has no guidance; got {upsampler.guidance_scale:g}"
         )
-    return Output(upsampler, reader.file_format("format", request.format), every)
+    return Output(upsampler, reader.choice("format"), every)
 
 
 def walking_ddim(decoder: SamplingSettings) -> SamplingSettings:

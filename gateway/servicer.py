@@ -17,7 +17,7 @@ from gateway.admission import Admission, Ticket
 from gateway.calls import SERVICES, Call
 from gateway.concurrency import RequestLimits, SharedLimiters
 from gateway.edit import edit
-from gateway.events import Delivery, EventQueue, Finished, Outbox, Preview, Progress, StageName, events_of
+from gateway.events import Delivery, EventQueue, Finished, Outbox, Preview, Progress, events_of
 from gateway.generate import generate
 from gateway.interpolate import interpolate
 from gateway.pictures import picture_file
@@ -41,7 +41,9 @@ from unclip.serving.deadlines import Deadlines, Ending
 from unclip.serving.decoding import Decoding
 from unclip.serving.metrics import REQUEST_RESTARTS
 from unclip.serving.request_id import call_metadata
+from unclip.wire.by_name import PLAIN
 from unclip.wire.embeddings import TextEncoding
+from unclip.wire.enums import STAGES
 from unclip.wire.images import weight
 from unclip.wire.recipe_text import write_text
 
@@ -51,13 +53,6 @@ CAPABILITIES: dict[type[Plan], str] = {
     TextDiffPlan: "text_diff",
     InterpolatePlan: "interpolate",
     EditPlan: "edit",
-}
-STAGE_NUMBERS: dict[StageName, sampling_pb2.Stage.ValueType] = {
-    "encoder": sampling_pb2.STAGE_ENCODER,
-    "prior": sampling_pb2.STAGE_PRIOR,
-    "invert": sampling_pb2.STAGE_INVERT,
-    "decoder": sampling_pb2.STAGE_DECODER,
-    "upsampler": sampling_pb2.STAGE_UPSAMPLER,
 }
 
 
@@ -181,7 +176,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         self, plan: Plan, call: Call, release: Release, ticket: Ticket, watched: bool
     ) -> AsyncGenerator[gateway_pb2.StreamResponse, None]:
         """Runs the composition of ``plan`` on the stages of ``release``, and encodes its events."""
-        places = {service: release.info.places(STAGE_NUMBERS[service]) for service in SERVICES}
+        places = {service: release.info.places(STAGES.numbers[service]) for service in SERVICES}
         limits = RequestLimits(places, release.versions, call.client, self._limiters)
         stages = CallStages(release.clients, call, watched, self._texts, ticket, limits)
         [unconditional] = await stages.encode_text([""])
@@ -280,15 +275,7 @@ def response(event: Progress | Preview) -> gateway_pb2.StreamResponse:
     """``event`` as a message."""
     match event:
         case Progress():
-            return gateway_pb2.StreamResponse(
-                progress=sampling_pb2.Progress(
-                    stage=STAGE_NUMBERS[event.stage],
-                    step=event.step,
-                    of=event.of,
-                    image_index=event.image_index,
-                    queue_position=event.queue_position,
-                )
-            )
+            return gateway_pb2.StreamResponse(progress=PLAIN.write(event, sampling_pb2.Progress()))
         case Preview():
             preview = gateway_pb2.Preview(image=event.image, image_index=event.image_index)
             return gateway_pb2.StreamResponse(preview=preview)

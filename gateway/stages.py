@@ -13,7 +13,7 @@ from gateway.calls import BrokenOff, Call, ServiceName, with_retries
 from gateway.circuit_breaker import CircuitBreaker
 from gateway.compose import Float32Array, Inversion
 from gateway.concurrency import RequestLimits, SharedLimiters
-from gateway.events import Reporter, StageName
+from gateway.events import Reporter
 from gateway.strays import StrayAnswer, Strays
 from gateway.text_cache import TextCache
 from gateway.workload import SAMPLING_STAGES
@@ -21,6 +21,7 @@ from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, 
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
 from unclip.api.type.v1 import image_pb2, sampling_pb2, tensor_pb2
+from unclip.enum_names import StageName
 from unclip.errors import Overloaded
 from unclip.serving.load_report import Cost
 from unclip.wire import tensors

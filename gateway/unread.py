@@ -12,8 +12,9 @@ from collections import deque
 from collections.abc import Callable
 
 from gateway.events import Delivery, Finished
-from gateway.plan import FileFormat, GeneratePlan, InterpolatePlan, Plan, TextDiffPlan
+from gateway.plan import GeneratePlan, InterpolatePlan, Plan, TextDiffPlan
 from unclip.api.gateway.v1 import gateway_pb2
+from unclip.enum_names import FileFormat
 from unclip.errors import InvalidRequest, Overloaded, UnclipError
 from unclip.serving.budget import Budget
 from unclip.serving.channels import MAX_MESSAGE

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gateway.calls import ServiceName
-from gateway.events import StageName
 from gateway.plan import EditPlan, GeneratePlan, InterpolatePlan, Plan, TextDiffPlan, VaryPlan
+from unclip.enum_names import StageName
 from unclip.options import SamplingSettings
 
 # In the order of a picture's way. The encoder's one step is nothing beside the others' walks.

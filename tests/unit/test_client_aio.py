@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import inspect
 from collections.abc import Iterator
 from contextlib import aclosing
 from typing import Any
@@ -11,21 +13,16 @@ import numpy as np
 import pytest
 
 from tests.unit.client_peer import GatewayPeer, overloaded, picture
+from tests.unit.everything import EVERYTHING
 from unclip.client import (
     AsyncClient,
     Client,
-    Edit,
     Generate,
-    Interpolate,
     Progress,
-    Request,
-    Sampling,
-    TextDiff,
-    Vary,
 )
 from unclip.client.messages import stream_message
+from unclip.client.values import KINDS
 from unclip.errors import Overloaded
-from unclip.wire.embeddings import Embedding
 
 
 @pytest.fixture
@@ -42,45 +39,29 @@ def client(peer: GatewayPeer) -> Iterator[Client]:
         yield client
 
 
-# Every option of every kind of request, each with a value that no other option of its type has.
-COMMON: dict[str, Any] = {"seed": 3, "upsampler": Sampling("ddpm", 4), "format": "webp"}
-DDIM = Sampling("ddim", 5, 6.0)
-PRIOR: dict[str, Any] = {"prior_candidates": 7, "prior": Sampling("ddpm", 8), "candidates": 9, "image_count": 2}
-FRAMES: dict[str, Any] = {"fit": "letterbox", "report_psnr": True, "decoder": DDIM}
-EVERYTHING: dict[type[Request], dict[str, Any]] = {
-    Generate: {
-        **{**COMMON, **PRIOR},
-        **{"caption": "a cat", "negative_caption": "a dog", "decoder": Sampling("dpm++2m", 5, 6.0)},
-        "embedding": Embedding(np.arange(4, dtype=np.float32), "space"),
-    },
-    Vary: {**COMMON, **FRAMES, "image": picture(1), "image_count": 2, "eta": 0.25, "start": "random"},
-    TextDiff: {**COMMON, **FRAMES, "image": picture(1), "before": "a cat", "after": "a dog", "thetas": [0.1, 0.2]},
-    Interpolate: {
-        **{**COMMON, **FRAMES, "image": picture(1), "to_caption": "a dog", "ts": [0.1, 0.2], "start": "random"},
-        "prior": Sampling("ddpm", 8),
-    },
-    Edit: {
-        **{**COMMON, **PRIOR, "image": picture(1), "mask": picture(2), "caption": "a cat", "negative_caption": "a dog"},
-        **{"decoder": Sampling("dpm++2m", 5, 6.0), "resampling": 4, "fit": "letterbox"},
-    },
-}
-METHODS = {Generate: "generate", Vary: "vary", TextDiff: "text_diff", Interpolate: "interpolate", Edit: "edit"}
-
-
-@pytest.mark.parametrize("kind", EVERYTHING)
+@pytest.mark.parametrize("name", EVERYTHING)
 async def test_every_option_of_a_method_is_sent_as_that_of_its_request(
-    peer: GatewayPeer, client: Client, kind: type[Request]
+    peer: GatewayPeer, client: Client, name: str
 ) -> None:
-    options, method = EVERYTHING[kind], METHODS[kind]
-    fields = set(kind.__dataclass_fields__)
-    assert fields - {"to"} == set(options) - {"to"}, "an option was added: name it above"
+    value = EVERYTHING[name]
+    options = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    message = stream_message(value)
+    method = message.WhichOneof("request") or ""
 
     getattr(client, method)(**options)
     async with AsyncClient(peer.target, timeout=20) as waiting:
         await getattr(waiting, method)(**options)
 
-    expected = getattr(stream_message(kind(**options)), method)
-    assert peer.asked == [expected, expected]
+    assert peer.asked == [getattr(message, method)] * 2
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_method_shows_what_its_request_takes(kind: type[Any]) -> None:
+    for name, request in KINDS.items():
+        method = getattr(kind, name)
+        _, *taken = inspect.signature(method).parameters.values()
+        assert taken == list(inspect.signature(request).parameters.values())
+        assert request.__doc__ in method.__doc__
 
 
 async def test_the_async_client_gives_what_the_blocking_one_gives(peer: GatewayPeer, client: Client) -> None:

@@ -6,9 +6,9 @@ import pytest
 
 from gateway.admission import Admission, Pool, Ticket
 from gateway.calls import MARGIN_S
-from gateway.events import StageName
 from gateway.workload import StageLoad, Workload
 from unclip.engine.feasibility import FORGOTTEN_S, FRESH_S, Work
+from unclip.enum_names import StageName
 from unclip.errors import DeadlineExceeded, Overloaded
 from unclip.serving.load_report import Cost
 
