@@ -21,7 +21,7 @@ from tests.unit.gateway_plans import INFO
 from unclip import enum_names
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import model_info_pb2, sampling_pb2
-from unclip.client import Embedding, Recipe, Request, Sampling
+from unclip.client import Embedding, Generate, Recipe, Request, Sampling
 from unclip.client.messages import embed_message, recipe_of, stream_message
 from unclip.client.recipes import complete
 from unclip.client.values import KINDS, Embed
@@ -56,7 +56,7 @@ SOURCES: dict[str, bytes] = {
 
 def with_sources(value: Request) -> Request:
     """``value`` with pictures that the gateway takes."""
-    given = {name: file for name, file in SOURCES.items() if getattr(value, name, None) is not None}
+    given: dict[str, Any] = {name: file for name, file in SOURCES.items() if getattr(value, name, None) is not None}
     return replace(value, **given)
 
 
@@ -155,7 +155,7 @@ def test_embeddings_are_asked_for_with_every_field() -> None:
 
 
 def test_a_recipe_whose_request_is_another_clips_embedding_is_still_read() -> None:
-    value = replace(EVERYTHING["generate from an embedding"], embedding=Embedding(np.ones(3, np.float32), "other"))
+    value = Generate("a cat", seed=3, embedding=Embedding(np.ones(3, np.float32), "other"))
     recipe = Recipe(value, "v1")
     assert complete(recipe, []) == value
     with pytest.raises(InvalidRequest):
