@@ -9,15 +9,15 @@ from dataclasses import dataclass, field, replace
 
 import grpc
 
-from gateway.admission import Admission
-from gateway.calls import SERVICES, ServiceName
-from gateway.census import Informants
-from gateway.circuit_breaker import CircuitBreaker
-from gateway.releases import Lines, Releases
+from gateway.admission.control import Admission
+from gateway.admission.unread import Unread
 from gateway.servicer import GatewayServicer
 from gateway.settings import Settings
-from gateway.text_cache import TextCache
-from gateway.unread import Unread
+from gateway.stages.calls import SERVICES, ServiceName
+from gateway.stages.census import Informants
+from gateway.stages.circuit_breaker import CircuitBreaker
+from gateway.stages.releases import Lines, Releases
+from gateway.stages.text_cache import TextCache
 from unclip.api.decoder.v1 import decoder_pb2, upsampler_pb2
 from unclip.api.encoder.v1 import encoder_pb2
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc

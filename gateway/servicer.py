@@ -13,26 +13,26 @@ from typing import Any
 
 import grpc
 
-from gateway.admission import Admission, Ticket
-from gateway.calls import SERVICES, Call
-from gateway.concurrency import RequestLimits, SharedLimiters
-from gateway.edit import edit
+from gateway.admission.concurrency import RequestLimits, SharedLimiters
+from gateway.admission.control import Admission, Ticket
+from gateway.admission.unread import UnaryOutbox, Unread, largest_answer
+from gateway.admission.workload import workload_of
+from gateway.capabilities.edit import edit
+from gateway.capabilities.generate import generate
+from gateway.capabilities.interpolate import interpolate
+from gateway.capabilities.text_diff import text_diff
+from gateway.capabilities.vary import vary
 from gateway.events import Delivery, EventQueue, Finished, Outbox, Preview, Progress, events_of
-from gateway.generate import generate
-from gateway.interpolate import interpolate
-from gateway.pictures import picture_file
-from gateway.plan import EditPlan, GeneratePlan, InterpolatePlan, Plan, TextDiffPlan, VaryPlan
-from gateway.reading import Reader
-from gateway.recipes import Maker, inscription
-from gateway.releases import Release, Releases
-from gateway.requests import pictures_in, plan_of, read_embed
-from gateway.stack import StackInfo
-from gateway.stages import CallStages
-from gateway.text_cache import TextCache
-from gateway.text_diff import text_diff
-from gateway.unread import UnaryOutbox, Unread, largest_answer
-from gateway.vary import vary
-from gateway.workload import workload_of
+from gateway.requests.pictures import picture_file
+from gateway.requests.plan import EditPlan, GeneratePlan, InterpolatePlan, Plan, TextDiffPlan, VaryPlan
+from gateway.requests.planning import pictures_in, plan_of, read_embed
+from gateway.requests.reading import Reader
+from gateway.requests.recipes import Maker, inscription
+from gateway.stages.calls import SERVICES, Call
+from gateway.stages.clients import CallStages
+from gateway.stages.releases import Release, Releases
+from gateway.stages.stack import StackInfo
+from gateway.stages.text_cache import TextCache
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from unclip.api.type.v1 import sampling_pb2
 from unclip.errors import PoisonSuspected, Unavailable, UnclipError

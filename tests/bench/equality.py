@@ -1,6 +1,6 @@
 """equality: the same request alone, in company, and with another number of threads.
 
-Requests of all capabilities, of the compositions that the gateway runs (`gateway.generate` and its siblings), in
+Requests of all capabilities, of the compositions that the gateway runs (`gateway.capabilities`), in
 front of engines with the checkpoint's networks in this process. Each request runs alone, with one thread, again, and
 with two; then all of them at once, in batches of mixed rows, jobs coming and going, in several orders. Pictures are
 compared with those made alone with as many threads, and those of one thread with those of two; the figures are the
@@ -28,15 +28,24 @@ from PIL import Image
 from decoder_svc.decoder import Decoder
 from decoder_svc.upsampler import Upsampler
 from encoder_svc.encoder import Encoder
-from gateway.compose import Float32Array, Inversion
-from gateway.edit import edit
+from gateway.capabilities.compose import Float32Array, Inversion
+from gateway.capabilities.edit import edit
+from gateway.capabilities.generate import generate
+from gateway.capabilities.interpolate import interpolate
+from gateway.capabilities.text_diff import text_diff
+from gateway.capabilities.vary import vary
 from gateway.events import EventQueue, Finished, Reporter, events_of
-from gateway.fitting import Subject
-from gateway.generate import generate
-from gateway.interpolate import interpolate
-from gateway.plan import EditPlan, GeneratePlan, InterpolatePlan, Output, Plan, SourceImage, TextDiffPlan, VaryPlan
-from gateway.text_diff import text_diff
-from gateway.vary import vary
+from gateway.requests.fitting import Subject
+from gateway.requests.plan import (
+    EditPlan,
+    GeneratePlan,
+    InterpolatePlan,
+    Output,
+    Plan,
+    SourceImage,
+    TextDiffPlan,
+    VaryPlan,
+)
 from prior_svc.prior import Prior
 from tests.bench.options import Options
 from tests.bench.report import Report
@@ -58,7 +67,7 @@ Pictures = list[npt.NDArray[np.uint8]]
 
 @dataclass
 class LocalStages:
-    """The stages of a checkpoint as `gateway.compose.Stages`, each behind an engine of its own; no gRPC.
+    """The stages of a checkpoint as `gateway.capabilities.compose.Stages`, each behind an engine of its own; no gRPC.
 
     max_batch: most rows of a tick. batch_sizes: rows of the decoder's ticks, once the engines are closed.
     """

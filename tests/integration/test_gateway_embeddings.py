@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from google.rpc import error_details_pb2
 
-from gateway.calls import SERVICES, ServiceName
-from gateway.census import Informants
-from gateway.releases import STEADY_S
+from gateway.stages.calls import SERVICES, ServiceName
+from gateway.stages.census import Informants
+from gateway.stages.releases import STEADY_S
 from tests.integration.gateway_front import MODEL, Front
 from tests.integration.test_gateway_failures import details
 from tests.integration.test_gateway_pictures import picture, pixels_of, told

@@ -91,7 +91,7 @@ async def test_a_picture_that_its_header_forbids_is_refused_without_waiting_for_
 async def test_four_edits_of_large_pictures_take_the_memory_of_one() -> None:
     code = (
         "import sys; from tests.processes import resident; from tests.unit.test_gateway_edit_requests import INFO;"
-        "from gateway.requests import plan_of; from unclip.api.gateway.v1 import gateway_pb2;"
+        "from gateway.requests.planning import plan_of; from unclip.api.gateway.v1 import gateway_pb2;"
         "request = gateway_pb2.StreamRequest.FromString(sys.stdin.buffer.read());"
         "before = resident('VmHWM');"
         "[plan_of(request, INFO, nested=False) for _ in range(4)];"

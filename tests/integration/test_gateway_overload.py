@@ -22,7 +22,7 @@ GIVEN = embedding_pb2.Embedding(
 
 @pytest.fixture(autouse=True)
 def long_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.circuit_breaker.OPEN_S", 60.0)
+    monkeypatch.setattr("gateway.stages.circuit_breaker.OPEN_S", 60.0)
 
 
 async def test_nothing_is_done_for_who_would_be_refused_in_the_end(front: Front, stages: StubStages) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gateway.slerp import normalise, slerp
+from gateway.capabilities.slerp import normalise, slerp
 from tests.integration.gateway_front import MODEL, STEPS, Front
 from unclip.api.decoder.v1 import decoder_pb2
 from unclip.api.encoder.v1 import encoder_pb2

@@ -194,7 +194,7 @@ async def is_served(front: Front, group: StubStages) -> bool:
 
 async def test_an_answer_by_another_version_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a proxy might bring it that balances calls as it likes."""
-    monkeypatch.setattr("gateway.releases.READY_S", 0.3)
+    monkeypatch.setattr("gateway.stages.releases.READY_S", 0.3)
 
     def strays() -> float:
         return REGISTRY.get_sample_value("unclip_stage_stray_answers_total", {"stage": "decoder"}) or 0.0

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import grpc
 import pytest
 
+from gateway.admission.unread import Unread
 from gateway.servicer import GatewayServicer
-from gateway.unread import Unread
 from tests.integration.gateway_front import MODEL, Front
 from tests.stalled_client import StalledClient
 from unclip.api.gateway.v1 import gateway_pb2

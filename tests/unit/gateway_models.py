@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from google.protobuf import timestamp_pb2
 
-from gateway.calls import SERVICES, ServiceName
+from gateway.stages.calls import SERVICES, ServiceName
 from unclip.api.type.v1 import model_info_pb2, sampling_pb2
 
 ABILITIES: dict[ServiceName, list[str]] = {

@@ -13,9 +13,9 @@ import pytest
 from google.protobuf.message import Message
 from PIL import Image
 
-from gateway.recipes import UNTOLD, Maker, inscription
-from gateway.requests import plan_of
-from gateway.stack import StackInfo
+from gateway.requests.planning import plan_of
+from gateway.requests.recipes import UNTOLD, Maker, inscription
+from gateway.stages.stack import StackInfo
 from tests.unit.everything import EVERYTHING
 from tests.unit.gateway_plans import INFO
 from unclip import enum_names

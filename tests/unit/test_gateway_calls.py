@@ -11,8 +11,8 @@ import pytest
 from google.rpc import code_pb2
 from grpc_status import rpc_status
 
-from gateway.calls import MARGIN_S, PAUSES_S, BrokenOff, Call, with_retries
-from gateway.circuit_breaker import CircuitBreaker
+from gateway.stages.calls import MARGIN_S, PAUSES_S, BrokenOff, Call, with_retries
+from gateway.stages.circuit_breaker import CircuitBreaker
 from unclip.errors import (
     DeadlineExceeded,
     InvalidRequest,
@@ -30,7 +30,7 @@ from unclip.serving.refusing import pushback
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.calls.PAUSES_S", (0.0,) * len(PAUSES_S))
+    monkeypatch.setattr("gateway.stages.calls.PAUSES_S", (0.0,) * len(PAUSES_S))
 
 
 @pytest.fixture

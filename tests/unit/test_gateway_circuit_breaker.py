@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.circuit_breaker import BURST, EARNED, OPEN_S, CircuitBreaker
+from gateway.stages.circuit_breaker import BURST, EARNED, OPEN_S, CircuitBreaker
 from unclip.errors import Overloaded
 
 

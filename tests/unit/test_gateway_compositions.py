@@ -9,16 +9,16 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
-from gateway.compose import Float32Array, Inversion
-from gateway.edit import edit
+from gateway.capabilities.compose import Float32Array, Inversion
+from gateway.capabilities.edit import edit
+from gateway.capabilities.generate import generate
+from gateway.capabilities.interpolate import between, interpolate
+from gateway.capabilities.slerp import normalise
+from gateway.capabilities.text_diff import in_template, text_diff
+from gateway.capabilities.vary import vary
 from gateway.events import Event, EventQueue, Finished, Preview, Progress, Reporter, events_of
-from gateway.fitting import Subject
-from gateway.generate import generate
-from gateway.interpolate import between, interpolate
-from gateway.plan import EditPlan, GeneratePlan, InterpolatePlan, Output, SourceImage, TextDiffPlan, VaryPlan
-from gateway.slerp import normalise
-from gateway.text_diff import in_template, text_diff
-from gateway.vary import vary
+from gateway.requests.fitting import Subject
+from gateway.requests.plan import EditPlan, GeneratePlan, InterpolatePlan, Output, SourceImage, TextDiffPlan, VaryPlan
 from unclip.errors import Overloaded
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding, TextEncoding

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from gateway.concurrency import SharedLimiters
+from gateway.admission.concurrency import SharedLimiters
 
 
 class House:

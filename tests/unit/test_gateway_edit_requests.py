@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gateway.plan import EditPlan
-from gateway.recipes import recipe
-from gateway.requests import plan_of
+from gateway.requests.plan import EditPlan
+from gateway.requests.planning import plan_of
+from gateway.requests.recipes import recipe
 from tests.unit.gateway_plans import INFO as SILENT
 from tests.unit.gateway_plans import broken, png
 from unclip.api.gateway.v1 import gateway_pb2

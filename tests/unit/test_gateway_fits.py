@@ -7,9 +7,9 @@ import io
 
 from PIL import Image
 
-from gateway.reading import Reader
-from gateway.recipes import recipe
-from gateway.requests import read_embed
+from gateway.requests.planning import read_embed
+from gateway.requests.reading import Reader
+from gateway.requests.recipes import recipe
 from tests.unit.gateway_plans import broken, diff_plan, interpolate_plan, png, vary_plan
 from unclip.api.gateway.v1 import gateway_pb2
 

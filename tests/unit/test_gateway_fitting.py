@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from gateway.fitting import MAX_LETTERBOX, Subject, covering, letterbox
+from gateway.requests.fitting import MAX_LETTERBOX, Subject, covering, letterbox
 from unclip.wire.images import from_pixels, to_pixels
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
@@ -98,7 +98,7 @@ def test_where_all_is_kept_resizing_is_bicubic(size: tuple[int, int]) -> None:
 def test_a_picture_resized_in_strips_is_the_one_resized_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     large = subject(noise(300, 200), slice(50, 60))
     whole = large.resized(64, 48)
-    monkeypatch.setattr("gateway.fitting.ROWS", 7)
+    monkeypatch.setattr("gateway.requests.fitting.ROWS", 7)
     strips = large.resized(64, 48)
     assert (strips.pixels == whole.pixels).all()
     assert (strips.kept == whole.kept).all()

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from gateway.compose import FRAMES_AT_ONCE, Float32Array
+from gateway.capabilities.compose import FRAMES_AT_ONCE, Float32Array
+from gateway.capabilities.ranking import best, cosine, deliver_best, pixels_in, png
 from gateway.events import Finished, events_of
-from gateway.ranking import best, cosine, deliver_best, pixels_in, png
-from gateway.stages import batches
+from gateway.stages.clients import batches
 from tests.unit.test_gateway_compositions import RecordingStages
 from unclip.errors import Overloaded
 from unclip.wire.embeddings import Embedding

@@ -12,10 +12,10 @@ from itertools import count
 import pytest
 from prometheus_client import REGISTRY
 
-from gateway.calls import SERVICES, Call, ServiceName
-from gateway.census import MOST, replicas_of
-from gateway.circuit_breaker import CircuitBreaker
-from gateway.releases import Lines, Releases
+from gateway.stages.calls import SERVICES, Call, ServiceName
+from gateway.stages.census import MOST, replicas_of
+from gateway.stages.circuit_breaker import CircuitBreaker
+from gateway.stages.releases import Lines, Releases
 from tests.unit.gateway_models import everyone, reported_by
 from unclip.api.type.v1 import model_info_pb2
 from unclip.errors import DeadlineExceeded, PreconditionFailed, Unavailable
@@ -128,7 +128,7 @@ async def until_served(releases: Releases, version: str, seconds: float = 5) -> 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, seconds in {"STEADY_S": 0.1, "MOVING_S": 0.05, "LEAST_S": 0.02, "READY_S": 0.2}.items():
-        monkeypatch.setattr(f"gateway.releases.{name}", seconds)
+        monkeypatch.setattr(f"gateway.stages.releases.{name}", seconds)
 
 
 async def test_replicas_are_asked_until_nobody_new_answers() -> None:
@@ -343,7 +343,7 @@ async def test_a_caller_in_haste_changes_nothing_for_others() -> None:
 
 
 async def test_failures_do_not_have_the_stages_asked_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.releases.LEAST_S", 0.1)
+    monkeypatch.setattr("gateway.stages.releases.LEAST_S", 0.1)
     bench = Bench(Informant())
     async with bench.releases() as releases, releases.serving(soon()) as release:
         before = bench.informant.asked

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ImageFile
 
-from gateway.plan import seed_of_image
-from gateway.reading import Reader
-from gateway.requests import pictures_in, plan_of, read_embed
+from gateway.requests.plan import seed_of_image
+from gateway.requests.planning import pictures_in, plan_of, read_embed
+from gateway.requests.reading import Reader
 from tests.unit.gateway_plans import INFO, broken, diff_plan, generate_plan, interpolate_plan, png, vary_plan
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import image_pb2, sampling_pb2

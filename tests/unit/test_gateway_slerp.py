@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from gateway.slerp import Float64Array, normalise, slerp
+from gateway.capabilities.slerp import Float64Array, normalise, slerp
 
 component = st.floats(-100, 100, allow_nan=False, width=32)
 vectors = hnp.arrays(np.float64, 8, elements=component).filter(lambda v: np.linalg.norm(v) > 1e-3)

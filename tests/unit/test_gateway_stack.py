@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.calls import ServiceName
-from gateway.stack import merge
+from gateway.stages.calls import ServiceName
+from gateway.stages.stack import merge
 from tests.unit.gateway_models import STAGES, everyone, reported_by
 from unclip.errors import PreconditionFailed
 from unclip.options import SamplingSettings

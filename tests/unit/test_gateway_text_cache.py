@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from gateway.text_cache import TextCache, size
+from gateway.stages.text_cache import TextCache, size
 from unclip.errors import Unavailable
 from unclip.wire.embeddings import Embedding, TextEncoding
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from gateway.calls import SERVICES, ServiceName
-from gateway.versions import best_set, counted, discord, lost, versions_of
+from gateway.stages.calls import SERVICES, ServiceName
+from gateway.stages.versions import best_set, counted, discord, lost, versions_of
 from tests.unit.gateway_models import reported_by
 from unclip.api.type.v1 import model_info_pb2
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.plan import EditPlan
-from gateway.workload import StageLoad, workload_of
+from gateway.admission.workload import StageLoad, workload_of
+from gateway.requests.plan import EditPlan
 from tests.unit.gateway_plans import diff_plan, generate_plan, interpolate_plan, png, vary_plan
 from unclip.api.gateway.v1 import gateway_pb2
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from gateway.pictures import picture_file
-from gateway.plan import FileFormat
+from gateway.requests.pictures import picture_file
+from gateway.requests.plan import FileFormat
 from unclip import read_recipe
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.errors import InvalidRequest

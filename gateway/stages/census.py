@@ -14,7 +14,7 @@ from typing import Protocol
 
 import grpc
 
-from gateway.calls import SERVICES, ServiceName
+from gateway.stages.calls import SERVICES, ServiceName
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, upsampler_pb2_grpc
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc

@@ -19,12 +19,12 @@ from typing import Any
 
 import grpc
 
-from gateway.calls import MARGIN_S, SERVICES, Call, ServiceName
-from gateway.census import Informant, census
-from gateway.circuit_breaker import CircuitBreaker
-from gateway.stack import StackInfo, merge
-from gateway.stages import Clients
-from gateway.versions import HOLD_S, Census, Versions, best_set, counted, discord, lines_of, lost, versions_of
+from gateway.stages.calls import MARGIN_S, SERVICES, Call, ServiceName
+from gateway.stages.census import Informant, census
+from gateway.stages.circuit_breaker import CircuitBreaker
+from gateway.stages.clients import Clients
+from gateway.stages.stack import StackInfo, merge
+from gateway.stages.versions import HOLD_S, Census, Versions, best_set, counted, discord, lines_of, lost, versions_of
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import model_info_pb2
 from unclip.errors import DeadlineExceeded, PreconditionFailed, Unavailable
@@ -88,7 +88,7 @@ class Release:
 
 @dataclass(eq=False)
 class Releases:
-    """Counts the stages' replicas, again and again, and decides which release is served: see `gateway.versions`.
+    """Counts the stages' replicas, again and again, and decides which release is served: see `gateway.stages.versions`.
 
     One count is under way at a time, whoever waits for it: neither how many callers there are nor how hasty they are
     changes what is asked, or believed. A stage that does not answer is taken to be as it was.

@@ -8,15 +8,15 @@ from typing import Any, TypeVar
 import grpc
 import numpy as np
 
-from gateway.admission import Ticket
-from gateway.calls import BrokenOff, Call, ServiceName, with_retries
-from gateway.circuit_breaker import CircuitBreaker
-from gateway.compose import Float32Array, Inversion
-from gateway.concurrency import RequestLimits, SharedLimiters
+from gateway.admission.concurrency import RequestLimits, SharedLimiters
+from gateway.admission.control import Ticket
+from gateway.admission.workload import SAMPLING_STAGES
+from gateway.capabilities.compose import Float32Array, Inversion
 from gateway.events import Reporter
-from gateway.strays import StrayAnswer, Strays
-from gateway.text_cache import TextCache
-from gateway.workload import SAMPLING_STAGES
+from gateway.stages.calls import BrokenOff, Call, ServiceName, with_retries
+from gateway.stages.circuit_breaker import CircuitBreaker
+from gateway.stages.strays import StrayAnswer, Strays
+from gateway.stages.text_cache import TextCache
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, upsampler_pb2_grpc
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
@@ -68,7 +68,7 @@ class Clients:
 
 
 class CallStages:
-    """The stages as one call sees them: see ``gateway.compose.Stages``, which this is.
+    """The stages as one call sees them: see ``gateway.capabilities.compose.Stages``, which this is.
 
     made_by: the version of each stage that has answered so far, as its answers say.
     """
@@ -139,7 +139,7 @@ class CallStages:
         return answer
 
     async def sample_prior(self, task: SampleTask, reporter: Reporter) -> Embedding:
-        """See `gateway.compose.Stages`, here and below."""
+        """See `gateway.capabilities.compose.Stages`, here and below."""
 
         def result(answer: prior_pb2.SampleResponse) -> Embedding | None:
             if not answer.HasField("sampled"):

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gateway.compose import Stages, paint
+from gateway.capabilities.compose import Stages, paint
 from gateway.events import EventQueue, Reporter, together
-from gateway.plan import VaryPlan
+from gateway.requests.plan import VaryPlan
 from unclip.wire.embeddings import TextEncoding
 from unclip.wire.tasks import DecodeTask, InvertTask
 

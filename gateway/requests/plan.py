@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.fitting import Subject
+from gateway.requests.fitting import Subject
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.enum_names import FileFormat, Fit, Start
 from unclip.options import SamplingSettings

@@ -11,8 +11,8 @@ from functools import partial
 
 from google.protobuf.message import Message
 
-from gateway.masks import read_subject
-from gateway.plan import (
+from gateway.requests.masks import read_subject
+from gateway.requests.plan import (
     EditPlan,
     GeneratePlan,
     InterpolatePlan,
@@ -23,8 +23,8 @@ from gateway.plan import (
     VaryPlan,
     seed_of_image,
 )
-from gateway.reading import Reader, read_image, source_of
-from gateway.stack import StackInfo
+from gateway.requests.reading import Reader, read_image, source_of
+from gateway.stages.stack import StackInfo
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import image_pb2, sampling_pb2
 from unclip.errors import PreconditionFailed

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from gateway.calls import SERVICES, ServiceName
+from gateway.stages.calls import SERVICES, ServiceName
 from unclip.api.type.v1 import model_info_pb2, sampling_pb2
 from unclip.errors import PreconditionFailed
 from unclip.options import SamplingSettings

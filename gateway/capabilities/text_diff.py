@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from gateway.compose import FRAMES_AT_ONCE, Stages, paint
+from gateway.capabilities.compose import FRAMES_AT_ONCE, Stages, paint
+from gateway.capabilities.slerp import Float64Array, normalise, slerp
 from gateway.events import EventQueue, Reporter, together
-from gateway.plan import TextDiffPlan
-from gateway.slerp import Float64Array, normalise, slerp
+from gateway.requests.plan import TextDiffPlan
 from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.tasks import DecodeTask, InvertTask
 

@@ -10,10 +10,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from gateway.compose import FRAMES_AT_ONCE, Float32Array, Inversion, Stages, paint
+from gateway.capabilities.compose import FRAMES_AT_ONCE, Float32Array, Inversion, Stages, paint
+from gateway.capabilities.slerp import slerp
 from gateway.events import EventQueue, Reporter, together
-from gateway.plan import InterpolatePlan
-from gateway.slerp import slerp
+from gateway.requests.plan import InterpolatePlan
 from unclip.wire.embeddings import TextEncoding
 from unclip.wire.tasks import DecodeTask, InvertTask, SampleTask
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.events import EventQueue, Finished, Reporter
-from gateway.plan import Output
+from gateway.requests.plan import Output
 from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.known import KnownPixels
 from unclip.wire.tasks import DecodeTask, InvertTask, SampleTask, UpsampleTask

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import grpc
 
-from gateway.calls import BrokenOff, ServiceName
+from gateway.stages.calls import BrokenOff, ServiceName
 from unclip.serving.acceptance import begun_by
 from unclip.serving.metrics import STRAY_ANSWERS
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from gateway.fitting import BoolArray, Subject
-from gateway.reading import Reader
+from gateway.requests.fitting import BoolArray, Subject
+from gateway.requests.reading import Reader
 from unclip.api.type.v1 import image_pb2
 from unclip.enum_names import Fit
 from unclip.wire.images import array_of, strips

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gateway.calls import SERVICES, ServiceName
-from gateway.plan import Plan
-from gateway.stack import version_of
+from gateway.requests.plan import Plan
+from gateway.stages.calls import SERVICES, ServiceName
+from gateway.stages.stack import version_of
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.wire.recipe_text import RecipeText
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from gateway.compose import Float32Array, Kept, Stages, pixels_of
+from gateway.capabilities.compose import Float32Array, Kept, Stages, pixels_of
+from gateway.capabilities.ranking import deliver_best
 from gateway.events import EventQueue, Finished, Reporter, together
-from gateway.plan import GeneratePlan
-from gateway.ranking import deliver_best
+from gateway.requests.plan import GeneratePlan
 from unclip.wire.embeddings import TextEncoding
 from unclip.wire.tasks import DecodeTask, SampleTask
 

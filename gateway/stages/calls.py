@@ -10,7 +10,7 @@ from typing import Literal, TypeVar, get_args
 
 import grpc
 
-from gateway.circuit_breaker import CircuitBreaker
+from gateway.stages.circuit_breaker import CircuitBreaker
 from unclip.errors import (
     DeadlineExceeded,
     InvalidRequest,

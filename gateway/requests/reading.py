@@ -12,8 +12,8 @@ import numpy as np
 from google.protobuf.message import Message
 from PIL import Image
 
-from gateway.fitting import letterbox
-from gateway.plan import SourceImage
+from gateway.requests.fitting import letterbox
+from gateway.requests.plan import SourceImage
 from unclip.api.type.v1 import embedding_pb2, image_pb2, sampling_pb2
 from unclip.enum_names import Fit
 from unclip.errors import InvalidRequest

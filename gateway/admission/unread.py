@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 
 from gateway.events import Delivery, Finished
-from gateway.plan import GeneratePlan, InterpolatePlan, Plan, TextDiffPlan
+from gateway.requests.plan import GeneratePlan, InterpolatePlan, Plan, TextDiffPlan
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.enum_names import FileFormat
 from unclip.errors import InvalidRequest, Overloaded, UnclipError

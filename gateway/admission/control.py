@@ -15,8 +15,8 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-from gateway.calls import MARGIN_S, ServiceName
-from gateway.workload import SAMPLING_STAGES, Workload
+from gateway.admission.workload import SAMPLING_STAGES, Workload
+from gateway.stages.calls import MARGIN_S, ServiceName
 from unclip.engine.feasibility import FORGOTTEN_S, FRESH_S, Least, Work, refusal
 from unclip.enum_names import StageName
 from unclip.errors import DeadlineExceeded, Overloaded, brief

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Hashable, Mapping
 from contextlib import asynccontextmanager
 
-from gateway.calls import ServiceName
+from gateway.stages.calls import ServiceName
 
 DEFAULT_LIMIT = 16  # calls of a stage at a time that a request makes where the stage does not report its places
 

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gateway.calls import SERVICES, ServiceName
+from gateway.stages.calls import SERVICES, ServiceName
 from unclip.api.type.v1 import model_info_pb2
 
 # How long another set must have been the better one before it is served: a replica that reconnects is not counted.

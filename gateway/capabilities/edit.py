@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.compose import Kept, Stages
+from gateway.capabilities.compose import Kept, Stages
+from gateway.capabilities.generate import generate
 from gateway.events import EventQueue
-from gateway.generate import generate
-from gateway.plan import EditPlan
+from gateway.requests.plan import EditPlan
 from unclip.wire.embeddings import TextEncoding
 
 

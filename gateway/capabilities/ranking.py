@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import numpy as np
 
-from gateway.compose import FRAMES_AT_ONCE, Float32Array, Stages
+from gateway.capabilities.compose import FRAMES_AT_ONCE, Float32Array, Stages
+from gateway.capabilities.slerp import normalise
 from gateway.events import EventQueue, Finished, together
-from gateway.slerp import normalise
 from unclip.api.type.v1 import image_pb2
 from unclip.wire.embeddings import Embedding
 from unclip.wire.images import decode_image, encode_image, from_pixels, to_pixels
