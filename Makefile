@@ -12,10 +12,10 @@ help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # torch comes first and by exact version: that one resolves to a CPU build, a range may pull gigabytes of CUDA.
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml deploy/services/pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet torch==2.13.0
-	$(BIN)/pip install --quiet --editable '.[model,triton,onnx,otel,train,dev]'
+	$(BIN)/pip install --quiet --editable '.[server,model,triton,onnx,otel,train,dev]' --editable deploy/services
 	touch $@
 
 install: $(STAMP) ## makes .venv with everything
@@ -36,10 +36,11 @@ $(TRITON): Makefile
 test: $(STAMP) $(TRITON) ## the whole test suite
 	$(BIN)/python -m pytest
 
-check: $(STAMP) ## ruff, mypy --strict, buf lint, yamllint, hadolint, freshness of generated code, import rules
+check: $(STAMP) ## ruff, mypy --strict, buf lint and breaking, yamllint, hadolint, freshness of generated code, import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	cd protos && ../$(BIN)/buf lint
+	cd protos && ../$(BIN)/buf breaking --against released.binpb
 	$(BIN)/yamllint --strict .
 	$(BIN)/hadolint deploy/Dockerfile
 	$(BIN)/python -m pytest tests/unit/test_generated_code.py
@@ -53,6 +54,9 @@ format: $(STAMP) ## lets ruff rewrite what it can
 
 protos: $(STAMP) ## generates unclip/api from protos/, and the blocking client from the asyncio one
 	$(BIN)/python protos/generate.py
+
+release: ## takes the contracts as they are for released: from now on they may only grow
+	cp unclip/api/descriptors.binpb protos/released.binpb
 
 chart: $(STAMP) ## writes the services' settings into the chart's schema of values
 	$(BIN)/python -m deploy.settings_schema
@@ -77,4 +81,4 @@ drill: $(STAMP) ## what can happen to a cluster: restarts, kills, overload ...; 
 clean: ## removes .venv and everything made
 	rm -rf $(VENV) $(TRITON_VENV) out build *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help install demo serve test check format protos chart lock sbom evaluate bench drill clean
+.PHONY: help install demo serve test check format protos release chart lock sbom evaluate bench drill clean

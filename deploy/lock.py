@@ -19,16 +19,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "deploy" / "requirements"
+SERVICES = ROOT / "deploy" / "services"
 HEADER = "# Made by `make lock` for Python 3.11 on Linux, x86-64; do not edit.\n"
 # What each image has beside the base; an extra that pyproject.toml does not have is left out.
-EXTRAS = {"gateway": ["otel"], "model": ["model", "triton", "otel"]}
+EXTRAS = {"gateway": ["server", "otel"], "model": ["server", "model", "triton", "otel"]}
+OURS = ("unclip", "unclip-services")
 ONLY_CUDA = re.compile(r"(torch|triton|nvidia-.*|cuda-.*)==")
 LOCAL = re.compile(r"\+\w+$")  # "+cpu" of a version
 
 
-def project() -> dict[str, object]:
-    """pyproject.toml."""
-    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+def project(folder: Path = ROOT) -> dict[str, object]:
+    """pyproject.toml of what clients install, or of the distribution in ``folder``."""
+    return tomllib.loads((folder / "pyproject.toml").read_text())
 
 
 def extras_of(image: str) -> list[str]:
@@ -41,7 +43,7 @@ def installed() -> list[str]:
     """``name==version`` of everything in this environment, as constraints."""
     found = importlib.metadata.distributions()
     pins = {each.metadata["Name"]: LOCAL.sub("", each.version) for each in found}
-    return [f"{name}=={version}" for name, version in sorted(pins.items()) if name != "unclip"]
+    return [f"{name}=={version}" for name, version in sorted(pins.items()) if name not in OURS]
 
 
 def resolve(requirements: str, extras: Iterable[str], constraints: Sequence[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """Generates `unclip/api` and `unclip/enum_names.py` from `protos`, and the blocking client. Run by `make protos`.
 
+`unclip/api` has messages, gRPC stubs, their types, and a descriptor set of all contracts for tools that read no .proto.
 No import rewriting is needed, since the proto path equals the Python path.
 """
 
@@ -11,6 +12,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+DESCRIPTORS = "descriptors.binpb"
 HEADER = '"""Generated from protos/ by `make protos`; never edited by hand."""\n'
 # The contract's enums whose values people name, and the type of those names. A name is the value's own without what all
 # of them begin with, in small letters, but where the field writes it otherwise.
@@ -50,9 +52,10 @@ def generate(destination: Path) -> None:
     files = sorted(path.relative_to(protos) for path in protos.rglob("*.proto"))
     services = [path for path in files if "\nservice " in (protos / path).read_text()]
     destination.mkdir(parents=True, exist_ok=True)
-    _protoc(protos, destination, ("python", "mypy"), files)
-    _protoc(protos, destination, ("grpc_python", "mypy_grpc"), services)
+    _protoc(protos, _outputs(destination, "python", "mypy"), files)
+    _protoc(protos, _outputs(destination, "grpc_python", "mypy_grpc"), services)
     api = destination / "unclip" / "api"
+    _protoc(protos, [f"--descriptor_set_out={api / DESCRIPTORS}", "--include_imports"], files)
     for folder in [api, *(path for path in api.rglob("*") if path.is_dir() and path.name != "__pycache__")]:
         (folder / "__init__.py").write_text(HEADER)
     contracts = "".join((protos / path).read_text() for path in files)
@@ -84,12 +87,15 @@ def _enum_names(contracts: str) -> str:
     return text
 
 
-def _protoc(protos: Path, destination: Path, outputs: tuple[str, ...], files: list[Path]) -> None:
+def _outputs(destination: Path, *names: str) -> list[str]:
+    return [f"--{name}_out={'quiet:' if 'mypy' in name else ''}{destination}" for name in names]
+
+
+def _protoc(protos: Path, arguments: list[str], files: list[Path]) -> None:
     scripts = Path(sys.executable).parent
     command = [sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={protos}"]
     command += [f"--plugin=protoc-gen-{name}={scripts / f'protoc-gen-{name}'}" for name in ("mypy", "mypy_grpc")]
-    command += [f"--{name}_out={'quiet:' if 'mypy' in name else ''}{destination}" for name in outputs]
-    subprocess.run([*command, *map(str, files)], check=True)
+    subprocess.run([*command, *arguments, *map(str, files)], check=True)
 
 
 if __name__ == "__main__":

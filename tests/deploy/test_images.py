@@ -191,12 +191,21 @@ def test_what_is_copied_is_there_and_let_in() -> None:
     assert all((ROOT / place).exists() for place in let_in)
 
 
-def test_every_package_of_the_distribution_is_copied() -> None:
-    tops = re.findall(r"^include = \[(.*)\]$", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[0]
-    packages = re.findall(r'"(\w+)\*"', tops)
-    assert len(packages) == 6
-    for package in packages:
+def test_every_package_of_the_distributions_is_copied() -> None:
+    projects = [ROOT / "pyproject.toml", ROOT / "deploy" / "services" / "pyproject.toml"]
+    tops = [re.findall(r"^include = \[(.*)\]$", each.read_text(), re.MULTILINE)[0] for each in projects]
+    packages = [re.findall(r'"(\w+)\*"', top) for top in tops]
+    assert packages == [["unclip"], ["gateway", "encoder_svc", "prior_svc", "decoder_svc"]]
+    for package in (name for names in packages for name in names):
         assert f"COPY {package} {package}\n" in stages()["build"]
+
+
+def test_the_services_are_of_the_version_of_what_they_share() -> None:
+    project, services = lock.project()["project"], lock.project(lock.SERVICES)["project"]
+    assert isinstance(project, dict)
+    assert isinstance(services, dict)
+    assert services["version"] == project["version"]
+    assert services["dependencies"] == [f"unclip[server]=={project['version']}"]
 
 
 def test_the_checkpoint_lies_where_the_chart_and_the_settings_look_for_it() -> None:

@@ -14,8 +14,9 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
 
 from tests.processes import Process
 from tests.tiny import BASE
@@ -40,6 +41,23 @@ def service(module: str, folder: Path, *options: str) -> Iterator[tuple[Process,
         process.kill()
 
 
+def told(channel: grpc.Channel, version: str) -> set[str]:
+    """The services that a server lists by reflection; it also has the contract of each, or this fails."""
+    call = channel.stream_stream(
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+        request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+        response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+    )
+    ask = reflection_pb2.ServerReflectionRequest
+    [listed] = call(iter([ask(list_services="")]), timeout=5)
+    names = [entry.name for entry in listed.list_services_response.service]
+    contracts = call(iter([ask(file_containing_symbol=name) for name in names]), timeout=5)
+    files = [FileDescriptorProto.FromString(c.file_descriptor_response.file_descriptor_proto[0]) for c in contracts]
+    defined = {f"{file.package}.{service.name}" for file in files for service in file.service}
+    assert defined >= set(names)
+    return set(names)
+
+
 def refusal(module: str, *options: str) -> str:
     """The one line of a service that cannot start."""
     done = subprocess.run(
@@ -61,10 +79,10 @@ def test_a_service_tells_its_health_its_contracts_and_its_model(tiny_checkpoint:
         for name in ("", ENCODER):
             answer = health.Check(health_pb2.HealthCheckRequest(service=name), timeout=5)
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
-        contracts: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
-        listing = reflection_pb2.ServerReflectionRequest(list_services="")
-        [found] = contracts.ServerReflectionInfo(iter([listing]), timeout=5)
-        assert ENCODER in {entry.name for entry in found.list_services_response.service}
+        for version in ("v1", "v1alpha"):
+            assert {ENCODER, "grpc.health.v1.Health", f"grpc.reflection.{version}.ServerReflection"} <= told(
+                channel, version
+            )
         stub = encoder_pb2_grpc.EncoderServiceStub(channel)
         model = stub.GetModelInfo(encoder_pb2.GetModelInfoRequest(), timeout=5).model
         assert (model.device, list(model.capabilities)) == ("cpu", ["encode_text", "encode_image"])

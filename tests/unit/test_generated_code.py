@@ -10,7 +10,7 @@ OTHERS = ("enum_names.py", "client/blocking.py")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix in (".py", ".pyi"))
+    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix in (".py", ".pyi", ".binpb"))
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 

@@ -9,13 +9,15 @@ from collections.abc import Sequence
 from unclip.cli.arguments import parser
 from unclip.cli.exits import INTERRUPTED, exit_code, one_line
 from unclip.errors import UnclipError
+from unclip.extras import explained
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; the result is the exit status, see ``unclip.cli.exits``."""
     options = parser().parse_args(arguments)
     try:
-        status = options.run(options)
+        with explained():
+            status = options.run(options)
         sys.stdout.flush()
     except UnclipError as error:
         print(f"unclip: {one_line(error)}", file=sys.stderr)

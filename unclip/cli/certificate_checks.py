@@ -9,11 +9,13 @@ import socket
 import ssl
 import time
 from pathlib import Path
-
-from cryptography import x509
+from typing import TYPE_CHECKING
 
 from unclip.cli.findings import Finding
 from unclip.serving.tls import Material, Tls
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 TIMEOUT_S = 5.0
 
@@ -45,6 +47,8 @@ def speaks_tls(host: str, port: int) -> bool:
 
 def certificate(name: str, host: str, port: int, tls: Tls) -> Finding:
     """Whether the certificate at ``host:port`` is one that ``tls`` trusts, and how long it lasts."""
+    from cryptography import x509  # what a client without TLS does without
+
     expected = tls.server_name or host
     try:
         shown = x509.load_der_x509_certificate(handshake(host, port, trusting(), expected))
@@ -67,6 +71,8 @@ def certificate(name: str, host: str, port: int, tls: Tls) -> Finding:
 
 def own_certificate(tls: Tls) -> Finding:
     """How long the caller's own certificate lasts; its file is known to be sound."""
+    from cryptography import x509
+
     return judged("own certificate", *lasting(x509.load_pem_x509_certificates(Path(tls.cert).read_bytes())[0]))
 
 

@@ -17,7 +17,7 @@ from unclip.cli.making import thetas_to
 from unclip.cli.serve import of_services, terminated_as_interrupted
 from unclip.client import AsyncClient, GeneratedImage, Sampling
 from unclip.client.sheets import animate, contact_sheet
-from unclip.local.stack import LocalStack, find_checkpoint
+from unclip.local.stack import LocalStack
 
 CAPTIONS = (
     "a flat emoji of a red apple",
@@ -45,7 +45,7 @@ def demo(options: argparse.Namespace) -> None:
     """Starts the services, makes pictures of captions, variations and a text diff, and stops the services."""
     options.out.mkdir(parents=True, exist_ok=True)
     stack = LocalStack(
-        options.checkpoint or find_checkpoint(),
+        options.checkpoint,
         threads=options.threads,
         log_dir=options.out / "logs",
         options=of_services(options),

@@ -18,15 +18,11 @@ from unclip.checkpoints.checkpoint import (
 )
 from unclip.cli.findings import Finding
 from unclip.errors import CheckpointError, ConfigurationError
+from unclip.extras import EXTRAS, command
 from unclip.local.stack import find_checkpoint
 
 OLDEST_PYTHON = (3, 11)
 BASE = ("grpcio", "protobuf", "numpy", "pillow")
-EXTRAS = {
-    "model": (("torch", "transformers", "diffusers", "safetensors"), "to run the services with networks here"),
-    "otel": (("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-grpc"), "to send traces from here"),
-    "triton": (("tritonclient",), "to use networks on a Triton server"),
-}
 FOLDERS = (*ENCODER_FOLDERS, *PRIOR_FOLDERS, *DECODER_FOLDERS, *UPSAMPLER_FOLDERS)
 LITTLE_GIB = 2.0  # the four services with the embedded checkpoint fit into it
 
@@ -58,15 +54,15 @@ def packages() -> Finding:
 
 def extras() -> Iterator[Finding]:
     """What can be installed on top."""
-    for extra, (names, purpose) in EXTRAS.items():
-        versions = {name: version(name) for name in names}
-        found = ", ".join(f"{name} {number or 'missing'}" for name, number in versions.items())
+    for name, extra in EXTRAS.items():
+        versions = {package: version(package) for package in extra.packages}
+        found = ", ".join(f"{package} {number or 'missing'}" for package, number in versions.items())
         if all(versions.values()):
-            yield Finding(f"extra {extra}", "ok", found)
+            yield Finding(f"extra {name}", "ok", found)
         elif any(versions.values()):
-            yield Finding(f"extra {extra}", "warn", found, f"pip install 'unclip[{extra}]' {purpose}")
+            yield Finding(f"extra {name}", "warn", found, f"{command(extra)} {extra.purpose}")
         else:
-            yield Finding(f"extra {extra}", "ok", f"not installed; needed {purpose}")
+            yield Finding(f"extra {name}", "ok", f"not installed; needed {extra.purpose}")
 
 
 def version(package: str) -> str | None:

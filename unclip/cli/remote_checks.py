@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from unclip import probe
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, upsampler_pb2_grpc
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
@@ -184,12 +184,11 @@ def lives(name: str, address: str, service: str, tls: Tls | None) -> Iterator[Fi
 def health(name: str, address: str, service: str, tls: Tls | None) -> Finding:
     """What a server says of its health."""
     with open_sync_channel(address, tls=tls) as channel:
-        stub: Any = health_pb2_grpc.HealthStub(channel)
         try:
-            answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=TIMEOUT_S)
+            state = probe.check(channel, service, TIMEOUT_S)
         except grpc.RpcError as error:
             return unhealthy(name, address, error, tls)
-    if answer.status == health_pb2.HealthCheckResponse.SERVING:
+    if state == "SERVING":
         return Finding(name, "ok", "ready")
     return Finding(name, "fail", "not ready", "it drains, or its device has failed: see its log")
 

@@ -12,7 +12,7 @@ from types import FrameType
 
 from unclip.client import Client
 from unclip.errors import ConfigurationError
-from unclip.local.stack import MODEL_SERVICES, LocalStack, find_checkpoint
+from unclip.local.stack import MODEL_SERVICES, LocalStack
 
 CHECK_S = 0.5
 NETWORKS = {
@@ -60,7 +60,7 @@ def of_services(options: argparse.Namespace) -> dict[str, list[str]]:
 def serve(options: argparse.Namespace) -> None:
     """Starts the services, says where they are, and stops them when interrupted or when one of them ends."""
     stack = LocalStack(
-        options.checkpoint or find_checkpoint(),
+        options.checkpoint,
         options.host,
         options.port,
         options.threads,

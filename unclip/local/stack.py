@@ -20,6 +20,7 @@ from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from unclip.checkpoints.hub import HubId
 from unclip.client.calling import Metadata, bearer
 from unclip.errors import ConfigurationError, Unavailable
+from unclip.extras import require
 from unclip.local import reaper
 from unclip.serving.channels import open_sync_channel
 from unclip.serving.tls import Tls
@@ -104,7 +105,7 @@ class LocalStack:
 
     def __init__(
         self,
-        checkpoint: Path,
+        checkpoint: Path | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
         threads: int | None = None,
@@ -117,13 +118,18 @@ class LocalStack:
         api_key: str = "",
     ) -> None:
         """``host``, ``port``: of the gateway, port 0 takes a free one; the others stay on free ports of 127.0.0.1.
-        ``checkpoint``: a folder, or ``owner/name`` of a repository on the Hub.
+        ``checkpoint``: a folder, or ``owner/name`` of a repository on the Hub; that of `find_checkpoint` when None.
         ``threads``: of each model service, its own default when None. ``log_dir``: kept, a temporary folder when
         None. ``patience``: seconds in which all must be ready. ``grace``: seconds a service may take to stop.
         ``options``: more words of the command line of a role, such as
         ``{"gateway": ["--log-format", "json"]}``. ``tls``: how the gateway is spoken to if these have it serve TLS.
-        ``api_key``: shown to it if they have it want one."""
-        self._checkpoint = checkpoint
+        ``api_key``: shown to it if they have it want one.
+
+        Raises:
+            ConfigurationError: the services or what they need is not installed, or no checkpoint is found.
+        """
+        require("a stack on this machine", "services", "model")
+        self._checkpoint = checkpoint or find_checkpoint()
         self._host = host
         self._port = port
         self._threads = threads

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import cast
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
-from grpc_status import rpc_status
 
 from unclip.errors import (
     Cancelled,
@@ -27,6 +25,7 @@ from unclip.errors import (
     UnclipError,
 )
 from unclip.serving import acceptance
+from unclip.serving.rich_status import from_call
 
 DOMAIN = "unclip"
 DEFAULT_RETRY_S = 1.0
@@ -89,10 +88,7 @@ def from_rpc_error(error: grpc.RpcError, stage: str) -> UnclipError:
     """The error of ours behind a failed call to ``stage``; a bare UnclipError for a status that none of ours makes."""
     assert isinstance(error, grpc.Call | grpc.aio.AioRpcError)
     code, message = error.code(), error.details() or ""
-    try:
-        status = rpc_status.from_call(cast(grpc.Call, error))  # reads an aio error as well
-    except ValueError:  # details that contradict the call's status: not ours
-        status = None
+    status = from_call(error)
     bad, retry, failed, info = (
         error_details_pb2.BadRequest(),
         error_details_pb2.RetryInfo(),

@@ -15,17 +15,18 @@ from typing import Any
 import grpc
 from google.protobuf.descriptor import FileDescriptor
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
-from grpc_reflection.v1alpha import reflection_pb2
 
 from unclip.api.decoder.v1 import decoder_pb2, upsampler_pb2
 from unclip.api.encoder.v1 import encoder_pb2
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.prior.v1 import prior_pb2
+from unclip.serving import reflection
 from unclip.serving.floods import Floods
 from unclip.serving.handlers import Context
 
-CONTRACTS: Sequence[FileDescriptor] = tuple(
-    module.DESCRIPTOR for module in (gateway_pb2, encoder_pb2, prior_pb2, decoder_pb2, upsampler_pb2, reflection_pb2)
+CONTRACTS: Sequence[FileDescriptor] = (
+    *(module.DESCRIPTOR for module in (gateway_pb2, encoder_pb2, prior_pb2, decoder_pb2, upsampler_pb2)),
+    *reflection.CONTRACTS,
 )
 
 

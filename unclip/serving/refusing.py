@@ -8,11 +8,11 @@ from typing import Any
 
 import grpc
 from google.rpc import code_pb2
-from grpc_status import rpc_status
 
 from unclip.errors import Overloaded, PoisonSuspected
 from unclip.serving import request_id
 from unclip.serving.error_table import to_status
+from unclip.serving.rich_status import to_grpc
 
 PATIENT_S = 2.0  # the longest pause of our channels' retries
 log = logging.getLogger(__name__)
@@ -41,7 +41,5 @@ async def refuse(error: Exception, context: Context, name: str = "") -> None:
     status = to_status(error, name)
     if status.code == code_pb2.INTERNAL:
         log.error("call failed", exc_info=error)
-    ended: Any = rpc_status.to_status(status)
-    # Its trailing metadata replaces what was set before.
-    metadata = (*ended.trailing_metadata, (request_id.HEADER, name), *pushback(error))
-    await context.abort_with_status(ended._replace(trailing_metadata=metadata))
+    # The trailing metadata of a status replaces what was set before.
+    await context.abort_with_status(to_grpc(status, (request_id.HEADER, name), *pushback(error)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import importlib
 import logging
 import signal
@@ -16,11 +17,11 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from unclip.errors import CheckpointError, ConfigurationError, PreconditionFailed, Unavailable
+from unclip.extras import explained
 from unclip.networks.idle_threads import spin_briefly
-from unclip.serving import quiet, tracing
+from unclip.serving import quiet, reflection, tracing
 from unclip.serving.floods import Floods, shut
 from unclip.serving.grpc_server import new_server, watch_floods
 from unclip.serving.handlers import Guard, GuardedServer
@@ -152,7 +153,8 @@ def _run(package: str, stage: str, settings: ServerSettings) -> int:
 
     async def build(settings: ServerSettings) -> App:
         # Importing torch takes seconds, in which health probes want an answer.
-        module = await asyncio.to_thread(importlib.import_module, f"{package}.app")
+        with explained():
+            module = await asyncio.to_thread(importlib.import_module, f"{package}.app")
         app: App = await module.build(settings)
         return app
 
@@ -252,12 +254,11 @@ async def _in_background(work: Coroutine[Any, Any, None] | None) -> AsyncIterato
 
 
 def _reflections(services: Sequence[Service]) -> list[Service]:
-    """Server reflection, so that grpcurl finds the contracts; for those who may call all the services it tells of."""
-    names = [*(service.name for service in services), health.SERVICE_NAME, reflection.SERVICE_NAME]
+    """Server reflection, for those who may call all the services it tells of."""
+    names = [*(service.name for service in services), health.SERVICE_NAME, *reflection.NAMES]
     guards = [guard for service in services for guard in service.guards]
-    servicer = reflection.aio.ReflectionServicer(names)
-    add = reflection_pb2_grpc.add_ServerReflectionServicer_to_server
-    return [Service(reflection.SERVICE_NAME, add, servicer, guards)]
+    servicer = reflection.servicer(names)
+    return [Service(name, functools.partial(reflection.add, name), servicer, guards) for name in reflection.NAMES]
 
 
 def _write(file: str, address: str) -> None:

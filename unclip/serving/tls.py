@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import logging
+import ssl
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from unclip.errors import ConfigurationError
+from unclip.extras import explained
 from unclip.serving.files import Watched
 
 if TYPE_CHECKING:
@@ -97,7 +99,7 @@ def watch(cert: str, key: str, ca: str) -> Watched[Material]:
         found = dict(zip(paths, contents, strict=True))
         roots = found[ca] if ca else None
         if roots is not None:
-            _certificates(ca, roots)
+            _check_roots(ca, roots)
         if not cert:
             return Material(None, roots, float("inf"))
         leaf = _certificates(cert, found[cert])[0]
@@ -157,8 +159,16 @@ def channel_credentials(material: Material) -> grpc.ChannelCredentials:
     return grpc.ssl_channel_credentials(material.roots, key, chain)
 
 
+def _check_roots(path: str, data: bytes) -> None:
+    try:  # comments between certificates may be in any tongue
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=data.decode("ascii", "ignore"))
+    except (ssl.SSLError, ValueError) as error:
+        raise ConfigurationError(f"{path} must hold certificates in PEM: {error}") from error
+
+
 def _certificates(path: str, data: bytes) -> list[Certificate]:
-    from cryptography import x509  # takes long to import, and only who speaks TLS needs it
+    with explained():  # takes long to import, and only who has a certificate needs it
+        from cryptography import x509
 
     try:
         return x509.load_pem_x509_certificates(data)

@@ -9,7 +9,8 @@ A whole stack in a test, gateway included, in well under a second::
         [asked] = stack.decoder.requests(DecodeRequest)
 
 `StubStack` is the same for asyncio; ``pytest_plugins = ["unclip.testing.fixtures"]`` gives pytest the fixture
-``unclip_stack``; ``python -m unclip.testing`` runs the stubs as a process. Stubs read requests as the services do,
+``unclip_stack``; ``python -m unclip.testing`` runs the stubs as a process. All this needs ``unclip[server]``, and with
+the gateway ``unclip-services``, which brings it. Stubs read requests as the services do,
 and so refuse exactly what they refuse; the contract suite of the project runs every test against both.
 """
 
@@ -17,6 +18,8 @@ from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING
+
+from unclip.extras import explained
 
 if TYPE_CHECKING:
     from unclip.testing.blocking import BlockingStubStack
@@ -63,7 +66,8 @@ def __getattr__(name: str) -> object:
     # Imported when first used: ``python -m unclip.testing`` comes through here before it has silenced gRPC.
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    with explained():
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from unclip.testing.blocking import BlockingStubStack
-from unclip.testing.model import StubModel
+from unclip.testing import BlockingStubStack, StubModel
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from typing import Any, Self, TypedDict
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from unclip.extras import explained
 from unclip.options import StageName
 from unclip.serving.grpc_server import new_server
 from unclip.serving.interceptors import ErrorInterceptor
@@ -120,8 +121,9 @@ async def open_gateway(
         PreconditionFailed: the stages do not belong together.
     """
     # Only who wants the gateway has to have it: the stubs alone serve other callers of the stages as well.
-    from gateway.app import build
-    from gateway.settings import Settings
+    with explained():
+        from gateway.app import build
+        from gateway.settings import Settings
 
     settings = Settings(
         encoder=targets["encoder"],

@@ -5,7 +5,7 @@ import warnings
 
 from unclip.api.decoder.v1 import decoder_pb2 as unclip_dot_api_dot_decoder_dot_v1_dot_decoder__pb2
 
-GRPC_GENERATED_VERSION = '1.81.1'
+GRPC_GENERATED_VERSION = '1.80.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class DecoderServiceStub:
+class DecoderServiceStub(object):
     """The decoder P(x | z_i, caption) at base size, and its inverse.
     """
 
@@ -52,7 +52,7 @@ class DecoderServiceStub:
                 _registered_method=True)
 
 
-class DecoderServiceServicer:
+class DecoderServiceServicer(object):
     """The decoder P(x | z_i, caption) at base size, and its inverse.
     """
 
@@ -103,7 +103,7 @@ def add_DecoderServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class DecoderService:
+class DecoderService(object):
     """The decoder P(x | z_i, caption) at base size, and its inverse.
     """
 

@@ -5,7 +5,7 @@ import warnings
 
 from unclip.api.decoder.v1 import upsampler_pb2 as unclip_dot_api_dot_decoder_dot_v1_dot_upsampler__pb2
 
-GRPC_GENERATED_VERSION = '1.81.1'
+GRPC_GENERATED_VERSION = '1.80.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class UpsamplerServiceStub:
+class UpsamplerServiceStub(object):
     """The diffusion upsampler: a base-size picture to the final size.
     """
 
@@ -47,7 +47,7 @@ class UpsamplerServiceStub:
                 _registered_method=True)
 
 
-class UpsamplerServiceServicer:
+class UpsamplerServiceServicer(object):
     """The diffusion upsampler: a base-size picture to the final size.
     """
 
@@ -86,7 +86,7 @@ def add_UpsamplerServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class UpsamplerService:
+class UpsamplerService(object):
     """The diffusion upsampler: a base-size picture to the final size.
     """
 

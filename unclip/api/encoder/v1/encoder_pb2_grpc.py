@@ -5,7 +5,7 @@ import warnings
 
 from unclip.api.encoder.v1 import encoder_pb2 as unclip_dot_api_dot_encoder_dot_v1_dot_encoder__pb2
 
-GRPC_GENERATED_VERSION = '1.81.1'
+GRPC_GENERATED_VERSION = '1.80.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class EncoderServiceStub:
+class EncoderServiceStub(object):
     """CLIP: captions and pictures to points of one joint space.
     """
 
@@ -52,7 +52,7 @@ class EncoderServiceStub:
                 _registered_method=True)
 
 
-class EncoderServiceServicer:
+class EncoderServiceServicer(object):
     """CLIP: captions and pictures to points of one joint space.
     """
 
@@ -103,7 +103,7 @@ def add_EncoderServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class EncoderService:
+class EncoderService(object):
     """CLIP: captions and pictures to points of one joint space.
     """
 

@@ -5,7 +5,7 @@ import warnings
 
 from unclip.api.gateway.v1 import gateway_pb2 as unclip_dot_api_dot_gateway_dot_v1_dot_gateway__pb2
 
-GRPC_GENERATED_VERSION = '1.81.1'
+GRPC_GENERATED_VERSION = '1.80.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class GatewayServiceStub:
+class GatewayServiceStub(object):
     """The public API: every capability of the unCLIP stack, composed from its stages.
 
     Equal requests with an equal seed make equal pictures, on any replica and in any company.
@@ -79,7 +79,7 @@ class GatewayServiceStub:
                 _registered_method=True)
 
 
-class GatewayServiceServicer:
+class GatewayServiceServicer(object):
     """The public API: every capability of the unCLIP stack, composed from its stages.
 
     Equal requests with an equal seed make equal pictures, on any replica and in any company.
@@ -192,7 +192,7 @@ def add_GatewayServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class GatewayService:
+class GatewayService(object):
     """The public API: every capability of the unCLIP stack, composed from its stages.
 
     Equal requests with an equal seed make equal pictures, on any replica and in any company.

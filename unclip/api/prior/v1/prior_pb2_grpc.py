@@ -5,7 +5,7 @@ import warnings
 
 from unclip.api.prior.v1 import prior_pb2 as unclip_dot_api_dot_prior_dot_v1_dot_prior__pb2
 
-GRPC_GENERATED_VERSION = '1.81.1'
+GRPC_GENERATED_VERSION = '1.80.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class PriorServiceStub:
+class PriorServiceStub(object):
     """The prior P(z_i | caption): a caption's encoding to a CLIP image embedding that could belong to it.
     """
 
@@ -47,7 +47,7 @@ class PriorServiceStub:
                 _registered_method=True)
 
 
-class PriorServiceServicer:
+class PriorServiceServicer(object):
     """The prior P(z_i | caption): a caption's encoding to a CLIP image embedding that could belong to it.
     """
 
@@ -86,7 +86,7 @@ def add_PriorServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class PriorService:
+class PriorService(object):
     """The prior P(z_i | caption): a caption's encoding to a CLIP image embedding that could belong to it.
     """
 
