@@ -10,7 +10,6 @@ from typing import Any
 
 import grpc
 
-from unclip import probe
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, upsampler_pb2_grpc
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
@@ -19,6 +18,7 @@ from unclip.cli.exits import one_line
 from unclip.cli.findings import Finding
 from unclip.client import Client, Generate, Progress, ReplicaCount, Sampling
 from unclip.errors import Overloaded, PermissionDenied, Unauthenticated, UnclipError
+from unclip.serving import probe
 from unclip.serving.channels import open_sync_channel, resolved
 from unclip.serving.error_table import from_rpc_error
 from unclip.serving.tls import Tls
