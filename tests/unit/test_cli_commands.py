@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from google.rpc import code_pb2
 from PIL import Image
 
 from tests.unit.client_peer import CHOSEN_SEED, GatewayPeer, invalid, overloaded, picture, status
+from tests.unit.everything import EVERYTHING
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import sampling_pb2
 from unclip.cli import main
-from unclip.client import Embedding, load_embeddings, save_embeddings
+from unclip.client import Edit, Embedding, Interpolate, Sampling, TextDiff, load_embeddings, save_embeddings
+from unclip.client.messages import stream_message
 
 
 @pytest.fixture
@@ -87,6 +90,46 @@ def test_generate_sends_what_was_said_and_no_more(peer: GatewayPeer) -> None:
     assert sent.decoder == sampling_pb2.SamplingOptions(sampler=sampling_pb2.SAMPLER_DDIM, guidance_scale=4, eta=0.5)
     assert (sent.candidates, sent.format) == (8, gateway_pb2.IMAGE_FORMAT_WEBP)
     assert not sent.HasField("image_count")
+
+
+@pytest.mark.parametrize("name", ["generate", "vary", "text_diff", "interpolate", "edit"])
+def test_every_option_of_a_request_can_be_said(peer: GatewayPeer, house: Path, name: str) -> None:
+    value = replace(EVERYTHING[name], **({"image": house} if name != "generate" else {}))  # type: ignore[arg-type]
+    ends: dict[str, list[str]] = {
+        "generate": ["a cat"],
+        "text_diff": ["--before", "a cat", "--after", "a dog", "--theta", "0.5", "--frames", "2"],
+        "interpolate": ["--caption", "a dog", "--frames", "2"],
+        "edit": ["a cat", "--mask", str(house)],
+    }
+    flags: dict[str, str] = {"image_count": "count", "negative_caption": "negative", "report_psnr": "psnr"}
+    said = [] if name == "generate" else [str(house)]
+    said += ends.get(name, [])
+    for field in fields(value):
+        given = getattr(value, field.name)
+        if isinstance(given, Sampling):
+            for part, flag in (
+                ("sampler", "sampler"),
+                ("steps", "steps"),
+                ("guidance_scale", "guidance"),
+                ("eta", "eta"),
+            ):
+                if getattr(given, part) is not None and (field.name, part) != ("upsampler", "guidance_scale"):
+                    said += [f"--{field.name}-{flag}", str(getattr(given, part))]
+        elif given is True:
+            said.append(f"--{flags.get(field.name, field.name)}")
+        elif given is not None and given is not False and "help" in field.metadata:
+            said += [f"--{flags.get(field.name, field.name).replace('_', '-')}", str(given)]
+
+    assert main([name.replace("_", "-"), *said]) == 0
+
+    expected = replace(value, upsampler=replace(value.upsampler, guidance_scale=None))
+    if isinstance(expected, TextDiff):
+        expected = replace(expected, thetas=(0, 0.5))
+    elif isinstance(expected, Interpolate):
+        expected = replace(expected, ts=(0, 1))
+    elif isinstance(expected, Edit):
+        expected = replace(expected, mask=house)
+    assert inner(peer) == stream_message(expected)
 
 
 def test_json_tells_what_makes_each_picture_again(peer: GatewayPeer, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from unclip.cli import asking, checkpoints, demo, making, replaying, serve
 from unclip.cli import keys as cli_keys
 from unclip.cli.connection import add_connection
-from unclip.options import SAMPLERS
+from unclip.cli.requests import add_options
+from unclip.client import Edit, Generate, Interpolate, Request, TextDiff, Vary
+from unclip.wire.enums import FITS
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -89,12 +91,7 @@ def add_generate(commands: Commands) -> None:
     command.add_argument(
         "--index", default="0", metavar="SUM", help='its row, or a sum of rows as "2-0+1" (%(default)s)'
     )
-    add_count(command)
-    command.add_argument("--negative", default="", metavar="CAPTION", help="what to steer away from (nothing)")
-    add_candidates(command)
-    for stage in ("prior", "decoder", "upsampler"):
-        add_sampling(command, stage)
-    add_making(command)
+    add_making(command, Generate)
     command.set_defaults(run=making.generate)
 
 
@@ -102,14 +99,7 @@ def add_vary(commands: Commands) -> None:
     """``unclip vary``."""
     command = commands.add_parser("vary", help="make variations of a picture")
     command.add_argument("image", type=Path)
-    add_count(command)
-    command.add_argument("--eta", type=float, help="0 reconstructs the picture, 1 varies most (1)")
-    command.add_argument("--start", choices=["inverted", "random"], default="inverted", help="noise to start from")
-    add_sampling(command, "decoder", eta=False)
-    add_sampling(command, "upsampler")
-    add_fit(command)
-    add_psnr(command)
-    add_making(command)
+    add_making(command, Vary)
     command.set_defaults(run=making.vary)
 
 
@@ -121,11 +111,7 @@ def add_text_diff(commands: Commands) -> None:
     command.add_argument("--after", required=True, help='what it shall show, such as "a modern house"')
     command.add_argument("--theta", type=float, default=0.5, help="how far to go, 0 to 1 (%(default)s)")
     command.add_argument("--frames", type=positive, default=6, help="pictures on the way there (%(default)s)")
-    add_sampling(command, "decoder")
-    add_sampling(command, "upsampler")
-    add_fit(command)
-    add_psnr(command)
-    add_making(command)
+    add_making(command, TextDiff)
     command.set_defaults(run=making.text_diff)
 
 
@@ -135,15 +121,9 @@ def add_interpolate(commands: Commands) -> None:
     command.add_argument("image", type=Path)
     end = command.add_mutually_exclusive_group(required=True)
     end.add_argument("to", type=Path, nargs="?", help="the picture to end with")
-    end.add_argument("--caption", default="", help="the caption to end with")
+    end.add_argument("--caption", default="", dest="to_caption", help="the caption to end with")
     command.add_argument("--frames", type=positive, default=6, help="pictures on the way there (%(default)s)")
-    command.add_argument("--start", choices=["inverted", "random"], default="inverted", help="noise to start from")
-    add_sampling(command, "prior")
-    add_sampling(command, "decoder")
-    add_sampling(command, "upsampler")
-    add_fit(command)
-    add_psnr(command)
-    add_making(command)
+    add_making(command, Interpolate)
     command.set_defaults(run=making.interpolate)
 
 
@@ -182,14 +162,7 @@ def add_edit(commands: Commands) -> None:
         metavar="N|L,T,R,B",
         help="pixels to paint beyond the edges",
     )
-    add_count(command)
-    command.add_argument("--negative", default="", metavar="CAPTION", help="what to steer away from (nothing)")
-    add_candidates(command)
-    command.add_argument("--resampling", type=int, metavar="K", help="takes of each step, 1 to 10, for seams (2)")
-    for stage in ("prior", "decoder", "upsampler"):
-        add_sampling(command, stage)
-    add_fit(command)
-    add_making(command)
+    add_making(command, Edit)
     command.set_defaults(run=making.edit)
 
 
@@ -199,7 +172,7 @@ def add_embed(commands: Commands) -> None:
     command.add_argument("--caption", action="append", default=[], dest="captions", help="may be given many times")
     command.add_argument("--image", action="append", default=[], dest="images", type=Path, help="likewise")
     command.add_argument("--out", type=Path, help="also write the vectors, one row each, into this .npz file")
-    add_fit(command)
+    command.add_argument("--fit", choices=list(FITS.numbers), default="crop", help="as for unclip vary (%(default)s)")
     add_connection(command)
     command.set_defaults(run=asking.embed)
 
@@ -264,50 +237,11 @@ def add_stack(command: argparse.ArgumentParser) -> None:
     command.add_argument("--threads", type=positive, help="CPU threads of each model service (default: its own)")
 
 
-def add_count(command: argparse.ArgumentParser) -> None:
-    """How many pictures."""
-    command.add_argument("--count", type=int, help="pictures to make, 1 to 16 (1)")
-
-
-def add_candidates(command: argparse.ArgumentParser) -> None:
-    """How many pictures, and embeddings of each, to choose from."""
-    command.add_argument(
-        "--candidates", type=int, help="pictures to make, of which CLIP keeps the best --count: up to 64 (no ranking)"
-    )
-    command.add_argument(
-        "--prior-candidates", type=int, help="prior samples per picture, the best is kept: 1 to 16 (2)"
-    )
-
-
-def add_psnr(command: argparse.ArgumentParser) -> None:
-    """Whether the inversion is measured."""
-    command.add_argument("--psnr", action="store_true", help="measure how well the inversion reconstructs the picture")
-
-
-def add_fit(command: argparse.ArgumentParser) -> None:
-    """What becomes of a picture that is not square."""
-    command.add_argument(
-        "--fit", choices=["crop", "letterbox"], default="crop", help="of a picture that is not square (%(default)s)"
-    )
-
-
-def add_making(command: argparse.ArgumentParser) -> None:
-    """Seed, output and connection of whatever makes pictures."""
-    command.add_argument("--seed", type=int, help="makes the same pictures again (default: the gateway chooses)")
-    command.add_argument("--format", choices=["png", "jpeg", "webp"], default="png", help="(%(default)s)")
+def add_making(command: argparse.ArgumentParser, kind: type[Request]) -> None:
+    """Options, output and connection of what makes the pictures of a ``kind``."""
+    add_options(command, kind)
     command.add_argument("--out", type=Path, default=Path("out"), help="folder for the pictures (%(default)s)")
     add_connection(command)
-
-
-def add_sampling(command: argparse.ArgumentParser, stage: str, eta: bool = True) -> None:
-    """How ``stage`` samples; see ``unclip.cli.making.sampling``."""
-    group = command.add_argument_group(f"how the {stage} samples", "what is left out takes the checkpoint's default")
-    group.add_argument(f"--{stage}-sampler", choices=SAMPLERS)
-    group.add_argument(f"--{stage}-steps", type=int, metavar="N", help="1 to 1000")
-    if stage != "upsampler":
-        group.add_argument(f"--{stage}-guidance", type=float, metavar="SCALE", help="0 to 30")
-    if eta:
-        group.add_argument(f"--{stage}-eta", type=float, metavar="ETA", help="0 to 1, fresh noise per DDIM step")
 
 
 def positive(text: str) -> int:

@@ -10,6 +10,7 @@ from PIL import Image, ImageOps
 from unclip.cli import report
 from unclip.cli.connection import connect
 from unclip.cli.progress import Bar
+from unclip.cli.requests import request_of
 from unclip.client import (
     Edit,
     Embedding,
@@ -18,7 +19,6 @@ from unclip.client import (
     GeneratedImage,
     Interpolate,
     Request,
-    Sampling,
     TextDiff,
     Vary,
 )
@@ -29,78 +29,29 @@ from unclip.errors import InvalidRequest
 
 def generate(options: argparse.Namespace) -> None:
     """Pictures of a caption."""
-    request = Generate(
-        caption=options.caption,
-        seed=options.seed,
-        image_count=options.count,
-        prior_candidates=options.prior_candidates,
-        prior=sampling(options, "prior"),
-        decoder=sampling(options, "decoder"),
-        upsampler=sampling(options, "upsampler"),
-        format=options.format,
-        negative_caption=options.negative,
-        candidates=options.candidates,
-        embedding=embedding(options),
-    )
-    images = run(options, request, "generate")
-    tell_many(options, images, "generate")
+    request = request_of(options, Generate, caption=options.caption, embedding=embedding(options))
+    tell_many(options, run(options, request, "generate"), "generate")
 
 
 def vary(options: argparse.Namespace) -> None:
     """Variations of a picture."""
-    request = Vary(
-        image=options.image,
-        seed=options.seed,
-        image_count=options.count,
-        eta=options.eta,
-        start=options.start,
-        decoder=sampling(options, "decoder"),
-        upsampler=sampling(options, "upsampler"),
-        format=options.format,
-        fit=options.fit,
-        report_psnr=options.psnr,
-    )
-    images = run(options, request, "vary")
-    tell_many(options, images, f"vary-{options.image.stem}", options.image)
+    request = request_of(options, Vary, image=options.image)
+    tell_many(options, run(options, request, "vary"), f"vary-{options.image.stem}", options.image)
 
 
 def text_diff(options: argparse.Namespace) -> None:
     """A picture on its way from one caption to another: frames, and all of them as an animation and on one sheet."""
     thetas = thetas_to(options.theta, options.frames)
-    request = TextDiff(
-        image=options.image,
-        before=options.before,
-        after=options.after,
-        thetas=thetas,
-        seed=options.seed,
-        decoder=sampling(options, "decoder"),
-        upsampler=sampling(options, "upsampler"),
-        format=options.format,
-        fit=options.fit,
-        report_psnr=options.psnr,
-    )
-    images = run(options, request, "text-diff")
+    ends = {"image": options.image, "before": options.before, "after": options.after}
+    images = run(options, request_of(options, TextDiff, **ends, thetas=thetas), "text-diff")
     tell_trajectory(options, images, f"text-diff-{options.image.stem}", [f"theta = {theta:.2f}" for theta in thetas])
 
 
 def interpolate(options: argparse.Namespace) -> None:
     """From a picture to another one, or to a caption: frames, an animation and a sheet, as of a text diff."""
     ts = thetas_to(1.0, options.frames)
-    request = Interpolate(
-        image=options.image,
-        to=options.to,
-        to_caption=options.caption,
-        ts=ts,
-        seed=options.seed,
-        start=options.start,
-        prior=sampling(options, "prior"),
-        decoder=sampling(options, "decoder"),
-        upsampler=sampling(options, "upsampler"),
-        format=options.format,
-        fit=options.fit,
-        report_psnr=options.psnr,
-    )
-    images = run(options, request, "interpolate")
+    ends = {"image": options.image, "to": options.to, "to_caption": options.to_caption}
+    images = run(options, request_of(options, Interpolate, **ends, ts=ts), "interpolate")
     tell_trajectory(options, images, f"interpolate-{options.image.stem}", [f"t = {t:.2f}" for t in ts])
 
 
@@ -114,22 +65,8 @@ def embedding(options: argparse.Namespace) -> Embedding | None:
 def edit(options: argparse.Namespace) -> None:
     """A picture repainted in part, or continued beyond its edges; the canvas for the latter is written too."""
     canvas = None if options.pad is None else padded(options)
-    request = Edit(
-        image=canvas or options.image,
-        caption=options.caption,
-        mask=options.mask,
-        negative_caption=options.negative,
-        seed=options.seed,
-        image_count=options.count,
-        prior_candidates=options.prior_candidates,
-        candidates=options.candidates,
-        prior=sampling(options, "prior"),
-        decoder=sampling(options, "decoder"),
-        upsampler=sampling(options, "upsampler"),
-        format=options.format,
-        resampling=options.resampling,
-        fit=options.fit,
-    )
+    ends = {"image": canvas or options.image, "caption": options.caption, "mask": options.mask}
+    request = request_of(options, Edit, **ends)
     images = run(options, request, "edit")
     more = {} if canvas is None else {"canvas": str(canvas)}
     tell_many(options, images, f"edit-{options.image.stem}", canvas or options.image, **more)
@@ -150,17 +87,6 @@ def padded(options: argparse.Namespace) -> Path:
     path: Path = options.out / f"edit-{options.image.stem}-canvas.png"
     canvas.save(path)
     return path
-
-
-def sampling(options: argparse.Namespace, stage: str) -> Sampling:
-    """What ``options`` say of ``stage``."""
-    told = vars(options)
-    return Sampling(
-        sampler=told.get(f"{stage}_sampler"),
-        steps=told.get(f"{stage}_steps"),
-        guidance_scale=told.get(f"{stage}_guidance"),
-        eta=told.get(f"{stage}_eta"),
-    )
 
 
 def thetas_to(theta: float, frames: int) -> tuple[float, ...]:

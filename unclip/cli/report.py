@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from unclip.client import GeneratedImage, Request
+from unclip.client.values import KINDS
 
-KINDS = {"Generate": "generate", "Vary": "vary", "TextDiff": "text_diff", "Interpolate": "interpolate", "Edit": "edit"}
 ENDINGS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 
 
@@ -33,7 +33,8 @@ def plain(value: object) -> Any:
 
 def recipe(request: Request) -> dict[str, Any]:
     """A recipe as JSON, in the shape of the contracts' StreamRequest."""
-    return {KINDS[type(request).__name__]: {name: item for name, item in plain(request).items() if item != {}}}
+    [kind] = [name for name, kind in KINDS.items() if type(request) is kind]
+    return {kind: {name: item for name, item in plain(request).items() if item != {}}}
 
 
 def picture(image: GeneratedImage, path: Path) -> dict[str, Any]:

@@ -26,22 +26,21 @@ Picture = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | 
 
 
 def option(help: str, default: Any = None, flag: str = "", **metadata: str) -> Any:
-    """A field of a request. help: what it is, as the command line says it. flag: its name there, if another."""
+    """A field of a request. help: what it is, as the command line says it. flag: its name there, if another.
+
+    metadata: wire, its name in the contract, if another; without, what of a Sampling there is no use for.
+    """
     return field(default=default, metadata={"help": help, "flag": flag, **metadata})
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How one stage samples; what is None takes the checkpoint's default.
+    """How one stage samples; what is None takes the checkpoint's default."""
 
-    sampler: rule of the walk. steps: network evaluations, 1 to 1000. guidance_scale: 0 to 30, 1 follows the
-    condition as learned. eta: 0 to 1, fresh noise per DDIM step.
-    """
-
-    sampler: enum_names.SamplerName | None = None
-    steps: int | None = None
-    guidance_scale: float | None = None
-    eta: float | None = None
+    sampler: enum_names.SamplerName | None = option("rule of the walk")
+    steps: int | None = option("network evaluations, 1 to 1000")
+    guidance_scale: float | None = option("0 to 30, 1 follows the condition as learned", flag="guidance")
+    eta: float | None = option("0 to 1, fresh noise per DDIM step")
 
 
 DEFAULTS = Sampling()  # the checkpoint's own
@@ -53,7 +52,7 @@ class Making:
 
     seed: int | None = option("makes the same pictures again (default: the gateway chooses)")
     decoder: Sampling = option("how the decoder samples", DEFAULTS)
-    upsampler: Sampling = option("how the upsampler samples", DEFAULTS)
+    upsampler: Sampling = option("how the upsampler samples", DEFAULTS, without="guidance_scale")
     format: FileFormat = option("file format of the pictures", "png")
 
 
@@ -98,6 +97,7 @@ class Vary(Inverting):
     _: KW_ONLY
     image_count: int | None = option("pictures to make, 1 to 16 (1)", flag="count")
     eta: float | None = option("0 reconstructs the picture, 1 varies most (1)")
+    decoder: Sampling = option("how the decoder samples, but for its eta", DEFAULTS, without="eta")
     start: Start = option("begin with the picture's own noise, or with fresh noise", "inverted")
 
 

@@ -1,0 +1,72 @@
+"""The options of requests on the command line, as their fields have them: a new field is an option by itself."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from typing import Any, TypeVar
+
+from google.protobuf.descriptor import FieldDescriptor
+
+from unclip.api.gateway.v1 import gateway_pb2
+from unclip.api.type.v1 import sampling_pb2
+from unclip.client import Request, Sampling
+from unclip.client.values import KINDS
+from unclip.wire.by_name import wire_name
+from unclip.wire.enums import ENUMS
+
+Kind = TypeVar("Kind", bound=Request)
+
+SAMPLING = sampling_pb2.SamplingOptions.DESCRIPTOR
+TYPES = {
+    FieldDescriptor.CPPTYPE_FLOAT: float,
+    FieldDescriptor.CPPTYPE_INT32: int,
+    FieldDescriptor.CPPTYPE_INT64: int,
+    FieldDescriptor.CPPTYPE_STRING: str,
+}
+
+
+def add_options(command: argparse.ArgumentParser, kind: type[Request]) -> None:
+    """What can be said of a request of ``kind``; where it begins and ends are no options."""
+    [name] = [name for name, each in KINDS.items() if each is kind]
+    message: Any = gateway_pb2.StreamRequest.DESCRIPTOR.fields_by_name[name].message_type
+    for field in dataclasses.fields(kind):
+        place = message.fields_by_name[wire_name(field)]
+        if place.message_type == SAMPLING:
+            told = f"{field.metadata['help']}; what is left out takes the checkpoint's default"
+            group = command.add_argument_group(field.name, told)
+            for part in dataclasses.fields(Sampling):
+                if part.name != field.metadata.get("without"):
+                    add_option(group, part, SAMPLING.fields_by_name[part.name], f"{field.name}_")
+        elif "help" in field.metadata and not place.message_type:
+            add_option(command, field, place)
+
+
+def add_option(
+    command: argparse._ActionsContainer, field: dataclasses.Field[Any], place: Any, prefix: str = ""
+) -> None:
+    """The option for one ``field``, which is ``place`` in the contract."""
+    flag = f"--{prefix}{field.metadata['flag'] or field.name}".replace("_", "-")
+    told = {"dest": prefix + field.name, "default": field.default, "help": field.metadata["help"]}
+    if place.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
+        command.add_argument(flag, action="store_true", **told)
+    elif place.enum_type:
+        told["help"] += f" ({field.default})" if field.default else ""
+        command.add_argument(flag, choices=list(ENUMS[place.enum_type.full_name].numbers), **told)
+    else:
+        kind = TYPES[place.cpp_type]
+        command.add_argument(flag, type=kind, metavar={int: "N", float: "X", str: "TEXT"}[kind], **told)
+
+
+def request_of(options: argparse.Namespace, kind: type[Kind], **given: Any) -> Kind:
+    """The request of ``kind`` that ``options`` ask for, with what is ``given``."""
+    said = vars(options)
+    for field in dataclasses.fields(kind):
+        if field.name in given or "help" not in field.metadata:
+            continue
+        if isinstance(field.default, Sampling):
+            parts = {part.name: said.get(f"{field.name}_{part.name}") for part in dataclasses.fields(Sampling)}
+            given[field.name] = Sampling(**parts)
+        elif field.name in said:
+            given[field.name] = said[field.name]
+    return kind(**given)
