@@ -1,4 +1,4 @@
-"""Known pixels of a request, made ready for a walk."""
+"""Known pixels of a request, made ready for a trajectory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unclip.wire.known import KnownPixels
 def edited(
     known: KnownPixels | None, table: SamplerTable, schedule: NoiseSchedule, device: torch.device
 ) -> tuple[SamplerTable, Known | None]:
-    """The table to walk and what to keep on the way; ``table`` itself and None where nothing is known."""
+    """The table to follow and what to keep on the way; ``table`` itself and None where nothing is known."""
     if known is None:
         return table, None
     # Copies: what came over the wire is a read-only view of its message.

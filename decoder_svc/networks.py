@@ -21,17 +21,17 @@ def signature(name: NetworkName, checkpoint: Checkpoint) -> Signature:
     folder = UPSAMPLERS.get(name, "decoder")
     config = checkpoint.config(folder, "config.json")
     side, channels = int(config["sample_size"]), int(config["out_channels"])
-    walked = (Port("sample", "FP32", (3, side, side)), Port("timestep", "INT64"))
+    noisy = (Port("sample", "FP32", (3, side, side)), Port("timestep", "INT64"))
     predicted = Port("predicted", "FP32", (channels, side, side))
     if name in UPSAMPLERS:
-        return Signature((*walked, Port("large", "FP32", (3, side, side))), predicted)
+        return Signature((*noisy, Port("large", "FP32", (3, side, side))), predicted)
     projection = checkpoint.config("text_proj", "config.json")
     conditions = (
         Port("context", "FP32", (-1, int(projection["cross_attention_dim"]))),
         Port("addition", "FP32", (int(projection["time_embed_dim"]),)),
         Port("mask", "BOOL", (-1,)),
     )
-    return Signature((*walked, *conditions), predicted)
+    return Signature((*noisy, *conditions), predicted)
 
 
 def load(name: NetworkName, checkpoint: Checkpoint, placement: Placement) -> Network:

@@ -1,4 +1,4 @@
-"""DecoderService and UpsamplerService: read requests, have the engine walk, and send what the walk comes to."""
+"""DecoderService and UpsamplerService: read requests, have the engine sample, and send what it made."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
         likely = expected("decoder", request.sampling, self._spec.defaults, deadline)
         with self._engine.reserve(1, client_of(context), likely) as reservation:
             task = DecodeTask.from_proto(request, self._spec)
-            walk = await asyncio.wrap_future(self._engine.call(lambda: self._decoder.decode(task, deadline)))
+            trajectory = await asyncio.wrap_future(self._engine.call(lambda: self._decoder.decode(task, deadline)))
             shown = 0
             watched = not request.omit_progress or task.preview_interval > 0
-            async with aclosing(follow(reservation, [walk], watched)) as ticks:
+            async with aclosing(follow(reservation, [trajectory], watched)) as ticks:
                 async for tick in ticks:
                     if not request.omit_progress:
                         yield decoder_pb2.DecodeResponse(progress=progress(tick, sampling_pb2.STAGE_DECODER))
@@ -65,29 +65,29 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
                         shown = tick.step
                         assert tick.predicted is not None
                         yield decoder_pb2.DecodeResponse(preview=await asyncio.to_thread(preview, tick.predicted))
-        yield decoder_pb2.DecodeResponse(sample=tensor(walk), model_version=self._info.version)
+        yield decoder_pb2.DecodeResponse(sample=tensor(trajectory), model_version=self._info.version)
 
     async def Invert(
         self, request: decoder_pb2.InvertRequest, context: Context
     ) -> AsyncIterator[decoder_pb2.InvertResponse]:
         """Finds the noise x_T from which DDIM decodes a picture, with progress."""
         deadline = self._deadlines.of(context)
-        walks, client = 2 if request.report_psnr else 1, client_of(context)
+        trajectories, client = 2 if request.report_psnr else 1, client_of(context)
         likely = Expected("decoder", min(max(request.steps, 1), MAX_STEPS), deadline)
-        with self._engine.reserve(walks, client, likely) as reservation:
+        with self._engine.reserve(trajectories, client, likely) as reservation:
             with self._decoding.admitted(weight([request.image]), client) as admitted:
                 task, picture = await admitted.run(InvertTask.from_proto, request, self._spec)
             there = await asyncio.wrap_future(self._engine.call(lambda: self._decoder.invert(task, picture, deadline)))
             async with aclosing(follow(reservation, [there], not request.omit_progress)) as ticks:
                 async for tick in ticks:
-                    yield decoder_pb2.InvertResponse(progress=progress(tick, sampling_pb2.STAGE_INVERT, walks))
+                    yield decoder_pb2.InvertResponse(progress=progress(tick, sampling_pb2.STAGE_INVERT, trajectories))
             back = None
             if task.report_psnr:
                 again = task.reconstruction(there.future.result().float().cpu().numpy())
                 back = await asyncio.wrap_future(self._engine.call(lambda: self._decoder.decode(again, deadline)))
                 async with aclosing(follow(reservation, [back], not request.omit_progress)) as ticks:
                     async for tick in ticks:
-                        told = progress(tick, sampling_pb2.STAGE_INVERT, walks, done=task.steps)
+                        told = progress(tick, sampling_pb2.STAGE_INVERT, trajectories, done=task.steps)
                         yield decoder_pb2.InvertResponse(progress=told)
         near = None if back is None else psnr(back.future.result().float().cpu().numpy(), picture)
         yield decoder_pb2.InvertResponse(start_noise=tensor(there), psnr=near, model_version=self._info.version)
@@ -121,11 +121,11 @@ class UpsamplerServicer(upsampler_pb2_grpc.UpsamplerServiceServicer):
         likely = expected("upsampler", request.sampling, self._spec.defaults, deadline, priority=1)
         with self._engine.reserve(1, client_of(context), likely) as reservation:
             task = UpsampleTask.from_proto(request, self._spec)
-            walk = await asyncio.wrap_future(self._engine.call(lambda: self._upsampler.upsample(task, deadline)))
-            async with aclosing(follow(reservation, [walk], not request.omit_progress)) as ticks:
+            trajectory = await asyncio.wrap_future(self._engine.call(lambda: self._upsampler.upsample(task, deadline)))
+            async with aclosing(follow(reservation, [trajectory], not request.omit_progress)) as ticks:
                 async for tick in ticks:
                     yield upsampler_pb2.UpsampleResponse(progress=progress(tick, sampling_pb2.STAGE_UPSAMPLER))
-        yield upsampler_pb2.UpsampleResponse(sample=tensor(walk), model_version=self._info.version)
+        yield upsampler_pb2.UpsampleResponse(sample=tensor(trajectory), model_version=self._info.version)
 
     async def GetModelInfo(
         self, request: upsampler_pb2.UpsamplerServiceGetModelInfoRequest, context: Context
@@ -134,9 +134,11 @@ class UpsamplerServicer(upsampler_pb2_grpc.UpsamplerServiceServicer):
         return upsampler_pb2.UpsamplerServiceGetModelInfoResponse(model=self._info)
 
 
-def progress(tick: Tick, stage: sampling_pb2.Stage.ValueType, walks: int = 1, done: int = 0) -> sampling_pb2.Progress:
-    """A tick as a message; ``walks`` of its length make up the stage, whose first ``done`` steps are done."""
-    step, of = done + tick.step, walks * tick.of
+def progress(
+    tick: Tick, stage: sampling_pb2.Stage.ValueType, trajectories: int = 1, done: int = 0
+) -> sampling_pb2.Progress:
+    """A tick as a message; so many ``trajectories`` of its length are the stage, ``done`` steps of it done before."""
+    step, of = done + tick.step, trajectories * tick.of
     return sampling_pb2.Progress(stage=stage, step=step, of=of, queue_position=tick.queue_position)
 
 
@@ -145,6 +147,6 @@ def preview(predicted: torch.Tensor) -> image_pb2.Image:
     return encode_image(from_pixels(predicted.float().cpu().numpy()), "image/webp")
 
 
-def tensor(walk: Trajectory) -> tensor_pb2.Tensor:
-    """The result of a finished walk as a message."""
-    return tensors.to_proto(walk.future.result().float().cpu().numpy())
+def tensor(trajectory: Trajectory) -> tensor_pb2.Tensor:
+    """The result of a finished trajectory as a message."""
+    return tensors.to_proto(trajectory.future.result().float().cpu().numpy())

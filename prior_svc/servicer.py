@@ -1,4 +1,4 @@
-"""The PriorService: reads requests, has the engine walk, and sends the best of the candidates."""
+"""The PriorService: reads requests, has the engine sample candidates, and sends the best of them."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class PriorServicer(prior_pb2_grpc.PriorServiceServicer):
         )
         with self._engine.reserve(rows, client_of(context), likely) as reservation:
             task = SampleTask.from_proto(request, self._spec)
-            walks = await asyncio.wrap_future(self._engine.call(lambda: self._trajectories(task, deadline)))
-            async with aclosing(follow(reservation, walks, not request.omit_progress)) as ticks:
+            trajectories = await asyncio.wrap_future(self._engine.call(lambda: self._trajectories(task, deadline)))
+            async with aclosing(follow(reservation, trajectories, not request.omit_progress)) as ticks:
                 async for tick in ticks:
                     yield prior_pb2.SampleResponse(progress=progress(tick))
-        candidates = np.stack([walk.future.result().float().cpu().numpy() for walk in walks])
+        candidates = np.stack([trajectory.future.result().float().cpu().numpy() for trajectory in trajectories])
         # The paper keeps the one with the larger dot product with the text embedding (section 2.2).
         scores = candidates @ task.text.embedding.values
         best = int(scores.argmax())

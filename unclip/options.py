@@ -38,7 +38,7 @@ ROOMS: dict[StageName, Room] = {
 class SamplingSettings:
     """A stage's sampling settings with every default filled in.
 
-    sampler: rule of the walk. steps: network evaluations, 1 to 1000. guidance_scale: 0 to 30, 1 follows the
+    sampler: which rule it follows. steps: network evaluations, 1 to 1000. guidance_scale: 0 to 30, 1 follows the
     condition as learned. eta: 0 to 1, fresh noise per DDIM step; other samplers ignore it.
     """
 

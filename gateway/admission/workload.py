@@ -10,7 +10,7 @@ from gateway.stages.calls import ServiceName
 from unclip.enum_names import StageName
 from unclip.options import SamplingSettings
 
-# In the order of a picture's way. The encoder's one step is nothing beside the others' walks.
+# In the order of a picture's way. The encoder's one step is nothing beside the others' trajectories.
 SAMPLING_STAGES: Mapping[StageName, ServiceName] = {
     "prior": "prior",
     "invert": "decoder",
@@ -37,7 +37,7 @@ Workload = Mapping[StageName, StageLoad]
 
 
 def workload_of(plan: Plan) -> Workload:
-    """The walks that ``plan`` needs, in order."""
+    """The trajectories that ``plan`` needs, in order."""
     match plan:
         case GeneratePlan():
             return _generated(plan)

@@ -37,7 +37,7 @@ def option(help: str, default: Any = None, flag: str = "", **metadata: str) -> A
 class Sampling:
     """How one stage samples; what is None takes the checkpoint's default."""
 
-    sampler: enum_names.SamplerName | None = option("rule of the walk")
+    sampler: enum_names.SamplerName | None = option("which rule it follows")
     steps: int | None = option("network evaluations, 1 to 1000")
     guidance_scale: float | None = option("0 to 30, 1 follows the condition as learned", flag="guidance")
     eta: float | None = option("0 to 1, fresh noise per DDIM step")

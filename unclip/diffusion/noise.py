@@ -21,14 +21,14 @@ WEYL = (0x9E3779B9, 0xBB67AE85)
 
 
 class Stream(IntEnum):
-    """Which walk the noise belongs to; part of the key, so that stages with one seed draw different noise."""
+    """Which trajectory the noise belongs to; part of the key, so that stages with one seed draw different noise."""
 
     PRIOR = 1
     DECODER = 2
     UPSAMPLER = 3
 
 
-START = 0  # step number of x_T; a walk's step i (from 0) draws its noise as number i + 1
+START = 0  # step number of x_T; a trajectory's step i (from 0) draws its noise as number i + 1
 
 
 @dataclass(frozen=True)

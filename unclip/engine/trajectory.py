@@ -1,4 +1,4 @@
-"""A sample's walk down its sampler table, and the program that moves many walks through one network at once."""
+"""A sample's trajectory along its sampler table, and the program that moves many through one network at once."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Trajectory(Job[torch.Tensor]):
     """One sample on its way from noise to x_0, or back.
 
     Args:
-        lane: see `Job.lane`; walks of one lane have equal shapes and the same condition names.
+        lane: see `Job.lane`; trajectories of one lane have equal shapes and the same condition names.
         table: the sampler.
-        start: float32 ``[...]`` to walk from; None draws it from the seed.
+        start: float32 ``[...]`` to start from; None draws it from the seed.
         shape: of the sample, without batch.
         conditions, unconditional: the network's further inputs for this row, without batch; the second set is
             needed where guidance_scale is not 1.
@@ -81,39 +81,39 @@ class Trajectory(Job[torch.Tensor]):
 
 
 class TrajectoryProgram:
-    """Moves walks of one lane by one step with one pass through a network. Rows without guidance run once."""
+    """Moves trajectories of one lane by one step with one pass through a network. Rows without guidance run once."""
 
     def __init__(self, network: Network) -> None:
         self._network = network
 
     @torch.inference_mode()
-    def tick(self, walks: Sequence[Trajectory]) -> None:
-        """One step of every walk."""
-        steered = [i for i, walk in enumerate(walks) if walk.guidance_scale != 1.0]
-        rows = [walk.conditions for walk in walks]
-        rows += [walks[i].unconditional or {} for i in steered]
-        x = torch.stack([walk.x for walk in walks])
-        steps = [walk.position for walk in walks]
-        timesteps = torch.tensor([int(walk.table.timesteps[s]) for walk, s in zip(walks, steps, strict=True)])
+    def tick(self, jobs: Sequence[Trajectory]) -> None:
+        """One step of every trajectory."""
+        steered = [i for i, job in enumerate(jobs) if job.guidance_scale != 1.0]
+        rows = [job.conditions for job in jobs]
+        rows += [jobs[i].unconditional or {} for i in steered]
+        x = torch.stack([job.x for job in jobs])
+        steps = [job.position for job in jobs]
+        timesteps = torch.tensor([int(job.table.timesteps[s]) for job, s in zip(jobs, steps, strict=True)])
         inputs = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
         inputs["sample"] = torch.cat([x, x[steered]])
         inputs["timestep"] = torch.cat([timesteps, timesteps[steered]]).to(x.device)
         out = self._network(inputs)
-        conditional, unconditional = out[: len(walks)].clone(), out[len(walks) :]
+        conditional, unconditional = out[: len(jobs)].clone(), out[len(jobs) :]
         if steered:
             channels = x.shape[1]  # the learned variance behind them stays the conditional one
-            scale = torch.tensor([walks[i].guidance_scale for i in steered], device=x.device)
+            scale = torch.tensor([jobs[i].guidance_scale for i in steered], device=x.device)
             conditional[steered, :channels] = guided(
                 conditional[steered, :channels], unconditional[:, :channels], scale
             )
         after, predicted = advance(
             x,
             conditional,
-            torch.stack([walk.predicted for walk in walks]),
-            [walk.table for walk in walks],
+            torch.stack([job.predicted for job in jobs]),
+            [job.table for job in jobs],
             steps,
-            [walk.noise_of for walk in walks],
-            [walk.known for walk in walks],
+            [job.noise_of for job in jobs],
+            [job.known for job in jobs],
         )
-        for i, walk in enumerate(walks):
-            walk.x, walk.predicted = after[i], predicted[i]
+        for i, job in enumerate(jobs):
+            job.x, job.predicted = after[i], predicted[i]

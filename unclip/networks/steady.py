@@ -6,9 +6,10 @@ A sum of floats depends on its order, and on a CPU torch chooses the order by wh
 - `conv2d` leaves one small picture to im2col and MKL, and two to oneDNN;
 - `group_norm` of channels-last maps of 1024 pixels and more divides its sums where threads divide the whole batch.
 
-A walk magnifies the last bits, above all one that leads from a picture to x_T and back. So here a linear layer and a
-large map's norm take one picture at a time, and every convolution is oneDNN's, which sums each output in one order
-however many pictures and threads there are; its weights are laid out for it once, which saves what the rest costs.
+A trajectory magnifies the last bits, above all one that leads from a picture to x_T and back. So here a linear layer
+and a large map's norm take one picture at a time, and every convolution is oneDNN's, which sums each output in one
+order however many pictures and threads there are; its weights are laid out for it once, which saves what the rest
+costs.
 Norms of maps up to `MAGNIFIED` pixels, a decoder's, are sums that do not depend on threads either.
 
 All else in the networks works on rows, or elements, by themselves. (SiLU differs by a bit between the vectors of 32
@@ -24,7 +25,7 @@ import torch
 from torch import nn
 
 NATIVE_BELOW = 1024  # pixels: smaller maps, torch sums group by group
-MAGNIFIED = 64 * 64  # pixels of the largest maps of a decoder, whose walks go there and back
+MAGNIFIED = 64 * 64  # pixels of the largest maps of a decoder, whose trajectories go there and back
 
 
 def steady(network: Any) -> Any:

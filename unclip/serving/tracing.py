@@ -1,4 +1,4 @@
-"""Where traces come from: what each call, each stage's queue and each walk took, as one tree across all processes.
+"""Where traces come from: what each call, each stage's queue and each sample took, as one tree across all processes.
 
 This module is the seam. It knows nothing of OpenTelemetry, costs nothing while nobody traces, and hands everything to
 `unclip.serving.otel` once `start` was told to. Either way the trace that a caller began (W3C ``traceparent``) travels

@@ -43,7 +43,7 @@ class StubDecoder(Stub, decoder_pb2_grpc.DecoderServiceServicer):
         with self.work(request, context, "edit" if request.HasField("known") else "decode") as work:
             task = DecodeTask.from_proto(request, self.spec)
             sample, shown = self.decode(task), 0
-            async for progress in work.walk(steps_of(task), sampling_pb2.STAGE_DECODER):
+            async for progress in work.take_steps(steps_of(task), sampling_pb2.STAGE_DECODER):
                 if not request.omit_progress:
                     yield decoder_pb2.DecodeResponse(progress=progress)
                 if task.preview_interval and shown + task.preview_interval <= progress.step < progress.of:
@@ -57,11 +57,11 @@ class StubDecoder(Stub, decoder_pb2_grpc.DecoderServiceServicer):
         self, request: decoder_pb2.InvertRequest, context: Context
     ) -> AsyncIterator[decoder_pb2.InvertResponse]:
         """Finds the noise behind a picture, with progress."""
-        walks = 2 if request.report_psnr else 1
-        with self.work(request, context, "invert", walks) as work:
+        trajectories = 2 if request.report_psnr else 1
+        with self.work(request, context, "invert", trajectories) as work:
             with self.decoding.admitted(weight([request.image]), work.client) as admitted:
                 task, picture = await admitted.run(InvertTask.from_proto, request, self.spec)
-            async for progress in work.walk(walks * task.steps, sampling_pb2.STAGE_INVERT):
+            async for progress in work.take_steps(trajectories * task.steps, sampling_pb2.STAGE_INVERT):
                 if not request.omit_progress:
                     yield decoder_pb2.InvertResponse(progress=progress)
         if not work.cut:
@@ -118,7 +118,7 @@ class StubUpsampler(Stub, upsampler_pb2_grpc.UpsamplerServiceServicer):
         """Upsamples one picture, with progress."""
         with self.work(request, context, "edit" if request.HasField("known") else "upsample") as work:
             task = UpsampleTask.from_proto(request, self.spec)
-            async for progress in work.walk(steps_of(task), sampling_pb2.STAGE_UPSAMPLER):
+            async for progress in work.take_steps(steps_of(task), sampling_pb2.STAGE_UPSAMPLER):
                 if not request.omit_progress:
                     yield upsampler_pb2.UpsampleResponse(progress=progress)
         if not work.cut:
@@ -144,6 +144,6 @@ def keep(task: DecodeTask | UpsampleTask, pixels: Float32Array) -> Float32Array:
 
 
 def steps_of(task: DecodeTask | UpsampleTask) -> int:
-    """Steps of its walk, resampling included."""
+    """Steps of its trajectory, resampling included."""
     steps = task.settings.steps
     return steps if task.known is None else task.known.evaluations(steps)

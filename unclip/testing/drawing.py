@@ -59,7 +59,7 @@ def settings_causes(settings: SamplingSettings) -> tuple[object, ...]:
 
 
 def draws_noise(settings: SamplingSettings) -> bool:
-    """Whether the sampler adds fresh noise on the way; if not, only the start of a walk follows from the seed."""
+    """Whether the sampler adds fresh noise on the way; if not, only the start of a trajectory follows from the seed."""
     return any(_fresh_noise(settings.sampler, settings.eta))
 
 

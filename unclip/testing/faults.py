@@ -12,8 +12,8 @@ from unclip.options import ROOMS, Room, StageName
 class Faults:
     """How a stub shall behave; change it at any time, from any thread, for the calls and steps that follow.
 
-    step_seconds: what a step takes; encoding is one step. Walks that would outlast their deadline, alone or with all
-    that goes before them, are not begun.
+    step_seconds: what a step takes; encoding is one step. Work that would outlast its deadline, alone or with all
+    that goes before it, is not begun.
     capacity, queue_limit: samples that run and that wait; a caption, a picture and a candidate are a sample each.
     Beyond both, calls get RESOURCE_EXHAUSTED with a RetryInfo of ``retry_after`` seconds.
     fair_shares: whether one client may have at most half of that, as services do; it is one that names itself in

@@ -34,7 +34,7 @@ class StubPrior(Stub, prior_pb2_grpc.PriorServiceServicer):
         """Samples one image embedding, with progress."""
         with self.work(request, context, "sample", min(max(request.candidates, 1), MAX_CANDIDATES)) as work:
             task = SampleTask.from_proto(request, self.spec)
-            async for progress in work.walk(task.settings.steps, sampling_pb2.STAGE_PRIOR):
+            async for progress in work.take_steps(task.settings.steps, sampling_pb2.STAGE_PRIOR):
                 if not request.omit_progress:
                     yield prior_pb2.SampleResponse(progress=progress)
         if not work.cut:

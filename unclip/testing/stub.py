@@ -159,7 +159,7 @@ class Work:
         self.deadline = deadline
         self._stub = stub
 
-    async def walk(self, steps: int, stage: sampling_pb2.Stage.ValueType) -> AsyncIterator[sampling_pb2.Progress]:
+    async def take_steps(self, steps: int, stage: sampling_pb2.Stage.ValueType) -> AsyncIterator[sampling_pb2.Progress]:
         """Waits for its turn, then takes ``steps`` steps, telling of each.
 
         Raises:
@@ -217,8 +217,8 @@ class Work:
         self.cut = breaks
 
     async def once(self) -> None:
-        """A walk of one step that nobody is told of."""
-        async for _ in self.walk(1, sampling_pb2.STAGE_UNSPECIFIED):
+        """A trajectory of one step that nobody is told of."""
+        async for _ in self.take_steps(1, sampling_pb2.STAGE_UNSPECIFIED):
             pass
 
     async def _spend(self, seconds: float) -> None:

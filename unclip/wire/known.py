@@ -28,7 +28,7 @@ class KnownPixels:
     resampling: int = 1
 
     def evaluations(self, steps: int) -> int:
-        """Network evaluations of a walk of so many steps."""
+        """Network evaluations of a trajectory of so many steps."""
         return (steps - 1) * self.resampling + 1
 
     def keep(self, pixels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

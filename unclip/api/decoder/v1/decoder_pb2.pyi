@@ -143,7 +143,7 @@ class InvertRequest(_message.Message):
     OMIT_PROGRESS_FIELD_NUMBER: _builtins.int
     REPORT_PSNR_FIELD_NUMBER: _builtins.int
     steps: _builtins.int
-    """Steps of the walk, 1 to 1000; unset, the decoder's default. Decode with the same number."""
+    """Steps of the trajectory, 1 to 1000; unset, the decoder's default. Decode with the same number."""
     omit_progress: _builtins.bool
     """Send no progress: nobody watches, and each message costs processor time."""
     report_psnr: _builtins.bool

@@ -33,7 +33,7 @@ class _SamplerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Sampler.Value
     """DPM-Solver++ (2M), second order multistep, deterministic (Lu et al. 2022)."""
 
 class Sampler(_Sampler, metaclass=_SamplerEnumTypeWrapper):
-    """A rule that walks from noise to a sample."""
+    """A rule that leads from noise to a sample."""
 
 SAMPLER_UNSPECIFIED: Sampler.ValueType  # 0
 """The checkpoint's default for the stage."""
@@ -92,9 +92,9 @@ class SamplingOptions(_message.Message):
     GUIDANCE_SCALE_FIELD_NUMBER: _builtins.int
     ETA_FIELD_NUMBER: _builtins.int
     sampler: Global___Sampler.ValueType
-    """Rule of the walk."""
+    """Which rule it follows."""
     steps: _builtins.int
-    """Network evaluations of the walk, 1 to 1000."""
+    """Network evaluations of the trajectory, 1 to 1000."""
     guidance_scale: _builtins.float
     """Classifier-free guidance scale, 0 to 30: 1 follows the condition as learned, more exaggerates it.
     The upsampler has no guidance and refuses values other than 1.
