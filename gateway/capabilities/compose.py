@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, fields
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from gateway.events import EventQueue, Finished, Reporter
-from gateway.requests.plan import Output
+from gateway.requests.plan import Output, Plan
+from unclip.wire.by_name import PLAIN
 from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.known import KnownPixels
 from unclip.wire.tasks import DecodeTask, InvertTask, SampleTask, UpsampleTask
@@ -18,6 +19,7 @@ from unclip.wire.tasks import DecodeTask, InvertTask, SampleTask, UpsampleTask
 # Frames of one request at work at a time: a long trajectory must not fill a stage's queue by itself.
 FRAMES_AT_ONCE = 16
 
+Task = TypeVar("Task", SampleTask, DecodeTask, InvertTask)
 Float32Array = npt.NDArray[np.float32]
 
 
@@ -67,6 +69,17 @@ class Kept:
 
     base: KnownPixels
     final: KnownPixels
+
+
+def task_of(plan: Plan, kind: type[Task], **given: Any) -> Task:
+    """A stage's task: what is ``given``; of the rest what ``plan``, or else its request, has under the same name."""
+    planned = {
+        each.name: getattr(place, each.name)
+        for place in (plan, plan.output)
+        for each in fields(kind)
+        if hasattr(place, each.name)
+    }
+    return PLAIN.read(kind, plan.asked, **{**planned, **given})
 
 
 async def pixels_of(

@@ -7,6 +7,7 @@ not kept, each at its own size, so that what is kept is seen by both and changed
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from gateway.capabilities.compose import Kept, Stages
 from gateway.capabilities.generate import generate
@@ -27,4 +28,5 @@ async def edit(plan: EditPlan, base: int, stages: Stages, unconditional: TextEnc
         return Kept(small.known(plan.resampling), final.known(plan.resampling))
 
     # Resizing takes milliseconds, which other calls must not wait for.
-    await generate(plan.wanted, stages, unconditional, queue, await asyncio.to_thread(keep))
+    wanted = replace(plan.wanted, request=plan.request)
+    await generate(wanted, stages, unconditional, queue, await asyncio.to_thread(keep))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.capabilities.compose import Float32Array, Kept, Stages, pixels_of
+from gateway.capabilities.compose import Float32Array, Kept, Stages, pixels_of, task_of
 from gateway.capabilities.ranking import deliver_best
 from gateway.events import EventQueue, Finished, Reporter, together
 from gateway.requests.plan import GeneratePlan
@@ -22,22 +22,16 @@ async def generate(
     captions = [caption for caption in dict.fromkeys((plan.caption, plan.negative_caption)) if caption]
     encodings = dict(zip(captions, await stages.encode_text(captions), strict=True)) if captions else {}
     text, away_from = encodings.get(plan.caption, unconditional), encodings.get(plan.negative_caption, unconditional)
+    texts = {"text": text, "unconditional_text": away_from}
     Reporter(queue).progress("encoder", 1, 1)
 
     async def make(row: int) -> Float32Array:
         seed, reporter = plan.seeds[row], Reporter(queue, row)
         embedding = plan.embedding or await stages.sample_prior(
-            SampleTask(text, away_from, seed, plan.prior, plan.candidates), reporter
+            task_of(plan, SampleTask, **texts, seed=seed, settings=plan.prior), reporter
         )
-        task = DecodeTask(
-            embedding,
-            away_from,
-            seed,
-            plan.decoder,
-            text,
-            known=kept.base if kept else None,
-            preview_interval=plan.output.preview_interval,
-        )
+        known = kept.base if kept else None
+        task = task_of(plan, DecodeTask, **texts, embedding=embedding, seed=seed, settings=plan.decoder, known=known)
         return await pixels_of(task, plan.output, stages, reporter, kept.final if kept else None)
 
     async def picture(row: int) -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gateway.capabilities.compose import FRAMES_AT_ONCE, Float32Array, Inversion, Stages, paint
+from gateway.capabilities.compose import FRAMES_AT_ONCE, Float32Array, Inversion, Stages, paint, task_of
 from gateway.capabilities.slerp import slerp
 from gateway.events import EventQueue, Reporter, together
 from gateway.requests.plan import InterpolatePlan
@@ -25,13 +25,19 @@ async def interpolate(plan: InterpolatePlan, stages: Stages, unconditional: Text
     inversions: list[Inversion | None] = [None] * len(ends)
 
     async def invert(index: int) -> None:
-        source, steps = plan.sources[index].data, plan.decoder.steps
-        task = InvertTask(source, ends[index], unconditional, steps, plan.report_psnr)
+        task = task_of(
+            plan,
+            InvertTask,
+            image=plan.sources[index].data,
+            embedding=ends[index],
+            unconditional_text=unconditional,
+            steps=plan.decoder.steps,
+        )
         inversions[index] = await stages.invert(task, reporter)
 
     async def imagine() -> None:
         [text] = await stages.encode_text([plan.to_caption])
-        task = SampleTask(text, unconditional, plan.seed, plan.prior, plan.candidates)
+        task = task_of(plan, SampleTask, text=text, unconditional_text=unconditional, settings=plan.prior)
         ends.append(await stages.sample_prior(task, reporter))
 
     reporter.progress("encoder", 1, 1)
@@ -43,13 +49,13 @@ async def interpolate(plan: InterpolatePlan, stages: Stages, unconditional: Text
 
     def frame(t: float) -> DecodeTask:
         first, last = inversions[0], inversions[-1]
-        return DecodeTask(
-            replace(ends[0], values=between(ends[0].values, ends[-1].values, t)),
-            unconditional,
-            plan.seed,
-            plan.decoder,
+        return task_of(
+            plan,
+            DecodeTask,
+            embedding=replace(ends[0], values=between(ends[0].values, ends[-1].values, t)),
+            unconditional_text=unconditional,
+            settings=plan.decoder,
             start_noise=between(first.start_noise, last.start_noise, t) if first and last else None,
-            preview_interval=plan.output.preview_interval,
         )
 
     psnr = min((found.psnr for found in inversions if found and found.psnr is not None), default=None)

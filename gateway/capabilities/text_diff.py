@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gateway.capabilities.compose import FRAMES_AT_ONCE, Stages, paint
+from gateway.capabilities.compose import FRAMES_AT_ONCE, Stages, paint, task_of
 from gateway.capabilities.slerp import Float64Array, normalise, slerp
 from gateway.events import EventQueue, Reporter, together
 from gateway.requests.plan import TextDiffPlan
@@ -32,17 +32,11 @@ async def text_diff(
     [embedding] = await stages.encode_images([plan.image.data])
     reporter = Reporter(queue)
     reporter.progress("encoder", 1, 1)
+    shared = {"embedding": embedding, "unconditional_text": unconditional}
     inversion = await stages.invert(
-        InvertTask(plan.image.data, embedding, unconditional, plan.decoder.steps, plan.report_psnr), reporter
+        task_of(plan, InvertTask, image=plan.image.data, **shared, steps=plan.decoder.steps), reporter
     )
-    task = DecodeTask(
-        embedding,
-        unconditional,
-        plan.seed,
-        plan.decoder,
-        start_noise=inversion.start_noise,
-        preview_interval=plan.output.preview_interval,
-    )
+    task = task_of(plan, DecodeTask, **shared, settings=plan.decoder, start_noise=inversion.start_noise)
     rotated = [replace(task, embedding=rotate(embedding, direction, theta)) for theta in plan.thetas]
     frames = [paint(frame, plan.output, stages, queue, index, inversion.psnr) for index, frame in enumerate(rotated)]
     await together(frames, limit=FRAMES_AT_ONCE)

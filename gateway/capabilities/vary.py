@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gateway.capabilities.compose import Stages, paint
+from gateway.capabilities.compose import Stages, paint, task_of
 from gateway.events import EventQueue, Reporter, together
 from gateway.requests.plan import VaryPlan
 from unclip.wire.embeddings import TextEncoding
@@ -20,20 +20,14 @@ async def vary(plan: VaryPlan, stages: Stages, unconditional: TextEncoding, queu
     [embedding] = await stages.encode_images([plan.image.data])
     reporter = Reporter(queue)
     reporter.progress("encoder", 1, 1)
+    shared = {"embedding": embedding, "unconditional_text": unconditional}
     start_noise = psnr = None
     if plan.start == "inverted":
         inversion = await stages.invert(
-            InvertTask(plan.image.data, embedding, unconditional, plan.decoder.steps, plan.report_psnr), reporter
+            task_of(plan, InvertTask, image=plan.image.data, **shared, steps=plan.decoder.steps), reporter
         )
         start_noise, psnr = inversion.start_noise, inversion.psnr
-    task = DecodeTask(
-        embedding,
-        unconditional,
-        plan.seeds[0],
-        plan.decoder,
-        start_noise=start_noise,
-        preview_interval=plan.output.preview_interval,
-    )
+    task = task_of(plan, DecodeTask, **shared, seed=plan.seeds[0], settings=plan.decoder, start_noise=start_noise)
     await together(
         [
             paint(replace(task, seed=seed), plan.output, stages, queue, index, psnr)

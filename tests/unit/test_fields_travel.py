@@ -19,7 +19,9 @@ from gateway.stages.stack import StackInfo
 from tests.unit.everything import EVERYTHING
 from tests.unit.gateway_plans import INFO
 from unclip import enum_names
+from unclip.api.decoder.v1 import decoder_pb2, upsampler_pb2
 from unclip.api.gateway.v1 import gateway_pb2
+from unclip.api.prior.v1 import prior_pb2
 from unclip.api.type.v1 import model_info_pb2, sampling_pb2
 from unclip.client import Embedding, Generate, Recipe, Request, Sampling
 from unclip.client.messages import embed_message, recipe_of, stream_message
@@ -29,6 +31,7 @@ from unclip.errors import InvalidRequest
 from unclip.wire.by_name import wire_name
 from unclip.wire.enums import ENUMS
 from unclip.wire.recipe_text import read_text, write_text
+from unclip.wire.tasks import DecodeTask, InvertTask, SampleTask, UpsampleTask
 
 STACK: StackInfo = replace(
     INFO,
@@ -147,6 +150,19 @@ def test_each_enum_has_one_map_between_its_names_and_numbers(literal: str) -> No
     [mapped] = [each for each in ENUMS.values() if tuple(each.numbers) == spelled]
     assert len(mapped.members) == len(spelled) + 1
     assert {number: name for name, number in mapped.numbers.items()} == dict(mapped.names)
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        (SampleTask, prior_pb2.SampleRequest),
+        (DecodeTask, decoder_pb2.DecodeRequest),
+        (InvertTask, decoder_pb2.InvertRequest),
+        (UpsampleTask, upsampler_pb2.UpsampleRequest),
+    ],
+)
+def test_a_stages_task_has_the_fields_of_its_message(task: Any, message: type[Message]) -> None:
+    assert {wire_name(field) for field in dataclasses.fields(task)} | {"omit_progress"} == names(message)
 
 
 def test_embeddings_are_asked_for_with_every_field() -> None:

@@ -129,6 +129,11 @@ class Converter:
                 continue
 
 
+def limited(default: Any, low: float, high: float) -> Any:
+    """A field of a dataclass that is a number of low to high."""
+    return dataclasses.field(default=default, metadata={"limits": (low, high)})
+
+
 def wire_name(field: dataclasses.Field[Any]) -> str:
     """The name of a value's field in the contract."""
     return str(field.metadata.get("wire", field.name))

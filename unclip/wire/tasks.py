@@ -6,11 +6,12 @@ Whoever reads one, stub or service, reads it here, so that both refuse the same 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from google.protobuf.message import Message
 
 from unclip.api.decoder.v1 import decoder_pb2, known_pixels_pb2, upsampler_pb2
 from unclip.api.prior.v1 import prior_pb2
@@ -18,6 +19,7 @@ from unclip.api.type.v1 import embedding_pb2, image_pb2, sampling_pb2, tensor_pb
 from unclip.errors import InvalidRequest
 from unclip.options import SamplingSettings
 from unclip.wire import tensors
+from unclip.wire.by_name import Converter, limited
 from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.images import decode_image, fit, to_pixels
 from unclip.wire.known import KnownPixels
@@ -30,6 +32,7 @@ MAX_SIZE = 1e4  # of an embedding's, state's or noise's values; networks make Na
 
 Float32Array = npt.NDArray[np.float32]
 Value = TypeVar("Value")
+Task = TypeVar("Task", "SampleTask", "DecodeTask", "InvertTask", "UpsampleTask")
 
 
 @dataclass(frozen=True)
@@ -57,16 +60,14 @@ class SampleTask:
     text: TextEncoding
     unconditional_text: TextEncoding | None
     seed: int
-    settings: SamplingSettings
-    candidates: int = 1
+    settings: SamplingSettings = field(metadata={"wire": "sampling"})
+    candidates: int = limited(1, 1, MAX_CANDIDATES)
 
     @classmethod
     def from_proto(cls, request: prior_pb2.SampleRequest, spec: StageSpec) -> SampleTask:
         """The task in a request. Raises InvalidRequest, PreconditionFailed."""
         reading = _Reading(spec)
         settings = reading.settings(request.sampling)
-        candidates = request.candidates if request.HasField("candidates") else 1
-        reading.violations.number("candidates", candidates, 1, MAX_CANDIDATES)
         text = reading.text(request.text, "text")
         unconditional = None
         if request.HasField("unconditional_text"):
@@ -75,19 +76,11 @@ class SampleTask:
             reading.violations.add(
                 "unconditional_text", f"must be set unless the guidance scale is 1; it is {settings.guidance_scale:g}"
             )
-        reading.violations.raise_if_any()
-        assert text is not None
-        return cls(text, unconditional, request.seed, settings, candidates)
+        return reading.task(cls, request, text=text, unconditional_text=unconditional, settings=settings)
 
     def to_proto(self) -> prior_pb2.SampleRequest:
         """The request."""
-        return prior_pb2.SampleRequest(
-            text=self.text.to_proto(),
-            unconditional_text=self.unconditional_text.to_proto() if self.unconditional_text else None,
-            seed=self.seed,
-            sampling=settings_to_proto(self.settings),
-            candidates=self.candidates,
-        )
+        return TASKS.write(self, prior_pb2.SampleRequest())
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,18 +95,17 @@ class DecodeTask:
     embedding: Embedding
     unconditional_text: TextEncoding
     seed: int
-    settings: SamplingSettings
+    settings: SamplingSettings = field(metadata={"wire": "sampling"})
     text: TextEncoding | None = None
     start_noise: Float32Array | None = None
     known: KnownPixels | None = None
-    preview_interval: int = 0
+    preview_interval: int = limited(0, 0, MAX_STEPS)
 
     @classmethod
     def from_proto(cls, request: decoder_pb2.DecodeRequest, spec: StageSpec) -> DecodeTask:
         """The task in a request. Raises InvalidRequest, PreconditionFailed."""
         reading = _Reading(spec)
         settings = reading.settings(request.sampling)
-        reading.violations.number("preview_interval", request.preview_interval, 0, MAX_STEPS)
         embedding = reading.embedding(request.embedding, "embedding")
         text = reading.text(request.text, "text") if request.HasField("text") else None
         unconditional = reading.text(request.unconditional_text, "unconditional_text")
@@ -127,23 +119,12 @@ class DecodeTask:
             reading.tensor(request.start_noise, "start_noise", spec.size) if request.HasField("start_noise") else None
         )
         known = reading.known(request.known) if request.HasField("known") else None
-        reading.violations.raise_if_any()
-        assert embedding is not None
-        assert unconditional is not None
-        return cls(embedding, unconditional, request.seed, settings, text, start, known, request.preview_interval)
+        given = {"embedding": embedding, "unconditional_text": unconditional, "text": text}
+        return reading.task(cls, request, **given, settings=settings, start_noise=start, known=known)
 
     def to_proto(self) -> decoder_pb2.DecodeRequest:
         """The request."""
-        return decoder_pb2.DecodeRequest(
-            embedding=self.embedding.to_proto(),
-            text=self.text.to_proto() if self.text else None,
-            unconditional_text=self.unconditional_text.to_proto(),
-            start_noise=None if self.start_noise is None else tensors.to_proto(self.start_noise),
-            seed=self.seed,
-            sampling=settings_to_proto(self.settings),
-            preview_interval=self.preview_interval,
-            known=self.known.to_proto() if self.known else None,
-        )
+        return TASKS.write(self, decoder_pb2.DecodeRequest())
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,22 +154,14 @@ class InvertTask:
         embedding = reading.embedding(request.embedding, "embedding")
         unconditional = reading.text(request.unconditional_text, "unconditional_text")
         picture = reading.take(lambda: decode_image(request.image, "image", spec.size))
-        reading.violations.raise_if_any()
-        assert embedding is not None
-        assert unconditional is not None
+        given = {"image": request.image.data, "embedding": embedding, "unconditional_text": unconditional}
+        task = reading.task(cls, request, **given, steps=steps)
         assert picture is not None
-        task = cls(request.image.data, embedding, unconditional, steps, request.report_psnr)
         return task, to_pixels(fit(picture, spec.size))
 
     def to_proto(self) -> decoder_pb2.InvertRequest:
         """The request."""
-        return decoder_pb2.InvertRequest(
-            image=image_pb2.Image(data=self.image),
-            embedding=self.embedding.to_proto(),
-            unconditional_text=self.unconditional_text.to_proto(),
-            steps=self.steps,
-            report_psnr=self.report_psnr,
-        )
+        return TASKS.write(self, decoder_pb2.InvertRequest())
 
     def reconstruction(self, start_noise: Float32Array) -> DecodeTask:
         """What decodes the noise that was found, float32 ``[3, size, size]``, back to the picture."""
@@ -202,7 +175,7 @@ class UpsampleTask:
 
     sample: Float32Array
     seed: int
-    settings: SamplingSettings
+    settings: SamplingSettings = field(metadata={"wire": "sampling"})
     known: KnownPixels | None = None
 
     @classmethod
@@ -220,18 +193,29 @@ class UpsampleTask:
                 "sample.shape", f"must be a square of at most {spec.size} px; got {list(sample.shape)}"
             )
         known = reading.known(request.known) if request.HasField("known") else None
-        reading.violations.raise_if_any()
-        assert sample is not None
-        return cls(sample, request.seed, settings, known)
+        return reading.task(cls, request, sample=sample, settings=settings, known=known)
 
     def to_proto(self) -> upsampler_pb2.UpsampleRequest:
         """The request."""
-        return upsampler_pb2.UpsampleRequest(
-            sample=tensors.to_proto(self.sample),
-            seed=self.seed,
-            sampling=settings_to_proto(self.settings),
-            known=self.known.to_proto() if self.known else None,
-        )
+        return TASKS.write(self, upsampler_pb2.UpsampleRequest())
+
+
+def written(value: Any, path: str) -> Any:
+    """A value that has a message of its own."""
+    return None if value is None else value.to_proto()
+
+
+TASKS = Converter(
+    writers={
+        embedding_pb2.Embedding.DESCRIPTOR.full_name: written,
+        embedding_pb2.TextEncoding.DESCRIPTOR.full_name: written,
+        known_pixels_pb2.KnownPixels.DESCRIPTOR.full_name: written,
+        sampling_pb2.SamplingOptions.DESCRIPTOR.full_name: lambda settings, path: settings_to_proto(settings),
+        tensor_pb2.Tensor.DESCRIPTOR.full_name: lambda values, path: tensors.to_proto(values),
+        image_pb2.Image.DESCRIPTOR.full_name: lambda file, path: image_pb2.Image(data=file),
+    },
+    readers={},
+)
 
 
 class _Reading:
@@ -247,6 +231,15 @@ class _Reading:
         except InvalidRequest as error:
             self.violations.include(error)
             return None
+
+    def task(self, kind: type[Task], request: Message, **given: Any) -> Task:
+        """The ``kind`` of what was read, and of the rest of ``request`` by its names. Raises InvalidRequest."""
+        task = TASKS.read(kind, request, **given)
+        for each in fields(kind):
+            if "limits" in each.metadata:
+                self.violations.number(each.name, getattr(task, each.name), *each.metadata["limits"])
+        self.violations.raise_if_any()
+        return task
 
     def embedding(self, message: embedding_pb2.Embedding, field: str) -> Embedding | None:
         spec = self._spec
