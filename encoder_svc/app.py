@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
+from functools import partial
 
 from PIL import Image
 
@@ -13,62 +15,40 @@ from encoder_svc.settings import Settings
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.api.type.v1 import sampling_pb2
 from unclip.checkpoints.checkpoint import ENCODER_FOLDERS, IMAGE_FOLDERS, Checkpoint, combined_digest
+from unclip.engine.engine import Engine
 from unclip.engine.forward import ForwardJob
 from unclip.errors import CheckpointError
-from unclip.model_app import ModelApp, load
-from unclip.networks.device import open_device
-from unclip.networks.interface import COMPONENTS, NetworkName, running_on
+from unclip.model_app import ModelApp, ModelService, build_app, load
+from unclip.networks.interface import NetworkName
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.decoding import Decoding
 from unclip.serving.server import Service
-from unclip.triton.address import cpu_threads, parse_networks
-from unclip.triton.remote import connect
 from unclip.wire.model_info import model_info, stage_info
 
 log = logging.getLogger(__name__)
-NETWORKS: tuple[NetworkName, ...] = ("text_encoder", "image_encoder")
 NAME = encoder_pb2.DESCRIPTOR.services_by_name["EncoderService"].full_name
 
 
 async def build(settings: Settings) -> ModelApp:
-    """The service, warmed up.
-
-    Raises:
-        CheckpointError: the checkpoint is incomplete or altered.
-        ConfigurationError: the device is not here.
-    """
+    """The service, warmed up. Raises as `build_app`."""
     checkpoint = await load(Checkpoint.open, settings.checkpoint, ENCODER_FOLDERS)
     images = await load(image_checkpoint, checkpoint, settings.image_encoder)
     precision = "float32" if settings.precision == "auto" else settings.precision
-    holds = {"text_encoder": checkpoint, "image_encoder": images or checkpoint}
-    needed = [name for name in NETWORKS if holds[name].has(COMPONENTS[name])]
-    elsewhere = parse_networks(settings.network, NETWORKS)
-    device = open_device(settings.device, cpu_threads(settings.threads, elsewhere, needed))
-    remotes = await connect(elsewhere, lambda name: signature(name, holds[name]), holds.__getitem__)
-    encoder = await load(Encoder, checkpoint, device, precision, remotes, images, bool(settings.offload))
-    app = ModelApp.start(settings, encoder.programs, "encoder", remotes)
-    await app.warm_up(lambda: trial(encoder))
-    info = model_info(
-        checkpoint,
-        ENCODER_FOLDERS,
-        running_on(device, remotes, NETWORKS if encoder.image_size else NETWORKS[:1]),
-        ["encode_text", "encode_image"] if encoder.image_size else ["encode_text"],
-        [stage_info(sampling_pb2.STAGE_ENCODER, encoder.parameters, room=settings.room)],
-        encoder.embedding_dim,
-    )
-    if images is not None:
-        info.version = combined_digest([info.version, images.version(IMAGE_FOLDERS)])
-    servicer = EncoderServicer(
-        encoder,
-        app.engine,
-        info,
-        Deadlines(settings.max_deadline),
-        Decoding("encoder", settings.decode_megapixels * 1_000_000),
-    )
-    app.services.append(
-        Service(NAME, encoder_pb2_grpc.add_EncoderServiceServicer_to_server, servicer, version=info.version)
-    )
-    return app
+
+    def serve(encoder: Encoder, engine: Engine) -> Service:
+        able = ["encode_text", "encode_image"] if encoder.image_size else ["encode_text"]
+        stage = stage_info(sampling_pb2.STAGE_ENCODER, encoder.parameters, room=settings.room)
+        info = model_info(checkpoint, ENCODER_FOLDERS, encoder.where, able, [stage], encoder.embedding_dim)
+        if images is not None:
+            info.version = combined_digest([info.version, images.version(IMAGE_FOLDERS)])
+        decoding = Decoding("encoder", settings.decode_megapixels * 1_000_000)
+        servicer = EncoderServicer(encoder, engine, info, Deadlines(settings.max_deadline), decoding)
+        add = encoder_pb2_grpc.add_EncoderServiceServicer_to_server
+        return Service(NAME, add, servicer, version=info.version)
+
+    weights: dict[NetworkName, Checkpoint] = {"text_encoder": checkpoint, "image_encoder": images or checkpoint}
+    encoder = ModelService("encoder", partial(Encoder, checkpoint, images=images), trial, serve)
+    return await build_app(replace(settings, precision=precision), weights, signature, [encoder])
 
 
 def image_checkpoint(checkpoint: Checkpoint, chosen: str) -> Checkpoint | None:

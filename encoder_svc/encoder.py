@@ -13,7 +13,7 @@ from encoder_svc.networks import load, signature
 from unclip.checkpoints.checkpoint import IMAGE_FOLDERS, TEXT_FOLDERS, Checkpoint, loading
 from unclip.engine.forward import ForwardJob, ForwardProgram
 from unclip.errors import CheckpointError, PreconditionFailed
-from unclip.networks.interface import LOCAL, Remotes
+from unclip.networks.interface import LOCAL, Remotes, running_on
 from unclip.networks.loading import count_parameters
 from unclip.networks.placement import Placement
 from unclip.wire.embeddings import Embedding, TextEncoding
@@ -24,7 +24,8 @@ TEXT, IMAGE = ("text",), ("image",)
 class Encoder:
     """A checkpoint's CLIP on a device.
 
-    Attributes: embedding_dim D; context L, tokens of a caption; image_size, 0 where no image encoder is there.
+    Attributes: embedding_dim D; context L, tokens of a caption; image_size, 0 where no image encoder is there;
+    where, the place its networks run on.
     """
 
     def __init__(
@@ -33,14 +34,15 @@ class Encoder:
         device: torch.device,
         precision: str = "float32",
         remotes: Remotes = LOCAL,
-        images: Checkpoint | None = None,
         offload: bool = False,
+        images: Checkpoint | None = None,
     ) -> None:
         """images: where the image encoder is, ``checkpoint`` itself when None and it has one."""
         checkpoint.verify(TEXT_FOLDERS)
         images = images or (None if checkpoint.lacks("image_encoder") else checkpoint)
         placement = Placement.choose(device, precision, offload)
         self.device = device
+        self.where = running_on(device, remotes, ["text_encoder", "image_encoder"] if images else ["text_encoder"])
         self.clip_space = checkpoint.clip_space
         with loading("tokenizer"):
             # By its own folder: given the whole one, libraries also look at files beside the components.

@@ -11,7 +11,7 @@ from unclip.diffusion.samplers import sampler_table
 from unclip.diffusion.schedule import NoiseSchedule
 from unclip.engine.trajectory import Trajectory, TrajectoryProgram
 from unclip.errors import CheckpointError
-from unclip.networks.interface import LOCAL, Remotes, Tensors
+from unclip.networks.interface import LOCAL, Remotes, Tensors, running_on
 from unclip.networks.loading import count_parameters, read_tensor
 from unclip.networks.placement import Placement
 from unclip.wire.embeddings import TextEncoding
@@ -23,7 +23,7 @@ LANE = ("prior",)
 class Prior:
     """A checkpoint's prior on a device.
 
-    Attributes: embedding_dim D; context L, tokens of a caption.
+    Attributes: embedding_dim D; context L, tokens of a caption; where, the place its network runs on.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class Prior:
         self.context = inputs["states"][0]
         self.parameters = count_parameters(checkpoint, "prior")
         network = remotes.get("prior") or load("prior", checkpoint, Placement.choose(device, precision, offload))
+        self.where = running_on(device, remotes, ["prior"])
         self.programs = {"prior": TrajectoryProgram(network)}
 
     def _conditions(self, text: TextEncoding) -> Tensors:

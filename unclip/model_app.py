@@ -1,4 +1,4 @@
-"""What the services with networks share once their networks are loaded: an engine, its trial run, its end."""
+"""Puts a process with networks together: its services, in front of one engine, ready once each has run a trial."""
 
 from __future__ import annotations
 
@@ -6,21 +6,28 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+import torch
 
 from unclip.api.type.v1 import sampling_pb2
+from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.engine.admission import Expected
 from unclip.engine.engine import Engine
 from unclip.engine.job import Job, Program
-from unclip.networks.interface import NetworkName
-from unclip.options import SamplingSettings
+from unclip.networks.device import open_device
+from unclip.networks.interface import COMPONENTS, NetworkName, Remotes, Signature
+from unclip.options import SamplingSettings, StageName
 from unclip.serving.metrics import EngineMetrics
 from unclip.serving.server import Service
 from unclip.serving.settings import ModelSettings
-from unclip.triton.remote import TritonNetwork, watch
+from unclip.triton.address import cpu_threads, parse_networks
+from unclip.triton.remote import TritonNetwork, connect, watch
 from unclip.wire.sampling import MAX_STEPS
 
 Loaded = TypeVar("Loaded")
+Model = TypeVar("Model")
 
 
 async def load(build: Callable[..., Loaded], *arguments: Any) -> Loaded:
@@ -41,6 +48,20 @@ def expected(
     return Expected(program, min(max(steps, 1), MAX_STEPS), deadline, 1 if guidance == 1.0 else 2, priority)
 
 
+@dataclass(frozen=True)
+class ModelService(Generic[Model]):
+    """One service of a process.
+
+    load: its networks, with ``programs`` for an engine; given the device, their precision, those that others run, and
+    whether to offload. trial: jobs that take every path of them once. serve: what answers from them by that engine.
+    """
+
+    stage: StageName
+    load: Callable[[torch.device, str, Remotes, bool], Model]
+    trial: Callable[[Model], Sequence[Job[Any]]]
+    serve: Callable[[Model, Engine], Service]
+
+
 @dataclass
 class ModelApp:
     """Services in front of one engine; see `unclip.serving.server.App`. remotes: networks that others run."""
@@ -56,7 +77,7 @@ class ModelApp:
         settings: ModelSettings,
         programs: Mapping[str, Program[Any]],
         stage: str,
-        remotes: Mapping[NetworkName, TritonNetwork] = {},
+        remotes: Mapping[NetworkName, TritonNetwork],
     ) -> ModelApp:
         """An app with a running engine and no services yet. Call it on the event loop that will serve."""
         loop, failed, metrics = asyncio.get_running_loop(), asyncio.Event(), EngineMetrics(stage)
@@ -89,3 +110,29 @@ class ModelApp:
         await asyncio.to_thread(self.engine.close)
         for network in self.remotes:
             await network.close()
+
+
+async def build_app(
+    settings: ModelSettings,
+    weights: Mapping[NetworkName, Checkpoint],
+    signature: Callable[[NetworkName, Checkpoint], Signature],
+    services: Sequence[ModelService[Any]],
+) -> ModelApp:
+    """The app of ``services``, warmed up. weights: the checkpoint of each network that may run here.
+
+    Raises:
+        CheckpointError: a checkpoint is incomplete or altered.
+        ConfigurationError: the device is not here, or a network that others run is another one.
+    """
+    elsewhere = parse_networks(settings.network, weights)
+    needed = [name for name, checkpoint in weights.items() if checkpoint.has(COMPONENTS[name])]
+    device = open_device(settings.device, cpu_threads(settings.threads, elsewhere, needed))
+    remotes = await connect(elsewhere, lambda name: signature(name, weights[name]), weights.__getitem__)
+    how = (device, settings.precision, remotes, bool(settings.offload))
+    models = [await load(service.load, *how) for service in services]
+    programs = {lane: program for model in models for lane, program in model.programs.items()}
+    app = ModelApp.start(settings, programs, services[0].stage, remotes)
+    for service, model in zip(services, models, strict=True):
+        await app.warm_up(partial(service.trial, model))
+        app.services.append(service.serve(model, app.engine))
+    return app
