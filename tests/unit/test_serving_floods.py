@@ -66,6 +66,16 @@ def test_a_host_that_wastes_calls_loses_the_connections_it_does_so_on() -> None:
     assert len(watch.cut) == 2
 
 
+def test_calls_that_came_before_their_connection_was_shut_are_not_looked_at() -> None:
+    watch = Watch()
+    for _ in range(MOST + 1):
+        watch.call("ipv4:192.0.2.1:1000")
+    shut_one: Any = Call("ipv4:192.0.2.1:1000")
+    other: Any = Call("ipv4:192.0.2.1:1001")
+    assert not watch.floods.lets_in(shut_one)
+    assert watch.floods.lets_in(other)
+
+
 @pytest.mark.parametrize(("takes", "answered"), [(0.0, True), (AT_ONCE_S, False)])
 def test_calls_that_are_answered_or_given_up_late_are_no_waste(takes: float, answered: bool) -> None:
     watch = Watch()

@@ -41,8 +41,13 @@ class Floods:
         self._hosts: OrderedDict[str, tuple[float, float]] = OrderedDict()  # calls that may be wasted, as of when
         self._shut: OrderedDict[str, None] = OrderedDict()  # peers whose last calls may still come to an end
 
+    def lets_in(self, context: Context) -> bool:
+        """Whether a call that has come is to be looked at: not over a connection that has been shut, from which
+        hundreds more may have come before."""
+        return context.peer() not in self._shut
+
     def begun(self, context: Context) -> None:
-        """A call has come."""
+        """A call has been let in."""
         peer, began = context.peer(), self._clock()
 
         def ended(context: Context) -> None:

@@ -39,14 +39,18 @@ class AioServer(cygrpc.AioServer):  # type: ignore[misc]
         """What ends with the next call of ``method``; None: of all that are not registered, of which none gets on."""
         if method is None:
             return asyncio.get_running_loop().create_task(self._refuse_others())
-        arrival = super()._make_request_call_future(method)
-        if self.floods:
-            arrival.add_done_callback(self._arrived)
-        return arrival
+        if self.floods is None:
+            return super()._make_request_call_future(method)
+        return asyncio.get_running_loop().create_task(self._let_in(method, self.floods))
 
-    def _arrived(self, arrival: asyncio.Future[Any]) -> None:
-        if self.floods and not arrival.cancelled() and not arrival.exception():
-            self.floods.begun(context_of(arrival.result()))
+    async def _let_in(self, method: bytes, floods: Floods) -> Any:
+        """The next call of ``method`` that is worth a handler."""
+        while True:
+            call = await super()._make_request_call_future(method)
+            context = context_of(call)
+            if floods.lets_in(context):
+                floods.begun(context)
+                return call
 
     async def _refuse_others(self) -> None:
         refusals = set[asyncio.Task[None]]()
