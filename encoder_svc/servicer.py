@@ -63,9 +63,10 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         # Room comes first: a picture that is refused should not have been decoded.
         client = client_of(context)
         with self._engine.reserve(min(len(request.images), MAX_IMAGES), client) as reservation:
-            pixels, pictures = read_encode_image(request, self._encoder.image_size)
-            with self._decoding.admitted(pixels, client) as admitted:
-                looked = await admitted.each([partial(seen, picture, self._encoder.look) for picture in pictures])
+            pictures = read_encode_image(request, self._encoder.image_size)
+            with self._decoding.admitted(sum(cost for cost, _ in pictures), client) as admitted:
+                look = self._encoder.look
+                looked = await admitted.each([(cost, partial(seen, picture, look)) for cost, picture in pictures])
                 values = await asyncio.to_thread(lambda: [self._encoder.pixels(*each) for each in looked])
             jobs = [self._encoder.image_job(each, deadline) for each in values]
             await run(reservation, jobs)

@@ -57,9 +57,9 @@ class Finished:
 
 @dataclass(frozen=True, eq=False)
 class Delivery:
-    """A picture as its caller gets it. answer: the message; size: its bytes."""
+    """A picture as its caller gets it. answer: the message, which is sent as it is; size: its bytes."""
 
-    answer: gateway_pb2.GeneratedImage
+    answer: gateway_pb2.StreamResponse
     size: int
 
 

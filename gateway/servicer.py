@@ -184,8 +184,9 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         async def work(queue: EventQueue) -> None:
             await compose(plan, release.info, stages, unconditional, queue)
 
-        def write(event: Finished) -> gateway_pb2.GeneratedImage:
-            return generated_image(event, plan, Maker.of(release.versions, stages.made_by))
+        def write(event: Finished) -> gateway_pb2.StreamResponse:
+            image = generated_image(event, plan, Maker.of(release.versions, stages.made_by))
+            return gateway_pb2.StreamResponse(image=image)
 
         def outbox(end: Callable[[UnclipError], None]) -> Outbox:
             return self._unread.stream(call.client, write, end) if watched else UnaryOutbox(write)
@@ -193,17 +194,17 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         async with aclosing(events_of(work, outbox)) as events:
             async for event in events:
                 if isinstance(event, Delivery):
-                    yield gateway_pb2.StreamResponse(image=event.answer)
+                    yield event.answer
                 elif not isinstance(event, Finished):
                     yield response(event)
 
     async def Embed(self, request: gateway_pb2.EmbedRequest, context: Context) -> gateway_pb2.EmbedResponse:
         """Gives the CLIP embeddings of captions and pictures."""
         reader = Reader()
-        pixels, pictures = read_embed(request, reader)
+        pictures = read_embed(request, reader)
         async with self._deadlines.ending(context) as ending:
             call = self._call(context, ending)
-            with self._decoding.admitted(pixels, call.client) as admitted:
+            with self._decoding.admitted(sum(cost for cost, _ in pictures), call.client) as admitted:
                 images = [image.data for image in await reader.noting(admitted.each(pictures))]
                 reader.done()
                 while True:

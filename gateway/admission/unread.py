@@ -24,7 +24,7 @@ from unclip.wire import recipe_text
 WORST: dict[FileFormat, float] = {"png": 3.04, "webp": 3.04, "jpeg": 1.8}
 BESIDE = 2 * recipe_text.MAX_BYTES + 8192  # the recipe in the file and that beside it, names and digests
 UNREAD = "UNREAD_PICTURES"
-Write = Callable[[Finished], gateway_pb2.GeneratedImage]
+Write = Callable[[Finished], gateway_pb2.StreamResponse]
 
 
 class Unread:

@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from unclip.wire.images import to_pixels
+from unclip.wire.images import fit, to_pixels
 from unclip.wire.known import KnownPixels
 
 UInt8Array = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
 
-# Side of a letterboxed picture: more than any model sees, and as a PNG of noise still a third of the largest file.
-MAX_LETTERBOX = 1024
+# Side of a picture that was made square: more than any model sees, and as a PNG of noise a third of the largest file.
+MAX_SQUARE = 1024
 WHITE = 255
 ROWS = 256  # of a picture resized at a time: as float32 all would take four times its size
 
@@ -29,11 +29,16 @@ def inside(width: int, height: int, side: int) -> tuple[int, int]:
 
 def letterbox(image: Image.Image) -> Image.Image:
     """An RGB picture in the middle of a white square as large as its longer side, at most 1024 px."""
-    side = min(max(image.size), MAX_LETTERBOX)
+    side = min(max(image.size), MAX_SQUARE)
     size = inside(image.width, image.height, side)
     square = Image.new("RGB", (side, side), "white")
     square.paste(image.resize(size, Image.Resampling.BICUBIC), ((side - size[0]) // 2, (side - size[1]) // 2))
     return square
+
+
+def middle(image: Image.Image) -> Image.Image:
+    """The largest square in the middle of an RGB picture, at most 1024 px."""
+    return fit(image, min(*image.size, MAX_SQUARE))
 
 
 @dataclass(frozen=True, eq=False)

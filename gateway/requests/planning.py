@@ -253,8 +253,8 @@ def pictures_in(request: gateway_pb2.StreamRequest | gateway_pb2.EmbedRequest) -
     return [image for images in found for image in images[:MAX_IMAGES]]
 
 
-def read_embed(request: gateway_pb2.EmbedRequest, reader: Reader) -> tuple[int, list[Callable[[], SourceImage]]]:
-    """What reading the pictures of an Embed costs, in pixels, and what reads each, one at a time.
+def read_embed(request: gateway_pb2.EmbedRequest, reader: Reader) -> list[tuple[int, Callable[[], SourceImage]]]:
+    """What reading each picture of an Embed costs, in pixels, and what reads it.
 
     What breaks a rule goes to ``reader``; a picture that does raises it.
 
@@ -266,11 +266,13 @@ def read_embed(request: gateway_pb2.EmbedRequest, reader: Reader) -> tuple[int, 
     for index, caption in enumerate(request.captions[:MAX_CAPTIONS]):
         reader.caption(f"captions[{index}]", caption, allow_empty=True)
     fit = reader.under("", request).choice("fit")
-    if (pixels := weight(pictures_in(request))) > MAX_TOGETHER:
-        reader.refuse("images", f"must be at most {MAX_TOGETHER} pixels together; got {pixels}")
+    costs = [weight([image]) for image in pictures_in(request)]
+    if sum(costs) > MAX_TOGETHER:
+        reader.refuse("images", f"must be at most {MAX_TOGETHER} pixels together; got {sum(costs)}")
         reader.done()
-    return pixels, [
-        partial(read_image, f"images[{index}]", image, fit) for index, image in enumerate(request.images[:MAX_IMAGES])
+    return [
+        (cost, partial(read_image, f"images[{index}]", image, fit))
+        for index, (cost, image) in enumerate(zip(costs, request.images, strict=False))
     ]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from google.protobuf.message import Message
 from PIL import Image
 
-from gateway.requests.fitting import letterbox
+from gateway.requests.fitting import MAX_SQUARE, letterbox, middle
 from gateway.requests.plan import SourceImage
 from unclip.api.type.v1 import embedding_pb2, image_pb2, sampling_pb2
 from unclip.enum_names import Fit
@@ -20,7 +20,7 @@ from unclip.errors import InvalidRequest
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding
 from unclip.wire.enums import ENUMS
-from unclip.wire.images import check_image, encode_image, flatten, open_image, size_of
+from unclip.wire.images import check_image, decode_image, encode_image, headed, open_image
 from unclip.wire.sampling import settings_from_proto, settings_to_proto
 from unclip.wire.tasks import MAX_SIZE
 from unclip.wire.violations import Violations
@@ -29,6 +29,7 @@ Read = TypeVar("Read")
 
 MAX_FRAMES = 64
 CHOSEN_SEEDS = 1 << 32  # a seed the gateway chooses stays short enough to copy by hand
+LARGE = MAX_SQUARE * MAX_SQUARE  # pixels that reading a picture costs
 
 
 class Reader:
@@ -135,7 +136,8 @@ class Reader:
             return []
 
     def image(self, field: str, image: image_pb2.Image, fit: Fit) -> SourceImage:
-        """A picture file that opens. Its bytes travel on as they came, unless it has to be letterboxed."""
+        """A picture file that opens. Its bytes travel on as they came, unless it has to be letterboxed, or costs
+        more to read than a megapixel: then the square goes on that models see, and the stages need not read it all."""
         try:
             return read_image(self._prefix + field, image, fit)
         except InvalidRequest as error:
@@ -154,11 +156,16 @@ class Reader:
 def read_image(field: str, image: image_pb2.Image, fit: Fit) -> SourceImage:
     """A picture file, as `Reader.image` gives it. Raises InvalidRequest."""
     source = source_of(image)
-    width, height = size_of(image, field)
-    if fit == "crop" or width == height:
+    header = headed(image, field)
+    if fit == "letterbox" and header.width != header.height:
+        square = letterbox(decode_image(image, field))
+    elif header.cost > LARGE:
+        square = middle(decode_image(image, field, MAX_SQUARE))
+    else:
         check_image(image, field)
         return source
-    return replace(source, data=encode_image(letterbox(flatten(open_image(image, field)))).data)
+    # Whoever reads it next should not take long, nor this: noise does not shrink, whatever the effort.
+    return replace(source, data=encode_image(square, compress_level=1).data)
 
 
 def source_of(image: image_pb2.Image) -> SourceImage:

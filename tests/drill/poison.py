@@ -31,7 +31,7 @@ from unclip.api.type.v1 import image_pb2
 from unclip.serving.clients import HEADER
 
 REQUESTS, REQUESTS_SHORT, AT_ONCE = 1000, 48, 8
-PAUSE_S, PAUSE_SHORT_S = 0.5, 0.05  # after a refusal: without it most requests would meet nothing but refusals
+PAUSE_S, PAUSE_SHORT_S = 0.5, 0.3  # after a refusal: without it most requests would meet nothing but refusals
 RATE, QUIET_S, QUIET_SHORT_S = 4.0, 40.0, 2.0
 TIMEOUT_S, MAX_BYTES = 60.0, 1_000_000
 TIMES = 2.0  # of the quiet p99; of the few calls of a short drill, on a busy machine, it says nothing

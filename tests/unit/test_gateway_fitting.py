@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from gateway.requests.fitting import MAX_LETTERBOX, Subject, covering, letterbox
+from gateway.requests.fitting import MAX_SQUARE, Subject, covering, letterbox
 from unclip.wire.images import from_pixels, to_pixels
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
@@ -121,7 +121,7 @@ def test_a_letterboxed_picture_is_whole_and_its_bars_are_white() -> None:
 @pytest.mark.parametrize("size", [(4096, 1), (1, 4096), (4096, 3000), (1024, 1025)])
 def test_a_letterboxed_picture_is_never_larger_than_the_stages_may_be_sent(size: tuple[int, int]) -> None:
     boxed = letterbox(Image.new("RGB", size, RED))
-    assert boxed.size == (MAX_LETTERBOX, MAX_LETTERBOX)
+    assert boxed.size == (MAX_SQUARE, MAX_SQUARE)
     assert boxed.getpixel((511, 511)) == RED
 
 

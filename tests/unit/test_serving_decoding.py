@@ -115,7 +115,7 @@ async def test_a_thread_whose_caller_has_gone_is_not_given_away_before_it_is_fre
 
 async def test_a_request_of_many_pictures_lets_others_go_between_them(decoding: Decoding, gate: Gate) -> None:
     admitted = Admitted(decoding, 3, "")
-    many = asyncio.create_task(admitted.each([gate.work(f"picture {number}") for number in range(3)]))
+    many = asyncio.create_task(admitted.each([(1, gate.work(f"picture {number}")) for number in range(3)]))
     await gate.reached()
     one = asyncio.create_task(decoding.run(0, "", gate.work("other")))
     await asyncio.sleep(0.01)
@@ -129,7 +129,9 @@ async def test_every_picture_that_breaks_a_rule_is_told_of(decoding: Decoding) -
         raise InvalidRequest.of(field, "is bad")
 
     with pytest.raises(InvalidRequest) as refused:
-        await Admitted(decoding, 3, "").each([lambda: bad("images[0]"), lambda: None, lambda: bad("images[2]")])
+        await Admitted(decoding, 3, "").each(
+            [(1, lambda: bad("images[0]")), (1, lambda: None), (1, lambda: bad("images[2]"))]
+        )
     assert [violation.field for violation in refused.value.violations] == ["images[0]", "images[2]"]
 
 
@@ -151,7 +153,7 @@ async def test_small_requests_do_not_wait_for_large_ones(heavy: Decoding) -> Non
 
 async def test_what_a_large_request_breaks_is_told_as_of_a_small_one(heavy: Decoding) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        await Admitted(heavy, 2, "").each([partial(InvalidRequest.of, "fine", ""), partial(broken, "images[1]")])
+        await Admitted(heavy, 2, "").each([(2, partial(int, "1")), (2, partial(broken, "images[1]"))])
     assert [violation.field for violation in refused.value.violations] == ["images[1]"]
 
 

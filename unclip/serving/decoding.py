@@ -25,7 +25,7 @@ from unclip.wire.violations import Violations
 Result = TypeVar("Result")
 
 BUDGET = 2 * MAX_TOGETHER  # so that a client's share has room for any request; the default of `decode_megapixels`
-LIGHT = 1_000_000  # pixels that take some milliseconds, which Python's lock may be held for
+LIGHT = 1 << 20  # pixels: they take some ten milliseconds, in which Python's lock may be held
 PACE = 20e-9  # seconds a pixel, until some have been timed
 
 
@@ -37,7 +37,7 @@ class Decoding:
     Args:
         stage: named in errors and metrics.
         limit: pixels that may be under way at once, waiting ones included; half of it for each client.
-        light: pixels of a request up to which it is read in this process.
+        light: pixels up to which pictures are read in this process.
     """
 
     def __init__(self, stage: str, limit: int = BUDGET, light: int = LIGHT) -> None:
@@ -95,20 +95,21 @@ class Admitted:
 
         Raises:
             PoisonSuspected: the worker was lost.
-            Exception: whatever the function raises; of a large request's what is no UnclipError as a RuntimeError.
+            Exception: whatever the function raises; of large pictures what is no UnclipError as a RuntimeError.
         """
         return await self.decoding.run(self.pixels, self.client, function, *arguments)
 
-    async def each(self, functions: Sequence[Callable[[], Result]]) -> list[Result]:
-        """The results of ``functions``, one after the other, between which others have their turns.
+    async def each(self, pictures: Sequence[tuple[int, Callable[[], Result]]]) -> list[Result]:
+        """The results of functions, one after the other, between which others have their turns; before each, how many
+        of the pixels it reads.
 
         Raises:
             InvalidRequest: some raised it, with the violations of all.
         """
         violations, results = Violations(), []
-        for function in functions:
+        for pixels, function in pictures:
             try:
-                results.append(await self.run(function))
+                results.append(await self.decoding.run(pixels, self.client, function))
             except InvalidRequest as error:
                 violations.include(error)
         violations.raise_if_any()

@@ -30,8 +30,8 @@ def read_encode_text(request: encoder_pb2.EncodeTextRequest) -> list[str]:
 
 def read_encode_image(
     request: encoder_pb2.EncodeImageRequest, side: int
-) -> tuple[int, list[Callable[[], Image.Image]]]:
-    """What reading the pictures costs, in pixels, and what decodes each: one at a time, they may be large.
+) -> list[tuple[int, Callable[[], Image.Image]]]:
+    """What reading each picture costs, in pixels, and what decodes it: one at a time, they may be large.
 
     They are decoded for a square of ``side``, RGB and upright.
 
@@ -41,12 +41,13 @@ def read_encode_image(
     violations = Violations()
     violations.count("images", len(request.images), 1, MAX_IMAGES)
     size = sum(len(image.data) for image in request.images)
-    pixels = 0
+    costs: list[int] = []
     if size > MAX_BYTES:
         violations.add("images", f"must be at most {MAX_BYTES} bytes together; got {size}")
-    elif (pixels := weight(request.images[:MAX_IMAGES])) > MAX_TOGETHER:
-        violations.add("images", f"must be at most {MAX_TOGETHER} pixels together; got {pixels}")
+    elif sum(costs := [weight([image]) for image in request.images[:MAX_IMAGES]]) > MAX_TOGETHER:
+        violations.add("images", f"must be at most {MAX_TOGETHER} pixels together; got {sum(costs)}")
     violations.raise_if_any()
-    return pixels, [
-        partial(decode_image, image, f"images[{index}]", side) for index, image in enumerate(request.images)
+    return [
+        (cost, partial(decode_image, image, f"images[{index}]", side))
+        for index, (cost, image) in enumerate(zip(costs, request.images, strict=True))
     ]
