@@ -49,6 +49,7 @@ from gateway.requests.plan import (
 from prior_svc.prior import Prior
 from tests.bench.options import Options
 from tests.bench.report import Report
+from tests.unit.engine_bench import BatchSizes
 from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.engine.engine import Engine
 from unclip.engine.job import Job
@@ -69,7 +70,7 @@ Pictures = list[npt.NDArray[np.uint8]]
 class LocalStages:
     """The stages of a checkpoint as `gateway.capabilities.compose.Stages`, each behind an engine of its own; no gRPC.
 
-    max_batch: most rows of a tick. batch_sizes: rows of the decoder's ticks, once the engines are closed.
+    max_batch: most rows of a tick. observers: of each engine.
     """
 
     encoder: Encoder
@@ -78,7 +79,7 @@ class LocalStages:
     upsampler: Upsampler
     max_batch: int = 8
     engines: dict[str, Engine] = field(default_factory=dict)
-    batch_sizes: list[int] = field(default_factory=list)
+    observers: dict[str, BatchSizes] = field(default_factory=dict)
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> LocalStages:
@@ -91,13 +92,18 @@ class LocalStages:
         """Engines of default capacity and room for everybody."""
         for name in ("encoder", "prior", "decoder", "upsampler"):
             programs = getattr(self, name).programs
-            self.engines[name] = Engine(programs, max_batch=self.max_batch, queue_limit=10_000, stage=name)
+            self.engines[name] = Engine(
+                programs,
+                max_batch=self.max_batch,
+                queue_limit=10_000,
+                stage=name,
+                observer=self.observers.setdefault(name, BatchSizes()),
+            )
         try:
             yield
         finally:
             for engine in self.engines.values():
                 engine.close()
-            self.batch_sizes = list(self.engines["decoder"].batch_sizes)
 
     async def _run(self, name: str, make: Callable[[], Sequence[Job[torch.Tensor]]]) -> list[torch.Tensor]:
         engine = self.engines[name]

@@ -27,11 +27,13 @@ from tests.e2e.triton_models import add_onnx_prior, add_sleeper, pressed
 from tests.processes import free_port
 from tests.tiny import CONTEXT, WIDTH, make_tiny_checkpoint
 from tests.triton_server import PATHS, NoTriton, TritonServer, wheel
+from tests.unit.engine_bench import BatchSizes
 from unclip import Client, Generate, LocalStack, Progress, Sampling
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
 from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.client import GeneratedImage
 from unclip.engine.engine import Engine
+from unclip.engine.observer import Observer
 from unclip.engine.trajectory import Trajectory
 from unclip.errors import Cancelled, ConfigurationError, DeadlineExceeded, Unavailable
 from unclip.networks.interface import NETWORKS, NetworkName
@@ -115,12 +117,14 @@ async def prior_on(server: TritonServer, model: str, checkpoint: Checkpoint) -> 
 
 
 @asynccontextmanager
-async def remote_prior(server: TritonServer, checkpoint: Path, model: str) -> AsyncIterator[tuple[Prior, Engine]]:
+async def remote_prior(
+    server: TritonServer, checkpoint: Path, model: str, observer: Observer | None = None
+) -> AsyncIterator[tuple[Prior, Engine]]:
     """A prior whose network is ``model`` on the server, and an engine that runs it."""
     opened = Checkpoint.open(checkpoint)
     remotes = await prior_on(server, model, opened)
     prior = Prior(opened, CPU, remotes=remotes)
-    engine = Engine(prior.programs, max_batch=8)
+    engine = Engine(prior.programs, max_batch=8, observer=observer)
     try:
         yield prior, engine
     finally:
@@ -164,9 +168,10 @@ async def test_more_rows_than_the_model_takes_at_once_come_back_in_order(
         wanted = await results(engine, [walk(local, seed) for seed in range(5)])
     finally:
         await asyncio.to_thread(engine.close)
-    async with remote_prior(server, tiny_checkpoint, model) as (prior, remote):
+    observer = BatchSizes()
+    async with remote_prior(server, tiny_checkpoint, model, observer) as (prior, remote):
         found = await results(remote, [walk(prior, seed) for seed in range(5)])
-        assert max(remote.batch_sizes) == 5  # ten rows, guided as they are, on a model that takes four
+        assert max(observer.sizes) == 5  # ten rows, guided as they are, on a model that takes four
     assert torch.allclose(torch.stack(found), torch.stack(wanted), atol=1e-4)
 
 

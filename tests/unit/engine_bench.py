@@ -8,6 +8,7 @@ from typing import Any
 
 from unclip.engine.engine import Engine
 from unclip.engine.job import Job
+from unclip.engine.observer import Observer
 
 WAIT = 30  # seconds until a hung engine fails its test
 FOREVER = 10**9
@@ -26,6 +27,16 @@ class Count(Job[str]):
 
     def result(self) -> str:
         return f"{self.name} done"
+
+
+class BatchSizes(Observer):
+    """``sizes``: jobs of each tick."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def ticked(self, program: str, rows: int, seconds: float) -> None:
+        self.sizes.append(rows)
 
 
 class Scribe:

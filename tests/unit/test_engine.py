@@ -10,18 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.engine_bench import FOREVER, WAIT, Bench, Count, MakeBench
+from tests.unit.engine_bench import FOREVER, WAIT, BatchSizes, Bench, Count, MakeBench
 from unclip.engine.job import TIME_SLICE
 from unclip.errors import Cancelled, DeadlineExceeded, Overloaded
 
 
 def test_jobs_of_a_lane_share_a_batch_and_jobs_of_others_do_not(make_bench: MakeBench) -> None:
-    bench = make_bench()
+    observer = BatchSizes()
+    bench = make_bench(observer=observer)
     jobs = [Count("x", 2), Count("other", 2, lane="b"), Count("y", 3)]
     bench.submit(*jobs)
     assert bench.go(*jobs) == ["x done", "other done", "y done"]
     assert bench.scribe.batches == [["x", "y"], ["other"], ["x", "y"], ["other"], ["y"]]
-    assert list(bench.engine.batch_sizes) == [1, 2, 1, 2, 1, 1]
+    assert observer.sizes == [1, 2, 1, 2, 1, 1]
 
 
 def test_a_batch_never_exceeds_its_limit_nor_the_running_jobs_the_capacity(make_bench: MakeBench) -> None:

@@ -15,6 +15,7 @@ from decoder_svc.decoder import Decoder
 from decoder_svc.upsampler import Upsampler
 from prior_svc.prior import Prior
 from tests.tiny import BASE, CONTEXT, FINAL, WIDTH
+from tests.unit.engine_bench import BatchSizes
 from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.engine.engine import Engine
 from unclip.engine.job import Job
@@ -65,14 +66,15 @@ class HeldProgram:
 
 
 def alone(programs: Mapping[str, TrajectoryProgram], walk: Trajectory) -> torch.Tensor:
-    engine = Engine(programs)
+    observer = BatchSizes()
+    engine = Engine(programs, observer=observer)
     try:
         with engine.reserve() as room:
             room.submit(walk)
         return walk.future.result(60)
     finally:
         engine.close()
-        assert set(engine.batch_sizes) == {1}
+        assert set(observer.sizes) == {1}
 
 
 def together(programs: Mapping[str, TrajectoryProgram], makes: Sequence[Make]) -> list[torch.Tensor]:
@@ -80,12 +82,15 @@ def together(programs: Mapping[str, TrajectoryProgram], makes: Sequence[Make]) -
 
     Asserts that the walks saw full batches.
     """
-    engine = Engine({**programs, "held": HeldProgram()}, capacity=CAPACITY, max_batch=FULL, queue_limit=100)
+    observer = BatchSizes()
+    engine = Engine(
+        {**programs, "held": HeldProgram()}, capacity=CAPACITY, max_batch=FULL, queue_limit=100, observer=observer
+    )
     sizes: set[int] = set()
 
     def watch(job: Job[Any]) -> None:
         if job.position and job.position < job.length:  # the last step may have a lane of its own
-            sizes.add(engine.batch_sizes[-1])
+            sizes.add(observer.sizes[-1])
 
     def leave(job: Job[Any]) -> None:
         if job.position == 2:
@@ -202,7 +207,8 @@ def test_upsampler_rows_that_end_together_share_the_last_network_too(checkpoint:
 
     singles = [alone(upsampler.programs, make(i)()) for i in range(FULL)]
     held, walks = Held(), [make(i)() for i in range(FULL)]
-    engine = Engine({**upsampler.programs, "held": HeldProgram()}, max_batch=FULL)
+    observer = BatchSizes()
+    engine = Engine({**upsampler.programs, "held": HeldProgram()}, max_batch=FULL, observer=observer)
     try:
         with engine.reserve(FULL + 1) as room:
             room.submit(held)
@@ -214,4 +220,4 @@ def test_upsampler_rows_that_end_together_share_the_last_network_too(checkpoint:
     finally:
         held.gate.set()
         engine.close()
-    assert list(engine.batch_sizes) == [1, *[FULL] * 5]
+    assert observer.sizes == [1, *[FULL] * 5]

@@ -79,7 +79,7 @@ def test_every_capability_makes_the_same_pictures_alone_and_in_mixed_company() -
     stages, numbers = equality.LocalStages.of(Checkpoint.open(find_checkpoint())), range(10)
     single = equality.alone(numbers, stages)
     mixed = equality.together(numbers, stages, threads=1, order=1)
-    assert max(stages.batch_sizes) == stages.max_batch
+    assert max(stages.observers["decoder"].sizes) == stages.max_batch
     for number in numbers:
         for one, other in zip(single[number], mixed[number], strict=True):
             assert np.array_equal(one, other), equality.CAPABILITIES[number % 5]

@@ -60,7 +60,6 @@ class Engine:
         self._ticks = 0
         self._closed: str | None = None
         self._changed = threading.Condition()
-        self.batch_sizes: deque[int] = deque(maxlen=1024)  # of recent ticks, for metrics and tests
         self._thread = threading.Thread(target=self._run, name=f"{stage}-engine", daemon=True)
         self._thread.start()
 
@@ -220,7 +219,6 @@ class Engine:
         with self._changed:
             self._costs.record(lane[0], batch, seconds)
         row = seconds / sum(job.width for job in batch)
-        self.batch_sizes.append(len(batch))
         self._observer.ticked(lane[0], len(batch), seconds)
         for job in batch:
             job.position += 1
