@@ -22,3 +22,10 @@ def make_bench() -> Iterator[MakeBench]:
     yield make
     for bench in benches:
         bench.close()
+
+
+@pytest.fixture
+def quick_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gateway counts the replicas of its stages in quick succession."""
+    for name, seconds in {"STEADY_S": 0.1, "MOVING_S": 0.05, "LEAST_S": 0.02, "READY_S": 0.2}.items():
+        monkeypatch.setattr(f"gateway.stages.releases.{name}", seconds)
