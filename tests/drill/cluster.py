@@ -32,6 +32,7 @@ MODULES: Mapping[Role, tuple[str, ...]] = {
 DECODE = "unclip.api.decoder.v1.DecoderService/Decode"
 PATIENCE_S = 120.0
 GRACE_S = 60.0
+CLUSTERS = count()  # of this process, which may be drilled at the same time
 DRAIN_S = 6.0  # longer than a channel takes to ask its names again
 
 
@@ -73,6 +74,8 @@ class Cluster:
     ports: dict[Role, int] = field(default_factory=dict)
     _launched: list[Process] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=lambda: count(2))
+    # Keeps clusters on one machine apart: a pid of our own, and a number.
+    _net: int = field(default_factory=lambda: os.getpid() + 7919 * next(CLUSTERS))
 
     def target(self, role: Role) -> str:
         """What a client of a role dials."""
@@ -86,8 +89,7 @@ class Cluster:
     def launch(self, role: Role) -> Replica:
         """Starts a replica; nobody knows of it before `admit`."""
         number = next(self._numbers)
-        # A pid of our own in the address keeps clusters on one machine apart.
-        address = f"127.{1 + os.getpid() // 250 % 250}.{1 + os.getpid() % 250}.{number}"
+        address = f"127.{1 + self._net // 250 % 250}.{1 + self._net % 250}.{number}"
         self.target(role)
         metrics = Metrics(f"{address}:{free_port()}")
         stubbed = ("unclip.testing", "--stages", role, *self.stubs.get(role, ()))

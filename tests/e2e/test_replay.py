@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unclip import AsyncClient, Client, Generate, LocalStack, Preview, read_recipe
+from unclip import AsyncClient, Client, Generate, Preview, read_recipe
 from unclip.cli import main
 from unclip.client import FileFormat, GeneratedImage
 from unclip.errors import InvalidRequest, PreconditionFailed
@@ -87,8 +87,7 @@ def address(request: pytest.FixtureRequest) -> Iterator[str]:
         with BlockingStubStack(StubModel(dim=8, base_size=16, final_size=32)) as stubs:
             yield stubs.address
     else:
-        with LocalStack(request.getfixturevalue("tiny_checkpoint"), threads=1) as stack:
-            yield stack.address
+        yield request.getfixturevalue("stack").address
 
 
 @pytest.fixture

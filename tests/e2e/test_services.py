@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
 from tests.processes import Process
-from tests.tiny import BASE
+from tests.tiny import BASE, CONTEXT, WIDTH
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, upsampler_pb2_grpc
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
+from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.wire import tensors
+from unclip.wire.embeddings import Embedding, TextEncoding
 
 ENCODER, PRIOR = "unclip.api.encoder.v1.EncoderService", "unclip.api.prior.v1.PriorService"
 PLAIN = ("--host", "127.0.0.1", "--device", "cpu", "--threads", "1")
@@ -33,12 +37,23 @@ PATIENCE_S = 90.0
 @contextmanager
 def service(module: str, folder: Path, *options: str) -> Iterator[tuple[Process, grpc.Channel]]:
     """A running service and a channel to it."""
-    process = Process(module, [*PLAIN, "--port", "0", *options], folder)
+    with services(module, [folder], *options) as [running]:
+        yield running
+
+
+@contextmanager
+def services(module: str, folders: Sequence[Path], *options: str) -> Iterator[list[tuple[Process, grpc.Channel]]]:
+    """Several, started at once."""
+    processes = [Process(module, [*PLAIN, "--port", "0", *options], folder) for folder in folders]
     try:
-        with grpc.insecure_channel(process.address(PATIENCE_S)) as channel:
-            yield process, channel
+        with ExitStack() as exits:
+            yield [
+                (process, exits.enter_context(grpc.insecure_channel(process.address(PATIENCE_S))))
+                for process in processes
+            ]
     finally:
-        process.kill()
+        for process in processes:
+            process.kill()
 
 
 def told(channel: grpc.Channel, version: str) -> set[str]:
@@ -89,13 +104,11 @@ def test_a_service_tells_its_health_its_contracts_and_its_model(tiny_checkpoint:
 
 
 def test_sigterm_lets_a_call_under_way_end_and_exits_0(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    with (
-        service("encoder_svc", tmp_path, "--checkpoint", str(tiny_checkpoint)) as (_, encoder),
-        service("prior_svc", tmp_path, "--checkpoint", str(tiny_checkpoint)) as (process, channel),
-    ):
-        captions = encoder_pb2.EncodeTextRequest(captions=["a red apple", ""])
-        text, empty = encoder_pb2_grpc.EncoderServiceStub(encoder).EncodeText(captions, timeout=30).encodings
-        request = prior_pb2.SampleRequest(text=text, unconditional_text=empty, seed=1)
+    states = np.full((CONTEXT, WIDTH), 0.1, np.float32)
+    space = Checkpoint.open(tiny_checkpoint).clip_space
+    text = TextEncoding(Embedding(states[0], space), states, np.ones(CONTEXT, np.bool_)).to_proto()
+    with service("prior_svc", tmp_path, "--checkpoint", str(tiny_checkpoint)) as (process, channel):
+        request = prior_pb2.SampleRequest(text=text, unconditional_text=text, seed=1)
         request.sampling.steps = 300
         stream = prior_pb2_grpc.PriorServiceStub(channel).Sample(request, timeout=60)
         first = next(stream)
@@ -134,10 +147,7 @@ def test_a_replica_killed_midway_is_made_up_for_by_another_with_the_same_picture
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
     options = ("--checkpoint", str(tiny_checkpoint), "--stages", "upsample")
-    with (
-        service("decoder_svc", tmp_path / "one", *options) as (process, one),
-        service("decoder_svc", tmp_path / "other", *options) as (_, other),
-    ):
+    with services("decoder_svc", [tmp_path / "one", tmp_path / "other"], *options) as [(process, one), (_, other)]:
         first, second = (upsampler_pb2_grpc.UpsamplerServiceStub(channel) for channel in (one, other))
         alone = last(first.Upsample(asked(1), timeout=60))
         broken = first.Upsample(asked(1), timeout=60)
@@ -152,29 +162,28 @@ def test_a_replica_killed_midway_is_made_up_for_by_another_with_the_same_picture
         assert np.abs(last(beside[0]) - alone).max() > 2 / 255
 
 
-def test_a_port_that_is_taken_is_a_clear_refusal(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    with service("prior_svc", tmp_path, "--checkpoint", str(tiny_checkpoint)):
-        port = (tmp_path / "prior_svc.address").read_text().strip().rpartition(":")[2]
+def test_a_port_that_is_taken_is_a_clear_refusal() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
         assert f"cannot listen on 127.0.0.1:{port}" in refusal("prior_svc", "--port", port)
 
 
-def test_an_unknown_checkpoint_folder_is_a_clear_refusal(tmp_path: Path) -> None:
-    assert "no such folder" in refusal("prior_svc", "--checkpoint", str(tmp_path / "nothing"))
-
-
-def test_an_altered_weight_file_is_a_clear_refusal(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    copy = shutil.copytree(tiny_checkpoint, tmp_path / "copy")
-    weights = next((copy / "prior").glob("*.safetensors"))
+def test_what_is_wrong_with_a_checkpoint_is_a_clear_refusal(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    """Each its own; several processes at once, as they take their time to say so."""
+    altered = shutil.copytree(tiny_checkpoint, tmp_path / "altered")
+    weights = next((altered / "prior").glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
-    assert f"{weights} is altered" in refusal("prior_svc", "--checkpoint", str(copy))
-
-
-@pytest.mark.parametrize(("module", "component"), [("encoder_svc", "text_encoder"), ("decoder_svc", "decoder")])
-def test_a_missing_weight_file_is_a_clear_refusal(
-    tiny_checkpoint: Path, tmp_path: Path, module: str, component: str
-) -> None:
-    copy = shutil.copytree(tiny_checkpoint, tmp_path / "copy")
-    next((copy / component).glob("*.safetensors")).unlink()
-    assert "is missing" in refusal(module, "--checkpoint", str(copy))
-    (copy / "unclip.json").unlink()  # as Karlo is published: nothing lists the files
-    assert f"{component} does not load" in refusal(module, "--checkpoint", str(copy))
+    cases = [
+        ("prior_svc", tmp_path / "nothing", "no such folder"),
+        ("prior_svc", altered, f"{weights} is altered"),
+    ]
+    for module, component in (("encoder_svc", "text_encoder"), ("decoder_svc", "decoder")):
+        listed = shutil.copytree(tiny_checkpoint, tmp_path / f"{component}-listed")
+        next((listed / component).glob("*.safetensors")).unlink()
+        bare = shutil.copytree(listed, tmp_path / f"{component}-bare")
+        (bare / "unclip.json").unlink()  # as Karlo is published: nothing lists the files
+        cases += [(module, listed, "is missing"), (module, bare, f"{component} does not load")]
+    with ThreadPoolExecutor(2) as pool:
+        told = pool.map(lambda case: refusal(case[0], "--checkpoint", str(case[1])), cases)
+        for (_, _, expected), line in zip(cases, told, strict=True):
+            assert expected in line

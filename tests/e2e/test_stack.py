@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import signal
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.processes import Process
 from tests.tiny import BASE, FINAL
 from unclip import Client, Generate, LocalStack, Preview, Progress, Sampling, UnclipError
 from unclip.client import Edit, GeneratedImage, TextDiff, Vary
 from unclip.client.sheets import pad
 from unclip.errors import InvalidRequest
 
-
-@pytest.fixture(scope="module")
-def stack(tiny_checkpoint: Path) -> Iterator[LocalStack]:
-    with LocalStack(tiny_checkpoint, threads=1) as stack:
-        yield stack
+SMALL = ("--base-size", "16", "--final-size", "32", "--step-seconds", "0")
 
 
 @pytest.fixture
@@ -126,10 +123,17 @@ def test_a_bad_request_is_told_whole_and_the_next_one_is_served(client: Client) 
     assert client.generate("a red apple")
 
 
-def test_a_stage_that_dies_is_named(tiny_checkpoint: Path) -> None:
-    with LocalStack(tiny_checkpoint, threads=1) as stack, Client(stack.address, timeout=20) as client:
+def test_a_stage_that_dies_is_named(tmp_path: Path) -> None:
+    with ExitStack() as exits:
+        stages = {
+            stage: exits.enter_context(Process("unclip.testing", ["--stages", stage, *SMALL], tmp_path, stage))
+            for stage in ("encoder", "prior", "decoder", "upsampler")
+        }
+        targets = [word for stage, process in stages.items() for word in (f"--{stage}", process.address())]
+        gateway = exits.enter_context(Process("gateway", targets, tmp_path))
+        client = exits.enter_context(Client(gateway.address(), timeout=20))
         assert client.generate("a red apple", seed=1)
-        os.kill(stack.pids["prior"], signal.SIGKILL)
+        stages["prior"].kill()
         with pytest.raises(UnclipError, match="prior"):
             client.generate("a red apple", seed=1)
         assert client.embed(["still here"]).captions
