@@ -158,3 +158,13 @@ def cluster(
             yield made
         finally:
             made.close()
+
+
+def beside(checkpoint: Path) -> tuple[str, ...]:
+    """Options of stub stages that work together with services of ``checkpoint``, a tiny one: they start in no time."""
+    from tests.tiny import BASE, CONTEXT, FINAL, WIDTH  # imports torch
+    from unclip.checkpoints.checkpoint import Checkpoint
+
+    sizes = {"--dim": WIDTH, "--context": CONTEXT, "--base-size": BASE, "--final-size": FINAL}
+    words = (word for name, size in sizes.items() for word in (name, str(size)))
+    return (*words, "--clip-space", Checkpoint.open(checkpoint).clip_space, "--step-seconds", "0.002")

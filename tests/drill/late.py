@@ -19,6 +19,7 @@ from pathlib import Path
 
 import grpc
 
+from tests.drill.cluster import beside
 from tests.drill.load import percentile
 from tests.drill.report import Finding, Setting
 from tests.metrics import Metrics
@@ -147,7 +148,8 @@ class Stack:
 
 @contextmanager
 def stack(folder: Path, checkpoint: Path, row: Row, slow: bool) -> Iterator[Stack]:
-    """Encoder, prior, decoder with upsampler or apart, and gateway. slow: with steps that sleep."""
+    """Encoder, prior, decoder with upsampler or apart, and gateway. slow: with steps that sleep, and stubs before the
+    decoder."""
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as exits:
         common = ["--checkpoint", str(checkpoint), "--device", "cpu", "--threads", "1", "--log-level", "WARNING"]
@@ -163,7 +165,12 @@ def stack(folder: Path, checkpoint: Path, row: Row, slow: bool) -> Iterator[Stac
                 module, options = "tests.drill.slow", ["--module", module, *options]
             return exits.enter_context(Process(module, options, folder, name))
 
-        running = {"encoder": start("encoder", "encoder_svc"), "prior": start("prior", "prior_svc")}
+        def begin(name: str, module: str) -> Process:
+            if not slow:
+                return start(name, module)
+            return exits.enter_context(Process("unclip.testing", ["--stages", name, *beside(checkpoint)], folder, name))
+
+        running = {"encoder": begin("encoder", "encoder_svc"), "prior": begin("prior", "prior_svc")}
         told.clear()
         if row.apart:
             running["decoder"] = start("decoder", "decoder_svc", "--stages", "decode")

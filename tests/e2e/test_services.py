@@ -137,7 +137,7 @@ def test_a_replica_killed_midway_is_made_up_for_by_another_with_the_same_picture
     def asked(seed: int) -> upsampler_pb2.UpsampleRequest:
         base = np.random.default_rng(seed).uniform(-1, 1, (3, BASE, BASE)).astype(np.float32)
         request = upsampler_pb2.UpsampleRequest(sample=tensors.to_proto(base), seed=seed)
-        request.sampling.steps = 200 + seed
+        request.sampling.steps = 60 + seed
         return request
 
     def last(stream: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
