@@ -65,6 +65,7 @@ def test_it_says_why(
 def test_it_ends_although_the_pipe_to_its_log_is_full(
     failure: Exception | None, arguments: list[str], status: int, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    before = set(threading.enumerate())
     read, write = os.pipe()
     os.set_blocking(write, False)
     with contextlib.suppress(BlockingIOError):
@@ -84,7 +85,7 @@ def test_it_ends_although_the_pipe_to_its_log_is_full(
         ended = run(failure, *arguments)
     timer.cancel()
     os.read(read, 1 << 20)  # what waits can be written now
-    for thread in threading.enumerate():
+    for thread in set(threading.enumerate()) - before:
         if thread.name == "unclip-log":
             thread.join(HUNG_S)
     os.close(read)
