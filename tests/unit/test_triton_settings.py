@@ -20,6 +20,7 @@ from prior_svc import app as prior_app
 from prior_svc import networks as prior_networks
 from tests.unit.engine_bench import WAIT
 from tests.unit.triton_configs import assert_serves, config_of, options
+from unclip import model_app
 from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.cli import main
 from unclip.cli.arguments import parser
@@ -129,7 +130,7 @@ async def test_a_service_opens_its_device_with_as_many_threads(
     def open_device(name: str, threads: int) -> None:
         raise Opened(threads)
 
-    monkeypatch.setattr(app, "open_device", open_device)
+    monkeypatch.setattr(model_app, "open_device", open_device)
     addresses = ",".join(f"{name}=triton://127.0.0.1:1/{name}" for name in networks.split())
     with pytest.raises(Opened) as opened:
         await app.build(app.Settings(checkpoint=str(tiny_checkpoint), network=addresses))
