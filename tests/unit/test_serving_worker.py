@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from unclip.errors import InvalidRequest, Overloaded, PreconditionFailed, ReplicaLost, UnclipError
-from unclip.serving.worker import Worker, WorkerLost
+from unclip.serving.worker import Worker, WorkerLost, receive, send
 
 SECRET = "what a caller sent"
 
@@ -60,6 +62,17 @@ def test_an_error_of_ours_is_raised_as_it_was(worker: Worker) -> None:
 def test_errors_are_the_same_once_pickled(error: UnclipError) -> None:
     copy = pickle.loads(pickle.dumps(error))
     assert (type(copy), str(copy), vars(copy)) == (type(error), str(error), vars(error))
+
+
+def test_a_message_is_written_whole_though_each_write_is_cut_short() -> None:
+    class Narrow(io.BytesIO):
+        def write(self, data: Any) -> int:
+            return super().write(data[:3])
+
+    pipe = Narrow()
+    send(pipe, b"a longer message")
+    pipe.seek(0)
+    assert receive(pipe) == b"a longer message"
 
 
 def test_one_that_ends_is_replaced_at_the_next_call(worker: Worker) -> None:

@@ -57,8 +57,7 @@ class Worker:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            process.stdin.write(SIZE.pack(len(sent)) + sent)
-            process.stdin.flush()
+            send(process.stdin, sent)
             answer = receive(process.stdout, time.monotonic() + self._patience)
         except (OSError, EOFError):
             self.close()
@@ -95,6 +94,14 @@ def end(process: subprocess.Popen[bytes]) -> None:
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
             pipe.close()
+
+
+def send(pipe: IO[bytes], message: bytes) -> None:
+    """Writes one message, whole: a signal may cut a write short. Raises OSError."""
+    for part in (SIZE.pack(len(message)), message):
+        left = memoryview(part)
+        while left:
+            left = left[pipe.write(left) :]
 
 
 def receive(pipe: IO[bytes], until: float = float("inf")) -> bytes:
