@@ -64,7 +64,7 @@ def test_who_is_refused_hears_when_to_return_and_why() -> None:
     while gateway.enter(10.0):
         pass
     with pytest.raises(Overloaded, match="with what is under way this takes about") as refused:
-        gateway.admission.control.enter(PICTURE, gateway.clock.now + MARGIN_S + 10.0, "")
+        gateway.admission.enter(PICTURE, gateway.clock.now + MARGIN_S + 10.0, "")
     assert refused.value.reason == "TOO_LATE"
     assert refused.value.retry_after > 0
 
@@ -72,7 +72,7 @@ def test_who_is_refused_hears_when_to_return_and_why() -> None:
 def test_what_could_not_end_in_time_even_alone_is_no_matter_of_trying_again() -> None:
     gateway = Gateway()
     with pytest.raises(DeadlineExceeded):
-        gateway.admission.control.enter({"decoder": StageLoad(1, 2, 1000)}, gateway.clock.now + 5.0, "")
+        gateway.admission.enter({"decoder": StageLoad(1, 2, 1000)}, gateway.clock.now + 5.0, "")
 
 
 def test_an_urgent_call_is_let_in_before_patient_ones_but_not_at_their_expense() -> None:
@@ -88,7 +88,7 @@ def test_one_client_leaves_room_for_another() -> None:
     while gateway.enter(20.0, "greedy"):
         pass
     with pytest.raises(Overloaded, match=r"under way of this client fills its part of the 20.* left") as refused:
-        gateway.admission.control.enter(PICTURE, gateway.clock.now + MARGIN_S + 20.0, "greedy")
+        gateway.admission.enter(PICTURE, gateway.clock.now + MARGIN_S + 20.0, "greedy")
     assert refused.value.reason == "CLIENT_SHARE"
     assert gateway.enter(20.0, "modest")
 
@@ -97,11 +97,11 @@ def test_a_call_that_ends_makes_room() -> None:
     gateway = Gateway()
     while True:
         try:
-            ticket = gateway.admission.control.enter(PICTURE, gateway.clock.now + 10.0, "")
+            ticket = gateway.admission.enter(PICTURE, gateway.clock.now + 10.0, "")
         except Overloaded:
             break
         ticket.__enter__()
-    last = next(iter(gateway.admission.control.pools["decoder"].works))
+    last = next(iter(gateway.admission.pools["decoder"].works))
     last.__exit__(None, None, None)
     assert gateway.enter(10.0)
 
@@ -125,8 +125,8 @@ def test_a_newcomer_is_not_what_all_that_is_under_way_is_worked_out_for_anew() -
 
 def test_a_call_asks_nothing_more_of_stages_that_it_is_done_with() -> None:
     gateway = Gateway()
-    prior, decoder = gateway.admission.control.pools["prior"], gateway.admission.control.pools["decoder"]
-    with gateway.admission.control.enter(PICTURE, gateway.clock.now + 10.0, "") as ticket:
+    prior, decoder = gateway.admission.pools["prior"], gateway.admission.pools["decoder"]
+    with gateway.admission.enter(PICTURE, gateway.clock.now + 10.0, "") as ticket:
         before = decoder.works[ticket].seconds
         assert prior.works
         for stage in ("prior", "decoder"):
@@ -138,7 +138,7 @@ def test_a_call_asks_nothing_more_of_stages_that_it_is_done_with() -> None:
 
 def test_each_stage_leaves_time_for_those_after_it() -> None:
     gateway = Gateway()
-    ticket = gateway.admission.control.enter(PICTURE, gateway.clock.now + 10.0, "")
+    ticket = gateway.admission.enter(PICTURE, gateway.clock.now + 10.0, "")
     assert ticket.after("prior") == pytest.approx(0.5)
     assert ticket.after("decoder") == pytest.approx(0.2)
     assert ticket.after("upsampler") == 0.0

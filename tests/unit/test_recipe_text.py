@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gateway.requests.pictures import picture_file
-from gateway.requests.plan import FileFormat
 from unclip import read_recipe
 from unclip.api.gateway.v1 import gateway_pb2
+from unclip.enum_names import FileFormat
 from unclip.errors import InvalidRequest
 from unclip.wire.images import to_pixels
 from unclip.wire.recipe_text import MAX_BYTES, RecipeText, exif, find_text, png_info, read_text, write_text
