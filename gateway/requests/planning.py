@@ -5,9 +5,10 @@ Field paths are those of the request as it was sent: ``caption`` in Generate, ``
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from google.protobuf.message import Message
 
@@ -53,44 +54,34 @@ def plan_of(request: gateway_pb2.StreamRequest, info: StackInfo, nested: bool) -
         PreconditionFailed: an embedding is of another CLIP.
     """
     kind = request.WhichOneof("request")
-    noted = Reader()
-    noted.between("preview_interval", request.preview_interval, 0, MAX_PREVIEW_INTERVAL)
-    prefix = f"{kind}." if nested else ""
-    filled = without_pictures(request)
-    reader = noted.under(prefix, getattr(filled, kind or "generate"))
-    match kind:
-        case "generate":
-            plan: Plan = read_generate(request.generate, info, reader, request.preview_interval)
-        case "vary":
-            plan = read_vary(request.vary, info, reader, request.preview_interval)
-        case "text_diff":
-            plan = read_text_diff(request.text_diff, info, reader, request.preview_interval)
-        case "interpolate":
-            plan = read_interpolate(request.interpolate, info, reader, request.preview_interval)
-        case "edit":
-            plan = read_edit(request.edit, info, reader, request.preview_interval)
-        case None:
-            noted.refuse("request", "must be one of generate, vary, text_diff, interpolate, edit; got none")
+    watched = Reader()
+    watched.between("preview_interval", request.preview_interval, 0, MAX_PREVIEW_INTERVAL)
+    if kind is None:
+        watched.refuse("request", f"must be one of {', '.join(READERS)}; got none")
+        watched.done()
+    assert kind is not None
+    prefix, filled = f"{kind}." if nested else "", without_pictures(request, kind)
+    reader = watched.under(prefix, getattr(filled, kind))
+    plan = READERS[kind](getattr(request, kind), info, reader, request.preview_interval)
     reader.done()
     if isinstance(plan, GeneratePlan) and plan.embedding is not None:
         require_clip(plan.embedding, f"{prefix}embedding", info)
     return replace(plan, request=filled)
 
 
-def without_pictures(request: gateway_pb2.StreamRequest) -> gateway_pb2.StreamRequest:
+def without_pictures(request: gateway_pb2.StreamRequest, kind: str) -> gateway_pb2.StreamRequest:
     """What ``request`` asks for, as far as this code knows its fields: without its pictures, and how it is watched."""
     filled = gateway_pb2.StreamRequest()
-    if kind := request.WhichOneof("request"):
-        asked, copy = getattr(request, kind), getattr(filled, kind)
-        copy.SetInParent()
-        for field, value in asked.ListFields():
-            if field.is_repeated:
-                getattr(copy, field.name).extend(value)
-            elif field.message_type is None:
-                setattr(copy, field.name, value)
-            elif field.message_type != IMAGE:
-                getattr(copy, field.name).CopyFrom(value)
-        filled.DiscardUnknownFields()
+    asked, copy = getattr(request, kind), getattr(filled, kind)
+    copy.SetInParent()
+    for field, value in asked.ListFields():
+        if field.is_repeated:
+            getattr(copy, field.name).extend(value)
+        elif field.message_type is None:
+            setattr(copy, field.name, value)
+        elif field.message_type != IMAGE:
+            getattr(copy, field.name).CopyFrom(value)
+    filled.DiscardUnknownFields()
     return filled
 
 
@@ -139,16 +130,8 @@ def read_generate(
         output=read_output(info, reader, every),
         negative_caption=request.negative_caption,
         keep=reader.asked.image_count if request.HasField("candidates") else None,
-        embedding=read_embedding(request, info, reader) if given else None,
+        embedding=reader.embedding("embedding", info.model.clip_space, info.model.embedding_dim) if given else None,
     )
-
-
-def read_embedding(
-    request: gateway_pb2.GenerateRequest | gateway_pb2.EditRequest, info: StackInfo, reader: Reader
-) -> Embedding | None:
-    """The embedding of a request that has one."""
-    assert isinstance(request, gateway_pb2.GenerateRequest)
-    return reader.embedding("embedding", request.embedding, info.model.clip_space, info.model.embedding_dim)
 
 
 def read_vary(request: gateway_pb2.VaryRequest, info: StackInfo, reader: Reader, every: int) -> VaryPlan:
@@ -234,6 +217,15 @@ def read_edit(request: gateway_pb2.EditRequest, info: StackInfo, reader: Reader,
         resampling=resampling,
         fit=fit,
     )
+
+
+READERS: Mapping[str, Callable[[Any, StackInfo, Reader, int], Plan]] = {
+    "generate": read_generate,
+    "vary": read_vary,
+    "text_diff": read_text_diff,
+    "interpolate": read_interpolate,
+    "edit": read_edit,
+}
 
 
 def read_report_psnr(request: gateway_pb2.VaryRequest | gateway_pb2.InterpolateRequest, reader: Reader) -> None:

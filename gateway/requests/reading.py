@@ -14,7 +14,7 @@ from PIL import Image
 
 from gateway.requests.fitting import MAX_SQUARE, letterbox, middle
 from gateway.requests.plan import SourceImage
-from unclip.api.type.v1 import embedding_pb2, image_pb2, sampling_pb2
+from unclip.api.type.v1 import image_pb2, sampling_pb2
 from unclip.enum_names import Fit
 from unclip.errors import InvalidRequest
 from unclip.options import SamplingSettings
@@ -110,11 +110,12 @@ class Reader:
         setattr(self.asked, field, chosen)
         return names.names[chosen]
 
-    def embedding(self, field: str, message: embedding_pb2.Embedding, clip_space: str, dim: int) -> Embedding | None:
+    def embedding(self, field: str, clip_space: str, dim: int) -> Embedding | None:
         """A CLIP embedding: ``dim`` finite values (0 takes any number), none larger than a decoder takes; else None.
 
         One of another CLIP than ``clip_space`` may have another length: that it cannot be used is not a broken rule.
         """
+        message = getattr(self.asked, field)
         expected = dim if dim and message.clip_space == clip_space else None
         try:
             found = Embedding.from_proto(message, self._prefix + field, dim=expected)

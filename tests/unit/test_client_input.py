@@ -183,7 +183,7 @@ def test_an_async_client_may_be_made_before_a_loop_runs_and_used_in_several(peer
     for _ in range(2):
         [made] = asyncio.run(client.generate("a cat"))
         assert made.data
-        asyncio.run(client.close())
+    asyncio.run(client.close())
 
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
