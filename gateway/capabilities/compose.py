@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.events import EventQueue, Finished, Reporter
-from gateway.requests.plan import Output, Plan
+from gateway.requests.plan import Plan
 from unclip.wire.by_name import PLAIN
 from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.known import KnownPixels
@@ -19,7 +19,7 @@ from unclip.wire.tasks import DecodeTask, InvertTask, SampleTask, UpsampleTask
 # Frames of one request at work at a time: a long trajectory must not fill a stage's queue by itself.
 FRAMES_AT_ONCE = 16
 
-Task = TypeVar("Task", SampleTask, DecodeTask, InvertTask)
+Task = TypeVar("Task", SampleTask, DecodeTask, InvertTask, UpsampleTask)
 Float32Array = npt.NDArray[np.float32]
 
 
@@ -83,18 +83,21 @@ def task_of(plan: Plan, kind: type[Task], **given: Any) -> Task:
 
 
 async def pixels_of(
-    task: DecodeTask, output: Output, stages: Stages, reporter: Reporter, known: KnownPixels | None = None
+    task: DecodeTask, plan: Plan, stages: Stages, reporter: Reporter, known: KnownPixels | None = None
 ) -> Float32Array:
     """Decodes ``task`` and upsamples with its seed: float32 ``[3, H, W]`` in [-1, 1]. known: at final size."""
     sample = await stages.decode(task, reporter)
-    return await stages.upsample(UpsampleTask(sample, task.seed, output.upsampler, known), reporter)
+    return await stages.upsample(
+        task_of(plan, UpsampleTask, sample=sample, seed=task.seed, settings=plan.output.upsampler, known=known),
+        reporter,
+    )
 
 
 async def paint(
-    task: DecodeTask, output: Output, stages: Stages, queue: EventQueue, index: int, inversion_psnr: float | None = None
+    task: DecodeTask, plan: Plan, stages: Stages, queue: EventQueue, index: int, inversion_psnr: float | None = None
 ) -> None:
     """Decodes ``task`` and upsamples, and delivers the result as picture ``index`` of the request."""
     # No name for the pixels: what waits to be read is their file alone.
     await queue.deliver(
-        Finished(await pixels_of(task, output, stages, Reporter(queue, index)), index, inversion_psnr=inversion_psnr)
+        Finished(await pixels_of(task, plan, stages, Reporter(queue, index)), index, inversion_psnr=inversion_psnr)
     )

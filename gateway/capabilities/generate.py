@@ -32,7 +32,7 @@ async def generate(
         )
         known = kept.base if kept else None
         task = task_of(plan, DecodeTask, **texts, embedding=embedding, seed=seed, settings=plan.decoder, known=known)
-        return await pixels_of(task, plan.output, stages, reporter, kept.final if kept else None)
+        return await pixels_of(task, plan, stages, reporter, kept.final if kept else None)
 
     async def picture(row: int) -> None:
         await queue.deliver(Finished(await make(row), row))

@@ -60,7 +60,7 @@ async def interpolate(plan: InterpolatePlan, stages: Stages, unconditional: Text
 
     psnr = min((found.psnr for found in inversions if found and found.psnr is not None), default=None)
     await together(
-        [paint(frame(t), plan.output, stages, queue, index, psnr) for index, t in enumerate(plan.ts)],
+        [paint(frame(t), plan, stages, queue, index, psnr) for index, t in enumerate(plan.ts)],
         limit=FRAMES_AT_ONCE,
     )
 

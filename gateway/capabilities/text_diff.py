@@ -38,7 +38,7 @@ async def text_diff(
     )
     task = task_of(plan, DecodeTask, **shared, settings=plan.decoder, start_noise=inversion.start_noise)
     rotated = [replace(task, embedding=rotate(embedding, direction, theta)) for theta in plan.thetas]
-    frames = [paint(frame, plan.output, stages, queue, index, inversion.psnr) for index, frame in enumerate(rotated)]
+    frames = [paint(frame, plan, stages, queue, index, inversion.psnr) for index, frame in enumerate(rotated)]
     await together(frames, limit=FRAMES_AT_ONCE)
 
 

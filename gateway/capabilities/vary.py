@@ -29,8 +29,5 @@ async def vary(plan: VaryPlan, stages: Stages, unconditional: TextEncoding, queu
         start_noise, psnr = inversion.start_noise, inversion.psnr
     task = task_of(plan, DecodeTask, **shared, seed=plan.seeds[0], settings=plan.decoder, start_noise=start_noise)
     await together(
-        [
-            paint(replace(task, seed=seed), plan.output, stages, queue, index, psnr)
-            for index, seed in enumerate(plan.seeds)
-        ]
+        [paint(replace(task, seed=seed), plan, stages, queue, index, psnr) for index, seed in enumerate(plan.seeds)]
     )

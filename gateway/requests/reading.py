@@ -117,10 +117,8 @@ class Reader:
         """
         message = getattr(self.asked, field)
         expected = dim if dim and message.clip_space == clip_space else None
-        try:
-            found = Embedding.from_proto(message, self._prefix + field, dim=expected)
-        except InvalidRequest as error:
-            self._violations.include(error)
+        found = self._violations.take(lambda: Embedding.from_proto(message, self._prefix + field, dim=expected))
+        if found is None:
             return None
         largest = float(np.abs(found.values).max())
         if largest > MAX_SIZE:
@@ -139,19 +137,11 @@ class Reader:
     def image(self, field: str, image: image_pb2.Image, fit: Fit) -> SourceImage:
         """A picture file that opens. Its bytes travel on as they came, unless it has to be letterboxed, or costs
         more to read than a megapixel: then the square goes on that models see, and the stages need not read it all."""
-        try:
-            return read_image(self._prefix + field, image, fit)
-        except InvalidRequest as error:
-            self._violations.include(error)
-            return source_of(image)
+        return self._violations.take(lambda: read_image(self._prefix + field, image, fit)) or source_of(image)
 
     def opened(self, field: str, image: image_pb2.Image) -> Image.Image | None:
         """A picture file as RGB or RGBA, upright; None when it was refused."""
-        try:
-            return open_image(image, self._prefix + field)
-        except InvalidRequest as error:
-            self._violations.include(error)
-            return None
+        return self._violations.take(lambda: open_image(image, self._prefix + field))
 
 
 def read_image(field: str, image: image_pb2.Image, fit: Fit) -> SourceImage:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from unclip.client.messages import recipe_of
 from unclip.client.pictures import MAX_FILE_BYTES, file_bytes
 from unclip.client.values import (
     Edit,
-    Generate,
     GeneratedImage,
     ImageFile,
     Interpolate,
@@ -19,8 +18,6 @@ from unclip.client.values import (
     Picture,
     Recipe,
     Request,
-    TextDiff,
-    Vary,
 )
 from unclip.errors import InvalidRequest, PreconditionFailed
 from unclip.wire.by_name import brief, listed
@@ -56,19 +53,13 @@ def complete(recipe: Recipe, sources: Sequence[Picture]) -> Request:
             f"given were {len(files)} files",
         )
     found = [by_digest[digest] for digest in recipe.source_digests]
-    match recipe.request, found:
-        case (Generate() as request, []):
-            return request
-        case (Vary() as request, [image]):
-            return replace(request, image=image)
-        case (TextDiff() as request, [image]):
-            return replace(request, image=image)
-        case (Interpolate(to_caption="") as request, [image, to]):
-            return replace(request, image=image, to=to)
-        case (Interpolate() as request, [image]) if request.to_caption:
-            return replace(request, image=image)
-        case (Edit() as request, [image, *mask]) if len(mask) <= 1:
-            return replace(request, image=image, mask=mask[0] if mask else None)
+    request = recipe.request
+    places = [each.name for each in fields(request) if each.name in ("image", "to", "mask")]
+    if isinstance(request, Interpolate) and request.to_caption:
+        places.remove("to")
+    optional = 1 if isinstance(request, Edit) else 0
+    if len(places) - optional <= len(found) <= len(places):
+        return replace(request, **dict(zip(places, found, strict=False)))  # type: ignore[arg-type]
     kind = type(recipe.request).__name__
     raise InvalidRequest.of("recipe", f"is damaged: {kind} does not begin with {len(found)} pictures")
 

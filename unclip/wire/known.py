@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from unclip.api.decoder.v1 import known_pixels_pb2
-from unclip.errors import InvalidRequest
 from unclip.wire import tensors
 from unclip.wire.violations import Violations
 
@@ -45,17 +44,14 @@ class KnownPixels:
         """
         resampling = message.resampling if message.HasField("resampling") else 1
         violations.number(f"{field}.resampling", resampling, 1, MAX_RESAMPLING)
-        pixels = mask = None
-        try:
-            pixels = tensors.from_proto(message.pixels, f"{field}.pixels", dtype=np.float32, shape=[3, size, size])
-            if (largest := float(np.abs(pixels).max())) > 1:
-                violations.add(f"{field}.pixels.data", f"must be -1 to 1; got a value of size {largest:g}")
-        except InvalidRequest as error:
-            violations.include(error)
-        try:
-            mask = tensors.from_proto(message.mask, f"{field}.mask", dtype=np.bool_, shape=[size, size])
-        except InvalidRequest as error:
-            violations.include(error)
+        pixels = violations.take(
+            lambda: tensors.from_proto(message.pixels, f"{field}.pixels", dtype=np.float32, shape=[3, size, size])
+        )
+        if pixels is not None and (largest := float(np.abs(pixels).max())) > 1:
+            violations.add(f"{field}.pixels.data", f"must be -1 to 1; got a value of size {largest:g}")
+        mask = violations.take(
+            lambda: tensors.from_proto(message.mask, f"{field}.mask", dtype=np.bool_, shape=[size, size])
+        )
         if pixels is None or mask is None or not mask.any():
             return None
         return cls(pixels, mask, resampling)

@@ -5,7 +5,6 @@ Whoever reads one, stub or service, reads it here, so that both refuse the same 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
@@ -16,7 +15,6 @@ from google.protobuf.message import Message
 from unclip.api.decoder.v1 import decoder_pb2, known_pixels_pb2, upsampler_pb2
 from unclip.api.prior.v1 import prior_pb2
 from unclip.api.type.v1 import embedding_pb2, image_pb2, sampling_pb2, tensor_pb2
-from unclip.errors import InvalidRequest
 from unclip.options import SamplingSettings
 from unclip.wire import tensors
 from unclip.wire.by_name import Converter, limited
@@ -31,7 +29,6 @@ MAX_CONTEXT = 512  # tokens of a caption; CLIP has 77
 MAX_SIZE = 1e4  # of an embedding's, state's or noise's values; networks make NaN of far larger ones
 
 Float32Array = npt.NDArray[np.float32]
-Value = TypeVar("Value")
 Task = TypeVar("Task", "SampleTask", "DecodeTask", "InvertTask", "UpsampleTask")
 
 
@@ -153,7 +150,7 @@ class InvertTask:
         reading.violations.number("steps", steps, 1, MAX_STEPS)
         embedding = reading.embedding(request.embedding, "embedding")
         unconditional = reading.text(request.unconditional_text, "unconditional_text")
-        picture = reading.take(lambda: decode_image(request.image, "image", spec.size))
+        picture = reading.violations.take(lambda: decode_image(request.image, "image", spec.size))
         given = {"image": request.image.data, "embedding": embedding, "unconditional_text": unconditional}
         task = reading.task(cls, request, **given, steps=steps)
         assert picture is not None
@@ -225,13 +222,6 @@ class _Reading:
         self.violations = Violations()
         self._spec = spec
 
-    def take(self, read: Callable[[], Value]) -> Value | None:
-        try:
-            return read()
-        except InvalidRequest as error:
-            self.violations.include(error)
-            return None
-
     def task(self, kind: type[Task], request: Message, **given: Any) -> Task:
         """The ``kind`` of what was read, and of the rest of ``request`` by its names. Raises InvalidRequest."""
         task = TASKS.read(kind, request, **given)
@@ -243,14 +233,16 @@ class _Reading:
 
     def embedding(self, message: embedding_pb2.Embedding, field: str) -> Embedding | None:
         spec = self._spec
-        found = self.take(lambda: Embedding.from_proto(message, field, clip_space=spec.clip_space, dim=spec.dim))
+        found = self.violations.take(
+            lambda: Embedding.from_proto(message, field, clip_space=spec.clip_space, dim=spec.dim)
+        )
         if found is not None:
             self.size(f"{field}.values", found.values)
         return found
 
     def text(self, message: embedding_pb2.TextEncoding, field: str) -> TextEncoding | None:
         spec = self._spec
-        encoding = self.take(
+        encoding = self.violations.take(
             lambda: TextEncoding.from_proto(
                 message, field, clip_space=spec.clip_space, dim=spec.dim, context=spec.context, width=spec.dim
             )
@@ -269,7 +261,7 @@ class _Reading:
         self, message: tensor_pb2.Tensor, field: str, side: int | None, most: float = MAX_SIZE
     ) -> Float32Array | None:
         shape = [3, side, side]
-        found = self.take(lambda: tensors.from_proto(message, field, dtype=np.float32, shape=shape))
+        found = self.violations.take(lambda: tensors.from_proto(message, field, dtype=np.float32, shape=shape))
         if found is not None:
             self.size(field, found, most)
         return found
