@@ -27,7 +27,7 @@ from gateway.requests.pictures import picture_file
 from gateway.requests.plan import EditPlan, GeneratePlan, InterpolatePlan, Plan, TextDiffPlan, VaryPlan
 from gateway.requests.planning import pictures_in, plan_of, read_embed
 from gateway.requests.reading import Reader
-from gateway.requests.recipes import Maker, inscription
+from gateway.requests.recipes import Maker, recipe_text_of
 from gateway.stages.calls import SERVICES, Call
 from gateway.stages.clients import CallStages
 from gateway.stages.releases import Release, Releases
@@ -237,10 +237,10 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
 def capabilities_of(plan: Plan) -> set[str]:
     """What the stack must be able to do for ``plan``."""
     needed = {CAPABILITIES[type(plan)]}
-    wanted = plan.wanted if isinstance(plan, EditPlan) else plan
+    generation = plan.generation if isinstance(plan, EditPlan) else plan
     if asks_prior(plan):
         needed.add("generate")
-    if isinstance(wanted, GeneratePlan) and wanted.keep is not None:
+    if isinstance(generation, GeneratePlan) and generation.keep is not None:
         needed.add("embed")  # pictures are ranked by their embeddings
     return needed
 
@@ -285,7 +285,7 @@ def response(event: Progress | Preview) -> gateway_pb2.StreamResponse:
 def generated_image(event: Finished, plan: Plan, maker: Maker) -> gateway_pb2.GeneratedImage:
     """The picture of ``event`` as a file with its recipe inside, and beside it."""
     row = event.image_index if event.row is None else event.row
-    written = inscription(plan, row, maker)
+    written = recipe_text_of(plan, row, maker)
     return gateway_pb2.GeneratedImage(
         image=picture_file(event.pixels, plan.output.format, write_text(written)),
         image_index=event.image_index,

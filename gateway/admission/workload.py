@@ -42,7 +42,7 @@ def workload_of(plan: Plan) -> Workload:
         case GeneratePlan():
             return _generated(plan)
         case EditPlan():
-            return _generated(plan.wanted, plan.resampling)
+            return _generated(plan.generation, plan.resampling)
         case VaryPlan():
             sources, pictures = 1 if plan.start == "inverted" else 0, len(plan.seeds)
         case TextDiffPlan():

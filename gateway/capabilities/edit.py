@@ -28,5 +28,5 @@ async def edit(plan: EditPlan, base: int, stages: Stages, unconditional: TextEnc
         return Kept(small.known(plan.resampling), final.known(plan.resampling))
 
     # Resizing takes milliseconds, which other calls must not wait for.
-    wanted = replace(plan.wanted, request=plan.request)
-    await generate(wanted, stages, unconditional, queue, await asyncio.to_thread(keep))
+    generation = replace(plan.generation, request=plan.request)
+    await generate(generation, stages, unconditional, queue, await asyncio.to_thread(keep))

@@ -60,7 +60,7 @@ class Planned:
 class GeneratePlan(Planned):
     """Pictures of ``caption``, one per seed, each from the best of ``candidates`` (1 to 16) prior samples.
 
-    embedding: the gist of every picture, where the prior is not asked for one; the caption may then be empty.
+    embedding: of every picture, where the prior is not asked for one; the caption may then be empty.
     negative_caption: what guidance steers away from; empty for nothing in particular. keep: how many pictures to
     deliver, those that CLIP finds closest to the caption; None delivers all, unranked.
     """
@@ -160,13 +160,13 @@ class InterpolatePlan(Planned):
 
 @dataclass(frozen=True)
 class EditPlan(Planned):
-    """``wanted``, painted where ``subject`` is not kept; decoder and upsampler take each step ``resampling`` times.
+    """``generation``, painted where ``subject`` is not kept; decoder and upsampler take each step ``resampling`` times.
 
     subject: the picture after its fit, as large as the upsampler's pictures. sources: its file, and that of its mask
     where one came.
     """
 
-    wanted: GeneratePlan
+    generation: GeneratePlan
     subject: Subject
     sources: tuple[SourceImage, ...]
     resampling: int
@@ -175,12 +175,12 @@ class EditPlan(Planned):
     @property
     def seeds(self) -> tuple[int, ...]:
         """The seed of each picture."""
-        return self.wanted.seeds
+        return self.generation.seeds
 
     @property
     def output(self) -> Output:
         """What happens to every base-size sample."""
-        return self.wanted.output
+        return self.generation.output
 
 
 Plan = GeneratePlan | VaryPlan | TextDiffPlan | InterpolatePlan | EditPlan

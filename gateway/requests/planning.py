@@ -211,7 +211,7 @@ def read_edit(request: gateway_pb2.EditRequest, info: StackInfo, reader: Reader,
     mask = request.mask if request.HasField("mask") else None
     side = max(1, info.side(sampling_pb2.STAGE_UPSAMPLER))  # without an upsampler nobody gets as far as using it
     return EditPlan(
-        wanted=read_generate(request, replace(info, decoder=inpainting(info.decoder)), reader, every),
+        generation=read_generate(request, replace(info, decoder=inpainting(info.decoder)), reader, every),
         subject=read_subject(request.image, mask, fit, side, reader),
         sources=tuple(source_of(image) for image in (request.image, mask) if image is not None),
         resampling=resampling,

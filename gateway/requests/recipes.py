@@ -12,7 +12,7 @@ from unclip.api.gateway.v1 import gateway_pb2
 from unclip.wire.recipe_text import RecipeText
 
 # What only measures a picture, or chose it among others.
-UNTOLD = ("candidates", "report_psnr")
+NOT_IN_RECIPES = ("candidates", "report_psnr")
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Maker:
         return cls(version_of([versions[service] for service in SERVICES]), {str(s): v for s, v in made_by.items()})
 
 
-def inscription(plan: Plan, index: int, maker: Maker) -> RecipeText:
+def recipe_text_of(plan: Plan, index: int, maker: Maker) -> RecipeText:
     """What the file of picture ``index`` of ``plan`` says: nothing that differs when it is made again."""
     digests = tuple(source.digest for source in plan.sources)
     return RecipeText(recipe(plan, index), maker.version, digests, maker.stages)
@@ -41,7 +41,7 @@ def recipe(plan: Plan, index: int) -> gateway_pb2.StreamRequest:
     request.CopyFrom(plan.request)
     asked = getattr(request, request.WhichOneof("request") or "generate")
     fields = asked.DESCRIPTOR.fields_by_name
-    for field in UNTOLD:
+    for field in NOT_IN_RECIPES:
         if field in fields:
             asked.ClearField(field)
     asked.seed = plan.seeds[index]

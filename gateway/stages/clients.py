@@ -211,7 +211,7 @@ class CallStages:
             call, replica = await strays.pass_over(lambda: ask(seconds))
             with strays.judging(replica):
                 found = await final(call, take)
-            ticket.end(visit, Cost.told(await call.trailing_metadata()))
+            ticket.end(visit, Cost.from_trailers(await call.trailing_metadata()))
             return found
 
         breaker = self._clients.breakers[service]

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from PIL import Image
 
 from gateway.requests.planning import plan_of
-from gateway.requests.recipes import UNTOLD, Maker, inscription
+from gateway.requests.recipes import NOT_IN_RECIPES, Maker, recipe_text_of
 from gateway.stages.stack import StackInfo
 from tests.unit.everything import EVERYTHING
 from tests.unit.gateway_plans import INFO
@@ -106,7 +106,7 @@ def test_what_a_client_says_comes_back_from_the_file_of_each_picture(name: str, 
     plan = plan_of(stream_message(value), STACK, nested=True)
     if row >= len(plan.seeds):
         return
-    recipe = recipe_of(read_text(write_text(inscription(plan, row, MAKER)), "picture"))
+    recipe = recipe_of(read_text(write_text(recipe_text_of(plan, row, MAKER)), "picture"))
     expected: dict[str, Any] = {"image": None, "to": None, "mask": None, "image_count": 1}
     expected |= {"seed": plan.seeds[row], "candidates": None, "report_psnr": False}
     for frames in ("thetas", "ts"):
@@ -128,19 +128,19 @@ def test_what_a_client_says_comes_back_from_the_file_of_each_picture(name: str, 
 
     again = complete(recipe, given)
     replayed = plan_of(stream_message(again), STACK, nested=True)
-    assert inscription(replayed, 0, MAKER) == inscription(plan, row, MAKER)
+    assert recipe_text_of(replayed, 0, MAKER) == recipe_text_of(plan, row, MAKER)
 
 
 def test_a_recipe_is_told_nothing_that_only_measures_or_chooses() -> None:
     told = {field.name for value in EVERYTHING.values() for field in dataclasses.fields(value)}
-    assert set(UNTOLD) <= told
+    assert set(NOT_IN_RECIPES) <= told
 
 
 def test_fields_that_a_newer_client_sends_are_no_part_of_a_recipe() -> None:
     newer = gateway_pb2.StreamRequest(generate=gateway_pb2.GenerateRequest(caption="a cat"))
     newer.generate.MergeFromString(b"\xc2\x3e\x01x")  # field 1000
     newer.generate.decoder.MergeFromString(b"\xc2\x3e\x01x")
-    text = inscription(plan_of(newer, STACK, nested=True), 0, MAKER).request.SerializeToString()
+    text = recipe_text_of(plan_of(newer, STACK, nested=True), 0, MAKER).request.SerializeToString()
     assert b"\xc2\x3e" not in text
 
 

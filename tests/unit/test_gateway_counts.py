@@ -134,7 +134,7 @@ async def test_stages_that_do_not_belong_together_stop_the_start_when_patience_i
     bench.informant.put("v2", "other", 1, "prior")
     async with bench.releases() as releases:
         with pytest.raises(PreconditionFailed, match="different CLIP spaces"):
-            await releases.wait(patience=0.3)
+            await releases.wait(patience=1.0)
 
 
 async def test_a_count_that_fails_unforeseen_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:

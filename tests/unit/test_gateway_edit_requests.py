@@ -155,7 +155,7 @@ def test_every_broken_rule_of_an_edit_is_told_at_once() -> None:
 
 def test_candidates_of_an_edit_are_those_of_a_generate() -> None:
     plan = edit_plan(image=png(), mask=half(), seed=4, image_count=2, candidates=3)
-    assert (plan.seeds, plan.wanted.keep) == ((4, 5, 6), 2)
+    assert (plan.seeds, plan.generation.keep) == ((4, 5, 6), 2)
     assert "2 to 64" in refused(image=png(), mask=half(), image_count=2, candidates=1)["candidates"]
 
 
@@ -176,15 +176,15 @@ def test_a_silent_edit_walks_ddpm_with_the_checkpoints_steps_and_takes_each_twic
     request = gateway_pb2.EditRequest(caption="a cat", image=png(), mask=half())
     plan = plan_of(gateway_pb2.StreamRequest(edit=request), silent, nested=False)
     assert isinstance(plan, EditPlan)
-    assert plan.wanted.decoder == SamplingSettings("ddpm", 12, 3.0, 0.0)
-    assert (plan.wanted.prior, plan.output.upsampler) == (INFO.prior, INFO.upsampler)
+    assert plan.generation.decoder == SamplingSettings("ddpm", 12, 3.0, 0.0)
+    assert (plan.generation.prior, plan.output.upsampler) == (INFO.prior, INFO.upsampler)
     assert plan.resampling == 2
 
 
 def test_what_an_edit_says_outranks_the_defaults() -> None:
     options = sampling_pb2.SamplingOptions(sampler=sampling_pb2.SAMPLER_DPMPP_2M, steps=9, guidance_scale=2)
     plan = edit_plan(image=png(), mask=half(), decoder=options, resampling=3, seed=41, image_count=2)
-    assert plan.wanted.decoder == SamplingSettings("dpm++2m", 9, 2.0, 0.0)
+    assert plan.generation.decoder == SamplingSettings("dpm++2m", 9, 2.0, 0.0)
     assert (plan.resampling, plan.seeds) == (3, (41, 42))
 
 
@@ -206,6 +206,6 @@ def test_the_recipe_of_an_edit_leads_to_the_same_plan_once_its_pictures_are_put_
     # Whatever the defaults become.
     again = plan_of(request, replace(INFO, decoder=SamplingSettings("dpm++2m", 3, 2.0)), nested=True)
     assert isinstance(again, EditPlan)
-    assert again.wanted == replace(plan.wanted, seeds=(4,))
+    assert again.generation == replace(plan.generation, seeds=(4,))
     assert (again.resampling, again.fit, again.sources) == (5, "letterbox", plan.sources)
     assert (again.subject.kept == plan.subject.kept).all()

@@ -57,7 +57,7 @@ def test_what_a_call_cost_is_told_beside_the_report_and_understood_again() -> No
     assert cost == Cost(0.75, 1.625)
     [(name, told)] = LoadReport(Clock()).trailer(cost)
     assert (name, told) == ("server-timing", "device;dur=750.000, busy;dur=1625.000")
-    assert Cost.told([("x-request-id", "1"), (name, told)]) == cost
+    assert Cost.from_trailers([("x-request-id", "1"), (name, told)]) == cost
 
 
 def test_work_that_took_no_step_costs_nothing_that_could_be_told() -> None:
@@ -70,5 +70,5 @@ def test_work_that_took_no_step_costs_nothing_that_could_be_told() -> None:
     ["", "device;dur=1.000", "device;dur=nan, busy;dur=1.000", "device;dur=0.000, busy;dur=1.000", b"\xff", "x" * 9000],
 )
 def test_what_cannot_be_understood_of_a_cost_is_left(told: str | bytes) -> None:
-    assert Cost.told([("server-timing", told)]) is None
-    assert Cost.told(None) is None
+    assert Cost.from_trailers([("server-timing", told)]) is None
+    assert Cost.from_trailers(None) is None

@@ -81,7 +81,7 @@ class Inverting(Making):
 class Generate(Imagining):
     """Pictures of ``caption``.
 
-    embedding: the gist to paint in the place of one that the prior samples; the caption may then be empty.
+    embedding: of the pictures, in the place of one that the prior samples; the caption may then be empty.
     """
 
     caption: str = ""

@@ -44,8 +44,8 @@ class Cost:
         return COST, f"device;dur={1000 * self.device:.3f}, busy;dur={1000 * self.busy:.3f}"
 
     @classmethod
-    def told(cls, metadata: Iterable[tuple[str, str | bytes]] | None) -> Cost | None:
-        """What a stage told of a call in its trailing metadata; None where that is nothing that can be understood."""
+    def from_trailers(cls, metadata: Iterable[tuple[str, str | bytes]] | None) -> Cost | None:
+        """What a call cost, as its trailing metadata says; None where it says nothing that can be understood."""
         sent = next((value for key, value in metadata or () if key == COST), "")
         found = PATTERN.fullmatch(sent) if isinstance(sent, str) else None
         device, busy = (float(part) / 1000 for part in found.groups()) if found else (0.0, 0.0)
