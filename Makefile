@@ -79,6 +79,6 @@ drill: $(STAMP) ## what can happen to a cluster: restarts, kills, overload ...; 
 	$(BIN)/python -m tests.drill
 
 clean: ## removes .venv and everything made
-	rm -rf $(VENV) $(TRITON_VENV) out build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(TRITON_VENV) out build deploy/services/build *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
 .PHONY: help install demo serve test check format protos release chart lock sbom evaluate bench drill clean
