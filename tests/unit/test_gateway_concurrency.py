@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from gateway.admission.concurrency import SharedLimiters
+from gateway.admission.concurrency import DEFAULT_LIMIT, RequestLimits, SharedLimiters
+from gateway.stages.calls import ServiceName
 
 
 class House:
@@ -77,3 +78,42 @@ async def test_who_gives_up_waiting_or_inside_holds_nobody_up() -> None:
     assert house.inside == {"c"}
     await house.go("c")
     assert len(house.limiters) == 0
+
+
+async def most_at_once(calls: int, samples: int, *requests: RequestLimits) -> int:
+    """The most samples of the decoder in ``calls`` of each of ``requests`` that are in at a time."""
+    inside = most = 0
+
+    async def call(limits: RequestLimits) -> None:
+        nonlocal inside, most
+        async with limits.hold("decoder", samples):
+            inside += samples
+            most = max(most, inside)
+            await asyncio.sleep(0.001)
+            inside -= samples
+
+    await asyncio.gather(*(call(limits) for limits in requests for _ in range(calls)))
+    return most
+
+
+def limits_of(client: str, shared: SharedLimiters, version: str = "v1", places: int = 40) -> RequestLimits:
+    reported: dict[ServiceName, int] = {"decoder": places} if places else {}
+    return RequestLimits(reported, {"decoder": version}, client, shared)
+
+
+async def test_a_request_takes_half_of_its_clients_places_and_all_requests_of_a_client_together_those() -> None:
+    shared = SharedLimiters()
+    assert await most_at_once(30, 1, limits_of("me", shared)) == 10
+    assert await most_at_once(30, 1, *(limits_of("me", shared) for _ in range(3))) == 20
+    assert len(shared) == 0
+
+
+async def test_other_clients_and_other_versions_have_places_of_their_own() -> None:
+    shared = SharedLimiters()
+    requests = [limits_of(client, shared) for client in ("me", "you") for _ in range(2)]
+    requests += [limits_of("me", shared, "v2") for _ in range(2)]
+    assert await most_at_once(30, 1, *requests) == 60
+
+
+async def test_where_a_stage_reports_no_places_a_request_makes_so_many_calls_at_a_time() -> None:
+    assert await most_at_once(40, 2, limits_of("me", SharedLimiters(), places=0)) == 2 * DEFAULT_LIMIT
