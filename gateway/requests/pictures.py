@@ -32,5 +32,5 @@ def picture_file(pixels: npt.NDArray[np.float32], file_format: FileFormat, recip
         more["pnginfo"] = recipe_text.png_info(recipe)
     elif recipe:
         more["exif"] = recipe_text.exif(recipe)
-    with tracing.doing("encode picture", **{"unclip.format": file_format}):
+    with tracing.internal("encode picture", **{"unclip.format": file_format}):
         return encode_image(from_pixels(pixels), MEDIA_TYPES[file_format], **more)

@@ -18,7 +18,7 @@ from opentelemetry.trace import SpanKind
 from tests.integration.gateway_front import MODEL, STEPS
 from unclip import AsyncClient, Generate
 from unclip.errors import ConfigurationError
-from unclip.serving import tracing
+from unclip.serving import trace_export, tracing
 from unclip.serving.otel import OpenTelemetry, flush
 from unclip.testing import StubStack
 
@@ -177,5 +177,5 @@ def test_a_protocol_without_its_package_is_a_setting_that_cannot_be(monkeypatch:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
     with pytest.raises(ConfigurationError, match=r"http\.trace_exporter"):
-        tracing.start("on", "x")
+        trace_export.start("on", "x")
     assert tracing.tracer is None

@@ -13,7 +13,7 @@ import pytest
 
 from unclip import serving
 from unclip.errors import ConfigurationError
-from unclip.serving import request_id, tracing
+from unclip.serving import request_id, trace_export, tracing
 from unclip.serving.logs import JsonFormatter, WithRequest
 from unclip.serving.metadata import sound
 from unclip.serving.settings import ServerSettings
@@ -81,16 +81,16 @@ def test_how_a_call_ended_is_told_by_fields() -> None:
 
 
 def test_without_an_endpoint_nothing_is_traced_and_nothing_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in tracing.ENDPOINTS:
+    for name in trace_export.ENDPOINTS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setitem(sys.modules, "unclip.serving.otel", None)  # importing it would fail,
     monkeypatch.delattr(serving, "otel", raising=False)  # and other tests did
-    tracing.start("auto", "x")()
-    monkeypatch.setenv(tracing.ENDPOINTS[0], "http://127.0.0.1:1")
-    tracing.start("off", "x")()
-    tracing.start("auto", "x")()  # warns, and serves on
+    trace_export.start("auto", "x")()
+    monkeypatch.setenv(trace_export.ENDPOINTS[0], "http://127.0.0.1:1")
+    trace_export.start("off", "x")()
+    trace_export.start("auto", "x")()  # warns, and serves on
     with pytest.raises(ConfigurationError, match=r"unclip\[otel\]"):
-        tracing.start("on", "x")
+        trace_export.start("on", "x")
     assert tracing.tracer is None
 
 

@@ -89,7 +89,7 @@ class OpenTelemetry:
         kept = [(key, value) for key, value in metadata if key not in PROPAGATOR.fields]
         return Called(span), (*kept, *sent.items())
 
-    def doing(self, name: str, attributes: Attributes) -> AbstractContextManager[object]:
+    def internal(self, name: str, attributes: Attributes) -> AbstractContextManager[object]:
         """Work of this process."""
         return self._tracer.start_as_current_span(name, attributes=dict(attributes))
 

@@ -21,7 +21,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from unclip.errors import CheckpointError, ConfigurationError, PreconditionFailed, Unavailable
 from unclip.extras import explained
 from unclip.networks.idle_threads import spin_briefly
-from unclip.serving import quiet, reflection, tracing
+from unclip.serving import quiet, reflection, trace_export
 from unclip.serving.floods import Floods, shut
 from unclip.serving.grpc_server import new_server, watch_floods
 from unclip.serving.handlers import Guard, GuardedServer
@@ -167,7 +167,7 @@ async def serve(settings: S_contra, stage: str, build: Callable[[S_contra], Awai
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    stop_tracing = tracing.start(settings.tracing, stage)
+    stop_tracing = trace_export.start(settings.tracing, stage)
     handlers, probes = LateHandlers(stage), health.aio.HealthServicer()
     server = new_server(options(settings), [ErrorInterceptor()], late=True)
     health_pb2_grpc.add_HealthServicer_to_server(probes, server)
