@@ -26,9 +26,9 @@ from unclip.errors import Overloaded
 from unclip.serving.load_report import Cost
 from unclip.wire import tensors
 from unclip.wire.embeddings import Embedding, TextEncoding
+from unclip.wire.images import MAX_BYTES
 from unclip.wire.tasks import DecodeTask, InvertTask, SampleTask, UpsampleTask
 
-MAX_ENCODED_BYTES = 10 * 1024 * 1024  # of the pictures in one EncodeImage together
 MAX_ENCODED = 16  # pictures in one EncodeImage
 
 Request = (
@@ -117,7 +117,7 @@ class CallStages:
     async def encode_images(self, images: Sequence[bytes]) -> list[Embedding]:
         """f_i of picture files, in as many requests as their number and size ask for."""
         embeddings: list[Embedding] = []
-        for batch in batches(images, MAX_ENCODED_BYTES, MAX_ENCODED):
+        for batch in batches(images, MAX_BYTES, MAX_ENCODED):
             request = encoder_pb2.EncodeImageRequest(images=[image_pb2.Image(data=data) for data in batch])
 
             async def attempt(

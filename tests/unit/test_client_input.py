@@ -25,8 +25,8 @@ from unclip.client import (
     Vary,
     read_recipe,
 )
-from unclip.client.pictures import MAX_FILE_BYTES
 from unclip.errors import ConfigurationError, InvalidRequest, UnclipError
+from unclip.wire.images import MAX_BYTES
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ REFUSED: dict[str, tuple[Callable[[Client], object], str, str]] = {
     "a file of text": (lambda c: c.vary(io.StringIO("a")), "image", "open for bytes"),  # type: ignore[arg-type]
     "an empty image": (lambda c: c.vary(Image.new("RGB", (0, 0))), "image", "read whole"),
     "a name no file can have": (lambda c: c.vary("a\0b"), "image", "cannot read"),
-    "too many bytes": (lambda c: c.vary(bytes(MAX_FILE_BYTES + 1)), "image", "at most 10485760 bytes; got 10485761"),
+    "too many bytes": (lambda c: c.vary(bytes(MAX_BYTES + 1)), "image", "at most 10485760 bytes; got 10485761"),
     "a caption as captions": (lambda c: c.embed("a cat"), "captions", "must be a list; got 'a cat'"),
     "captions that are numbers": (lambda c: c.embed(["a", 3]), "captions[1]", "text; got 3"),  # type: ignore[list-item]
     "one picture as images": (lambda c: c.embed(images=SOURCE), "images", "must be a list; got a bytes"),  # type: ignore[arg-type]

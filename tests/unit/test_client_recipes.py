@@ -9,9 +9,9 @@ import pytest
 
 from tests.unit.client_peer import picture
 from unclip.client import Edit, Generate, Interpolate, Recipe, Request, TextDiff, Vary
-from unclip.client.pictures import MAX_FILE_BYTES
 from unclip.client.recipes import complete, find_sources
 from unclip.errors import InvalidRequest
+from unclip.wire.images import MAX_BYTES
 
 ONE, OTHER, THIRD = picture(1), picture(2), picture(3)
 
@@ -70,7 +70,7 @@ def test_sources_are_found_among_files_and_right_inside_folders(tmp_path: Path) 
 
 
 def test_files_too_large_to_be_sent_are_no_sources(tmp_path: Path) -> None:
-    huge = b"\0" * (MAX_FILE_BYTES + 1)
+    huge = b"\0" * (MAX_BYTES + 1)
     (tmp_path / "huge.png").write_bytes(huge)
     assert find_sources([digest(huge)], [tmp_path]) == []
 

@@ -13,8 +13,7 @@ from PIL import Image
 
 from unclip.errors import InvalidRequest
 from unclip.wire.by_name import brief
-
-MAX_FILE_BYTES = 10 * 1024 * 1024
+from unclip.wire.images import MAX_BYTES
 
 
 def file_bytes(picture: Any, field: str) -> bytes:
@@ -40,8 +39,8 @@ def file_bytes(picture: Any, field: str) -> bytes:
         raise InvalidRequest.of(
             field, f"must be a path, bytes, an open file, a Pillow image or a uint8 array; got {brief(picture)}"
         )
-    if len(data) > MAX_FILE_BYTES:
-        raise InvalidRequest.of(field, f"must be at most {MAX_FILE_BYTES} bytes; got {len(data)}")
+    if len(data) > MAX_BYTES:
+        raise InvalidRequest.of(field, f"must be at most {MAX_BYTES} bytes; got {len(data)}")
     return data
 
 
@@ -68,7 +67,7 @@ def png(picture: Image.Image, field: str) -> bytes:
 def read_open(file: Any, field: str) -> bytes:
     """What is left in a file that is open for reading bytes, not much beyond 10 MiB of it. Raises InvalidRequest."""
     try:
-        data = file.read(MAX_FILE_BYTES + 1)
+        data = file.read(MAX_BYTES + 1)
     except (OSError, ValueError, TypeError) as error:  # closed, say
         raise InvalidRequest.of(field, f"cannot read {brief(file)}: {error}") from error
     if not isinstance(data, (bytes, bytearray)):
@@ -80,8 +79,8 @@ def read_file(path: str | os.PathLike[str], field: str) -> bytes:
     """The bytes of a file of at most 10 MiB, which is checked before reading. Raises InvalidRequest."""
     try:
         size = Path(path).stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise InvalidRequest.of(field, f"must be at most {MAX_FILE_BYTES} bytes; {path} has {size}")
+        if size > MAX_BYTES:
+            raise InvalidRequest.of(field, f"must be at most {MAX_BYTES} bytes; {path} has {size}")
         return Path(path).read_bytes()
     except OSError as error:
         raise InvalidRequest.of(field, f"cannot read {path}: {error.strerror}") from error

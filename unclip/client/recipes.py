@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from unclip.client.messages import recipe_of
-from unclip.client.pictures import MAX_FILE_BYTES, file_bytes
+from unclip.client.pictures import file_bytes
 from unclip.client.values import (
     Edit,
     GeneratedImage,
@@ -21,6 +21,7 @@ from unclip.client.values import (
 )
 from unclip.errors import InvalidRequest, PreconditionFailed
 from unclip.wire.by_name import brief, listed
+from unclip.wire.images import MAX_BYTES
 from unclip.wire.recipe_text import find_text, read_text
 
 PICTURE_ENDINGS = {".png", ".jpg", ".jpeg", ".webp"}
@@ -128,4 +129,4 @@ def candidates(places: Sequence[Path]) -> Iterator[Path]:
             if place.is_dir()
             else [place]
         )
-        yield from (path for path in inside if path.is_file() and path.stat().st_size <= MAX_FILE_BYTES)
+        yield from (path for path in inside if path.is_file() and path.stat().st_size <= MAX_BYTES)
