@@ -218,7 +218,7 @@ def test_certificates_are_asked_for_where_no_secret_is_named() -> None:
     assert set(issued) == {f"unclip-{name}" for name in SERVICES} - {"unclip-prior"}
     assert issued["unclip-gateway"]["dnsNames"] == [
         "unclip-gateway-pods.pictures.svc",
-        "unclip-gateway.requests.pictures.svc",
+        "unclip-gateway.pictures.svc",
         "pictures.example.com",
     ]
     assert issued["unclip-encoder"]["issuerRef"] == {"kind": "Issuer", "name": "pictures-ca"}
