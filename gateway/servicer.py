@@ -36,6 +36,7 @@ from gateway.stages.text_cache import TextCache
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from unclip.api.type.v1 import sampling_pb2
 from unclip.errors import PoisonSuspected, Unavailable, UnclipError
+from unclip.serving.budget import Budget
 from unclip.serving.clients import client_of
 from unclip.serving.deadlines import Deadlines, Ending
 from unclip.serving.decoding import Decoding
@@ -55,6 +56,8 @@ CAPABILITIES: dict[type[Plan], str] = {
     EditPlan: "edit",
 }
 
+REQUEST_BYTES = 128 * 2**20  # of requests under way at a time, as sent; half of it for each client
+SMALL_BYTES = 64 * 2**10  # of one that is not counted
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -76,6 +79,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         self._deadlines = deadlines
         self._admission = admission
         self._decoding, self._unread, self._limiters = decoding, unread, SharedLimiters()
+        self._requests = Budget("gateway", "request_bytes", REQUEST_BYTES)
 
     async def Generate(self, request: gateway_pb2.GenerateRequest, context: Context) -> gateway_pb2.GenerateResponse:
         """Makes pictures from a caption."""
@@ -137,6 +141,15 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
             return await admitted.run(read)
 
     async def _run(
+        self, request: gateway_pb2.StreamRequest, call: Call, nested: bool
+    ) -> AsyncGenerator[gateway_pb2.StreamResponse, None]:
+        """As `_run_released`, while there is room for the request itself, which is kept until its call has ended."""
+        with self._requests.held(large(request), call.client):
+            async with aclosing(self._run_released(request, call, nested)) as answers:
+                async for answer in answers:
+                    yield answer
+
+    async def _run_released(
         self, request: gateway_pb2.StreamRequest, call: Call, nested: bool
     ) -> AsyncGenerator[gateway_pb2.StreamResponse, None]:
         """Serves ``request`` by one release; by another from the beginning where that one's replicas are gone and
@@ -204,7 +217,8 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         pictures = read_embed(request, reader)
         async with self._deadlines.ending(context) as ending:
             call = self._call(context, ending)
-            with self._decoding.admitted(sum(cost for cost, _ in pictures), call.client) as admitted:
+            held, cost = self._requests.held(large(request), call.client), sum(cost for cost, _ in pictures)
+            with held, self._decoding.admitted(cost, call.client) as admitted:
                 images = [image.data for image in await reader.noting(admitted.each(pictures))]
                 reader.done()
                 while True:
@@ -232,6 +246,12 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         async with self._deadlines.ending(context) as ending:
             info = await self._releases.info(self._call(context, ending))
         return gateway_pb2.GetModelInfoResponse(model=info.model, replicas=self._releases.replicas())
+
+
+def large(request: gateway_pb2.StreamRequest | gateway_pb2.EmbedRequest) -> int:
+    """The bytes of ``request``, if they are worth counting."""
+    size = request.ByteSize()
+    return size if size > SMALL_BYTES else 0
 
 
 def capabilities_of(plan: Plan) -> set[str]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Callable
 
 import grpc
 import pytest
+from PIL import Image
 
 from gateway.admission.unread import Unread
 from gateway.servicer import GatewayServicer
 from tests.integration.gateway_front import MODEL, Front
 from tests.stalled_client import StalledClient
 from unclip.api.gateway.v1 import gateway_pb2
+from unclip.serving.budget import Budget
 from unclip.serving.clients import HEADER
 from unclip.serving.metrics import CALLS_RUNNING, REFUSALS
 from unclip.testing import StubModel, StubStages
@@ -136,3 +139,27 @@ async def test_room_for_the_answer_of_a_unary_call_is_taken_before_its_work_and_
     stages.decoder.faults.hang = False
     assert len((await first).images) == PICTURES
     await until(lambda: servicer._unread.size == 0)
+
+
+async def test_large_requests_are_counted_until_their_calls_end_and_a_client_has_its_share(
+    front: Front, stages: StubStages
+) -> None:
+    buffer = io.BytesIO()
+    Image.effect_noise((512, 512), 90).save(buffer, "PNG")
+    asked = gateway_pb2.VaryRequest()
+    asked.image.data = buffer.getvalue()
+    servicer = servicer_of(front)
+    servicer._requests = Budget("gateway", "request_bytes", 3 * asked.ByteSize())
+    stages.decoder.faults.hang = True
+    first = front.stub.Vary(asked, metadata=((HEADER, "one"),))
+    await until(lambda: servicer._requests.taken > 0)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await front.stub.Vary(asked, metadata=((HEADER, "one"),))
+    assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "request_bytes" in (refused.value.details() or "")
+    stages.decoder.faults.hang = False
+    await front.stub.Vary(asked, metadata=((HEADER, "other"),))
+    await first
+    embedded = front.stub.Embed(gateway_pb2.EmbedRequest(images=[asked.image]), metadata=((HEADER, "one"),))
+    assert len((await embedded).images) == 1
+    await until(lambda: servicer._requests.taken == 0)
