@@ -116,7 +116,8 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         async with ending, aclosing(self._run(request, self._call(context, ending), nested=True)) as answers:
             async for answer in answers:
                 if not begun:  # so that a status can follow an answer that is not taken
-                    await context.send_initial_metadata(())
+                    with ending.beginning():
+                        await context.send_initial_metadata(())
                     begun = True
                 with ending.writing():
                     yield answer
@@ -190,7 +191,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     ) -> AsyncGenerator[gateway_pb2.StreamResponse, None]:
         """Runs the composition of ``plan`` on the stages of ``release``, and encodes its events."""
         places = {service: release.info.places(STAGES.numbers[service]) for service in SERVICES}
-        limits = RequestLimits(places, release.versions, call.client, self._limiters)
+        limits = RequestLimits(places, release.versions, call.client, self._limiters, self._admission.devices)
         stages = CallStages(release.clients, call, watched, self._texts, ticket, limits)
         [unconditional] = await stages.encode_text([""])
 

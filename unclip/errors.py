@@ -49,6 +49,17 @@ class InvalidRequest(UnclipError):
         self.violations = tuple(violations)
         super().__init__("; ".join(f"{v.field}: {v.description}" for v in self.violations))
 
+    def brief(self, most: int) -> InvalidRequest:
+        """The same, of which the violations beyond about ``most`` characters are but counted."""
+        kept, size = list[FieldViolation](), 0
+        for violation in self.violations:
+            size += len(violation.field) + len(violation.description)
+            if kept and size > most:
+                left = len(self.violations) - len(kept)
+                return InvalidRequest([*kept, FieldViolation("request", f"breaks {left} more rules")])
+            kept.append(violation)
+        return self
+
     @classmethod
     def of(cls, field: str, description: str) -> InvalidRequest:
         """The error for a single violation."""

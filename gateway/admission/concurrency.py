@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from bisect import insort
 from collections.abc import AsyncIterator, Hashable, Mapping
 from contextlib import asynccontextmanager
 
-from gateway.stages.calls import ServiceName
+from gateway.stages.calls import SERVICES, ServiceName
 
 DEFAULT_LIMIT = 16  # calls of a stage at a time that a request makes where the stage does not report its places
 
 
 class Limiter:
-    """A semaphore of weighted calls that wait in order. One that is alone always gets in, as at a stage."""
+    """A semaphore of weighted calls that wait in order: of rank, then of coming. One that is alone always gets in, as
+    at a stage."""
 
     def __init__(self) -> None:
         self._taken = 0
-        self._waiting: deque[tuple[int, int, asyncio.Future[None]]] = deque()  # (places, limit, done when in)
+        self._waiting: list[tuple[int, int, int, int, asyncio.Future[None]]] = []  # (-rank, n, places, limit, when in)
+        self._come = 0
 
     @property
     def idle(self) -> bool:
@@ -25,10 +27,11 @@ class Limiter:
         return not (self._taken or self._waiting)
 
     @asynccontextmanager
-    async def hold(self, places: int, limit: int) -> AsyncIterator[None]:
+    async def hold(self, places: int, limit: int, rank: int = 0) -> AsyncIterator[None]:
         """Waits until ``places`` more are at most ``limit`` in all, and has them until it is left."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((places, limit, turn))
+        self._come += 1
+        insort(self._waiting, (-rank, self._come, places, limit, turn))
         self._admit()
         try:
             await turn
@@ -37,18 +40,17 @@ class Limiter:
             if turn.done() and not turn.cancelled():
                 self._taken -= places
             else:
-                self._waiting = deque(waiting for waiting in self._waiting if waiting[2] is not turn)
+                self._waiting = [waiting for waiting in self._waiting if waiting[-1] is not turn]
             self._admit()
 
     def _admit(self) -> None:
         while self._waiting:
-            places, limit, turn = self._waiting[0]
-            if turn.cancelled():
-                self._waiting.popleft()
-                continue
-            if self._taken and self._taken + places > limit:
+            *_, places, limit, turn = self._waiting[0]
+            if not turn.cancelled() and self._taken and self._taken + places > limit:
                 return
-            self._waiting.popleft()
+            del self._waiting[0]
+            if turn.cancelled():
+                continue
             self._taken += places
             turn.set_result(None)
 
@@ -60,11 +62,11 @@ class SharedLimiters:
         self._limiters: dict[Hashable, Limiter] = {}
 
     @asynccontextmanager
-    async def hold(self, key: Hashable, places: int, limit: int) -> AsyncIterator[None]:
+    async def hold(self, key: Hashable, places: int, limit: int, rank: int = 0) -> AsyncIterator[None]:
         """See `Limiter.hold`."""
         limiter = self._limiters.setdefault(key, Limiter())
         try:
-            async with limiter.hold(places, limit):
+            async with limiter.hold(places, limit, rank):
                 yield
         finally:
             if limiter.idle:
@@ -78,7 +80,8 @@ class RequestLimits:
     """Has the stage calls of one request wait for each other, and for others of its client.
 
     A request takes at most half of the places that its client may have at a stage, and all of them together at most
-    those: so none is refused there after other stages' work.
+    those: so none is refused there after other stages' work. Stages that share a device share its places, and the later
+    one goes first.
     """
 
     def __init__(
@@ -87,19 +90,27 @@ class RequestLimits:
         versions: Mapping[ServiceName, str],
         client: str,
         shared: SharedLimiters,
+        devices: Mapping[ServiceName, Hashable] = {},
     ) -> None:
-        """``places``: of each stage, where it reports them. ``versions``: of the stages; each has places of its own."""
-        self._places, self._versions, self._client, self._shared = places, versions, client, shared
-        self._own: dict[ServiceName, Limiter] = {}
+        """``places``: of each stage, where it reports them. ``versions``: of the stages; each has places of its own.
+        ``devices``: the same of stages that share one; each that is not named has its own."""
+        self._places, self._client, self._shared, self._devices = places, client, shared, devices
+        self._release = frozenset(versions.items())
+        self._own: dict[Hashable, Limiter] = {}
 
     @asynccontextmanager
     async def hold(self, service: ServiceName, samples: int) -> AsyncIterator[None]:
         """Waits for as many places as a call of ``service`` takes, and has them until it is left."""
-        own, places = self._own.setdefault(service, Limiter()), self._places.get(service, 0)
+        device, places, rank = (
+            self._devices.get(service, service),
+            self._places.get(service, 0),
+            SERVICES.index(service),
+        )
+        own = self._own.setdefault(device, Limiter())
         if not places:
-            async with own.hold(samples, DEFAULT_LIMIT * samples):
+            async with own.hold(samples, DEFAULT_LIMIT * samples, rank):
                 yield
             return
-        key = (self._client, service, self._versions[service])
-        async with own.hold(samples, places // 4), self._shared.hold(key, samples, places // 2):
+        key = (self._client, device, self._release)
+        async with own.hold(samples, places // 4, rank), self._shared.hold(key, samples, places // 2, rank):
             yield

@@ -133,6 +133,7 @@ class Admission:
         stage serve now, infinite where that is not known."""
         self._clock = clock
         pools = {target: Pool(partial(replicas, service)) for service, target in targets.items()}
+        self.devices: Mapping[ServiceName, str] = targets  # what is at the same address has the same
         self.pools: dict[StageName, Pool] = {
             stage: pools[targets[service]] for stage, service in SAMPLING_STAGES.items()
         }

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import logging
-from typing import Any
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +22,17 @@ from unclip.wire.images import encode_image, from_pixels
 
 LOG = logging.getLogger(__name__)
 
+# Of their own, apart from asyncio's, in which requests are read: who is refused does not wait for others' pictures.
+THREADS = ThreadPoolExecutor(os.cpu_count() or 1, "pictures")
+Result = TypeVar("Result")
+
 MEDIA_TYPES: dict[FileFormat, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+
+
+async def beside(work: Callable[..., Result], *arguments: Any) -> Result:
+    """``work(*arguments)``, which makes or reads a finished picture, in a thread."""
+    known = contextvars.copy_context()
+    return await asyncio.get_running_loop().run_in_executor(THREADS, partial(known.run, work, *arguments))
 
 
 def picture_file(pixels: npt.NDArray[np.float32], file_format: FileFormat, recipe: str) -> image_pb2.Image:

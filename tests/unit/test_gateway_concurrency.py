@@ -117,3 +117,26 @@ async def test_other_clients_and_other_versions_have_places_of_their_own() -> No
 
 async def test_where_a_stage_reports_no_places_a_request_makes_so_many_calls_at_a_time() -> None:
     assert await most_at_once(40, 2, limits_of("me", SharedLimiters(), places=0)) == 2 * DEFAULT_LIMIT
+
+
+async def test_stages_that_share_a_device_share_its_places_and_the_later_one_goes_first() -> None:
+    places: dict[ServiceName, int] = {"decoder": 8, "upsampler": 8}
+    shared, devices = SharedLimiters(), dict.fromkeys(places, "one")
+    requests = [RequestLimits(places, {}, "me", shared, devices) for _ in range(4)]
+    inside = most = 0
+    order = list[str]()
+
+    async def picture(limits: RequestLimits) -> None:
+        nonlocal inside, most
+        for service in places:
+            async with limits.hold(service, 1):
+                inside += 1
+                most = max(most, inside)
+                order.append(service)
+                await asyncio.sleep(0.001)
+                inside -= 1
+
+    await asyncio.gather(*(picture(limits) for limits in requests for _ in range(6)))
+    assert most == 4  # half of the places, as one client has them of one engine
+    assert order.index("upsampler") < 12  # of 24 pictures the first are done before the last have begun
+    assert len(shared) == 0

@@ -13,7 +13,7 @@ import pytest
 
 from unclip.errors import InvalidRequest, Overloaded, PoisonSuspected
 from unclip.serving.budget import Budget
-from unclip.serving.decoding import Admitted, Decoding
+from unclip.serving.decoding import Admitted, Decoding, _Turns
 
 WAIT_S = 10
 
@@ -87,14 +87,14 @@ async def test_room_is_given_back_whatever_happens_and_its_price_is_told(decodin
         pass
 
 
-async def test_the_client_with_the_fewest_pixels_has_the_next_turn(decoding: Decoding, gate: Gate) -> None:
+async def test_the_client_that_has_had_no_turn_for_longest_has_the_next_one(decoding: Decoding, gate: Gate) -> None:
     with decoding.admitted(50, "greedy"), decoding.admitted(10, "modest"), decoding.admitted(20, "other"):
         asked = [("greedy", "g1"), ("greedy", "g2"), ("greedy", "g3"), ("other", "o1"), ("modest", "m1")]
         tasks = [asyncio.create_task(decoding.run(0, client, gate.work(name))) for client, name in asked]
         await gate.reached()
         gate.open.set()
         assert await asyncio.gather(*tasks) == ["g1", "g2", "g3", "o1", "m1"]
-    assert gate.begun == ["g1", "m1", "o1", "g2", "g3"]
+    assert gate.begun == ["g1", "o1", "m1", "g2", "g3"]
 
 
 async def test_a_thread_whose_caller_has_gone_is_not_given_away_before_it_is_free(
@@ -175,3 +175,23 @@ def read(field: str) -> str:
     if field == "images[0]":
         return field
     raise InvalidRequest.of(field, "is broken")
+
+
+async def test_who_sends_picture_after_picture_lets_one_with_a_larger_picture_have_a_turn() -> None:
+    turns = _Turns("turns")
+    served = list[str]()
+    still = True
+
+    async def stream(client: str) -> None:
+        while still:
+            await turns.run(client, time.sleep, 0.001)
+            served.append(client)
+
+    many = [asyncio.create_task(stream("many")) for _ in range(3)]
+    await turns.run("first", time.sleep, 0.001)
+    before = len(served)
+    await turns.run("one", time.sleep, 0.001)
+    assert len(served) - before <= 3
+    still = False
+    await asyncio.gather(*many)
+    turns.close()

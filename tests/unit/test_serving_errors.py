@@ -160,3 +160,14 @@ async def test_a_service_that_is_not_there_is_unavailable() -> None:
 def test_errors_of_start_up_are_no_callers_business() -> None:
     assert to_status(errors.CheckpointError("/secret/path"), "id").code == code_pb2.INTERNAL
     assert "/secret" not in to_status(errors.CheckpointError("/secret/path"), "id").message
+
+
+def test_of_very_many_broken_rules_as_many_are_told_as_callers_can_receive() -> None:
+    broken = errors.InvalidRequest(
+        [errors.FieldViolation(f"captions[{row}]", "must be at most 4096 bytes") for row in range(64)]
+    )
+    status = to_status(broken)
+    assert len(status.SerializeToString()) < 5000
+    assert "captions[0]: must be at most 4096 bytes" in status.message
+    told = status.message.count("captions")
+    assert status.message.endswith(f"request: breaks {64 - told} more rules")

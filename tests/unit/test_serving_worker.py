@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import pickle
+import resource
 import time
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -94,3 +97,29 @@ def test_it_ends_with_whoever_started_it() -> None:
     del worker
     with pytest.raises(ProcessLookupError):
         os.kill(number, 0)
+
+
+def test_an_answer_is_waited_for_however_many_files_are_open() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard < 4096 else max(soft, 4096), hard))
+    read, write = os.pipe()
+    try:
+        high = fcntl.fcntl(read, fcntl.F_DUPFD, 1500)
+        with os.fdopen(high, "rb", buffering=0) as far, os.fdopen(write, "wb", buffering=0) as near:
+            send(near, b"an answer")
+            assert receive(far, time.monotonic() + 5) == b"an answer"
+    finally:
+        os.close(read)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_the_answer_to_a_call_that_broke_off_is_not_that_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Worker()
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr("unclip.serving.worker.receive", Mock(side_effect=MemoryError))
+            with pytest.raises(MemoryError):
+                worker.call(abs, -4)
+        assert worker.call(abs, -5) == 5
+    finally:
+        worker.close()

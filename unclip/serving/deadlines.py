@@ -50,7 +50,19 @@ class Ending:
     def __init__(self, context: Context, deadline: float) -> None:
         self.deadline = deadline
         self._context = context
-        self._over = self._writing = False
+        self._over = self._writing = self._beginning = False
+
+    @contextmanager
+    def beginning(self) -> Iterator[None]:
+        """Around the sending of the first metadata: were the call ended there, gRPC would send them again with the
+        status, which its core refuses, and the client would never hear of the end."""
+        self._beginning = True
+        try:
+            yield
+        finally:
+            self._beginning = False
+            if self._over:
+                self._task.cancel()
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -79,6 +91,8 @@ class Ending:
 
     def _end(self) -> None:
         self._over = True
+        if self._beginning:
+            return  # once that is done
         if self._writing:
             error = DeadlineExceeded("the time that a call may take is over: its answers were not read")
             refusal = asyncio.get_running_loop().create_task(refuse(error, self._context, self._name))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ Result = TypeVar("Result")
 
 BUDGET = 2 * MAX_TOGETHER  # so that a client's share has room for any request; the default of `decode_megapixels`
 LIGHT = 1 << 20  # pixels: they take some ten milliseconds, in which Python's lock may be held
+REMEMBERED = 4096  # clients whose latest turn is known
 PACE = 20e-9  # seconds a pixel, until some have been timed
 
 
@@ -43,8 +45,8 @@ class Decoding:
     def __init__(self, stage: str, limit: int = BUDGET, light: int = LIGHT) -> None:
         self._stage, self._budget, self._most = stage, Budget(stage, "pixels", limit), light
         self._worker = Worker()
-        self._light = _Turns(f"{stage}-decoding", self._budget)
-        self._heavy = _Turns(f"{stage}-worker", self._budget)
+        self._light = _Turns(f"{stage}-decoding")
+        self._heavy = _Turns(f"{stage}-worker")
         self._pace = PACE
 
     @contextmanager
@@ -91,7 +93,7 @@ class Admitted:
     async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """``function(*arguments)``, all of which can be pickled, when it is this client's turn.
 
-        The client with the fewest pixels is next, and of its functions the first.
+        The client that has had no turn for longest is next, and of its functions the first.
 
         Raises:
             PoisonSuspected: the worker was lost.
@@ -119,11 +121,12 @@ class Admitted:
 class _Turns:
     """A thread that clients take turns at."""
 
-    def __init__(self, name: str, budget: Budget) -> None:
-        self._budget = budget
+    def __init__(self, name: str) -> None:
         self._thread = ThreadPoolExecutor(1, name)
         self._free = True
         self._waiting: list[tuple[str, asyncio.Future[None]]] = []
+        self._latest = OrderedDict[str, int]()  # each client's latest turn, of those remembered
+        self._turns = 0
 
     async def run(self, client: str, function: Callable[..., Result], *arguments: Any) -> Result:
         """``function(*arguments)`` when it is the turn of ``client``. Raises what it raises."""
@@ -150,6 +153,7 @@ class _Turns:
     async def _turn(self, client: str) -> None:
         if self._free:
             self._free = False
+            self._took(client)
             return
         called: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((client, called))
@@ -167,6 +171,14 @@ class _Turns:
         if not self._waiting:
             self._free = True
             return
-        first = min(self._waiting, key=lambda waiting: self._budget.taken_by(waiting[0]))
+        first = min(self._waiting, key=lambda waiting: self._latest.get(waiting[0], 0))
         self._waiting.remove(first)
+        self._took(first[0])
         first[1].set_result(None)
+
+    def _took(self, client: str) -> None:
+        self._turns += 1
+        self._latest[client] = self._turns
+        self._latest.move_to_end(client)
+        while len(self._latest) > REMEMBERED:
+            self._latest.popitem(last=False)

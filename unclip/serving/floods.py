@@ -83,7 +83,11 @@ def shut(peer: str, port: int) -> bool:
     if kind not in ("ipv4", "ipv6") or not OPEN_FILES.is_dir():
         return False
     wanted = host.strip("[]").partition("%")[0], int(number)
-    for entry in OPEN_FILES.iterdir():
+    try:
+        entries = list(OPEN_FILES.iterdir())
+    except OSError:  # not one more file can be opened
+        return False
+    for entry in entries:
         with contextlib.suppress(OSError), opened(int(entry.name)) as found:
             if found.family not in (socket.AF_INET, socket.AF_INET6):
                 continue

@@ -57,7 +57,8 @@ class AioServer(cygrpc.AioServer):  # type: ignore[misc]
         while True:
             context = context_of(await self._request_call())
             if self.floods:
-                self.floods.wasted(context.peer())
+                with contextlib.suppress(Exception):  # whatever it is, the server goes on
+                    self.floods.wasted(context.peer())
             task = asyncio.create_task(unimplemented(context))
             refusals.add(task)
             task.add_done_callback(refusals.discard)

@@ -62,6 +62,9 @@ class Worker:
         except (OSError, EOFError):
             self.close()
             raise WorkerLost from None
+        except BaseException:
+            self.close()  # its answer may still come, and is not that to the next call
+            raise
         # It was told by our own code: what strangers sent went the other way.
         error, result = pickle.loads(answer)
         if error is not None:
@@ -111,10 +114,15 @@ def receive(pipe: IO[bytes], until: float = float("inf")) -> bytes:
         EOFError: the other end is gone, or has not sent it ``until`` then, `time.monotonic` seconds.
     """
 
+    timed = until != float("inf")
+    readable = select.poll()  # unlike select.select, of any number of open files
+    if timed:
+        readable.register(pipe, select.POLLIN)
+
     def read(size: int) -> bytes:
         parts = []
         while size:
-            if until != float("inf") and not select.select([pipe], [], [], max(0.0, until - time.monotonic()))[0]:
+            if timed and not readable.poll(1000 * max(0.0, until - time.monotonic())):
                 raise EOFError
             part = pipe.read(min(size, 1 << 20))
             if not part:
