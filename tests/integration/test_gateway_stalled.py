@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import io
+import time
 from collections.abc import Callable
+from unittest.mock import Mock
 
 import grpc
 import pytest
@@ -15,8 +17,10 @@ from gateway.servicer import GatewayServicer
 from tests.integration.gateway_front import MODEL, Front
 from tests.stalled_client import StalledClient
 from unclip.api.gateway.v1 import gateway_pb2
+from unclip.errors import DeadlineExceeded
 from unclip.serving.budget import Budget
 from unclip.serving.clients import HEADER
+from unclip.serving.deadlines import Ending
 from unclip.serving.metrics import CALLS_RUNNING, REFUSALS
 from unclip.testing import StubModel, StubStages
 
@@ -163,3 +167,19 @@ async def test_large_requests_are_counted_until_their_calls_end_and_a_client_has
     embedded = front.stub.Embed(gateway_pb2.EmbedRequest(images=[asked.image]), metadata=((HEADER, "one"),))
     assert len((await embedded).images) == 1
     await until(lambda: servicer._requests.taken == 0)
+
+
+async def test_a_call_that_is_over_while_its_first_metadata_are_sent_ends_after_them() -> None:
+    sent = False
+
+    async def call() -> None:
+        nonlocal sent
+        async with Ending(Mock(), time.monotonic() + 0.02) as ending:
+            with ending.beginning():
+                await asyncio.sleep(0.1)
+                sent = True
+            await asyncio.sleep(WAIT_S)
+
+    with pytest.raises(DeadlineExceeded):
+        await asyncio.create_task(call())
+    assert sent

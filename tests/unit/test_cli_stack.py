@@ -169,8 +169,10 @@ def test_the_checkpoint_is_the_one_named_else_the_one_at_hand(tmp_path: Path, mo
     assert find_checkpoint() == Path("named")
 
     monkeypatch.delenv("UNCLIP_CHECKPOINT")
-    (tmp_path / "checkpoints" / "emoji").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
+    assert find_checkpoint() == Path(__file__).parents[2] / "checkpoints" / "emoji"  # that of this checkout
+
+    (tmp_path / "checkpoints" / "emoji").mkdir(parents=True)
     assert find_checkpoint() == tmp_path / "checkpoints" / "emoji"
 
 

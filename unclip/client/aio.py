@@ -1,4 +1,4 @@
-"""The asyncio client of the gateway. The blocking one is made from this file: see ``unclip.client.unasync``."""
+"""The asyncio client of the gateway. The blocking one is made from this file: see ``protos/generate.py``."""
 
 from __future__ import annotations
 

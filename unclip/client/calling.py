@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 import grpc
 
-from unclip.client.values import Request
+from unclip.client.values import KINDS, Request
 from unclip.errors import Cancelled, InvalidRequest, UnclipError
 from unclip.serving.channels import resolved
 from unclip.serving.error_table import from_rpc_error
@@ -133,6 +133,8 @@ def checked(metadata: Metadata) -> Metadata:
             raise InvalidRequest.of(f"metadata[{index}]", f"must be a key and a value; got {brief(pair)}")
         if not isinstance(pair[0], str) or not KEY.fullmatch(pair[0]):
             raise InvalidRequest.of(f"metadata[{index}]", f"must have a key of 0-9, a-z, _.-; got {brief(pair[0])}")
+        if pair[0].endswith("-bin") and not isinstance(pair[1], bytes):
+            raise InvalidRequest.of(f"metadata[{index}]", f"must be bytes; got {brief(pair[1])}")
         value = pair[1] if pair[0].endswith("-bin") else header(pair[1], f"metadata[{index}]")
         pairs.append((pair[0], value))
     return pairs
@@ -152,5 +154,7 @@ def described(method: Method, kind: Callable[..., Request]) -> Method:
     signature = inspect.signature(kind)
     taken = [first, *signature.parameters.values()]
     method.__doc__ = f"{kind.__doc__}\n\nThe options are those of ``{kind.__name__}``."
+    # In tracebacks too it is called as clients know it.
+    method.__name__ = method.__qualname__ = next(name for name, each in KINDS.items() if each is kind)
     method.__signature__ = own.replace(parameters=taken)  # type: ignore[attr-defined]
     return method

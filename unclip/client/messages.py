@@ -12,7 +12,6 @@ from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import embedding_pb2, image_pb2, model_info_pb2, sampling_pb2
 from unclip.client.pictures import file_bytes
 from unclip.client.values import (
-    DEFAULTS,
     KINDS,
     Embed,
     Embeddings,
@@ -41,7 +40,7 @@ def stream_message(request: Request, preview_interval: int = 0) -> gateway_pb2.S
         raise InvalidRequest.of(
             "request", f"must be a Generate, Vary, TextDiff, Interpolate or Edit; got {brief(request)}"
         )
-    if isinstance(request, Interpolate) and request.to_caption:
+    if isinstance(request, Interpolate) and request.to_caption is not None and text(request.to_caption, "to_caption"):
         if request.to is not None:
             raise InvalidRequest.of(
                 "to_caption", f"must be empty where to is a picture; got {brief(request.to_caption)}"
@@ -114,15 +113,19 @@ def sampling_message(sampling: Any, path: str) -> sampling_pb2.SamplingOptions |
     """Sampling options; None for the defaults."""
     if not isinstance(sampling, Sampling):
         raise InvalidRequest.of(path, f"must be a Sampling; got {brief(sampling)}")
-    return None if sampling == DEFAULTS else PLAIN.write(sampling, sampling_pb2.SamplingOptions(), f"{path}.")
+    written = PLAIN.write(sampling, sampling_pb2.SamplingOptions(), f"{path}.")
+    return written if written.ByteSize() else None
 
 
 def embedding_message(embedding: Any, path: str) -> embedding_pb2.Embedding:
-    """An embedding, whose values may be of any type of number."""
+    """An embedding, whose values are float32 in whatever order of bytes."""
     if not isinstance(embedding, Embedding):
         raise InvalidRequest.of(path, f"must be an Embedding; got {brief(embedding)}")
-    values = np.asarray(embedding.values)
-    if values.ndim != 1 or values.dtype != np.float32:
+    try:
+        values = np.asarray(embedding.values)
+    except ValueError as error:  # rows of several lengths
+        raise InvalidRequest.of(f"{path}.values", f"must be float32 [D]; got {brief(embedding.values)}") from error
+    if values.ndim != 1 or values.dtype.newbyteorder("=") != np.float32:
         raise InvalidRequest.of(f"{path}.values", f"must be float32 [D]; got {values.dtype} {list(values.shape)}")
     text(embedding.clip_space, f"{path}.clip_space")
     return Embedding(values, embedding.clip_space).to_proto()

@@ -30,7 +30,7 @@ def file_bytes(picture: Any, field: str) -> bytes:
     if isinstance(picture, Image.Image):
         data = png(picture, field)
     elif isinstance(picture, (bytes, bytearray, memoryview)):
-        data = bytes(picture)
+        data = as_bytes(picture, field)
     elif callable(getattr(picture, "read", None)):
         data = read_open(picture, field)
     elif picture is None:
@@ -64,10 +64,21 @@ def png(picture: Image.Image, field: str) -> bytes:
     return file.getvalue()
 
 
+def as_bytes(picture: bytes | bytearray | memoryview, field: str) -> bytes:
+    """``picture`` as it is. Raises InvalidRequest of a memoryview that has been released."""
+    try:
+        return bytes(picture)
+    except ValueError as error:
+        raise InvalidRequest.of(field, f"cannot be read: {error}") from error
+
+
 def read_open(file: Any, field: str) -> bytes:
     """What is left in a file that is open for reading bytes, not much beyond 10 MiB of it. Raises InvalidRequest."""
     try:
         data = file.read(MAX_BYTES + 1)
+        # Unbuffered files may give less than there is.
+        while data and len(data) <= MAX_BYTES and (more := file.read(MAX_BYTES + 1 - len(data))):
+            data += more
     except (OSError, ValueError, TypeError) as error:  # closed, say
         raise InvalidRequest.of(field, f"cannot read {brief(file)}: {error}") from error
     if not isinstance(data, (bytes, bytearray)):

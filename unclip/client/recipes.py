@@ -10,6 +10,7 @@ from pathlib import Path
 from unclip.client.messages import recipe_of
 from unclip.client.pictures import file_bytes
 from unclip.client.values import (
+    KINDS,
     Edit,
     GeneratedImage,
     ImageFile,
@@ -45,6 +46,8 @@ def complete(recipe: Recipe, sources: Sequence[Picture]) -> Request:
     """
     if not isinstance(recipe, Recipe):
         raise InvalidRequest.of("recipe", f"must be a Recipe; got {brief(recipe)}")
+    if not isinstance(recipe.request, tuple(KINDS.values())):
+        raise InvalidRequest.of("recipe", f"must hold a request; got {brief(recipe.request)}")
     files = [file_bytes(source, f"sources[{index}]") for index, source in enumerate(listed(sources, "sources"))]
     by_digest = {hashlib.sha256(file).hexdigest(): file for file in files}
     if missing := [digest for digest in recipe.source_digests if digest not in by_digest]:

@@ -38,7 +38,7 @@ def find_checkpoint() -> Path:
     """
     if chosen := os.environ.get("UNCLIP_CHECKPOINT"):
         return Path(chosen)
-    places = [folder / "checkpoints" / "emoji" for folder in (Path.cwd(), Path(__file__).resolve().parent.parent)]
+    places = [folder / "checkpoints" / "emoji" for folder in (Path.cwd(), Path(__file__).resolve().parents[2])]
     for place in places:
         if place.is_dir():
             return place

@@ -149,7 +149,8 @@ def name_of(place: Place, number: int) -> str:
 
 def listed(items: Any, path: str) -> list[Any]:
     """The items of a sequence. Raises InvalidRequest for what is none, a text above all."""
-    if isinstance(items, (str, bytes, Mapping)) or not isinstance(items, Iterable):
+    one = isinstance(items, (str, bytes, bytearray, memoryview, Mapping)) or hasattr(items, "read")
+    if one or not isinstance(items, Iterable) or getattr(items, "ndim", 1) == 0:
         raise InvalidRequest.of(path, f"must be a list; got {brief(items)}")
     return list(items)
 
@@ -197,9 +198,9 @@ def whole(item: Any, path: str, bits: int) -> int:
 def number(item: Any, path: str) -> float:
     """A number that float64 holds. Raises InvalidRequest."""
     try:
-        if isinstance(item, Real):
+        if isinstance(item, Real) or (hasattr(type(item), "__float__") and not isinstance(item, np.ndarray)):
             return float(item)
-    except OverflowError:
+    except (OverflowError, TypeError, ValueError):
         pass
     raise InvalidRequest.of(path, f"must be a number; got {brief(item)}")
 
