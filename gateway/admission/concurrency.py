@@ -101,11 +101,8 @@ class RequestLimits:
     @asynccontextmanager
     async def hold(self, service: ServiceName, samples: int) -> AsyncIterator[None]:
         """Waits for as many places as a call of ``service`` takes, and has them until it is left."""
-        device, places, rank = (
-            self._devices.get(service, service),
-            self._places.get(service, 0),
-            SERVICES.index(service),
-        )
+        places, rank = self._places.get(service, 0), SERVICES.index(service)
+        device = self._devices.get(service, service)
         own = self._own.setdefault(device, Limiter())
         if not places:
             async with own.hold(samples, DEFAULT_LIMIT * samples, rank):

@@ -29,7 +29,7 @@ OUTLIER = 4.0  # times as fast as it was taken for: then those before were held 
 WINDOW_S = 1.0  # over which deliveries are counted, at least
 MIN_WINDOWS = 2  # such windows of a busy pool after which its rate is believed
 BUSY = 1.5  # times the time that its steps took: a call that took longer has waited, so that the stage was never idle
-# The rate is tried a little higher with every call that ends, and taken back when a stage refuses: so it finds what
+# The rate is tried a little higher with every window, and taken back when a stage refuses: so it finds what
 # others leave of stages that several gateways share, when that grows.
 INCREASE, DECREASE = 1.01, 0.98
 # Every answer changes a little what calls under way are going to take; it is not worked out anew for each newcomer.
@@ -76,7 +76,7 @@ class Pool:
     replicas: Callable[[], float] = lambda: float("inf")
     works: dict[Ticket, Work] = field(default_factory=dict)
     recounted: float = float("-inf")
-    _mean: float = 0.0
+    _mean: float = 0.0  # of one replica
     _windows: int = 0
     _began: float = float("-inf")  # of the window that is counted now
     _delivered: float = 0.0
@@ -86,8 +86,13 @@ class Pool:
     @property
     def rate(self) -> float:
         """Device seconds that they deliver to us in a second; all they have until they were seen busy often enough."""
-        most = self.replicas()
-        return min(self._mean, most) if self._windows >= MIN_WINDOWS else most
+        known = self._windows >= MIN_WINDOWS
+        return self._mean * self._counted if known else self.replicas()
+
+    @property
+    def _counted(self) -> float:
+        """Replicas that the mean is for: all are taken for one where nobody knows how many there are."""
+        return self.replicas() if self.replicas() < float("inf") else 1.0
 
     def deliver(self, seconds: float, waited: bool, now: float) -> None:
         """A call has ended that took so much of the device. waited: for others, so that the device was not idle.
@@ -104,20 +109,25 @@ class Pool:
         self._began, self._delivered, self._waited, self._ended = now, 0.0, 0, 0
 
     def _sample(self, rate: float, busy: bool) -> None:
-        rate = min(rate, self.replicas())  # several passes that end in one window were begun in others
+        each = rate / self._counted
         if busy:
             self._windows += 1
-            self._mean += (rate - self._mean) * max(SMOOTHING, 1 / self._windows)
+            self._mean += (self._possible(each) - self._mean) * max(SMOOTHING, 1 / self._windows)
         else:
-            self._mean = max(self._mean, rate)  # nobody asked for more; it can do that at least
-        self._mean *= INCREASE
+            self._mean = max(self._mean, each)  # nobody asked for more; it can do that at least
+        self._mean = self._possible(self._mean * INCREASE)
+
+    def _possible(self, each: float) -> float:
+        """``each`` of a replica, where all are counted no more than it can: several passes that end in one window were
+        begun in others."""
+        return min(each, 1.0) if self.replicas() < float("inf") else each
 
     def refused(self, in_flight: float, left: float) -> None:
         """It has no time for what must be done in ``left`` seconds, with so much of ours under way."""
         if self._windows >= MIN_WINDOWS:
             self._mean *= DECREASE
         elif in_flight > 0:
-            self._windows, self._mean = MIN_WINDOWS, in_flight / left
+            self._windows, self._mean = MIN_WINDOWS, self._possible(in_flight / left / self._counted)
 
 
 class Admission:

@@ -1,8 +1,7 @@
 """Replicas that answer for another version than they report: their answers cannot be used, so they are not waited for.
 
-gRPC cannot leave one replica out. But a replica says that it has begun with a call before that has cost
-much: a call that came to one of these is taken back and made again, which brings it to the next one. A replica whose
-calls are all taken back is one that gRPC itself leaves out after a while, see `unclip.serving.channels.SICK`.
+gRPC cannot leave one replica out. But a replica says that it has begun with a call before that has cost much: a call
+that came to one of these is taken back and made again, which brings it to the next one.
 """
 
 from __future__ import annotations

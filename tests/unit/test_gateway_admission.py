@@ -276,3 +276,22 @@ def test_no_more_is_expected_of_replicas_than_their_devices_have_time() -> None:
     assert pool.rate == 1.0
     deliver(pool, 0.5, waited=True, begin=60.0)
     assert pool.rate == pytest.approx(0.5, rel=0.2)
+
+
+def test_what_is_known_of_each_replica_holds_for_those_that_come_and_go() -> None:
+    replicas = 2.0
+    pool = Pool(lambda: replicas)
+    deliver(pool, 1.6, waited=True, begin=0.0)
+    assert pool.rate == pytest.approx(1.6, rel=0.2)
+    replicas = 8.0
+    assert pool.rate == pytest.approx(6.4, rel=0.2)
+    replicas = 1.0
+    assert pool.rate == pytest.approx(0.8, rel=0.2)
+
+
+def test_hours_in_which_nobody_waits_do_not_make_stages_faster_than_they_can_be() -> None:
+    pool = Pool(lambda: 1.0)
+    deliver(pool, 0.8, waited=True, begin=0.0)
+    deliver(pool, 0.1, waited=False, begin=60.0, seconds=3600.0)
+    deliver(pool, 0.5, waited=True, begin=3660.0, seconds=20.0)
+    assert pool.rate == pytest.approx(0.55, rel=0.2)
