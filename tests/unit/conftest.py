@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from tests.unit.client_peer import GatewayPeer
 from tests.unit.engine_bench import Bench, MakeBench
+from unclip import Client
 
 
 @pytest.fixture
@@ -29,3 +31,19 @@ def quick_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """The gateway counts the replicas of its stages in quick succession."""
     for name, seconds in {"STEADY_S": 0.1, "MOVING_S": 0.05, "LEAST_S": 0.02, "READY_S": 0.2}.items():
         monkeypatch.setattr(f"gateway.stages.releases.{name}", seconds)
+
+
+@pytest.fixture
+def peer() -> Iterator[GatewayPeer]:
+    """A gateway that remembers what it was asked, and answers as it is told to."""
+    peer = GatewayPeer()
+    peer.start()
+    yield peer
+    peer.stop()
+
+
+@pytest.fixture
+def client(peer: GatewayPeer) -> Iterator[Client]:
+    """A client of ``peer``."""
+    with Client(peer.target, timeout=20) as client:
+        yield client

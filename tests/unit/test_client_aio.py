@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import inspect
-from collections.abc import Iterator
 from contextlib import aclosing
 from typing import Any
 
@@ -23,20 +22,6 @@ from unclip.client import (
 from unclip.client.messages import stream_message
 from unclip.client.values import KINDS
 from unclip.errors import Overloaded
-
-
-@pytest.fixture
-def peer() -> Iterator[GatewayPeer]:
-    peer = GatewayPeer()
-    peer.start()
-    yield peer
-    peer.stop()
-
-
-@pytest.fixture
-def client(peer: GatewayPeer) -> Iterator[Client]:
-    with Client(peer.target, timeout=20) as client:
-        yield client
 
 
 @pytest.mark.parametrize("name", EVERYTHING)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -31,20 +30,6 @@ from unclip.client import (
     Vary,
 )
 from unclip.errors import DeadlineExceeded, InvalidRequest, Overloaded, Unavailable, UnclipError
-
-
-@pytest.fixture
-def peer() -> Iterator[GatewayPeer]:
-    peer = GatewayPeer()
-    peer.start()
-    yield peer
-    peer.stop()
-
-
-@pytest.fixture
-def client(peer: GatewayPeer) -> Iterator[Client]:
-    with Client(peer.target, timeout=20) as client:
-        yield client
 
 
 def test_what_is_not_said_is_left_to_the_server(peer: GatewayPeer, client: Client) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,21 +27,6 @@ from unclip.client import (
 )
 from unclip.errors import ConfigurationError, InvalidRequest, UnclipError
 from unclip.wire.images import MAX_BYTES
-
-
-@pytest.fixture
-def peer() -> Iterator[GatewayPeer]:
-    peer = GatewayPeer()
-    peer.start()
-    yield peer
-    peer.stop()
-
-
-@pytest.fixture
-def client(peer: GatewayPeer) -> Iterator[Client]:
-    with Client(peer.target, timeout=20) as client:
-        yield client
-
 
 SOURCE = picture(7)
 GREY = np.arange(16, dtype=np.uint8).reshape(4, 4)
