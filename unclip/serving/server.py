@@ -274,6 +274,9 @@ def _remove(file: str) -> None:
         Path(file).unlink(missing_ok=True)
 
 
+PENDING = 8_000  # calls, of at most 16 KB of metadata each, that have come and wait to be looked at
+
+
 def options(settings: ServerSettings) -> Sequence[tuple[str, int]]:
     """What gRPC is told of a server with these settings."""
     longest = settings.max_deadline + 30
@@ -284,6 +287,10 @@ def options(settings: ServerSettings) -> Sequence[tuple[str, int]]:
         ("grpc.max_metadata_size", 8 * 1024),
         ("grpc.absolute_max_metadata_size", 16 * 1024),
         ("grpc.max_concurrent_streams", settings.streams),
+        # Beyond a thousand calls that nobody has looked at yet, core would drop newcomers by chance, whoever they are
+        # from: a flood leaves as many behind before its connection is shut.
+        ("grpc.server.max_pending_requests", PENDING),
+        ("grpc.server.max_pending_requests_hard_limit", PENDING),
         ("grpc.server_handshake_timeout_ms", 10_000),
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 10_000),
