@@ -22,9 +22,9 @@ from unclip.networks.interface import NetworkName
 from unclip.options import SamplingSettings
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.decoding import Decoding
+from unclip.serving.model_info import model_info, stage_info
 from unclip.serving.server import Service
 from unclip.wire.embeddings import TextEncoding
-from unclip.wire.model_info import model_info, stage_info
 from unclip.wire.tasks import DecodeTask, StageSpec, UpsampleTask
 
 DECODER = decoder_pb2.DESCRIPTOR.services_by_name["DecoderService"].full_name

@@ -22,8 +22,8 @@ from unclip.model_app import ModelApp, ModelService, build_app, load
 from unclip.networks.interface import NetworkName
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.decoding import Decoding
+from unclip.serving.model_info import model_info, stage_info
 from unclip.serving.server import Service
-from unclip.wire.model_info import model_info, stage_info
 
 log = logging.getLogger(__name__)
 NAME = encoder_pb2.DESCRIPTOR.services_by_name["EncoderService"].full_name

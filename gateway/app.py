@@ -13,7 +13,6 @@ from gateway.admission.control import Admission
 from gateway.admission.unread import Unread
 from gateway.servicer import GatewayServicer
 from gateway.settings import Settings
-from gateway.stages.calls import SERVICES, ServiceName
 from gateway.stages.census import Informants
 from gateway.stages.circuit_breaker import CircuitBreaker
 from gateway.stages.releases import Lines, Releases
@@ -22,6 +21,7 @@ from unclip.api.decoder.v1 import decoder_pb2, upsampler_pb2
 from unclip.api.encoder.v1 import encoder_pb2
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from unclip.api.prior.v1 import prior_pb2
+from unclip.options import SERVICES, ServiceName
 from unclip.serving.channels import open_channel
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.decoding import Decoding

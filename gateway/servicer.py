@@ -28,14 +28,15 @@ from gateway.requests.plan import EditPlan, GeneratePlan, InterpolatePlan, Plan,
 from gateway.requests.planning import pictures_in, plan_of, read_embed
 from gateway.requests.reading import Reader
 from gateway.requests.recipes import Maker, recipe_text_of
-from gateway.stages.calls import SERVICES, Call
+from gateway.stack import StackInfo
+from gateway.stages.calls import Call
 from gateway.stages.clients import CallStages
 from gateway.stages.releases import Release, Releases
-from gateway.stages.stack import StackInfo
 from gateway.stages.text_cache import TextCache
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from unclip.api.type.v1 import sampling_pb2
 from unclip.errors import PoisonSuspected, Unavailable, UnclipError
+from unclip.options import SERVICES
 from unclip.serving.budget import Budget
 from unclip.serving.clients import client_of
 from unclip.serving.deadlines import Deadlines, Ending

@@ -18,9 +18,9 @@ from unclip.engine.trajectory import Trajectory, TrajectoryProgram
 from unclip.model_app import ModelApp, ModelService, build_app, load
 from unclip.options import SamplingSettings
 from unclip.serving.deadlines import Deadlines
+from unclip.serving.model_info import model_info, stage_info
 from unclip.serving.server import Service
 from unclip.wire.embeddings import TextEncoding
-from unclip.wire.model_info import model_info, stage_info
 from unclip.wire.tasks import SampleTask, StageSpec
 
 NAME = prior_pb2.DESCRIPTOR.services_by_name["PriorService"].full_name

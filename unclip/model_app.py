@@ -18,7 +18,7 @@ from unclip.engine.engine import Engine
 from unclip.engine.job import Job, Program
 from unclip.networks.device import open_device
 from unclip.networks.interface import COMPONENTS, NetworkName, Remotes, Signature
-from unclip.options import SamplingSettings, StageName
+from unclip.options import SamplingSettings, ServiceName
 from unclip.serving.metrics import EngineMetrics
 from unclip.serving.server import Service
 from unclip.serving.settings import ModelSettings
@@ -56,7 +56,7 @@ class ModelService(Generic[Model]):
     whether to offload. trial: jobs that take every path of them once. serve: what answers from them by that engine.
     """
 
-    stage: StageName
+    stage: ServiceName
     load: Callable[[torch.device, str, Remotes, bool], Model]
     trial: Callable[[Model], Sequence[Job[Any]]]
     serve: Callable[[Model, Engine], Service]

@@ -9,7 +9,8 @@ from unclip.enum_names import SamplerName as SamplerName
 
 SAMPLERS: tuple[SamplerName, ...] = get_args(SamplerName)
 
-StageName = Literal["encoder", "prior", "decoder", "upsampler"]
+ServiceName = Literal["encoder", "prior", "decoder", "upsampler"]
+SERVICES: tuple[ServiceName, ...] = get_args(ServiceName)
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Room:
 
 
 # Unless it is told otherwise: an encoder takes several of the largest requests, 64 captions each, at a time.
-ROOMS: dict[StageName, Room] = {
+ROOMS: dict[ServiceName, Room] = {
     "encoder": Room(queue_limit=512),
     "prior": Room(capacity=32),
     "decoder": Room(),

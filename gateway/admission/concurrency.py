@@ -7,7 +7,7 @@ from bisect import insort
 from collections.abc import AsyncIterator, Hashable, Mapping
 from contextlib import asynccontextmanager
 
-from gateway.stages.calls import SERVICES, ServiceName
+from unclip.options import SERVICES, ServiceName
 
 DEFAULT_LIMIT = 16  # calls of a stage at a time that a request makes where the stage does not report its places
 

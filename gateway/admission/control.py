@@ -16,12 +16,15 @@ from types import TracebackType
 from typing import Self
 
 from gateway.admission.workload import SAMPLING_STAGES, Workload
-from gateway.stages.calls import MARGIN_S, ServiceName
 from unclip.engine.feasibility import FORGOTTEN_S, FRESH_S, Least, Work, refusal
 from unclip.enum_names import StageName
 from unclip.errors import DeadlineExceeded, Overloaded, brief
+from unclip.options import ServiceName
 from unclip.serving.load_report import Cost
 from unclip.serving.metrics import REFUSALS
+
+# What the gateway keeps of its own deadline, to write files and to answer in time.
+MARGIN_S = 0.25
 
 SMOOTHING = 0.1  # weight of the latest measurement in a mean
 OPTIMISM = 0.8  # a call is hopeless only if it would be late even at this share of the least time measured

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gateway.requests.plan import EditPlan, GeneratePlan, InterpolatePlan, Plan, TextDiffPlan, VaryPlan
-from gateway.stages.calls import ServiceName
 from unclip.enum_names import StageName
-from unclip.options import SamplingSettings
+from unclip.options import SamplingSettings, ServiceName
 
 # In the order of a picture's way. The encoder's one step is nothing beside the others' trajectories.
 SAMPLING_STAGES: Mapping[StageName, ServiceName] = {

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Protocol, TypeVar
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any, Protocol
 
 from gateway.events import EventQueue, Finished, Reporter
 from gateway.requests.plan import Plan
 from unclip.wire.by_name import PLAIN
 from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.known import KnownPixels
-from unclip.wire.tasks import DecodeTask, InvertTask, SampleTask, UpsampleTask
+from unclip.wire.tasks import DecodeTask, Float32Array, Inversion, InvertTask, SampleTask, Task, UpsampleTask
 
 # Frames of one request at work at a time: a long trajectory must not fill a stage's queue by itself.
 FRAMES_AT_ONCE = 16
-
-Task = TypeVar("Task", SampleTask, DecodeTask, InvertTask, UpsampleTask)
-Float32Array = npt.NDArray[np.float32]
 
 
 class Stages(Protocol):
@@ -53,14 +47,6 @@ class Stages(Protocol):
     async def upsample(self, task: UpsampleTask, reporter: Reporter) -> Float32Array:
         """The base-size sample at final size."""
         ...
-
-
-@dataclass(frozen=True, eq=False)
-class Inversion:
-    """The noise behind a picture. start_noise: x_T, float32 ``[3, H, W]``; psnr: of its reconstruction, in dB."""
-
-    start_noise: Float32Array
-    psnr: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

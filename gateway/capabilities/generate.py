@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from gateway.capabilities.compose import Float32Array, Kept, Stages, pixels_of, task_of
+from gateway.capabilities.compose import Kept, Stages, pixels_of, task_of
 from gateway.capabilities.ranking import deliver_best
 from gateway.events import EventQueue, Finished, Reporter, together
 from gateway.requests.plan import GeneratePlan
 from unclip.wire.embeddings import TextEncoding
-from unclip.wire.tasks import DecodeTask, SampleTask
+from unclip.wire.tasks import DecodeTask, Float32Array, SampleTask
 
 
 async def generate(

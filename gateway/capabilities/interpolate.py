@@ -10,12 +10,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from gateway.capabilities.compose import FRAMES_AT_ONCE, Float32Array, Inversion, Stages, paint, task_of
+from gateway.capabilities.compose import FRAMES_AT_ONCE, Stages, paint, task_of
 from gateway.capabilities.slerp import slerp
 from gateway.events import EventQueue, Reporter, together
 from gateway.requests.plan import InterpolatePlan
 from unclip.wire.embeddings import TextEncoding
-from unclip.wire.tasks import DecodeTask, InvertTask, SampleTask
+from unclip.wire.tasks import DecodeTask, Float32Array, Inversion, InvertTask, SampleTask
 
 
 async def interpolate(plan: InterpolatePlan, stages: Stages, unconditional: TextEncoding, queue: EventQueue) -> None:

@@ -10,13 +10,14 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import numpy as np
 
-from gateway.capabilities.compose import FRAMES_AT_ONCE, Float32Array, Stages
+from gateway.capabilities.compose import FRAMES_AT_ONCE, Stages
 from gateway.capabilities.slerp import normalise
 from gateway.events import EventQueue, Finished, together
 from gateway.requests.pictures import beside
 from unclip.api.type.v1 import image_pb2
 from unclip.wire.embeddings import Embedding
 from unclip.wire.images import decode_image, encode_image, from_pixels, to_pixels
+from unclip.wire.tasks import Float32Array
 
 
 async def deliver_best(

@@ -25,7 +25,7 @@ from gateway.requests.plan import (
     seed_of_image,
 )
 from gateway.requests.reading import Reader, read_image, source_of
-from gateway.stages.stack import StackInfo
+from gateway.stack import StackInfo
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import image_pb2, sampling_pb2
 from unclip.errors import PreconditionFailed

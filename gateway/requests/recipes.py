@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gateway.requests.plan import Plan
-from gateway.stages.calls import SERVICES, ServiceName
-from gateway.stages.stack import version_of
+from gateway.stack import version_of
 from unclip.api.gateway.v1 import gateway_pb2
+from unclip.options import SERVICES, ServiceName
 from unclip.wire.recipe_text import RecipeText
 
 # What only measures a picture, or chose it among others.

@@ -6,10 +6,11 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar, get_args
+from typing import TypeVar
 
 import grpc
 
+from gateway.admission.control import MARGIN_S
 from gateway.stages.circuit_breaker import CircuitBreaker
 from unclip.errors import (
     DeadlineExceeded,
@@ -21,16 +22,11 @@ from unclip.errors import (
     Unauthenticated,
     Unavailable,
 )
+from unclip.options import ServiceName
 from unclip.serving.error_table import from_rpc_error
 from unclip.serving.metrics import POISON, timed
 
 Result = TypeVar("Result")
-
-ServiceName = Literal["encoder", "prior", "decoder", "upsampler"]
-SERVICES: tuple[ServiceName, ...] = get_args(ServiceName)
-
-# What the gateway keeps of its own deadline, to write files and to answer in time.
-MARGIN_S = 0.25
 
 # Pauses before a broken stage is asked again. The same seed makes the same picture, so asking again is safe.
 PAUSES_S = (0.1, 0.5)

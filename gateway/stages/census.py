@@ -14,12 +14,12 @@ from typing import Protocol
 
 import grpc
 
-from gateway.stages.calls import SERVICES, ServiceName
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, upsampler_pb2_grpc
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
 from unclip.api.type.v1 import model_info_pb2
 from unclip.errors import PermissionDenied, Unauthenticated, Unavailable, UnclipError
+from unclip.options import SERVICES, ServiceName
 from unclip.serving.error_table import from_rpc_error
 
 LOG = logging.getLogger(__name__)

@@ -11,9 +11,8 @@ import numpy as np
 from gateway.admission.concurrency import RequestLimits, SharedLimiters
 from gateway.admission.control import Ticket
 from gateway.admission.workload import SAMPLING_STAGES
-from gateway.capabilities.compose import Float32Array, Inversion
 from gateway.events import Reporter
-from gateway.stages.calls import BrokenOff, Call, ServiceName, with_retries
+from gateway.stages.calls import BrokenOff, Call, with_retries
 from gateway.stages.circuit_breaker import CircuitBreaker
 from gateway.stages.strays import StrayAnswer, Strays
 from gateway.stages.text_cache import TextCache
@@ -23,11 +22,12 @@ from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
 from unclip.api.type.v1 import image_pb2, sampling_pb2, tensor_pb2
 from unclip.enum_names import StageName
 from unclip.errors import Overloaded
+from unclip.options import ServiceName
 from unclip.serving.load_report import Cost
 from unclip.wire import tensors
 from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.images import MAX_BYTES
-from unclip.wire.tasks import DecodeTask, InvertTask, SampleTask, UpsampleTask
+from unclip.wire.tasks import DecodeTask, Float32Array, Inversion, InvertTask, SampleTask, UpsampleTask
 
 MAX_ENCODED = 16  # pictures in one EncodeImage
 

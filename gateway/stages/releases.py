@@ -19,15 +19,17 @@ from typing import Any
 
 import grpc
 
-from gateway.stages.calls import MARGIN_S, SERVICES, Call, ServiceName
+from gateway.admission.control import MARGIN_S
+from gateway.stack import StackInfo, merge
+from gateway.stages.calls import Call
 from gateway.stages.census import Informant, census
 from gateway.stages.circuit_breaker import CircuitBreaker
 from gateway.stages.clients import Clients
-from gateway.stages.stack import StackInfo, merge
 from gateway.stages.versions import HOLD_S, Census, Versions, best_set, counted, discord, lines_of, lost, versions_of
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import model_info_pb2
 from unclip.errors import DeadlineExceeded, PreconditionFailed, Unavailable
+from unclip.options import SERVICES, ServiceName
 from unclip.serving.metrics import STAGE_REPLICAS, VERSION_SWITCHES
 
 LOG = logging.getLogger(__name__)

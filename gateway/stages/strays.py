@@ -14,7 +14,8 @@ from typing import TypeVar
 
 import grpc
 
-from gateway.stages.calls import BrokenOff, ServiceName
+from gateway.stages.calls import BrokenOff
+from unclip.options import ServiceName
 from unclip.serving.acceptance import begun_by
 from unclip.serving.metrics import STRAY_ANSWERS
 

@@ -16,8 +16,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gateway.stages.calls import SERVICES, ServiceName
 from unclip.api.type.v1 import model_info_pb2
+from unclip.options import SERVICES, ServiceName
 
 # How long another set must have been the better one before it is served: a replica that reconnects is not counted.
 HOLD_S = 2.0

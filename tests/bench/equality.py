@@ -28,7 +28,6 @@ from PIL import Image
 from decoder_svc.decoder import Decoder
 from decoder_svc.upsampler import Upsampler
 from encoder_svc.encoder import Encoder
-from gateway.capabilities.compose import Float32Array, Inversion
 from gateway.capabilities.edit import edit
 from gateway.capabilities.generate import generate
 from gateway.capabilities.interpolate import interpolate
@@ -56,7 +55,7 @@ from unclip.engine.job import Job
 from unclip.options import SamplerName, SamplingSettings
 from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.images import fit, from_pixels, to_pixels
-from unclip.wire.tasks import DecodeTask, InvertTask, SampleTask, UpsampleTask
+from unclip.wire.tasks import DecodeTask, Float32Array, Inversion, InvertTask, SampleTask, UpsampleTask
 
 CPU = torch.device("cpu")
 CAPABILITIES = ("generate", "vary", "text_diff", "interpolate", "edit")

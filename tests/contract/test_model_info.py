@@ -16,7 +16,7 @@ from tests.contract.requests import sound
 from tests.contract.services import METHODS, PATHS, Bounds, Method, Services, defaults
 from tests.tiny import BASE, FINAL, WIDTH
 from unclip.api.type.v1 import sampling_pb2
-from unclip.options import StageName
+from unclip.options import ServiceName
 from unclip.serving.settings import ModelSettings
 from unclip.testing import Faults
 from unclip.testing.settings import Settings as StubSettings
@@ -67,7 +67,7 @@ def test_every_stage_tells_how_many_places_it_has(services: Services, narrow: Se
 
 
 def test_stub_and_real_have_the_same_room_unless_told_otherwise() -> None:
-    real: dict[StageName, type[ModelSettings]] = {
+    real: dict[ServiceName, type[ModelSettings]] = {
         "encoder": EncoderSettings,
         "prior": PriorSettings,
         "decoder": DecoderSettings,

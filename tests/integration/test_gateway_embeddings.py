@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from google.rpc import error_details_pb2
 
-from gateway.stages.calls import SERVICES, ServiceName
 from gateway.stages.census import Informants
 from gateway.stages.releases import STEADY_S
 from tests.integration.gateway_front import MODEL, Front
@@ -21,6 +20,7 @@ from unclip.api.encoder.v1 import encoder_pb2
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.prior.v1 import prior_pb2
 from unclip.api.type.v1 import embedding_pb2, model_info_pb2, sampling_pb2
+from unclip.options import SERVICES, ServiceName
 from unclip.testing import StubStages
 from unclip.wire import tensors
 

@@ -22,11 +22,11 @@ from tests.integration.gateway_front import MODEL, Front
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import image_pb2, sampling_pb2
 from unclip.errors import Cancelled, InvalidRequest, Overloaded
-from unclip.options import StageName
+from unclip.options import ServiceName
 from unclip.testing import Faults, StubStages
 
 REQUEST = gateway_pb2.GenerateRequest(caption="a red apple", seed=3)
-WALKING: list[StageName] = ["prior", "decoder", "upsampler"]
+WALKING: list[ServiceName] = ["prior", "decoder", "upsampler"]
 STREAMED = gateway_pb2.StreamRequest(generate=REQUEST)
 
 
@@ -81,7 +81,7 @@ async def until(condition: Callable[[], bool], seconds: float = 5) -> None:
     ids=["unavailable", "cancelled", "quietly"],
 )
 async def test_a_stage_that_breaks_off_is_run_again_and_gives_the_same_picture(
-    front: Front, stages: StubStages, stage: StageName, breaks: Faults
+    front: Front, stages: StubStages, stage: ServiceName, breaks: Faults
 ) -> None:
     whole = (await front.stub.Generate(REQUEST)).images[0]
     stub = stages.stubs[stage]
@@ -131,7 +131,7 @@ async def test_the_gateway_starts_before_its_stages_and_serves_once_they_come() 
 
 @pytest.mark.parametrize("stage", WALKING)
 async def test_a_hung_stage_ends_in_deadline_exceeded_and_is_let_go(
-    front: Front, stages: StubStages, stage: StageName
+    front: Front, stages: StubStages, stage: ServiceName
 ) -> None:
     stub = stages.stubs[stage]
     stub.faults.hang = True

@@ -14,7 +14,7 @@ from tests.processes import Process
 from unclip.api.decoder.v1 import upsampler_pb2, upsampler_pb2_grpc
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from unclip.api.prior.v1 import prior_pb2
-from unclip.options import ROOMS, StageName
+from unclip.options import ROOMS, ServiceName
 from unclip.testing import Faults, GatewayServer, StubStack, StubStages
 from unclip.wire import tensors
 
@@ -62,7 +62,7 @@ async def test_two_such_requests_of_one_client_are_served_beside_each_other() ->
 
 
 async def test_more_requests_of_one_client_than_it_has_places_for_wait_for_each_other() -> None:
-    tight: dict[StageName, Faults] = {
+    tight: dict[ServiceName, Faults] = {
         stage: Faults(capacity=4, queue_limit=16, step_seconds=0.002) for stage in ROOMS if stage != "encoder"
     }
     async with StubStages(faults=tight) as stages, GatewayServer(stages.addresses) as gateway:
@@ -71,13 +71,15 @@ async def test_more_requests_of_one_client_than_it_has_places_for_wait_for_each_
 
 
 async def test_sixteen_pictures_are_served_by_stages_with_two_places() -> None:
-    tight: dict[StageName, Faults] = {stage: Faults(capacity=1, queue_limit=1) for stage in ROOMS if stage != "encoder"}
+    tight: dict[ServiceName, Faults] = {
+        stage: Faults(capacity=1, queue_limit=1) for stage in ROOMS if stage != "encoder"
+    }
     async with StubStages(faults=tight) as stages, GatewayServer(stages.addresses) as gateway:
         assert (await generate(gateway.address, 60.0, image_count=16))[0] == "OK"
 
 
 async def test_more_candidates_than_a_prior_has_places_are_no_matter_of_trying_again() -> None:
-    tight: dict[StageName, Faults] = {"prior": Faults(capacity=2, queue_limit=3)}
+    tight: dict[ServiceName, Faults] = {"prior": Faults(capacity=2, queue_limit=3)}
     async with StubStages(faults=tight) as stages, GatewayServer(stages.addresses) as gateway:
         status, _ = await generate(gateway.address, 60.0, prior_candidates=6)
         assert status == "INVALID_ARGUMENT prior_candidates: must be 1 to 5; got 6"

@@ -21,7 +21,7 @@ from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import model_info_pb2
 from unclip.client import GeneratedImage
 from unclip.errors import PreconditionFailed, UnclipError
-from unclip.options import StageName
+from unclip.options import ServiceName
 from unclip.testing import StubModel, StubStages
 from unclip.testing.model import STAGES
 from unclip.testing.stub import Stub
@@ -32,7 +32,7 @@ CAPTIONS = [f"an ordinary caption, number {number}" for number in range(24)]
 TURNED_S = 15.0  # within which the gateway has surely turned to what is there
 
 
-def behind(*groups: StubStages) -> dict[StageName, str]:
+def behind(*groups: StubStages) -> dict[ServiceName, str]:
     """What a gateway dials that is to find every group's stages."""
     return {
         stage: "ipv4:" + ",".join(group.addresses[stage] for group in groups if stage in group.addresses)
@@ -41,7 +41,7 @@ def behind(*groups: StubStages) -> dict[StageName, str]:
 
 
 @asynccontextmanager
-async def running(*chosen: tuple[StubModel, Sequence[StageName]]) -> AsyncIterator[list[StubStages]]:
+async def running(*chosen: tuple[StubModel, Sequence[ServiceName]]) -> AsyncIterator[list[StubStages]]:
     """Stubs of each model, of some stages each."""
     groups = [StubStages(model) for model, _ in chosen]
     async with AsyncExitStack() as exits:
@@ -213,7 +213,7 @@ async def test_an_answer_by_another_version_is_none(monkeypatch: pytest.MonkeyPa
 
 
 @contextmanager
-def stray(stage: StageName) -> Iterator[str]:
+def stray(stage: ServiceName) -> Iterator[str]:
     """The address of a replica that tells of version-a, and answers for version-b."""
     command = [sys.executable, "-m", "tests.integration.stray_stage", stage]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -224,7 +224,7 @@ def stray(stage: StageName) -> Iterator[str]:
 
 @pytest.mark.parametrize("stage", ["encoder", "decoder"])
 async def test_a_replica_that_answers_for_another_version_than_it_tells_is_left_out_and_no_call_fails(
-    stage: StageName,
+    stage: ServiceName,
 ) -> None:
     def strays() -> float:
         return REGISTRY.get_sample_value("unclip_stage_stray_answers_total", {"stage": stage}) or 0.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from google.protobuf import timestamp_pb2
 
-from gateway.stages.calls import SERVICES, ServiceName
 from unclip.api.type.v1 import model_info_pb2, sampling_pb2
+from unclip.options import SERVICES, ServiceName
 
 ABILITIES: dict[ServiceName, list[str]] = {
     "encoder": ["encode_text", "encode_image"],

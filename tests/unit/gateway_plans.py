@@ -9,7 +9,7 @@ from PIL import Image
 
 from gateway.requests.plan import GeneratePlan, InterpolatePlan, TextDiffPlan, VaryPlan
 from gateway.requests.planning import plan_of
-from gateway.stages.stack import StackInfo
+from gateway.stack import StackInfo
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import image_pb2, model_info_pb2
 from unclip.errors import InvalidRequest

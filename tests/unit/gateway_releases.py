@@ -9,12 +9,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
 
-from gateway.stages.calls import SERVICES, Call, ServiceName
+from gateway.stages.calls import Call
 from gateway.stages.circuit_breaker import CircuitBreaker
 from gateway.stages.releases import Lines, Releases
 from tests.unit.gateway_models import everyone, reported_by
 from unclip.api.type.v1 import model_info_pb2
 from unclip.errors import DeadlineExceeded, Unavailable
+from unclip.options import SERVICES, ServiceName
 
 HOLD_S = 0.2
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from gateway.requests.planning import plan_of
 from gateway.requests.recipes import NOT_IN_RECIPES, Maker, recipe_text_of
-from gateway.stages.stack import StackInfo
+from gateway.stack import StackInfo
 from tests.unit.everything import EVERYTHING
 from tests.unit.gateway_plans import INFO
 from unclip import enum_names

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.admission.control import Admission, Pool, Ticket
+from gateway.admission.control import MARGIN_S, Admission, Pool, Ticket
 from gateway.admission.workload import StageLoad, Workload
-from gateway.stages.calls import MARGIN_S
 from unclip.engine.feasibility import FORGOTTEN_S, FRESH_S, Work
 from unclip.enum_names import StageName
 from unclip.errors import DeadlineExceeded, Overloaded

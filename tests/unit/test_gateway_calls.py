@@ -11,7 +11,8 @@ import pytest
 from google.rpc import code_pb2
 from grpc_status import rpc_status
 
-from gateway.stages.calls import MARGIN_S, PAUSES_S, BrokenOff, Call, with_retries
+from gateway.admission.control import MARGIN_S
+from gateway.stages.calls import PAUSES_S, BrokenOff, Call, with_retries
 from gateway.stages.circuit_breaker import CircuitBreaker
 from unclip.errors import (
     DeadlineExceeded,

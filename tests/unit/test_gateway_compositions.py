@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
-from gateway.capabilities.compose import Float32Array, Inversion
 from gateway.capabilities.edit import edit
 from gateway.capabilities.generate import generate
 from gateway.capabilities.interpolate import between, interpolate
@@ -22,7 +21,7 @@ from gateway.requests.plan import EditPlan, GeneratePlan, InterpolatePlan, Outpu
 from unclip.errors import Overloaded
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding, TextEncoding
-from unclip.wire.tasks import DecodeTask, InvertTask, SampleTask, UpsampleTask
+from unclip.wire.tasks import DecodeTask, Float32Array, Inversion, InvertTask, SampleTask, UpsampleTask
 
 DDIM = SamplingSettings("ddim", 5, 1.0, 0.0)
 OUTPUT = Output(upsampler=SamplingSettings("ddpm", 3))

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import suppress
 
 from gateway.admission.concurrency import DEFAULT_LIMIT, RequestLimits, SharedLimiters
-from gateway.stages.calls import ServiceName
+from unclip.options import ServiceName
 
 
 class House:

@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from gateway.stages.calls import SERVICES, ServiceName
 from gateway.stages.census import MOST, replicas_of
 from tests.unit.gateway_releases import Bench, Informant, soon, until_served, version_of
 from unclip.api.type.v1 import model_info_pb2
 from unclip.errors import DeadlineExceeded, PreconditionFailed, Unavailable
+from unclip.options import SERVICES, ServiceName
 
 pytestmark = pytest.mark.usefixtures("quick_counts")
 

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from gateway.capabilities.compose import FRAMES_AT_ONCE, Float32Array
+from gateway.capabilities.compose import FRAMES_AT_ONCE
 from gateway.capabilities.ranking import best, cosine, deliver_best, pixels_in, png
 from gateway.events import Finished, events_of
 from gateway.stages.clients import batches
 from tests.unit.test_gateway_compositions import RecordingStages
 from unclip.errors import Overloaded
 from unclip.wire.embeddings import Embedding
+from unclip.wire.tasks import Float32Array
 
 CAPTION = Embedding(np.array([3.0, 0.0], np.float32), "clip")
 

@@ -9,7 +9,7 @@ import pytest
 from gateway.requests.plan import GeneratePlan, InterpolatePlan, TextDiffPlan, VaryPlan
 from gateway.requests.planning import plan_of
 from gateway.requests.recipes import recipe
-from gateway.stages.stack import StackInfo
+from gateway.stack import StackInfo
 from tests.unit.gateway_plans import INFO, diff_plan, generate_plan, interpolate_plan, png, vary_plan
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import sampling_pb2

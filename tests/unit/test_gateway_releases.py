@@ -8,8 +8,8 @@ import time
 import pytest
 from prometheus_client import REGISTRY
 
-from gateway.stages.calls import SERVICES
 from tests.unit.gateway_releases import HOLD_S, Bench, Informant, soon, until_served, version_of
+from unclip.options import SERVICES
 
 pytestmark = pytest.mark.usefixtures("quick_counts")
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.stages.calls import ServiceName
-from gateway.stages.stack import merge
+from gateway.stack import merge
 from tests.unit.gateway_models import STAGES, everyone, reported_by
 from unclip.errors import PreconditionFailed
-from unclip.options import SamplingSettings
+from unclip.options import SamplingSettings, ServiceName
 
 
 def test_equal_stages_are_one_model_with_every_capability() -> None:

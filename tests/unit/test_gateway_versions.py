@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import pytest
 
-from gateway.stages.calls import SERVICES, ServiceName
 from gateway.stages.versions import best_set, counted, discord, lost, versions_of
 from tests.unit.gateway_models import reported_by
 from unclip.api.type.v1 import model_info_pb2
+from unclip.options import SERVICES, ServiceName
 
 Replicas = dict[ServiceName, dict[str, model_info_pb2.ModelInfo]]
 A: dict[ServiceName, str] = dict.fromkeys(SERVICES, "a")

@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from unclip.options import StageName
+from unclip.options import ServiceName
 from unclip.testing.model import StubModel
 from unclip.testing.stack import StubStack
 
@@ -63,15 +63,15 @@ class BlockingStubStack:
         return self._stack.address
 
     @property
-    def addresses(self) -> dict[StageName, str]:
+    def addresses(self) -> dict[ServiceName, str]:
         """``host:port`` of each stage."""
         return dict(self._stack.stages.addresses)
 
-    def start_stages(self, *stages: StageName) -> None:
+    def start_stages(self, *stages: ServiceName) -> None:
         """Brings stopped ``stages`` back on their old ports, all when none is named."""
         self._thread.run(self._stack.stages.start(*stages))
 
-    def stop_stages(self, *stages: StageName) -> None:
+    def stop_stages(self, *stages: ServiceName) -> None:
         """Takes ``stages`` away at once, all when none is named; calls under way break off."""
         self._thread.run(self._stack.stages.stop(*stages))
 

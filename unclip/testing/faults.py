@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from unclip.options import ROOMS, Room, StageName
+from unclip.options import ROOMS, Room, ServiceName
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Faults:
     lacks: Collection[str] = ()
 
     @classmethod
-    def none(cls, stage: StageName) -> Faults:
+    def none(cls, stage: ServiceName) -> Faults:
         """No misbehaviour, and as much room as the real ``stage`` has unless told otherwise."""
         return cls(capacity=ROOMS[stage].capacity, queue_limit=ROOMS[stage].queue_limit)
 

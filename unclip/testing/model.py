@@ -9,12 +9,12 @@ from typing import get_args
 
 from unclip.api.type.v1 import model_info_pb2, sampling_pb2
 from unclip.errors import ConfigurationError
-from unclip.options import Room, SamplingSettings, StageName
-from unclip.wire.model_info import stage_info
+from unclip.options import Room, SamplingSettings, ServiceName
+from unclip.serving.model_info import stage_info
 from unclip.wire.tasks import StageSpec
 
-STAGES: tuple[StageName, ...] = get_args(StageName)
-NUMBERS: dict[StageName, sampling_pb2.Stage.ValueType] = {
+STAGES: tuple[ServiceName, ...] = get_args(ServiceName)
+NUMBERS: dict[ServiceName, sampling_pb2.Stage.ValueType] = {
     "encoder": sampling_pb2.STAGE_ENCODER,
     "prior": sampling_pb2.STAGE_PRIOR,
     "decoder": sampling_pb2.STAGE_DECODER,
@@ -58,7 +58,7 @@ class StubModel:
         if self.dim < 1 or self.context < 3:
             raise ConfigurationError(f"dim must be 1 or more, context 3 or more; got {self.dim}, {self.context}")
 
-    def spec(self, stage: StageName) -> StageSpec:
+    def spec(self, stage: ServiceName) -> StageSpec:
         """What ``stage`` takes; as with the real ones, only the prior insists on its own number of tokens."""
         match stage:
             case "encoder":
@@ -70,7 +70,9 @@ class StubModel:
             case "upsampler":
                 return StageSpec("", 0, size=self.final_size, defaults=self.upsampler)
 
-    def info(self, stage: StageName, capabilities: Sequence[str], room: Room | None = None) -> model_info_pb2.ModelInfo:
+    def info(
+        self, stage: ServiceName, capabilities: Sequence[str], room: Room | None = None
+    ) -> model_info_pb2.ModelInfo:
         """What ``stage`` says of itself."""
         spec = self.spec(stage)
         defaults = None if stage == "encoder" else spec.defaults

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from unclip.errors import ConfigurationError
-from unclip.options import ROOMS, StageName
+from unclip.options import ROOMS, ServiceName
 from unclip.serving.settings import ServerSettings, setting
 from unclip.testing.faults import Faults
 from unclip.testing.model import STAGES, StubModel
@@ -50,7 +50,7 @@ class Settings(ServerSettings):
             raise ConfigurationError(f"hang must be of {', '.join(STAGES)}; got {self.hang!r}")
 
     @property
-    def chosen(self) -> tuple[StageName, ...]:
+    def chosen(self) -> tuple[ServiceName, ...]:
         """The stages to stub."""
         return tuple(stage for stage in STAGES if stage in self.stages.split(","))
 
@@ -83,7 +83,7 @@ class Settings(ServerSettings):
             upsampler=replace(model.upsampler, steps=self.steps),
         )
 
-    def faults(self, stage: StageName) -> Faults:
+    def faults(self, stage: ServiceName) -> Faults:
         """The knobs of ``stage``."""
         return Faults(
             step_seconds=self.step_seconds,

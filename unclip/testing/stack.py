@@ -12,7 +12,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from unclip.extras import explained
-from unclip.options import StageName
+from unclip.options import ServiceName
 from unclip.serving.grpc_server import new_server
 from unclip.serving.interceptors import ErrorInterceptor
 from unclip.serving.listening import guards_of, listen, material_of
@@ -64,7 +64,7 @@ class StubStages:
     def __init__(
         self,
         model: StubModel | None = None,
-        faults: Mapping[StageName, Faults] | None = None,
+        faults: Mapping[ServiceName, Faults] | None = None,
         *,
         max_deadline: float = 300.0,
         remember: bool = True,
@@ -79,15 +79,15 @@ class StubStages:
         self.prior = StubPrior(self.model, of.get("prior"), **bounds)
         self.decoder = StubDecoder(self.model, of.get("decoder"), **bounds)
         self.upsampler = StubUpsampler(self.model, of.get("upsampler"), **bounds)
-        self.addresses: dict[StageName, str] = {}  # where each stage is, or was
-        self._servers: dict[StageName, grpc.aio.Server] = {}
+        self.addresses: dict[ServiceName, str] = {}  # where each stage is, or was
+        self._servers: dict[ServiceName, grpc.aio.Server] = {}
 
     @property
-    def stubs(self) -> Mapping[StageName, Stub]:
+    def stubs(self) -> Mapping[ServiceName, Stub]:
         """The stubs by name."""
         return {stub.stage: stub for stub in (self.encoder, self.prior, self.decoder, self.upsampler)}
 
-    async def start(self, *stages: StageName) -> None:
+    async def start(self, *stages: ServiceName) -> None:
         """Starts ``stages``, all when none is named; one that was stopped comes back on its old port."""
         for stage in stages or STAGES:
             _, _, port = self.addresses.get(stage, "::0").rpartition(":")
@@ -96,7 +96,7 @@ class StubStages:
             )
             self._servers[stage] = server
 
-    async def stop(self, *stages: StageName) -> None:
+    async def stop(self, *stages: ServiceName) -> None:
         """Stops ``stages`` at once, all when none is named; calls under way break off."""
         for stage in stages or tuple(self._servers):
             await self._servers.pop(stage).stop(None)
@@ -112,7 +112,7 @@ class StubStages:
 
 
 async def open_gateway(
-    targets: Mapping[StageName, str], patience: float, default_deadline: float, **more: Any
+    targets: Mapping[ServiceName, str], patience: float, default_deadline: float, **more: Any
 ) -> tuple[App, ServerSettings]:
     """The real gateway, ready to be served, and its settings; see `GatewayServer`.
 
@@ -141,7 +141,7 @@ class GatewayServer:
     """The real gateway in this process, in front of the stages at ``targets``. ``address``: its ``host:port``."""
 
     def __init__(
-        self, targets: Mapping[StageName, str], *, patience: float = 5.0, default_deadline: float = 60.0, **more: Any
+        self, targets: Mapping[ServiceName, str], *, patience: float = 5.0, default_deadline: float = 60.0, **more: Any
     ) -> None:
         """``patience``: seconds to wait for stages that are not there yet. ``default_deadline``: seconds for calls
         that set none. ``more`` of its settings, such as ``tls_cert`` or ``stage_tls_ca``."""

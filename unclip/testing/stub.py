@@ -16,14 +16,14 @@ from unclip.api.type.v1 import model_info_pb2, sampling_pb2
 from unclip.engine import feasibility
 from unclip.engine.observer import EngineUsage, usage_listener
 from unclip.errors import DeadlineExceeded, Overloaded, PreconditionFailed, Unavailable, brief
-from unclip.options import StageName
+from unclip.options import ServiceName
 from unclip.serving.clients import client_of
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.decoding import Decoding
+from unclip.serving.model_info import identity
 from unclip.serving.server import Service
 from unclip.testing.faults import Faults
 from unclip.testing.model import StubModel
-from unclip.wire.model_info import identity
 
 POLL_S = 0.005  # how often a waiting call looks whether its turn has come
 
@@ -49,7 +49,7 @@ class Stub:
         admitted: their work, what runs before what waits, the earliest deadline first.
     """
 
-    stage: ClassVar[StageName]
+    stage: ClassVar[ServiceName]
     capabilities: ClassVar[tuple[str, ...]]
 
     def __init__(

@@ -125,6 +125,14 @@ class DecodeTask:
 
 
 @dataclass(frozen=True, eq=False)
+class Inversion:
+    """The noise behind a picture. start_noise: x_T, float32 ``[3, H, W]``; psnr: of its reconstruction, in dB."""
+
+    start_noise: Float32Array
+    psnr: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class InvertTask:
     """The noise from which DDIM in ``steps`` steps decodes the picture file ``image`` under ``embedding``.
 

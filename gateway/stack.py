@@ -6,10 +6,9 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from gateway.stages.calls import SERVICES, ServiceName
 from unclip.api.type.v1 import model_info_pb2, sampling_pb2
 from unclip.errors import PreconditionFailed
-from unclip.options import SamplingSettings
+from unclip.options import SERVICES, SamplingSettings, ServiceName
 from unclip.wire.sampling import settings_from_proto
 
 # What the stages must be able to do for each capability of the gateway. "decoder:edit": that service, not any.
