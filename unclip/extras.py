@@ -28,7 +28,7 @@ SERVER = {
     "prometheus-client": "prometheus_client",
     "cryptography": "cryptography",
 }
-# In the order in which they are told: the first that has a package is the one to install for it.
+# In the order in which they are listed: the first that has a package is the one to install for it.
 EXTRAS: Mapping[str, Extra] = {
     "tls": Extra("unclip[tls]", {"cryptography": "cryptography"}, "to show a certificate of one's own"),
     "server": Extra("unclip[server]", SERVER, "to run servers here, stubs of the stages among them"),

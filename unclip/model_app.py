@@ -42,7 +42,7 @@ async def load(build: Callable[..., Loaded], *arguments: Any) -> Loaded:
 def expected(
     program: str, options: sampling_pb2.SamplingOptions, defaults: SamplingSettings, deadline: float, priority: int = 0
 ) -> Expected:
-    """The walk that ``options`` ask for, before they are checked: so that one without a chance is refused first."""
+    """The trajectory that ``options`` ask for, before these are checked: one without a chance is refused first."""
     steps = options.steps if options.HasField("steps") else defaults.steps
     guidance = options.guidance_scale if options.HasField("guidance_scale") else defaults.guidance_scale
     return Expected(program, min(max(steps, 1), MAX_STEPS), deadline, 1 if guidance == 1.0 else 2, priority)
@@ -100,10 +100,10 @@ class ModelApp:
                 room.submit(job)
             await asyncio.wrap_future(job.future)
 
-    async def watch(self, tell: Callable[[bool], Awaitable[None]]) -> None:
-        """Tells whether the networks that others run are there, whenever that changes."""
+    async def watch(self, set_ready: Callable[[bool], Awaitable[None]]) -> None:
+        """Passes on whether the networks that others run are there, whenever that changes."""
         if self.remotes:
-            await watch(self.remotes, tell)
+            await watch(self.remotes, set_ready)
 
     async def close(self) -> None:
         """Ends what still runs."""

@@ -1,4 +1,4 @@
-"""What stages are told, as plain values: how they sample, and how much they take on at once."""
+"""Options of stages, as plain values: how they sample, and how much they take on at once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Room:
         return self.capacity + self.queue_limit
 
 
-# Unless it is told otherwise: an encoder takes several of the largest requests, 64 captions each, at a time.
+# By default: an encoder takes several of the largest requests, 64 captions each, at a time.
 ROOMS: dict[ServiceName, Room] = {
     "encoder": Room(queue_limit=512),
     "prior": Room(capacity=32),

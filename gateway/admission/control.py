@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from gateway.admission.workload import SAMPLING_STAGES, Workload
-from unclip.engine.feasibility import FORGOTTEN_S, FRESH_S, Least, Work, refusal
+from unclip.engine.feasibility import FORGOTTEN_S, FRESH_S, MinimumTime, Work, refusal
 from unclip.enum_names import StageName
 from unclip.errors import DeadlineExceeded, Overloaded, brief
 from unclip.options import ServiceName
@@ -49,7 +49,7 @@ class Speed:
     device: float = 0.0
     step: float = 0.0
     noted: float = float("-inf")  # when it was reported last
-    least: Least = field(default_factory=Least)  # of a step
+    least: MinimumTime = field(default_factory=MinimumTime)  # of a step
 
     def usual(self, now: float) -> float:
         """Seconds of a step as of late; 0 where nothing was reported for long."""

@@ -11,12 +11,12 @@ from unclip.api.type.v1 import model_info_pb2
 from unclip.testing import StubStages
 from unclip.testing.stub import Stub
 
-TOLD, ANSWERED = "version-a", "version-b"
+MAX_VIOLATION_CHARACTERS, ANSWERED = "version-a", "version-b"
 
 
 async def main(stage: str) -> None:
     """Serves until the end of standard input, then prints how many calls it answered or began with."""
-    stages = StubStages(replace(MODEL, version=TOLD))
+    stages = StubStages(replace(MODEL, version=MAX_VIOLATION_CHARACTERS))
     [stub] = [stub for stub in stages.stubs.values() if stub.stage == stage]
     await stages.start(stub.stage)
     told = stub.info

@@ -17,7 +17,7 @@ from unclip.serving import request_id, trace_export, tracing
 from unclip.serving.logs import JsonFormatter, WithRequest
 from unclip.serving.metadata import sound
 from unclip.serving.settings import ServerSettings
-from unclip.serving.sparing import discreet
+from unclip.serving.sparing import redacted
 
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -29,7 +29,7 @@ def line(message: str, *values: object, error: bool = False, **extra: object) ->
     )
     vars(record).update(extra)
     WithRequest().filter(record)
-    text = JsonFormatter().format(discreet(record))
+    text = JsonFormatter().format(redacted(record))
     assert "\n" not in text
     found: dict[str, Any] = json.loads(text)
     return found

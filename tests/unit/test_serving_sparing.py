@@ -16,7 +16,7 @@ from contextlib import contextmanager
 import pytest
 
 from unclip.serving import logs
-from unclip.serving.sparing import CALLS, FAILURES, OTHERS, REMEMBERED, Sparing
+from unclip.serving.sparing import CALLS, FAILURES, OTHERS, REMEMBERED, LogLimiter
 
 SECRET = "unclip_s3cr3t"
 
@@ -136,7 +136,7 @@ def record(name: str, level: int = logging.INFO, **more: object) -> logging.LogR
 )
 def test_a_flood_of_one_kind_is_cut_and_its_length_told(one: logging.LogRecord, pace: object) -> None:
     now = [0.0]
-    sparing = Sparing(lambda: now[0])
+    sparing = LogLimiter(lambda: now[0])
     assert isinstance(pace, type(OTHERS))
     passed = [sparing.passes(one) for _ in range(10_000)]
     assert sum(each is not None for each in passed) == pace.burst
@@ -147,7 +147,7 @@ def test_a_flood_of_one_kind_is_cut_and_its_length_told(one: logging.LogRecord, 
 
 
 def test_what_is_remembered_of_kinds_is_bounded() -> None:
-    sparing = Sparing()
+    sparing = LogLimiter()
     for number in range(3 * REMEMBERED):
         sparing.passes(record("unclip.calls", peer=f"ipv4:127.0.0.1:{number}"))
     assert len(sparing._kinds) == REMEMBERED

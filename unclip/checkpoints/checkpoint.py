@@ -190,9 +190,9 @@ class Checkpoint:
             return str(self.manifest.get("license", "unknown"))
         readme = self.folder / "README.md"
         head = readme.read_text(errors="replace").partition("\n---")[0] if readme.is_file() else ""
-        told = re.search(r"^license:\s*(\S+)\s*$", head, re.MULTILINE) if head.startswith("---") else None
-        if told:
-            return told[1]
+        match = re.search(r"^license:\s*(\S+)\s*$", head, re.MULTILINE) if head.startswith("---") else None
+        if match:
+            return match[1]
         return self.family.license if self.index else "unknown"
 
     @cached_property

@@ -157,8 +157,8 @@ def _tensors(path: Path, named: Path) -> dict[str, torch.Tensor]:
         weights = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # an unpickler raises whatever a damaged file leads it to
         # Torch's own words advise to read it with weights_only=False, which would run what is in it.
-        wanted = GLOBAL.search(str(error))
-        reason = f"it wants {wanted[1]}" if wanted else "it is damaged, or of another format"
+        needed = GLOBAL.search(str(error))
+        reason = f"it wants {needed[1]}" if needed else "it is damaged, or of another format"
         raise CheckpointError(f"checkpoint: {named} is no file of tensors and nothing else: {reason}") from None
     if not isinstance(weights, dict) or not all(
         isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in weights.items()

@@ -75,7 +75,7 @@ def _unpack(archive: Path, folder: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Fetches as told; 0, or 1 with one line on standard error."""
+    """Fetches what the command line names; 0, or 1 with one line on standard error."""
     parser = argparse.ArgumentParser(
         prog="python -m unclip.checkpoints.download", description=(__doc__ or "").partition("\n\n")[2]
     )

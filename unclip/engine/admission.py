@@ -138,7 +138,7 @@ class Admission:
             DeadlineExceeded, Overloaded: see `Reservation.submit`.
         """
         left, least = job.deadline - self._clock(), self._costs.best_case(job)
-        if left == float("inf") or (left > 0 and self._tries(job, jobs)):
+        if left == float("inf") or (left > 0 and self._probes(job, jobs)):
             return
         steps = f"{job.length} steps take about"
         if left < least or left <= 0:
@@ -150,8 +150,8 @@ class Admission:
             message = f"{self._stage}: with what goes before {steps} {brief(found.ahead)}, {brief(left)} are left"
             raise Overloaded(message, max(0.1, found.wait), found.reason)
 
-    def _tries(self, job: Job[Any], jobs: Sequence[Job[Any]]) -> bool:
-        """Whether ``job`` is to tell how long its steps are now: nothing has of late, and nothing else is about to.
+    def _probes(self, job: Job[Any], jobs: Sequence[Job[Any]]) -> bool:
+        """Whether ``job`` is to show how long its steps are now: nothing has of late, and nothing else is about to.
         Were it refused for what was once measured, that would never change."""
         return not self._costs.is_fresh(job.program) and not any(
             other.program == job.program for other in (*jobs, *self._expected)
@@ -161,4 +161,6 @@ class Admission:
         """Seconds until a new job could start: all steps still to do, at their measured costs."""
         here = [*jobs, *self._expected]
         steps = ((job.length - job.position) * UNMEASURED_S for job in here)
-        return max(0.1, sum(work.seconds or told for work, told in zip(self._costs.works(here), steps, strict=True)))
+        return max(
+            0.1, sum(work.seconds or assumed for work, assumed in zip(self._costs.works(here), steps, strict=True))
+        )

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from unclip.engine.feasibility import FRESH_S, Least, Work
+from unclip.engine.feasibility import FRESH_S, MinimumTime, Work
 from unclip.engine.job import Job
 
 OPTIMISM = 0.8  # a job is hopeless only if it would be late even at this share of the fastest measured tick
@@ -37,7 +37,7 @@ class CostModel:
         self._spent[jobs[0].rank] += seconds  # type: ignore[assignment]
 
     def is_fresh(self, program: str) -> bool:
-        """Whether a tick of ``program`` has told of late how long they are now."""
+        """Whether a tick of ``program`` has shown of late how long they are now."""
         cost = self._programs.get(program)
         return cost is not None and self._clock() - cost.noted < FRESH_S
 
@@ -96,7 +96,7 @@ class TickCost:
     """Seconds of a tick as a straight line over its rows, the latest ticks counting most."""
 
     def __init__(self) -> None:
-        self.least = Least()
+        self.least = MinimumTime()
         self.ticks = 0
         self.noted = 0.0  # when the latest ended
         self._sums = [0.0] * 5  # of 1, rows, rows squared, seconds, rows times seconds
@@ -121,7 +121,7 @@ class TickCost:
 
     def seconds(self, rows: float) -> float:
         """Seconds of a tick with ``rows``. Where all ticks had the same number of rows, more are hoped to cost no more:
-        the next tick will tell."""
+        the next tick will show."""
         base, slope = self._fit()
         return base + slope * rows
 

@@ -35,7 +35,7 @@ class Engine:
         queue_limit: jobs that may wait.
         stage: names the engine in errors.
         on_failure: called once, on the engine's thread, when the device is beyond help or the thread itself fails.
-        observer: told of all that happens.
+        observer: called for all that happens.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""Whether work can end when it must: the earliest deadline first, at a known pace, before anything is begun.
+"""Whether work can end when it must: the earliest deadline first, at a known speed, before anything is begun.
 
 One rule for whoever lets work in: an engine in front of its device, and the gateway in front of all stages. Work is
-told in seconds of whatever does it. No torch, no gRPC.
+measured in seconds of whatever does it. No torch, no gRPC.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Work:
         return max(0.0, self.least - self.seconds) / 2
 
 
-class Least:
+class MinimumTime:
     """The least that something has taken of late, by rows: as many as `REMEMBERED` measurements of `FORGOTTEN_S`."""
 
     def __init__(self) -> None:

@@ -38,7 +38,7 @@ async def follow(
 ) -> AsyncGenerator[Tick, None]:
     """Submits ``jobs`` and yields what happens until all have a result in their futures.
 
-    Not ``watched``, it yields nothing: each tick that is told costs the engine's thread a wait for the interpreter.
+    Not ``watched``, it yields nothing: each tick that is reported costs the engine's thread a wait for the interpreter.
 
     Close the generator (``contextlib.aclosing``) to drop the jobs before their next step. The device never waits
     for the reader: ticks it is too slow for are dropped, oldest first.
@@ -52,10 +52,10 @@ async def follow(
     last = (-1, -1)
 
     def wake(_: object = None) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody is left to be told
+        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody is left to be woken
             loop.call_soon_threadsafe(woken.set)
 
-    def note(_: Job[Any]) -> None:
+    def report(_: Job[Any]) -> None:
         nonlocal last
         behind = min(jobs, key=lambda job: job.position)
         now = (behind.position, max(job.queue_position for job in jobs))
@@ -65,7 +65,7 @@ async def follow(
             wake()
 
     for job in jobs:
-        job.notify = note if watched else None
+        job.notify = report if watched else None
         job.future.add_done_callback(wake)
     try:
         for job in jobs:

@@ -1,4 +1,4 @@
-"""What an engine tells of its work to whoever keeps figures."""
+"""What an engine reports of its work to whoever keeps figures."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ from unclip.engine.job import TIME_SLICE, Job
 from unclip.errors import Cancelled, DeadlineExceeded, Overloaded, UnclipError, brief
 
 AnyJob = Job[Any]
-CLOSE = 0.8  # of the time that the most urgent job has for each of its steps, what one may take
-CALM = 0.5  # of the time until the first deadline: while all that is here takes no more, jobs take turns
+BATCH_SHARE = 0.8  # of the time that the most urgent job has for each of its steps, what one may take
+TURNS_SHARE = 0.5  # of the time until the first deadline: while all that is here takes no more, jobs take turns
 
 
 class Scheduler:
@@ -42,7 +42,7 @@ class Scheduler:
         return [*self.active, *self.queue]
 
     def to_drop(self) -> list[tuple[AnyJob, UnclipError]]:
-        """The jobs that nobody waits for, or that cannot end in time any more, each with what to tell it."""
+        """The jobs that nobody waits for, or that cannot end in time any more, each with the error that ends it."""
         now, jobs, lost = self._clock(), list[AnyJob](), list[tuple[AnyJob, UnclipError]]()
         for job in self.jobs:
             if (error := self._lost(job, now)) is not None:
@@ -51,7 +51,7 @@ class Scheduler:
                 jobs.append(job)
         works = self._costs.works(jobs)
         first = min((job.deadline for job in jobs), default=now)
-        self._short_of_time = sum(work.seconds for work in works) > CALM * (first - now)
+        self._short_of_time = sum(work.seconds for work in works) > TURNS_SHARE * (first - now)
         if self._short_of_time:
             lost += self._given_up(jobs, works, now)
         return lost
@@ -69,7 +69,7 @@ class Scheduler:
 
     def _needed(self, job: AnyJob) -> float:
         """Seconds for want of which ``job`` is dropped. Alone it takes them from nobody; and what nothing has confirmed
-        of late, its first step is going to tell."""
+        of late, its first step is going to show."""
         if job.position == 0 and not self._costs.is_fresh(job.program):
             return 0.0
         alone = len(self.active) + len(self.queue) == 1
@@ -126,7 +126,7 @@ class Scheduler:
         # Who goes first is not held up by company that saves nobody anything, nor by any when it would be late for it.
         batch = batch[: self._costs.useful_batch(order[0].program, sum(job.width for job in batch) / len(batch))]
         left = (order[0].deadline - self._clock()) / (order[0].length - order[0].position)
-        while len(batch) > 1 and self._costs.tick_seconds(batch) > CLOSE * left:
+        while len(batch) > 1 and self._costs.tick_seconds(batch) > BATCH_SHARE * left:
             batch.pop()
         return batch
 

@@ -1,6 +1,6 @@
 """``python -m unclip.local.reaper``: ends processes whose parent died without ending them.
 
-It reads processes from standard input, one a line, as `told` writes them. When the input ends without the line
+It reads processes from standard input, one a line, as `process_line` writes them. When the input ends without the line
 ``done``, whoever held its other end is dead, and the processes are ended: politely first, then for certain.
 
 The number of a process that has ended may belong to another one by then: a process is known by when it began as well,
@@ -34,8 +34,8 @@ def alive(pid: int) -> bool:
         return True
 
 
-def told(pid: int) -> str:
-    """The line that tells the reaper of a process that nobody has waited for yet."""
+def process_line(pid: int) -> str:
+    """The line by which the reaper knows a process that nobody has waited for yet."""
     try:
         return f"{pid} {_stat(pid)[19]}\n"
     except OSError:
@@ -56,7 +56,7 @@ class Held:
 
     @classmethod
     def hold(cls, line: str) -> Held | None:
-        """The process of a line of `told`, None where it has ended."""
+        """The process of a line of `process_line`, None where it has ended."""
         pid, *began = line.split()
         try:
             descriptor = os.pidfd_open(int(pid))

@@ -27,7 +27,7 @@ from unclip.serving.tls import Tls
 
 MODEL_SERVICES: Mapping[str, str] = {"encoder": "encoder_svc", "prior": "prior_svc", "decoder": "decoder_svc"}
 POLL_S = 0.05
-LOG_LINES = 12  # of a failed service, told with the error
+LOG_LINES = 12  # of a failed service, shown with the error
 
 
 def find_checkpoint() -> Path:
@@ -243,7 +243,7 @@ class LocalStack:
         service = ServiceProcess(role, process, address_file, log)
         self._services.append(service)
         if self._reaper is not None and self._reaper.stdin is not None:
-            self._reaper.stdin.write(reaper.told(process.pid).encode())
+            self._reaper.stdin.write(reaper.process_line(process.pid).encode())
         return service
 
     def _wait(self, service: ServiceProcess, answer: Callable[[], str | None], deadline: float) -> str:

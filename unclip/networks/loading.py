@@ -121,18 +121,18 @@ def fill(
     Raises:
         ValueError: they are not the network's, by name or shape.
     """
-    wanted = network.state_dict()
-    missing = set(wanted)
+    expected = network.state_dict()
+    missing = set(expected)
     for name, file in places(files):
-        if name not in wanted:
+        if name not in expected:
             if name.endswith(FORGOTTEN):
                 continue
             raise ValueError(f"{file.name} has {name}, which the network of config.json has not")
         # Opened anew for each tensor: pages stay in memory until their mapping is gone.
         with opened(file) as mapped:
             value: torch.Tensor = mapped.get_tensor(name)
-            if value.shape != wanted[name].shape:
-                raise ValueError(f"{name} is {list(value.shape)}, by config.json {list(wanted[name].shape)}")
+            if value.shape != expected[name].shape:
+                raise ValueError(f"{name} is {list(value.shape)}, by config.json {list(expected[name].shape)}")
             put(network, name, placed(value, device, dtype, layout))
             del value
         missing.discard(name)

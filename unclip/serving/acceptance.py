@@ -1,8 +1,8 @@
 """A stage says at once that it has begun to work on a call, and which of its replicas it is.
 
-Without it nobody could tell a call that a dying replica took with it from one that never reached a replica: of both
-gRPC says UNAVAILABLE. And gRPC itself asks the next replica again and again, until it has had a first answer: a request
-that kills whoever reads it would go round them all.
+Without it a call that a dying replica took with it would look like one that never reached a replica: of both gRPC says
+UNAVAILABLE. And gRPC itself asks the next replica again and again, until it has had a first answer: a request that
+kills whoever reads it would go round them all.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PUBLIC = "unclip.api.gateway."
 
 
 async def accept(context: grpc.aio.ServicerContext[Any, Any], method: str) -> None:
-    """Tells the caller of ``method``, "package.Service/Method", that this replica has begun with it."""
+    """Shows the caller of ``method``, "package.Service/Method", that this replica has begun with it."""
     if not method.startswith(PUBLIC):
         await context.send_initial_metadata(((HEADER, REPLICA),))
 

@@ -34,17 +34,17 @@ class Budget:
         """Gives ``amount`` to ``client``. Who has nothing yet may exceed its share, not the limit.
 
         Raises:
-            Overloaded: it is not there; ``retry_after`` seconds are told.
+            Overloaded: it is not there; with ``retry_after`` seconds.
         """
         mine = self._taken[client]
         if amount and self.taken + amount > self.limit:
             REFUSALS.labels(self._stage, self._name).inc()
-            told = f"{self._stage}: {self.taken} of {self.limit} {self._name} are taken; this request needs {amount}"
-            raise Overloaded(told, retry_after, self._name.upper())
+            message = f"{self._stage}: {self.taken} of {self.limit} {self._name} are taken; this request needs {amount}"
+            raise Overloaded(message, retry_after, self._name.upper())
         if amount and mine and mine + amount > self.share:
             REFUSALS.labels(self._stage, f"client_{self._name}").inc()
-            told = f"{self._stage}: this client has {mine} {self._name}, its share is {self.share}; "
-            raise Overloaded(f"{told}this request needs {amount}", retry_after, "CLIENT_SHARE")
+            message = f"{self._stage}: this client has {mine} {self._name}, its share is {self.share}; "
+            raise Overloaded(f"{message}this request needs {amount}", retry_after, "CLIENT_SHARE")
         self._taken[client] += amount
 
     def give_back(self, amount: int, client: str) -> None:

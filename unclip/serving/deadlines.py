@@ -31,8 +31,8 @@ class Deadlines:
     def of(self, context: Context) -> float:
         """When the call behind ``context`` must be answered, in ``time.monotonic`` seconds."""
         left = context.time_remaining()
-        wanted = self.unset if left is None else left
-        return time.monotonic() + (self.most if wanted is None else min(wanted, self.most))
+        patience = self.unset if left is None else left
+        return time.monotonic() + (self.most if patience is None else min(patience, self.most))
 
     def ending(self, context: Context) -> Ending:
         """What ends the call behind ``context`` by then; enter it in the call's handler."""

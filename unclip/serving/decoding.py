@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 BUDGET = 2 * MAX_TOGETHER  # so that a client's share has room for any request; the default of `decode_megapixels`
 LIGHT = 1 << 20  # pixels: they take some ten milliseconds, in which Python's lock may be held
 REMEMBERED = 4096  # clients whose latest turn is known
-PACE = 20e-9  # seconds a pixel, until some have been timed
+SECONDS_PER_PIXEL = 20e-9  # until some have been timed
 
 
 class Decoding:
@@ -47,20 +47,20 @@ class Decoding:
         self._worker = Worker()
         self._light = _Turns(f"{stage}-decoding")
         self._heavy = _Turns(f"{stage}-worker")
-        self._pace = PACE
+        self._seconds_per_pixel = SECONDS_PER_PIXEL
 
     @contextmanager
     def admitted(self, pixels: int, client: str) -> Iterator[Admitted]:
         """Room for reading ``pixels`` of ``client``, as `unclip.wire.images.weight` counts them.
 
         Raises:
-            Overloaded: there is none; told with the seconds until what is ahead is read.
+            Overloaded: there is none; with the seconds until what is ahead is read.
         """
         began = time.monotonic()
-        with self._budget.held(pixels, client, max(0.1, self._budget.taken * self._pace)):
+        with self._budget.held(pixels, client, max(0.1, self._budget.taken * self._seconds_per_pixel)):
             yield Admitted(self, pixels, client)
         if pixels:
-            self._pace += 0.2 * (min(1e-6, (time.monotonic() - began) / pixels) - self._pace)
+            self._seconds_per_pixel += 0.2 * (min(1e-6, (time.monotonic() - began) / pixels) - self._seconds_per_pixel)
 
     async def run(self, pixels: int, client: str, function: Callable[..., Result], *arguments: Any) -> Result:
         """See `Admitted.run`."""
@@ -72,8 +72,8 @@ class Decoding:
         try:
             return self._worker.call(function, *arguments)
         except WorkerLost:
-            told = "the process that reads pictures was lost at work on this request"
-            raise PoisonSuspected(self._stage, told) from None
+            message = "the process that reads pictures was lost at work on this request"
+            raise PoisonSuspected(self._stage, message) from None
 
     def close(self) -> None:
         """Ends the threads once they have done what they are at, and the worker."""
@@ -135,13 +135,13 @@ class _Turns:
         try:
             future = self._thread.submit(function, *arguments)
         except BaseException:
-            self._next()
+            self._call_next()
             raise
 
         def done(_: Future[Result]) -> None:
             # The thread is free when it is, not when its caller has gone.
             with contextlib.suppress(RuntimeError):  # the loop has closed
-                loop.call_soon_threadsafe(self._next)
+                loop.call_soon_threadsafe(self._call_next)
 
         future.add_done_callback(done)
         return await asyncio.wrap_future(future)
@@ -153,7 +153,7 @@ class _Turns:
     async def _turn(self, client: str) -> None:
         if self._free:
             self._free = False
-            self._took(client)
+            self._record_turn(client)
             return
         called: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((client, called))
@@ -161,22 +161,22 @@ class _Turns:
             await called
         except asyncio.CancelledError:
             if called.done() and not called.cancelled():
-                self._next()  # it was called, and will not come
+                self._call_next()  # it was called, and will not come
             else:
                 self._waiting.remove((client, called))
             raise
 
-    def _next(self) -> None:
-        """The thread is free."""
+    def _call_next(self) -> None:
+        """The thread is free: calls whose turn it is."""
         if not self._waiting:
             self._free = True
             return
         first = min(self._waiting, key=lambda waiting: self._latest.get(waiting[0], 0))
         self._waiting.remove(first)
-        self._took(first[0])
+        self._record_turn(first[0])
         first[1].set_result(None)
 
-    def _took(self, client: str) -> None:
+    def _record_turn(self, client: str) -> None:
         self._turns += 1
         self._latest[client] = self._turns
         self._latest.move_to_end(client)

@@ -45,7 +45,7 @@ CODES: dict[type[UnclipError], int] = {
 }
 # Characters of broken rules. They travel nearly four times over, in metadata of which gRPC takes 8 KB: what is more is
 # refused by the caller's own core, as too much.
-TOLD = 1500
+MAX_VIOLATION_CHARACTERS = 1500
 
 
 def to_status(error: BaseException, request_id: str = "") -> status_pb2.Status:
@@ -56,7 +56,7 @@ def to_status(error: BaseException, request_id: str = "") -> status_pb2.Status:
         info = error_details_pb2.ErrorInfo(reason="INTERNAL", domain=DOMAIN, metadata={"request_id": request_id})
         return status_pb2.Status(code=code_pb2.INTERNAL, message=message, details=_packed([info]))
     if isinstance(error, InvalidRequest):
-        error = error.brief(TOLD)
+        error = error.brief(MAX_VIOLATION_CHARACTERS)
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)
     if isinstance(error, Unavailable):
         info.metadata["stage"] = error.stage
@@ -127,11 +127,11 @@ def from_rpc_error(error: grpc.RpcError, stage: str) -> UnclipError:
             return Unavailable(stage, f"the {stage} cannot be reached")
         case grpc.StatusCode.CANCELLED:
             return Unavailable(stage, f"the {stage} dropped the call")  # we did not: ours are CancelledErrors
-        case grpc.StatusCode.DEADLINE_EXCEEDED:  # gRPC's own words tell of streams and their ends
+        case grpc.StatusCode.DEADLINE_EXCEEDED:  # gRPC's own words are about streams and their ends
             return DeadlineExceeded(message if info.reason else f"the {stage} did not answer within the deadline")
         case grpc.StatusCode.UNAUTHENTICATED:
             return Unauthenticated(message, info.reason or Unauthenticated.reason)
         case grpc.StatusCode.PERMISSION_DENIED:
             return PermissionDenied(message)
-    told = f": {message}" if info.reason else ""  # words that are not ours may hold anything
-    return UnclipError(f"the {stage} failed: {code.name if code else 'unknown'}{told}")
+    detail = f": {message}" if info.reason else ""  # words that are not ours may hold anything
+    return UnclipError(f"the {stage} failed: {code.name if code else 'unknown'}{detail}")

@@ -37,7 +37,7 @@ class Watched(Generic[Parsed]):
         """
         self._paths, self._parse, self._check = [Path(path) for path in paths], parse, check
         self._lock = threading.Lock()
-        self._stamp = self._look()
+        self._stamp = self._read_stamp()
         self._value = self._latest = self._read()
         self._refused = False  # the latest, and logged
 
@@ -54,7 +54,7 @@ class Watched(Generic[Parsed]):
             return self._value
 
     def _follow(self) -> None:
-        stamp = self._look()
+        stamp = self._read_stamp()
         if stamp != self._stamp:
             self._stamp = stamp  # as it was before reading: what changes meanwhile is read next time
             self._latest, self._refused = self._value, False
@@ -64,8 +64,8 @@ class Watched(Generic[Parsed]):
             self._value = self._latest
             log.info("read again: %s", ", ".join(map(str, self._paths)))
 
-    def _look(self) -> Stamp | None:
-        """What tells that the files have changed, None while one is away."""
+    def _read_stamp(self) -> Stamp | None:
+        """What changes whenever the files do, None while one is away."""
         try:
             found = [path.stat() for path in self._paths]
         except OSError:

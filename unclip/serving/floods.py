@@ -54,8 +54,8 @@ class Floods:
             if not context.done() and self._clock() - began < AT_ONCE_S:  # nobody is there any more to be answered
                 self.wasted(peer)
 
-        told: Any = ended  # the types know of callbacks with another name for their argument
-        context.add_done_callback(told)
+        callback: Any = ended  # the types know of callbacks with another name for their argument
+        context.add_done_callback(callback)
 
     def wasted(self, peer: str) -> None:
         """A call of ``peer`` was given up at once, or was none that is served."""
@@ -82,7 +82,7 @@ def shut(peer: str, port: int) -> bool:
     host, _, number = place.rpartition(":")
     if kind not in ("ipv4", "ipv6") or not OPEN_FILES.is_dir():
         return False
-    wanted = host.strip("[]").partition("%")[0], int(number)
+    peer_address = host.strip("[]").partition("%")[0], int(number)
     try:
         entries = list(OPEN_FILES.iterdir())
     except OSError:  # not one more file can be opened
@@ -93,7 +93,7 @@ def shut(peer: str, port: int) -> bool:
                 continue
             there, here = found.getpeername(), found.getsockname()
             # gRPC listens for both kinds at once: addresses of IPv4 are written as IPv6 then
-            if (there[0].removeprefix("::ffff:"), there[1]) == wanted and here[1] == port:
+            if (there[0].removeprefix("::ffff:"), there[1]) == peer_address and here[1] == port:
                 found.shutdown(socket.SHUT_RDWR)
                 return True
     return False

@@ -72,7 +72,7 @@ def context_of(call: Any) -> Context:
 
 async def unimplemented(context: Context) -> None:
     """Refuses a call."""
-    with contextlib.suppress(Exception):  # the end of the call is told by an AbortError, and so is a caller that left
+    with contextlib.suppress(Exception):  # an AbortError ends the call, also where the caller has left
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, "no such method")
 
 

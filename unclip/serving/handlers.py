@@ -12,7 +12,7 @@ from unclip.errors import InvalidRequest
 
 Context = grpc.aio.ServicerContext[Any, Any]
 MALFORMED = "must be a message of its type in valid protobuf, with text in UTF-8"
-Handler = Any  # grpc.RpcMethodHandler, whose types tell nothing of what is in it
+Handler = Any  # grpc.RpcMethodHandler, whose types say nothing of what is in it
 
 
 class Guard(Protocol):
@@ -24,7 +24,7 @@ class Guard(Protocol):
 
 
 def parsed(read: Callable[[bytes], Any] | None, data: Any) -> Any:
-    """The message in ``data``. gRPC's own parsing would tell callers the text of whatever goes wrong.
+    """The message in ``data``. gRPC's own parsing would send callers the text of whatever goes wrong.
 
     Raises:
         InvalidRequest: the bytes are no message of its type.

@@ -86,7 +86,7 @@ class Call:
         """``method``: "package.Service/Method"."""
         self.id = request_id.of(context)
         self._method, self._began, self._context = method, time.monotonic(), context
-        self._peer = context.peer()  # of a call that is over gRPC cannot tell: the process would die
+        self._peer = context.peer()  # never of a call that is over: the process would die
         request_id.current.set(self.id)
         context.set_trailing_metadata(((request_id.HEADER, self.id),))
         self._span = tracing.serving(method, received(context))
@@ -97,12 +97,12 @@ class Call:
 
         # Timers keep the context that they were begun in until they are due, cancelled or not: so nothing in it may
         # lead to the call, which has its request.
-        def followed(work: EngineUsage) -> None:
+        def record_usage(work: EngineUsage) -> None:
             works.append(work)
             if traced is not None:
                 traced(work)
 
-        usage_listener.set(followed)
+        usage_listener.set(record_usage)
 
     def __enter__(self) -> Self:
         CALLS_RUNNING.labels(self._method).inc()
@@ -123,12 +123,12 @@ class Call:
         CALLS_RUNNING.labels(self._method).dec()
         CALL_SECONDS.labels(self._method, code).observe(seconds)
         self._span.end(code)
-        # Told outright: a generator may be closed where the call's context is no longer known.
+        # Passed explicitly: a generator may be closed where the call's context is no longer known.
         known = {"request_id": self.id, "trace_id": self._trace, "client": clients.authenticated.get()}
-        told = {"method": self._method, "code": code, "seconds": round(seconds, 6), "peer": self._peer}
+        ended = {"method": self._method, "code": code, "seconds": round(seconds, 6), "peer": self._peer}
         # Gateways ask every replica for its model all the time.
         level = logging.DEBUG if self._method.endswith("/GetModelInfo") else logging.INFO
-        calls.log(level, "%s %s in %.3f s", self._method, code, seconds, extra={**known, **told})
+        calls.log(level, "%s %s in %.3f s", self._method, code, seconds, extra={**known, **ended})
 
     def _report(self) -> tuple[tuple[str, str | bytes], ...]:
         return load_report.report.trailer(load_report.Cost.of(self._work))

@@ -18,8 +18,8 @@ from unclip.serving.metrics import KEY_REFUSALS
 RETRY_S = 1.0  # when all of a key's calls are under way, one may be over by then
 
 
-class Allowance:
-    """What is left of one key's limits: tokens that come back evenly, a minute's worth at most, and calls at once."""
+class KeyUsage:
+    """One key against its limits: a token bucket that holds a minute's worth, and the calls that run."""
 
     def __init__(self, key: Key, now: float) -> None:
         self._tokens, self._since, self.running = float(key.requests_per_minute), now, 0
@@ -45,28 +45,28 @@ class KeyGuard:
     def __init__(self, file: str) -> None:
         """Raises ConfigurationError when the file cannot be read or makes no sense."""
         self._keys = Watched([file], parse_keys)
-        self._allowances: dict[str, Allowance] = {}
+        self._usages: dict[str, KeyUsage] = {}
 
     @contextmanager
     def admit(self, context: Context) -> Iterator[None]:
         """Raises Unauthenticated without a key that is known and in force, Overloaded beyond its limits."""
         key = self._known(context)
-        allowance = self._allowances.setdefault(key.id, Allowance(key, time.monotonic()))
-        if allowance.running >= key.concurrency:
+        usage = self._usages.setdefault(key.id, KeyUsage(key, time.monotonic()))
+        if usage.running >= key.concurrency:
             KEY_REFUSALS.labels(key.id, "CONCURRENCY_LIMITED").inc()
-            message = f"key {key.id}: {allowance.running} calls are under way, limit {key.concurrency}"
+            message = f"key {key.id}: {usage.running} calls are under way, limit {key.concurrency}"
             raise Overloaded(message, RETRY_S, "CONCURRENCY_LIMITED")
-        if wait := allowance.wait(key, time.monotonic()):
+        if wait := usage.wait(key, time.monotonic()):
             KEY_REFUSALS.labels(key.id, "RATE_LIMITED").inc()
             message = f"key {key.id}: over its rate, limit {key.requests_per_minute} a minute"
             raise Overloaded(message, wait, "RATE_LIMITED")
-        allowance.spend()
-        allowance.running += 1
+        usage.spend()
+        usage.running += 1
         clients.authenticated.set(key.id)
         try:
             yield
         finally:
-            allowance.running -= 1
+            usage.running -= 1
 
     def _known(self, context: Context) -> Key:
         scheme, _, secret = received(context).get(AUTHORIZATION, "").partition(" ")
@@ -74,7 +74,7 @@ class KeyGuard:
             KEY_REFUSALS.labels("", "CREDENTIALS_MISSING").inc()
             raise Unauthenticated("an API key is needed: authorization: Bearer <key>", "CREDENTIALS_MISSING")
         shown, found = digest(secret), None
-        for key in self._keys.value:  # all of them, each in constant time: how long it takes tells nothing
+        for key in self._keys.value:  # all of them, each in constant time: how long it takes gives nothing away
             if hmac.compare_digest(key.sha256, shown):
                 found = key
         if found is None:

@@ -59,7 +59,7 @@ def listen(server: grpc.aio.Server, address: str, material: Watched[tls.Material
 
 
 def health_server(address: str, probes: Any) -> grpc.aio.Server:
-    """A server, yet to be started, that tells health and nothing else, in plaintext, at ``host:port``: probes of
+    """A server, yet to be started, that serves health and nothing else, in plaintext, at ``host:port``: probes of
     Kubernetes have no certificate. Raises ConfigurationError as `listen` does."""
     server = new_server([("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 1024)])
     health_pb2_grpc.add_HealthServicer_to_server(probes, server)

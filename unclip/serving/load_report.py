@@ -1,4 +1,4 @@
-"""How busy this process is, told with every answer, so that callers can give more to replicas that have less to do.
+"""How busy this process is, reported with every answer, so that callers can give more to replicas that have less to do.
 
 An ORCA load report (xds.data.orca.v3.OrcaLoadReport) in the trailer where gRPC's weighted_round_robin looks for it
 (gRFC A51, A58): calls a second, and utilization, of which the weight of a replica is the quotient. Beside it stands
@@ -19,7 +19,7 @@ from unclip.engine.observer import EngineUsage
 
 TRAILER = "endpoint-load-metrics-bin"
 RATE, UTILIZATION = 6 << 3 | 1, 9 << 3 | 1  # rps_fractional and application_utilization, 64 bits each
-COST = "server-timing"  # as W3C's header, in which servers tell of their work
+COST = "server-timing"  # as W3C's header, in which servers report their work
 PATTERN = re.compile(r"device;dur=(\d{1,9}\.\d{3}), busy;dur=(\d{1,9}\.\d{3})")
 WINDOW_S = 10.0
 
@@ -61,14 +61,14 @@ class LoadReport:
         self._loads: dict[str, Callable[[], float]] = {}
 
     def watch(self, stage: str, load: Callable[[], float]) -> None:
-        """From now on ``load`` tells how full a stage is: jobs running and waiting over its capacity, beyond 1 too."""
+        """From now on ``load`` says how full a stage is: jobs running and waiting over its capacity, beyond 1 too."""
         self._loads[stage] = load
 
     def trailer(self, cost: Cost | None = None) -> tuple[tuple[str, str | bytes], ...]:
         """The report, as metadata of a call that ends now and took ``cost``; nothing where there is no engine."""
-        told = (cost.header(),) if cost else ()
+        timing = (cost.header(),) if cost else ()
         if not self._loads:
-            return told
+            return timing
         now = self._clock()
         self._ended.append(now)
         while self._ended[0] <= now - WINDOW_S:
@@ -76,7 +76,7 @@ class LoadReport:
         rate = len(self._ended) / WINDOW_S
         # A weight needs a utilization above 0; one call's share of a large engine is as good as nothing.
         utilization = max(0.01, *(load() for load in self._loads.values()))
-        return ((TRAILER, struct.pack("<BdBd", RATE, rate, UTILIZATION, utilization)), *told)
+        return ((TRAILER, struct.pack("<BdBd", RATE, rate, UTILIZATION, utilization)), *timing)
 
 
 report = LoadReport()  # of this process

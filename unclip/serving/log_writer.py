@@ -18,7 +18,7 @@ MOST_PRINTED, PRINTED_PER_SECOND = 1000, 10
 
 
 class Writer:
-    """Lines for ``write``, in order. Those that come while a mebibyte waits are dropped, and their number told."""
+    """Lines for ``write``, in order. Those that come while a mebibyte waits are dropped, and their number logged."""
 
     def __init__(self, write: Callable[[bytes], None], most: int = MOST_WAITING) -> None:
         self._write, self._most = write, most

@@ -19,14 +19,14 @@ from typing import TextIO
 
 from unclip.serving import request_id, tracing
 from unclip.serving.log_writer import Lines, Writer, to_stream
-from unclip.serving.sparing import Sparing, causes, discreet
+from unclip.serving.sparing import LogLimiter, causes, redacted
 
 log = logging.getLogger(__name__)
 LAST_LINES_S = 1.0  # that the end of a process waits for its log at most
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")  # of terminals, lines, directions
-CALL_FIELDS = ("client", "method", "code", "seconds")  # of the line that tells how a call ended
+CALL_FIELDS = ("client", "method", "code", "seconds")  # of the line that says how a call ended
 
 
 def escaped(text: str) -> str:
@@ -65,7 +65,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """``record`` as a line."""
         moment = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
-        told: dict[str, object] = {
+        fields: dict[str, object] = {
             "time": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "level": record.levelname,
             "logger": record.name,
@@ -74,29 +74,29 @@ class JsonFormatter(logging.Formatter):
         for name in ("request_id", "trace_id", "left_out", *CALL_FIELDS):
             value = getattr(record, name, "")
             if value not in ("", "-"):
-                told[name] = value
+                fields[name] = value
         if record.exc_text:
-            told["exception"] = record.exc_text
-        return escaped(json.dumps(told, ensure_ascii=False))
+            fields["exception"] = record.exc_text
+        return escaped(json.dumps(fields, ensure_ascii=False))
 
 
 class QueuedHandler(logging.Handler):
-    """Hands lines to a `Writer`: discreet, and no more of a kind than `Sparing` lets pass."""
+    """Hands lines to a `Writer`: redacted, and no more of a kind than `LogLimiter` lets pass."""
 
     def __init__(self, writer: Writer) -> None:
         super().__init__()
-        self._writer, self._sparing = writer, Sparing()
+        self._writer, self._limiter = writer, LogLimiter()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Never waits, never raises."""
         try:
-            left_out = self._sparing.passes(record)
+            left_out = self._limiter.passes(record)
             if left_out is None:
                 return
-            told = discreet(record)
+            shown = redacted(record)
             if left_out:
-                told = logging.makeLogRecord({**vars(told), "left_out": left_out})
-            self._writer.put(self.format(told) + "\n")
+                shown = logging.makeLogRecord({**vars(shown), "left_out": left_out})
+            self._writer.put(self.format(shown) + "\n")
         except Exception:
             self._writer.put("a log line could not be written\n")
 

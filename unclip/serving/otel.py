@@ -39,10 +39,10 @@ def start(stage: str) -> tuple[OpenTelemetry, Callable[[], None]]:
     Raises:
         ImportError: the environment wants OTLP over HTTP, whose exporter is not installed.
     """
-    told = {SERVICE_VERSION: importlib.metadata.version("unclip")}
+    attributes = {SERVICE_VERSION: importlib.metadata.version("unclip")}
     if "OTEL_SERVICE_NAME" not in os.environ:
-        told[SERVICE_NAME] = f"unclip-{stage.removeprefix('unclip.')}"
-    provider = TracerProvider(resource=Resource.create(told), shutdown_on_exit=False)
+        attributes[SERVICE_NAME] = f"unclip-{stage.removeprefix('unclip.')}"
+    provider = TracerProvider(resource=Resource.create(attributes), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(exporter()))
     return OpenTelemetry(provider), lambda: flush(provider)
 
@@ -78,7 +78,7 @@ class OpenTelemetry:
         # Not taken back: the context ends with the call's task, and a generator may be closed in another one.
         contexts.attach(trace.set_span_in_context(span, parent))
         tracing.trace_id.set(trace.format_trace_id(span.get_span_context().trace_id))
-        observer.usage_listener.set(served.followed)
+        observer.usage_listener.set(served.record_usage)
         return served
 
     def calling(self, method: str, metadata: Metadata) -> tuple[Called, Metadata]:
@@ -110,33 +110,37 @@ class Served:
     all steps, and of bringing the result to its caller."""
 
     def __init__(self, tracer: trace.Tracer, span: trace.Span, began: int) -> None:
-        self._tracer, self._span, self._told = tracer, span, began
-        self._walked = False
+        self._tracer, self._span, self._last_end = tracer, span, began
+        self._has_engine_spans = False
 
-    def followed(self, work: EngineUsage) -> None:
+    def record_usage(self, work: EngineUsage) -> None:
         """The engine is done with jobs of this call."""
         # The engine's clock never jumps; spans want the time of day.
         offset = time.time_ns() - time.monotonic_ns()
         queued, began, ended = (offset + round(moment * 1e9) for moment in (work.queued, work.began, work.ended))
-        self._child("read", self._told, queued)
+        self._child("read", self._last_end, queued)
         if work.began:
             self._child("queue", queued, began)
-            told = {"unclip.steps": work.steps, "unclip.jobs": work.jobs, "unclip.rows_per_pass": work.rows_per_pass}
-            self._child("steps", began, ended, told)
+            attributes = {
+                "unclip.steps": work.steps,
+                "unclip.jobs": work.jobs,
+                "unclip.rows_per_pass": work.rows_per_pass,
+            }
+            self._child("steps", began, ended, attributes)
         else:
             self._child("queue", queued, ended)
-        self._told, self._walked = ended, True
+        self._last_end, self._has_engine_spans = ended, True
 
     def end(self, code: str) -> None:
         """It is over."""
-        if self._walked and code == "OK":
-            self._child("transfer", self._told, time.time_ns())
+        if self._has_engine_spans and code == "OK":
+            self._child("transfer", self._last_end, time.time_ns())
         finish(self._span, code, failed=code in SERVER_ERRORS)
 
     def _child(self, name: str, began: int, ended: int, attributes: Attributes | None = None) -> None:
         parent = trace.set_span_in_context(self._span)
-        told = dict(attributes or {})
-        self._tracer.start_span(name, parent, attributes=told, start_time=began).end(max(began, ended))
+        given = dict(attributes or {})
+        self._tracer.start_span(name, parent, attributes=given, start_time=began).end(max(began, ended))
 
 
 def finish(span: trace.Span, code: str, failed: bool) -> None:

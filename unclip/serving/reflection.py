@@ -18,7 +18,7 @@ V1_FILE = "grpc/reflection/v1/reflection.proto"
 
 
 def _v1() -> FileDescriptor:
-    """The contract of v1, in the pool where reflection looks for what it tells of."""
+    """The contract of v1, in the pool where reflection looks for what it serves."""
     pool = descriptor_pool.Default()
     try:
         return pool.FindFileByName(V1_FILE)
@@ -37,7 +37,7 @@ NAMES: Sequence[str] = tuple(name.full_name for file in CONTRACTS for name in fi
 
 
 def servicer(names: Sequence[str]) -> Any:
-    """What answers calls of either version, telling of the services ``names``."""
+    """What answers calls of either version, about the services ``names``."""
     return reflection.aio.ReflectionServicer(names)
 
 

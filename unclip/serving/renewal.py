@@ -161,7 +161,7 @@ class RenewedSyncChannel(grpc.Channel):
 
     def _retire(self, channel: grpc.Channel) -> None:
         self._opened.discard(channel)
-        # The last call tells of its end on a thread of gRPC's, which must not wait for the channel to close.
+        # The last call reports its end on a thread of gRPC's, which must not wait for the channel to close.
         threading.Thread(target=channel.close, name="unclip-retired-channel", daemon=True).start()
 
     def _calls(self, kind: str, *method: Any, _registered_method: bool | None = None, **codecs: Any) -> Any:
@@ -184,11 +184,11 @@ class RenewedSyncChannel(grpc.Channel):
         return self._calls("stream_stream", *method, **codecs)
 
     def subscribe(self, callback: Callable[[grpc.ChannelConnectivity], None], try_to_connect: bool = False) -> None:
-        """Tells ``callback`` of the states of the channel that is the latest now."""
+        """Calls ``callback`` with the states of the channel that is the latest now."""
         self._generations.latest().channel.subscribe(callback, try_to_connect)
 
     def unsubscribe(self, callback: Callable[[grpc.ChannelConnectivity], None]) -> None:
-        """Tells it no more."""
+        """Calls it no more."""
         for channel in tuple(self._opened):
             channel.unsubscribe(callback)
 

@@ -55,7 +55,7 @@ class Service:
 
     @property
     def health_names(self) -> Sequence[str]:
-        """Names under which its health is told, see `unclip.serving.versions`."""
+        """Names under which its health is served, see `unclip.serving.versions`."""
         return list(dict.fromkeys(health_name(self.name, version) for version in ("", self.version)))
 
     def add_to(self, server: Any) -> None:
@@ -85,8 +85,8 @@ class App(Protocol):
 class Dependent(Protocol):
     """An app that needs others to take calls."""
 
-    async def watch(self, tell: Callable[[bool], Awaitable[None]]) -> None:
-        """Tells, until cancelled, whether calls can be taken, whenever that changes."""
+    async def watch(self, set_ready: Callable[[bool], Awaitable[None]]) -> None:
+        """Passes on, until cancelled, whether calls can be taken, whenever that changes."""
         ...
 
 
@@ -171,7 +171,7 @@ async def serve(settings: S_contra, stage: str, build: Callable[[S_contra], Awai
     handlers, probes = LateHandlers(stage), health.aio.HealthServicer()
     server = new_server(options(settings), [ErrorInterceptor()], late=True)
     health_pb2_grpc.add_HealthServicer_to_server(probes, server)
-    # Serving is not being ready: "" tells that the process lives, each service's name that it takes calls.
+    # Serving is not being ready: "" says that the process lives, each service's name that it takes calls.
     await probes.set("", SERVING)
     guards = guards_of(settings, stage)
     port = listen(server, f"{settings.host}:{settings.port}", material_of(settings))
@@ -192,14 +192,14 @@ async def serve(settings: S_contra, stage: str, build: Callable[[S_contra], Awai
         services = [*app.services, *(_reflections(app.services) if settings.reflects else ())]
         handlers.open([replace(service, guards=[*guards, *service.guards]) for service in services])
 
-        async def tell(ready: bool) -> None:
+        async def set_ready(ready: bool) -> None:
             for name in names:
                 await probes.set(name, SERVING if ready else NOT_SERVING)
 
-        await tell(True)
+        await set_ready(True)
         _write(settings.address_file, address)
         log.info("%s is ready", stage)
-        async with _in_background(app.watch(tell) if isinstance(app, Dependent) else None):
+        async with _in_background(app.watch(set_ready) if isinstance(app, Dependent) else None):
             await _first(stopped, app.failed)
         broken = app.failed.is_set()
         log.info("%s %s", stage, "failed" if broken else "drains")
@@ -254,7 +254,7 @@ async def _in_background(work: Coroutine[Any, Any, None] | None) -> AsyncIterato
 
 
 def _reflections(services: Sequence[Service]) -> list[Service]:
-    """Server reflection, for those who may call all the services it tells of."""
+    """Server reflection, for those who may call all the services it describes."""
     names = [*(service.name for service in services), health.SERVICE_NAME, *reflection.NAMES]
     guards = [guard for service in services for guard in service.guards]
     servicer = reflection.servicer(names)
@@ -278,7 +278,7 @@ PENDING = 8_000  # calls, of at most 16 KB of metadata each, that have come and 
 
 
 def options(settings: ServerSettings) -> Sequence[tuple[str, int]]:
-    """What gRPC is told of a server with these settings."""
+    """Channel arguments of a server with these settings."""
     longest = settings.max_deadline + 30
     return (
         ("grpc.so_reuseport", 0),  # else a second process would quietly share the port

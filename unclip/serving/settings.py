@@ -89,7 +89,7 @@ class ServerSettings:
 
     @property
     def secured(self) -> bool:
-        """Whether not everybody may call: then nothing is told that a caller need not know."""
+        """Whether not everybody may call: then nothing is shown that a caller need not know."""
         return bool(self.tls_cert)
 
     @property
@@ -100,13 +100,13 @@ class ServerSettings:
 
     @property
     def reflects(self) -> bool:
-        """Whether the contracts are told to whoever asks, by gRPC server reflection."""
+        """Whether whoever asks gets the contracts, by gRPC server reflection."""
         return self.reflection == "on" or (self.reflection == "auto" and not self.secured)
 
 
 @dataclass(frozen=True)
 class ModelSettings(ServerSettings):
-    """What the services with networks are told beside that."""
+    """Settings that services with networks have beside those of every server."""
 
     checkpoint: str = setting("checkpoints/emoji", "checkpoint folder, or owner/name of a repository on the Hub")
     device: str = setting("auto", "cpu, cuda, cuda:N, or auto: the first GPU if there is one")

@@ -22,14 +22,14 @@ INNERMOST = 50  # places of a traceback
 
 
 @dataclass(frozen=True)
-class Pace:
+class RateLimit:
     """Lines a second on average, and how many at once."""
 
     per_second: float
     burst: float
 
 
-OTHERS, FAILURES, CALLS = Pace(1, 10), Pace(1, 30), Pace(100, 500)
+OTHERS, FAILURES, CALLS = RateLimit(1, 10), RateLimit(1, 30), RateLimit(100, 500)
 
 
 def is_own(record: logging.LogRecord) -> bool:
@@ -37,7 +37,7 @@ def is_own(record: logging.LogRecord) -> bool:
     return record.name.partition(".")[0] in OWN
 
 
-def kind(record: logging.LogRecord) -> tuple[str, Pace] | None:
+def kind(record: logging.LogRecord) -> tuple[str, RateLimit] | None:
     """What a record is counted with, and how much of that a log takes; None: all of it.
 
     Calls are counted by connection, others by the logger: what they say may be made up by a caller.
@@ -49,8 +49,8 @@ def kind(record: logging.LogRecord) -> tuple[str, Pace] | None:
     return (record.name, FAILURES) if record.levelno >= logging.WARNING else None
 
 
-class Sparing:
-    """Lets lines pass at the pace of their kind. clock: gives seconds that never go back."""
+class LogLimiter:
+    """A token bucket for each kind of line. clock: gives seconds that never go back."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -61,12 +61,12 @@ class Sparing:
         counted = kind(record)
         if counted is None:
             return 0
-        (name, pace), now = counted, self._clock()
-        found = self._kinds.setdefault(name, [pace.burst, now, 0])
+        (name, limit), now = counted, self._clock()
+        found = self._kinds.setdefault(name, [limit.burst, now, 0])
         self._kinds.move_to_end(name)
         while len(self._kinds) > REMEMBERED:
             self._kinds.popitem(last=False)
-        found[0], found[1] = min(pace.burst, found[0] + (now - found[1]) * pace.per_second), now
+        found[0], found[1] = min(limit.burst, found[0] + (now - found[1]) * limit.per_second), now
         if found[0] < 1:
             found[2] += 1
             return None
@@ -75,7 +75,7 @@ class Sparing:
         return left_out
 
 
-def discreet(record: logging.LogRecord) -> logging.LogRecord:
+def redacted(record: logging.LogRecord) -> logging.LogRecord:
     """``record``, of which nothing is left that may be a caller's: no texts of exceptions, whose types and places
     become its ``exc_text``; and where others wrote it, no values, and no message that may have its values in it
     already."""
@@ -110,7 +110,7 @@ def causes(error: BaseException | None) -> Iterator[str]:
 
 
 def traceback_without_texts(error: BaseException | None) -> Iterator[str]:
-    """Lines that tell the same at length: of each exception its type, then its places as ``file:line function``, the
+    """The same at length, in lines: of each exception its type, then its places as ``file:line function``, the
     innermost `INNERMOST` of them, the innermost last."""
     for number, each in enumerate(chain(error)):
         kind = type(each)

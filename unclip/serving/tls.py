@@ -77,7 +77,7 @@ class Material:
         """Whether it should have been renewed: in its last third, or its last two weeks."""
         return self.seconds_left() < min(SOON_S, (self.ends - self.began) / 3)
 
-    def told(self) -> str:
+    def validity(self) -> str:
         """When it ends, or begins where it is not good yet, in words."""
         early = time.time() < self.began
         moment = datetime.datetime.fromtimestamp(self.began if early else self.ends, datetime.UTC)
@@ -109,7 +109,7 @@ def watch(cert: str, key: str, ca: str) -> Watched[Material]:
 
     def check(before: Material, now: Material) -> None:
         if before.current and not now.current:
-            raise ConfigurationError(f"the certificate in {cert} {now.told()}")
+            raise ConfigurationError(f"the certificate in {cert} {now.validity()}")
 
     return Watched(paths, parse, check)
 
@@ -124,28 +124,28 @@ def require_current(path: str, material: Material) -> None:
     """
     if not material.current:
         advice = "renew it" if material.seconds_left() <= 0 else "wait for it, or set the clock"
-        raise ConfigurationError(f"the certificate in {path} {material.told()}: {advice}")
+        raise ConfigurationError(f"the certificate in {path} {material.validity()}: {advice}")
     if material.ends_soon:
-        log.warning("the certificate in %s %s: renew it; its file is read again by itself", path, material.told())
+        log.warning("the certificate in %s %s: renew it; its file is read again by itself", path, material.validity())
 
 
 def server_credentials(material: Watched[Material]) -> grpc.ServerCredentials:
     """What a port listens with; each new connection sees the files as they are then. With roots, callers must have a
     certificate that they signed."""
-    told, late = material.value, 0
+    served, late = material.value, 0
 
     def fetch() -> Any:  # a configuration, or None for the one it has
-        nonlocal told, late
+        nonlocal served, late
         now = material.value
         if not now.current and now.serial != late:
             late = now.serial
-            log.error("the certificate shown to callers %s: none of them gets through", now.told())
-        if now is told:
+            log.error("the certificate shown to callers %s: none of them gets through", now.validity())
+        if now is served:
             return None
-        told = now
+        served = now
         return _configuration(now)
 
-    return grpc.dynamic_ssl_server_credentials(_configuration(told), fetch, told.roots is not None)
+    return grpc.dynamic_ssl_server_credentials(_configuration(served), fetch, served.roots is not None)
 
 
 def _configuration(material: Material) -> grpc.ServerCertificateConfiguration:

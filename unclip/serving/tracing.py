@@ -20,7 +20,7 @@ trace_id: contextvars.ContextVar[str] = contextvars.ContextVar("trace_id", defau
 
 
 class Span(Protocol):
-    """What is told of one call."""
+    """The span of one call."""
 
     def end(self, code: str) -> None:
         """It is over, with this gRPC status."""
@@ -45,12 +45,12 @@ class Tracer(Protocol):
         ...
 
 
-class _Untold:
+class _NoSpan:
     def end(self, code: str) -> None:
         pass
 
 
-UNTOLD = _Untold()
+NO_SPAN = _NoSpan()
 tracer: Tracer | None = None
 
 
@@ -59,7 +59,7 @@ def serving(method: str, metadata: Mapping[str, str]) -> Span:
     if tracer is not None:
         return tracer.serving(method, metadata)
     trace_id.set(metadata.get(TRACE_PARENT, "---").split("-")[1])
-    return UNTOLD
+    return NO_SPAN
 
 
 def internal(name: str, **attributes: str | int | float) -> AbstractContextManager[object]:

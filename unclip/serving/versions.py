@@ -1,4 +1,4 @@
-"""How a service's health tells which version of its model it serves, and callers find the replicas that have it.
+"""How a service's health says which version of its model it serves, and callers find the replicas that have it.
 
 A channel whose health check names a version leaves out, in gRPC's core, every replica that does not know the name: it
 says SERVICE_UNKNOWN. So one name of a headless Service may stand for replicas of two versions while weights are

@@ -65,7 +65,7 @@ class Worker:
         except BaseException:
             self.close()  # its answer may still come, and is not that to the next call
             raise
-        # It was told by our own code: what strangers sent went the other way.
+        # It was written by our own code: what strangers sent went the other way.
         error, result = pickle.loads(answer)
         if error is not None:
             raise error

@@ -1,4 +1,4 @@
-"""What stands in for a channel of grpc.aio and does more, and the one that tells traces of each call."""
+"""Wrappers of grpc.aio channels, and the one that makes a span of each call."""
 
 from __future__ import annotations
 
@@ -63,10 +63,10 @@ class TracedChannel(WrappedChannel):
         return call
 
     def _ended(self, span: Span, call: Any) -> None:
-        async def tell() -> None:
+        async def end_span() -> None:
             span.end((await call.code()).name)
 
-        task = asyncio.get_running_loop().create_task(tell())
+        task = asyncio.get_running_loop().create_task(end_span())
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 

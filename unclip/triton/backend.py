@@ -43,16 +43,16 @@ class Backend:
         from unclip.networks.placement import Placement
 
         config = json.loads(args["model_config"])
-        told = {name: value["string_value"] for name, value in config["parameters"].items()}
+        parameters = {name: value["string_value"] for name, value in config["parameters"].items()}
         self._utils = utils
-        name: Any = told["network"]
+        name: Any = parameters["network"]
         gpu = args["model_instance_kind"] == "GPU"
-        device = open_device(f"cuda:{args['model_instance_device_id']}" if gpu else "cpu", int(told["threads"]))
+        device = open_device(f"cuda:{args['model_instance_device_id']}" if gpu else "cpu", int(parameters["threads"]))
         folder = Path(args["model_repository"]) / args["model_version"] / "checkpoint"
         checkpoint = Checkpoint.open(folder)
         module = networks_of(name)
         self._signature = module.signature(name, checkpoint)
-        self._network = module.load(name, checkpoint, Placement.choose(device, told["precision"]))
+        self._network = module.load(name, checkpoint, Placement.choose(device, parameters["precision"]))
         self._device = device
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:

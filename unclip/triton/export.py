@@ -106,16 +106,16 @@ def write_model(name: NetworkName, checkpoint: Checkpoint, repository: Path, opt
     checkpoint.verify([component])
     signature: Signature = networks_of(name).signature(name, checkpoint)
     config = model_config(name, signature, options)
-    told = {"weights": checkpoint.version([component])}
+    parameters = {"weights": checkpoint.version([component])}
     repository.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=repository, prefix=f".{name}-") as scratch:
         made = Path(scratch) / name
         (made / "1").mkdir(parents=True)
         if options.backend == "python":
-            told |= write_python(name, checkpoint, made / "1", options)
+            parameters |= write_python(name, checkpoint, made / "1", options)
         else:
-            told |= write_onnx(name, checkpoint, signature, made, options)
-        for key, value in told.items():
+            parameters |= write_onnx(name, checkpoint, signature, made, options)
+        for key, value in parameters.items():
             config.parameters[key].string_value = value
         (made / "config.pbtxt").write_text(text_format.MessageToString(config))
         folder = repository / name
@@ -147,11 +147,11 @@ def write_onnx(
     from unclip.triton import onnx
 
     off = onnx.write(name, checkpoint, signature, folder / "1" / onnx.FILE, ONNX_PRECISIONS[options.precision])
-    told = {"difference": f"{off:.1e}"}
+    parameters = {"difference": f"{off:.1e}"}
     if options.backend == "onnxruntime":
-        return told | {"intra_op_thread_count": str(options.threads)}
+        return parameters | {"intra_op_thread_count": str(options.threads)}
     write_plan(name, checkpoint, signature, folder, options.max_batch)
-    return told
+    return parameters
 
 
 def model_config(name: NetworkName, signature: Signature, options: Options) -> model_config_pb2.ModelConfig:

@@ -14,7 +14,7 @@ QUEUED_TOO_LONG = re.compile(r"request timeout expired", re.IGNORECASE)
 def error_of(status: str, message: str, model: str) -> UnclipError | RuntimeError:
     """The error behind a failed call of ``model``; a RuntimeError, a bug, for what none of ours is.
 
-    status: as tritonclient tells it, such as "StatusCode.UNAVAILABLE". message: stays out of what callers see, who
+    status: as tritonclient gives it, such as "StatusCode.UNAVAILABLE". message: stays out of what callers see, who
     have no business with addresses.
     """
     code = status.rpartition(".")[2]

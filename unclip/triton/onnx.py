@@ -147,10 +147,10 @@ def difference(network: Network, other: Network, signature: Signature, vocabular
     for seed, (rows, length) in enumerate(TRIALS):
         inputs = trial(signature, rows, length, vocabulary, seed)
         with torch.inference_mode():
-            wanted, given = network(inputs), other(inputs)
-        if wanted.shape != given.shape:
-            raise ConfigurationError(f"backend: an ONNX file gives {[*given.shape]}, the network {[*wanted.shape]}")
-        found.append((wanted - given).abs().max() / wanted.abs().max().clamp(min=1e-6))
+            expected, given = network(inputs), other(inputs)
+        if expected.shape != given.shape:
+            raise ConfigurationError(f"backend: an ONNX file gives {[*given.shape]}, the network {[*expected.shape]}")
+        found.append((expected - given).abs().max() / expected.abs().max().clamp(min=1e-6))
     return float(torch.stack(found).max())
 
 

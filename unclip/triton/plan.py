@@ -7,7 +7,7 @@ from pathlib import Path
 from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.networks.interface import NetworkName, Signature
 
-# Formats are the file's: TensorRT 11 has no other way, and 10 has it if told so.
+# Formats are the file's: TensorRT 11 has no other way, and 10 has it if asked to.
 SCRIPT = """\
 #!/bin/sh
 # Makes 1/model.plan, which Triton loads. Run it on a GPU of the kind that will serve it, with the server's TensorRT.

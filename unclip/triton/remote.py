@@ -163,10 +163,10 @@ async def open_model(name: NetworkName, address: ModelAddress, signature: Signat
     except ImportError:
         raise ConfigurationError("network: needs the extra triton: pip install 'unclip[triton]'") from None
     network = TritonNetwork(name, address, signature, 1, InferenceServerClient(address.server, channel_args=CHANNEL))
-    told = float("-inf")
+    warned = float("-inf")
     while (config := await network.config()) is None:
-        if time.monotonic() - told > SILENT_S:
-            told = time.monotonic()
+        if time.monotonic() - warned > SILENT_S:
+            warned = time.monotonic()
             log.warning("waiting for the model %s on %s", address.model, address.server)
         await asyncio.sleep(PROBE_S)
     check(config, signature, address.model, weights)
@@ -181,10 +181,10 @@ def check(config: Mapping[str, Any], signature: Signature, model: str, weights: 
             part["name"]: (part["data_type"].removeprefix("TYPE_"), tuple(int(n) for n in part.get("dims", ())))
             for part in config.get(kind, ())
         }
-        wanted = {port.name: (port.format, port.shape or (1,)) for port in ports}
-        if found != wanted:
+        expected = {port.name: (port.format, port.shape or (1,)) for port in ports}
+        if found != expected:
             raise ConfigurationError(
-                f"network: the model {model} has as {kind} {found}, this checkpoint needs {wanted}"
+                f"network: the model {model} has as {kind} {found}, this checkpoint needs {expected}"
             )
     named = config.get("parameters", {}).get("weights", {}).get("string_value", weights)
     if named != weights:
@@ -193,8 +193,8 @@ def check(config: Mapping[str, Any], signature: Signature, model: str, weights: 
         )
 
 
-async def watch(networks: Collection[TritonNetwork], tell: Callable[[bool], Any]) -> None:
-    """Tells, until cancelled, whenever all of ``networks`` become ready, or one no longer is."""
+async def watch(networks: Collection[TritonNetwork], set_ready: Callable[[bool], Any]) -> None:
+    """Passes on, until cancelled, whenever all of ``networks`` become ready, or one no longer is."""
     before = True
     while True:
         await asyncio.sleep(PROBE_S)
@@ -202,4 +202,4 @@ async def watch(networks: Collection[TritonNetwork], tell: Callable[[bool], Any]
         if now != before:
             before = now
             log.warning("the models on Triton are %s", "ready again" if now else "not ready")
-            await tell(now)
+            await set_ready(now)
