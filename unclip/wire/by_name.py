@@ -2,7 +2,8 @@
 
 A value is a dataclass. Its field is the message's field of the same name, or of the name that its metadata have as
 ``wire``. None, and an empty text that the message can do without, is left unset where the value may. Enums are names
-(``unclip.wire.enums``), repeated fields are tuples.
+(``unclip.wire.enums``), repeated fields are tuples, maps are dicts; of enums' values and messages among them those that
+are not known here are left out.
 """
 
 from __future__ import annotations
@@ -94,7 +95,17 @@ class Converter:
         return found
 
     def _put(self, message: Message, place: Place, item: Any, path: str) -> None:
-        if place.is_repeated:
+        if is_map(place):
+            key, value = (place.message_type.fields_by_name[name] for name in ("key", "value"))
+            target = getattr(message, place.name)
+            for name, one in mapped(item, path).items():
+                at = f"{path}[{brief(name)}]"
+                if value.message_type:
+                    if (inner := self._one(value, one, at)) is not None:
+                        target[scalar(key, name, at)].CopyFrom(inner)
+                else:
+                    target[scalar(key, name, at)] = scalar(value, one, at)
+        elif place.is_repeated:
             target = getattr(message, place.name)
             target.extend([self._one(place, one, f"{path}[{index}]") for index, one in enumerate(listed(item, path))])
         elif not place.message_type:
@@ -109,24 +120,36 @@ class Converter:
 
     def _take(self, message: Message, place: Place) -> Any:
         found = getattr(message, place.name)
-        if place.enum_type:
-            return name_of(place, found)
-        if not place.message_type:
-            return tuple(found) if place.is_repeated else found
-        if place.message_type.GetOptions().map_entry:
-            return dict(found)
-        reader = self._readers.get(place.message_type.full_name)
+        if is_map(place):
+            read = self._reader(place.message_type.fields_by_name["value"])
+            return dict(_known(lambda pair: (pair[0], read(pair[1])), found.items())) if read else {}
+        read = self._reader(place)
         if not place.is_repeated:
-            return None if reader is None else reader(found, place.name)
-        return tuple(self._known(reader, found, place.name)) if reader else ()
+            return None if read is None else read(found)
+        return tuple(_known(read, found)) if read else ()
 
-    def _known(self, reader: Read, found: Iterable[Message], name: str) -> Iterable[Any]:
-        """What is read of each, those left out that are not known."""
-        for one in found:
-            try:
-                yield reader(one, name)
-            except NotKnown:
-                continue
+    def _reader(self, place: Place) -> Callable[[Any], Any] | None:
+        """What reads one item of ``place``; None where it is a message that nobody reads."""
+        if place.enum_type:
+            return lambda number: name_of(place, number)
+        if not place.message_type:
+            return lambda item: item
+        reader = self._readers.get(place.message_type.full_name)
+        return None if reader is None else lambda message: reader(message, place.name)
+
+
+def is_map(place: Place) -> bool:
+    """Whether the field is a map."""
+    return bool(place.message_type and place.message_type.GetOptions().map_entry)
+
+
+def _known(read: Callable[[Any], Any], found: Iterable[Any]) -> Iterable[Any]:
+    """What is read of each, those left out that are not known."""
+    for one in found:
+        try:
+            yield read(one)
+        except NotKnown:
+            continue
 
 
 def limited(default: Any, low: float, high: float) -> Any:
@@ -155,6 +178,13 @@ def listed(items: Any, path: str) -> list[Any]:
     return list(items)
 
 
+def mapped(item: Any, path: str) -> Mapping[Any, Any]:
+    """``item``. Raises InvalidRequest for what is no mapping."""
+    if not isinstance(item, Mapping):
+        raise InvalidRequest.of(path, f"must be a mapping; got {brief(item)}")
+    return item
+
+
 def scalar(place: Place, item: Any, path: str) -> Any:
     """``item`` as the field ``place`` holds it. Raises InvalidRequest for what it cannot hold."""
     if place.enum_type:
@@ -162,6 +192,8 @@ def scalar(place: Place, item: Any, path: str) -> Any:
         if not isinstance(item, str) or item not in numbers:
             raise InvalidRequest.of(path, f"must be one of {', '.join(numbers)}; got {item!r:.100}")
         return numbers[item]
+    if place.type == FieldDescriptor.TYPE_BYTES:
+        return octets(item, path)
     if place.cpp_type == FieldDescriptor.CPPTYPE_STRING:
         return text(item, path)
     if place.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
@@ -182,6 +214,13 @@ def text(item: Any, path: str) -> str:
     except UnicodeEncodeError as error:
         raise InvalidRequest.of(path, f"must be Unicode; got U+{ord(item[error.start]):04X} alone") from error
     return item
+
+
+def octets(item: Any, path: str) -> bytes:
+    """Bytes. Raises InvalidRequest for what holds none."""
+    if not isinstance(item, (bytes, bytearray, memoryview)):
+        raise InvalidRequest.of(path, f"must be bytes; got {brief(item)}")
+    return bytes(item)
 
 
 def whole(item: Any, path: str, bits: int) -> int:
