@@ -66,16 +66,16 @@ class Decoder:
 
     def decode(self, task: DecodeTask, deadline: float = float("inf")) -> Trajectory:
         """A trajectory to a picture, float32 ``[3, size, size]`` in [-1, 1]."""
-        settings, away_from = task.settings, task.unconditional_text
+        sampling, away_from = task.sampling, task.unconditional_text
         embedding = torch.from_numpy(task.embedding.values)
         null = self._projection.learned_classifier_free_guidance_embeddings
         table = sampler_table(
-            settings.sampler,
+            sampling.sampler,
             self._schedule,
-            settings.steps,
+            sampling.steps,
             variance=self._variance,
             clip=self._clip,
-            eta=settings.eta,
+            eta=sampling.eta,
         )
         table, kept = edited(task.known, table, self._schedule, self.device)
         return Trajectory(
@@ -84,8 +84,8 @@ class Decoder:
             (3, self.size, self.size),
             self.device,
             self._conditions(embedding, task.text or away_from),
-            unconditional=self._conditions(null, away_from) if settings.guidance_scale != 1.0 else None,
-            guidance_scale=settings.guidance_scale,
+            unconditional=self._conditions(null, away_from) if sampling.guidance_scale != 1.0 else None,
+            guidance_scale=sampling.guidance_scale,
             # A copy: what came over the wire is a read-only view of its message.
             start=None if task.start_noise is None else torch.from_numpy(task.start_noise.copy()),
             seed=task.seed,

@@ -87,8 +87,8 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
                 back = await asyncio.wrap_future(self._engine.call(lambda: self._decoder.decode(again, deadline)))
                 async with aclosing(follow(reservation, [back], not request.omit_progress)) as ticks:
                     async for tick in ticks:
-                        told = progress(tick, sampling_pb2.STAGE_INVERT, trajectories, done=task.steps)
-                        yield decoder_pb2.InvertResponse(progress=told)
+                        message = progress(tick, sampling_pb2.STAGE_INVERT, trajectories, done=task.steps)
+                        yield decoder_pb2.InvertResponse(progress=message)
         near = None if back is None else psnr(back.future.result().float().cpu().numpy(), picture)
         yield decoder_pb2.InvertResponse(start_noise=tensor(there), psnr=near, model_version=self._info.version)
 

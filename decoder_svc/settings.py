@@ -1,4 +1,4 @@
-"""What the decoder service is told at start, by flags or environment."""
+"""Settings of the decoder service, by flags or environment."""
 
 from __future__ import annotations
 

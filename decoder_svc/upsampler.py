@@ -59,18 +59,18 @@ class Upsampler:
     @torch.inference_mode()
     def upsample(self, task: UpsampleTask, deadline: float = float("inf")) -> Trajectory:
         """A trajectory to the final picture, float32 ``[3, size, size]`` in [-1, 1]."""
-        settings, side = task.settings, (self.size, self.size)
+        sampling, side = task.sampling, (self.size, self.size)
         base = torch.from_numpy(task.sample.copy())  # what came over the wire is a read-only view of its message
         large = functional.interpolate(
             base[None].to(self.device), size=side, mode="bicubic", align_corners=False, antialias=True
         )[0]
         table = sampler_table(
-            settings.sampler,
+            sampling.sampler,
             self._schedule,
-            settings.steps,
+            sampling.steps,
             prediction=self._prediction,
             clip=self._clip,
-            eta=settings.eta,
+            eta=sampling.eta,
         )
         table, kept = edited(task.known, table, self._schedule, self.device)
         return Trajectory(

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from transformers import CLIPImageProcessorPil, CLIPTokenizer
 
-from encoder_svc.looking import Look, seen
+from encoder_svc.looking import CenterCrop, center_cropped
 from encoder_svc.networks import load, signature
 from unclip.checkpoints.checkpoint import IMAGE_FOLDERS, TEXT_FOLDERS, Checkpoint, loading
 from unclip.engine.forward import ForwardJob, ForwardProgram
@@ -51,7 +51,7 @@ class Encoder:
         self.context = read.inputs[0].shape[0]
         self.embedding_dim = int(checkpoint.config("text_encoder", "config.json").get("projection_dim", 512))
         self.image_size = 0
-        self.look: Look | None = None
+        self.crop: CenterCrop | None = None
         self.parameters = count_parameters(checkpoint, "text_encoder")
         self.programs = {
             TEXT[0]: ForwardProgram(remotes.get("text_encoder") or load("text_encoder", checkpoint, placement))
@@ -65,7 +65,7 @@ class Encoder:
             self._processor = CLIPImageProcessorPil.from_pretrained(
                 checkpoint.folder / "feature_extractor", local_files_only=True
             )
-        self.look = Look.of(self._processor)
+        self.crop = CenterCrop.of(self._processor)
         read = signature("image_encoder", checkpoint)
         self.image_size = read.inputs[0].shape[-1]
         if read.output.shape != (self.embedding_dim,):
@@ -100,7 +100,7 @@ class Encoder:
     def pixels(self, image: Image.Image, ready: bool = False) -> torch.Tensor:
         """What the network gets of an RGB picture, ``[3, S, S]``: resized by its shortest edge and centre-cropped.
 
-        ready: whether it is already, see `encoder_svc.looking.seen`.
+        ready: whether it is already, see `encoder_svc.looking.center_cropped`.
 
         Raises:
             PreconditionFailed: no image encoder is there.
@@ -108,7 +108,7 @@ class Encoder:
         if not self.image_size:
             raise PreconditionFailed("image_encoder", "this checkpoint has no image encoder: it cannot read pictures")
         if not ready:
-            image, ready = seen(lambda: image, self.look)
+            image, ready = center_cropped(lambda: image, self.crop)
         resized = {"do_resize": False, "do_center_crop": False} if ready else {}
         values = self._processor([image], return_tensors="np", **resized).pixel_values
         return torch.from_numpy(values[0])

@@ -8,11 +8,11 @@ from typing import Any
 
 from PIL import Image
 
-MUCH = 16  # times the pixels that are kept: what a resized picture may have for all of it to be made
+MAX_RESIZED = 16  # times the pixels that are kept: beyond that only these are resized
 
 
 @dataclass(frozen=True)
-class Look:
+class CenterCrop:
     """How a checkpoint's processor makes squares of pictures: the shortest edge is resized to ``short`` px with
     Pillow's filter ``resample``, then ``width`` x ``height`` px are cropped at the centre."""
 
@@ -22,7 +22,7 @@ class Look:
     resample: int
 
     @classmethod
-    def of(cls, processor: Any) -> Look | None:
+    def of(cls, processor: Any) -> CenterCrop | None:
         """That of a ``CLIPImageProcessor``; None where it works otherwise."""
         short, crop = (processor.size or {}).get("shortest_edge"), processor.crop_size or {}
         if not (processor.do_resize and processor.do_center_crop and short):
@@ -37,22 +37,22 @@ class Look:
         clips in between.
         """
         size = [int(self.short * side / min(image.size)) for side in image.size]  # as the processor computes it
-        wanted = (self.width, self.height)
-        if any(part > whole for part, whole in zip(wanted, size, strict=True)):
+        target = (self.width, self.height)
+        if any(part > whole for part, whole in zip(target, size, strict=True)):
             return None
-        first = [(whole - part) // 2 for whole, part in zip(size, wanted, strict=True)]
-        if size[0] * size[1] <= MUCH * self.width * self.height:
+        first = [(whole - part) // 2 for whole, part in zip(size, target, strict=True)]
+        if size[0] * size[1] <= MAX_RESIZED * self.width * self.height:
             whole = image.resize((size[0], size[1]), self.resample)
             return whole.crop((first[0], first[1], first[0] + self.width, first[1] + self.height))
         box: list[float] = []
-        for side, whole_side, begin, part in zip(image.size, size, first, wanted, strict=True):
+        for side, whole_side, begin, part in zip(image.size, size, first, target, strict=True):
             box += [begin * side / whole_side, (begin + part) * side / whole_side]
-        return image.resize(wanted, self.resample, box=(box[0], box[2], box[1], box[3]))
+        return image.resize(target, self.resample, box=(box[0], box[2], box[1], box[3]))
 
 
-def seen(decode: Callable[[], Image.Image], look: Look | None) -> tuple[Image.Image, bool]:
-    """What is seen of the RGB picture that ``decode`` gives, and True; or the picture, and False, where ``look`` does
-    not tell. The picture, large as it may be, is gone then. Raises what ``decode`` raises."""
+def center_cropped(decode: Callable[[], Image.Image], crop: CenterCrop | None) -> tuple[Image.Image, bool]:
+    """The RGB picture that ``decode`` gives, cropped, and True; or whole, and False, where ``crop`` is None or pads.
+    The whole picture, large as it may be, is gone then. Raises what ``decode`` raises."""
     image = decode()
-    found = None if look is None else look.at(image)
+    found = None if crop is None else crop.at(image)
     return (image, False) if found is None else (found, True)

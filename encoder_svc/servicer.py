@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 
 from encoder_svc.encoder import Encoder
-from encoder_svc.looking import seen
+from encoder_svc.looking import center_cropped
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.api.type.v1 import model_info_pb2
 from unclip.engine.admission import Reservation
@@ -65,9 +65,11 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         with self._engine.reserve(min(len(request.images), MAX_IMAGES), client) as reservation:
             pictures = read_encode_image(request, self._encoder.image_size)
             with self._decoding.admitted(sum(cost for cost, _ in pictures), client) as admitted:
-                look = self._encoder.look
-                looked = await admitted.each([(cost, partial(seen, picture, look)) for cost, picture in pictures])
-                values = await asyncio.to_thread(lambda: [self._encoder.pixels(*each) for each in looked])
+                crop = self._encoder.crop
+                cropped = await admitted.each(
+                    [(cost, partial(center_cropped, picture, crop)) for cost, picture in pictures]
+                )
+                values = await asyncio.to_thread(lambda: [self._encoder.pixels(*each) for each in cropped])
             jobs = [self._encoder.image_job(each, deadline) for each in values]
             await run(reservation, jobs)
         embeddings = [Embedding(job.result().float().cpu().numpy(), self._encoder.clip_space) for job in jobs]

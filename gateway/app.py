@@ -13,9 +13,9 @@ from gateway.admission.control import Admission
 from gateway.admission.unread import Unread
 from gateway.servicer import GatewayServicer
 from gateway.settings import Settings
-from gateway.stages.census import Informants
+from gateway.stages.census import ModelInfoStubs
 from gateway.stages.circuit_breaker import CircuitBreaker
-from gateway.stages.releases import Lines, Releases
+from gateway.stages.releases import Releases, SharedChannels
 from gateway.stages.text_cache import TextCache
 from unclip.api.decoder.v1 import decoder_pb2, upsampler_pb2
 from unclip.api.encoder.v1 import encoder_pb2
@@ -49,13 +49,13 @@ class Gateway:
 
     services: Sequence[Service]
     releases: Releases
-    informants: Sequence[grpc.aio.Channel]
+    census_channels: Sequence[grpc.aio.Channel]
     failed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def close(self) -> None:
         """Closes the channels to the stages, cancelling what still runs on them."""
         await self.releases.close()
-        await asyncio.gather(*(channel.close() for channel in self.informants))
+        await asyncio.gather(*(channel.close() for channel in self.census_channels))
 
 
 async def build(settings: Settings) -> Gateway:
@@ -75,13 +75,13 @@ async def build(settings: Settings) -> Gateway:
     targets: dict[ServiceName, str] = {service: getattr(settings, service) for service in SERVICES}
     tls = settings.stage_tls
 
-    def line(service: ServiceName, version: str) -> grpc.aio.Channel:
+    def stage_channel(service: ServiceName, version: str) -> grpc.aio.Channel:
         """A channel to the replicas of a stage that serve one version of its model; to all where that is empty."""
         named = health_name(WATCHED[service], version)
         return traced(open_channel(targets[service], named, tls, to_stage=settings.balanced))
 
     # In turn, so that every replica is met; nobody's call is traced.
-    informants = {
+    census_channels = {
         service: open_channel(target, WATCHED[service], tls, to_stage="round_robin")
         for service, target in targets.items()
     }
@@ -90,8 +90,8 @@ async def build(settings: Settings) -> Gateway:
         require_current(tls.cert, material.value)
         watch_certificate("client", lambda: material.value.seconds_left())
     breakers = {service: CircuitBreaker(service) for service in SERVICES}
-    releases = Releases(Informants(informants), Lines(line), breakers)
-    gateway = Gateway([], releases, list(informants.values()))
+    releases = Releases(ModelInfoStubs(census_channels), SharedChannels(stage_channel), breakers)
+    gateway = Gateway([], releases, list(census_channels.values()))
     releases.start()
     try:
         await releases.wait(settings.patience)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from unclip.api.type.v1 import model_info_pb2, sampling_pb2
 from unclip.errors import PreconditionFailed
 from unclip.options import SERVICES, SamplingSettings, ServiceName
-from unclip.wire.sampling import settings_from_proto
+from unclip.wire.sampling import sampling_from_proto
 
 # What the stages must be able to do for each capability of the gateway. "decoder:edit": that service, not any.
 NEEDS: dict[str, frozenset[str]] = {
@@ -71,7 +71,7 @@ def merge(infos: Mapping[ServiceName, model_info_pb2.ModelInfo]) -> StackInfo:
     )
 
     def defaults(number: sampling_pb2.Stage.ValueType) -> SamplingSettings:
-        return settings_from_proto(stages[number].defaults) if number in stages else SamplingSettings()
+        return sampling_from_proto(stages[number].defaults) if number in stages else SamplingSettings()
 
     return StackInfo(
         model,

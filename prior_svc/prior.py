@@ -67,14 +67,14 @@ class Prior:
 
     def sample(self, task: SampleTask, candidate: int = 0, deadline: float = float("inf")) -> Trajectory:
         """One candidate's trajectory; its result is an unnormalised image embedding, float32 ``[D]``."""
-        settings, away_from = task.settings, task.unconditional_text
+        sampling, away_from = task.sampling, task.unconditional_text
         table = sampler_table(
-            settings.sampler,
+            sampling.sampler,
             self._schedule,
-            settings.steps,
+            sampling.steps,
             prediction="sample",
             clip=self._clip,
-            eta=settings.eta,
+            eta=sampling.eta,
         )
         return Trajectory(
             LANE,
@@ -83,7 +83,7 @@ class Prior:
             self.device,
             self._conditions(task.text),
             unconditional=self._conditions(away_from) if away_from else None,
-            guidance_scale=settings.guidance_scale,
+            guidance_scale=sampling.guidance_scale,
             seed=task.seed,
             stream=Stream.PRIOR,
             row=candidate,

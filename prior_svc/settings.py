@@ -1,4 +1,4 @@
-"""What the prior service is told at start, by flags or environment."""
+"""Settings of the prior service, by flags or environment."""
 
 from __future__ import annotations
 

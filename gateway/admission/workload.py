@@ -43,30 +43,30 @@ def workload_of(plan: Plan) -> Workload:
         case EditPlan():
             return _generated(plan.generation, plan.resampling)
         case VaryPlan():
-            sources, pictures = 1 if plan.start == "inverted" else 0, len(plan.seeds)
+            source_count, picture_count = 1 if plan.start == "inverted" else 0, len(plan.seeds)
         case TextDiffPlan():
-            sources, pictures = 1, len(plan.thetas)
+            source_count, picture_count = 1, len(plan.thetas)
         case InterpolatePlan():
-            sources, pictures = len(plan.sources) if plan.start == "inverted" else 0, len(plan.ts)
+            source_count, picture_count = len(plan.sources) if plan.start == "inverted" else 0, len(plan.ts)
     stages: dict[StageName, StageLoad] = {}
     if isinstance(plan, InterpolatePlan) and plan.to_image is None:
         stages["prior"] = _load(plan.prior, rows=plan.candidates)
-    if sources:
-        stages["invert"] = StageLoad(sources, 1, plan.decoder.steps * (2 if plan.report_psnr else 1))
-    stages["decoder"] = _load(plan.decoder, pictures)
-    stages["upsampler"] = _load(plan.output.upsampler, pictures)
+    if source_count:
+        stages["invert"] = StageLoad(source_count, 1, plan.decoder.steps * (2 if plan.report_psnr else 1))
+    stages["decoder"] = _load(plan.decoder, picture_count)
+    stages["upsampler"] = _load(plan.output.upsampler, picture_count)
     return stages
 
 
 def _generated(plan: GeneratePlan, resampling: int = 1) -> Workload:
-    pictures, stages = len(plan.seeds), dict[StageName, StageLoad]()
+    picture_count, stages = len(plan.seeds), dict[StageName, StageLoad]()
     if plan.embedding is None:
-        stages["prior"] = _load(plan.prior, pictures, plan.candidates)
-    stages["decoder"] = _load(plan.decoder, pictures, resampling=resampling)
-    stages["upsampler"] = _load(plan.output.upsampler, pictures, resampling=resampling)
+        stages["prior"] = _load(plan.prior, picture_count, plan.candidates)
+    stages["decoder"] = _load(plan.decoder, picture_count, resampling=resampling)
+    stages["upsampler"] = _load(plan.output.upsampler, picture_count, resampling=resampling)
     return stages
 
 
-def _load(settings: SamplingSettings, calls: int = 1, rows: int = 1, resampling: int = 1) -> StageLoad:
-    guided = 1 if settings.guidance_scale == 1.0 else 2
-    return StageLoad(calls, rows * guided, (settings.steps - 1) * resampling + 1)
+def _load(sampling: SamplingSettings, calls: int = 1, rows: int = 1, resampling: int = 1) -> StageLoad:
+    guided = 1 if sampling.guidance_scale == 1.0 else 2
+    return StageLoad(calls, rows * guided, (sampling.steps - 1) * resampling + 1)

@@ -74,7 +74,7 @@ async def pixels_of(
     """Decodes ``task`` and upsamples with its seed: float32 ``[3, H, W]`` in [-1, 1]. known: at final size."""
     sample = await stages.decode(task, reporter)
     return await stages.upsample(
-        task_of(plan, UpsampleTask, sample=sample, seed=task.seed, settings=plan.output.upsampler, known=known),
+        task_of(plan, UpsampleTask, sample=sample, seed=task.seed, sampling=plan.output.upsampler, known=known),
         reporter,
     )
 

@@ -28,10 +28,10 @@ async def generate(
     async def make(row: int) -> Float32Array:
         seed, reporter = plan.seeds[row], Reporter(queue, row)
         embedding = plan.embedding or await stages.sample_prior(
-            task_of(plan, SampleTask, **texts, seed=seed, settings=plan.prior), reporter
+            task_of(plan, SampleTask, **texts, seed=seed, sampling=plan.prior), reporter
         )
         known = kept.base if kept else None
-        task = task_of(plan, DecodeTask, **texts, embedding=embedding, seed=seed, settings=plan.decoder, known=known)
+        task = task_of(plan, DecodeTask, **texts, embedding=embedding, seed=seed, sampling=plan.decoder, known=known)
         return await pixels_of(task, plan, stages, reporter, kept.final if kept else None)
 
     async def picture(row: int) -> None:

@@ -37,7 +37,7 @@ async def interpolate(plan: InterpolatePlan, stages: Stages, unconditional: Text
 
     async def imagine() -> None:
         [text] = await stages.encode_text([plan.to_caption])
-        task = task_of(plan, SampleTask, text=text, unconditional_text=unconditional, settings=plan.prior)
+        task = task_of(plan, SampleTask, text=text, unconditional_text=unconditional, sampling=plan.prior)
         ends.append(await stages.sample_prior(task, reporter))
 
     reporter.progress("encoder", 1, 1)
@@ -54,7 +54,7 @@ async def interpolate(plan: InterpolatePlan, stages: Stages, unconditional: Text
             DecodeTask,
             embedding=replace(ends[0], values=between(ends[0].values, ends[-1].values, t)),
             unconditional_text=unconditional,
-            settings=plan.decoder,
+            sampling=plan.decoder,
             start_noise=between(first.start_noise, last.start_noise, t) if first and last else None,
         )
 

@@ -36,7 +36,7 @@ async def text_diff(
     inversion = await stages.invert(
         task_of(plan, InvertTask, image=plan.image.data, **shared, steps=plan.decoder.steps), reporter
     )
-    task = task_of(plan, DecodeTask, **shared, settings=plan.decoder, start_noise=inversion.start_noise)
+    task = task_of(plan, DecodeTask, **shared, sampling=plan.decoder, start_noise=inversion.start_noise)
     rotated = [replace(task, embedding=rotate(embedding, direction, theta)) for theta in plan.thetas]
     frames = [paint(frame, plan, stages, queue, index, inversion.psnr) for index, frame in enumerate(rotated)]
     await together(frames, limit=FRAMES_AT_ONCE)

@@ -27,7 +27,7 @@ async def vary(plan: VaryPlan, stages: Stages, unconditional: TextEncoding, queu
             task_of(plan, InvertTask, image=plan.image.data, **shared, steps=plan.decoder.steps), reporter
         )
         start_noise, psnr = inversion.start_noise, inversion.psnr
-    task = task_of(plan, DecodeTask, **shared, seed=plan.seeds[0], settings=plan.decoder, start_noise=start_noise)
+    task = task_of(plan, DecodeTask, **shared, seed=plan.seeds[0], sampling=plan.decoder, start_noise=start_noise)
     await together(
         [paint(replace(task, seed=seed), plan, stages, queue, index, psnr) for index, seed in enumerate(plan.seeds)]
     )

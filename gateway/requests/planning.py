@@ -96,9 +96,12 @@ def require_clip(embedding: Embedding, field: str, info: StackInfo) -> None:
 
 
 def read_generate(
-    request: gateway_pb2.GenerateRequest | gateway_pb2.EditRequest, info: StackInfo, reader: Reader, every: int
+    request: gateway_pb2.GenerateRequest | gateway_pb2.EditRequest,
+    info: StackInfo,
+    reader: Reader,
+    preview_interval: int,
 ) -> GeneratePlan:
-    """The plan of a Generate; what breaks a rule goes to ``reader``. ``every``: decoder steps between previews."""
+    """The plan of a Generate; what breaks a rule goes to ``reader``. ``preview_interval``: in decoder steps."""
     given = isinstance(request, gateway_pb2.GenerateRequest) and request.HasField("embedding")
     reader.caption("caption", request.caption, allow_empty=given)
     if given:
@@ -127,19 +130,19 @@ def read_generate(
         candidates=candidates,
         prior=prior,
         decoder=decoder,
-        output=read_output(info, reader, every),
+        output=read_output(info, reader, preview_interval),
         negative_caption=request.negative_caption,
         keep=reader.asked.image_count if request.HasField("candidates") else None,
         embedding=reader.embedding("embedding", info.model.clip_space, info.model.embedding_dim) if given else None,
     )
 
 
-def read_vary(request: gateway_pb2.VaryRequest, info: StackInfo, reader: Reader, every: int) -> VaryPlan:
+def read_vary(request: gateway_pb2.VaryRequest, info: StackInfo, reader: Reader, preview_interval: int) -> VaryPlan:
     """The plan of a Vary, as ``read_generate``."""
     eta = reader.number("eta", 1.0, 0, 1)
     if request.decoder.HasField("eta"):
         reader.refuse("decoder.eta", f"must be unset, the request's own eta stands for it; got {request.decoder.eta:g}")
-    decoder = reader.sampling("decoder", walking_ddim(info.decoder), ddim_only=True)
+    decoder = reader.sampling("decoder", inversion_defaults(info.decoder), ddim_only=True)
     reader.asked.decoder.ClearField("eta")
     read_report_psnr(request, reader)
     fit = reader.choice("fit")
@@ -148,13 +151,15 @@ def read_vary(request: gateway_pb2.VaryRequest, info: StackInfo, reader: Reader,
         seeds=read_seeds(reader),
         start=reader.choice("start"),
         decoder=replace(decoder, eta=eta),
-        output=read_output(info, reader, every),
+        output=read_output(info, reader, preview_interval),
         fit=fit,
         report_psnr=request.report_psnr,
     )
 
 
-def read_text_diff(request: gateway_pb2.TextDiffRequest, info: StackInfo, reader: Reader, every: int) -> TextDiffPlan:
+def read_text_diff(
+    request: gateway_pb2.TextDiffRequest, info: StackInfo, reader: Reader, preview_interval: int
+) -> TextDiffPlan:
     """The plan of a TextDiff, as ``read_generate``."""
     reader.caption("before", request.before, allow_empty=True)
     reader.caption("after", request.after)
@@ -165,15 +170,15 @@ def read_text_diff(request: gateway_pb2.TextDiffRequest, info: StackInfo, reader
         after=request.after,
         thetas=reader.frames("thetas", DEFAULT_THETA),
         seed=reader.seed(),
-        decoder=reader.sampling("decoder", walking_ddim(info.decoder), ddim_only=True),
-        output=read_output(info, reader, every),
+        decoder=reader.sampling("decoder", inversion_defaults(info.decoder), ddim_only=True),
+        output=read_output(info, reader, preview_interval),
         fit=fit,
         report_psnr=request.report_psnr,
     )
 
 
 def read_interpolate(
-    request: gateway_pb2.InterpolateRequest, info: StackInfo, reader: Reader, every: int
+    request: gateway_pb2.InterpolateRequest, info: StackInfo, reader: Reader, preview_interval: int
 ) -> InterpolatePlan:
     """The plan of an Interpolate, as ``read_generate``."""
     to = request.WhichOneof("to")
@@ -197,21 +202,23 @@ def read_interpolate(
         seed=reader.seed(),
         candidates=min(DEFAULT_CANDIDATES, info.places(sampling_pb2.STAGE_PRIOR) or DEFAULT_CANDIDATES),
         prior=prior,
-        decoder=reader.sampling("decoder", walking_ddim(info.decoder), ddim_only=True),
-        output=read_output(info, reader, every),
+        decoder=reader.sampling("decoder", inversion_defaults(info.decoder), ddim_only=True),
+        output=read_output(info, reader, preview_interval),
         fit=fit,
         report_psnr=request.report_psnr,
     )
 
 
-def read_edit(request: gateway_pb2.EditRequest, info: StackInfo, reader: Reader, every: int) -> EditPlan:
+def read_edit(request: gateway_pb2.EditRequest, info: StackInfo, reader: Reader, preview_interval: int) -> EditPlan:
     """The plan of an Edit, as ``read_generate``."""
     resampling = reader.number("resampling", DEFAULT_RESAMPLING, 1, MAX_RESAMPLING)
     fit = reader.choice("fit")
     mask = request.mask if request.HasField("mask") else None
     side = max(1, info.side(sampling_pb2.STAGE_UPSAMPLER))  # without an upsampler nobody gets as far as using it
     return EditPlan(
-        generation=read_generate(request, replace(info, decoder=inpainting(info.decoder)), reader, every),
+        generation=read_generate(
+            request, replace(info, decoder=inpainting_defaults(info.decoder)), reader, preview_interval
+        ),
         subject=read_subject(request.image, mask, fit, side, reader),
         sources=tuple(source_of(image) for image in (request.image, mask) if image is not None),
         resampling=resampling,
@@ -283,22 +290,22 @@ def read_seeds(reader: Reader) -> tuple[int, ...]:
     return tuple(seed_of_image(seed, index) for index in range(min(count, MAX_IMAGES)))
 
 
-def read_output(info: StackInfo, reader: Reader, every: int) -> Output:
+def read_output(info: StackInfo, reader: Reader, preview_interval: int) -> Output:
     """What comes after the decoder. The upsampler follows its base picture alone: it has no guidance."""
     upsampler = reader.sampling("upsampler", replace(info.upsampler, guidance_scale=1.0))
     if upsampler.guidance_scale != 1:
         reader.refuse(
             "upsampler.guidance_scale", f"must be 1, the upsampler has no guidance; got {upsampler.guidance_scale:g}"
         )
-    return Output(upsampler, reader.choice("format"), every)
+    return Output(upsampler, reader.choice("format"), preview_interval)
 
 
-def walking_ddim(decoder: SamplingSettings) -> SamplingSettings:
+def inversion_defaults(decoder: SamplingSettings) -> SamplingSettings:
     """The decoder's defaults where a picture is to be met again: DDIM without fresh noise, unguided as inversion is."""
     return replace(decoder, sampler="ddim", guidance_scale=1.0, eta=0.0)
 
 
-def inpainting(decoder: SamplingSettings) -> SamplingSettings:
+def inpainting_defaults(decoder: SamplingSettings) -> SamplingSettings:
     """The decoder's defaults where a part of the picture is known: DDPM.
 
     In pictures looked at, DPM++ 2M at its few steps left broken shapes where DDPM at as many did not. Step sizes

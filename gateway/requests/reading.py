@@ -21,7 +21,7 @@ from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding
 from unclip.wire.enums import ENUMS
 from unclip.wire.images import check_image, decode_image, encode_image, headed, open_image
-from unclip.wire.sampling import settings_from_proto, settings_to_proto
+from unclip.wire.sampling import sampling_from_proto, sampling_to_proto
 from unclip.wire.tasks import MAX_SIZE
 from unclip.wire.violations import Violations
 
@@ -96,9 +96,9 @@ class Reader:
         options = getattr(self.asked, field)
         if ddim_only and options.sampler not in (sampling_pb2.SAMPLER_UNSPECIFIED, sampling_pb2.SAMPLER_DDIM):
             self.refuse(f"{field}.sampler", f"must be SAMPLER_DDIM or unset; got {sampler_name(options.sampler)}")
-        settings = settings_from_proto(options, defaults, self._prefix + field, self._violations)
-        options.CopyFrom(settings_to_proto(settings))
-        return settings
+        sampling = sampling_from_proto(options, defaults, self._prefix + field, self._violations)
+        options.CopyFrom(sampling_to_proto(sampling))
+        return sampling
 
     def choice(self, field: str) -> Any:
         """The name of an enum's value, the first one's where it is unset."""

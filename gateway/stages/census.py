@@ -26,11 +26,11 @@ LOG = logging.getLogger(__name__)
 # How long one question about a replica's model may take.
 ASK_S = 3.0
 # How many of a stage's replicas may be silent before it is given up for this time.
-PATIENCE = 2
+MAX_SILENT = 2
 # Of nobody's trace, and not to be recorded as one: it is asked all the time.
 UNTRACED = (("traceparent", f"00-{'0' * 31}1-{'0' * 15}1-00"),)
 # Replicas of one stage that are counted.
-MOST = 1000
+MAX_REPLICAS = 1000
 
 ModelInfoResponse = (
     encoder_pb2.GetModelInfoResponse
@@ -40,7 +40,7 @@ ModelInfoResponse = (
 )
 
 
-class Informant(Protocol):
+class ModelInfoSource(Protocol):
     """Whoever can ask the stages about themselves."""
 
     async def model_info(self, service: ServiceName) -> model_info_pb2.ModelInfo:
@@ -48,22 +48,22 @@ class Informant(Protocol):
         ...
 
 
-async def census(informant: Informant) -> dict[ServiceName, dict[str, model_info_pb2.ModelInfo]]:
+async def census(source: ModelInfoSource) -> dict[ServiceName, dict[str, model_info_pb2.ModelInfo]]:
     """The replicas of every stage by the names they give themselves; none of a stage that does not answer."""
-    found = await asyncio.gather(*(replicas_of(informant, service) for service in SERVICES))
+    found = await asyncio.gather(*(replicas_of(source, service) for service in SERVICES))
     return dict(zip(SERVICES, found, strict=True))
 
 
-async def replicas_of(informant: Informant, service: ServiceName) -> dict[str, model_info_pb2.ModelInfo]:
+async def replicas_of(source: ModelInfoSource, service: ServiceName) -> dict[str, model_info_pb2.ModelInfo]:
     """The replicas of one stage: asked until as many answers in a row as there are replicas came from none that is new.
 
     A cycle would do if nothing changed meanwhile; a replica that connects anew has the order begin anew.
     """
     found: dict[str, model_info_pb2.ModelInfo] = {}
     known = silent = 0
-    while silent < PATIENCE and len(found) < MOST and (not found or known < len(found)):
+    while silent < MAX_SILENT and len(found) < MAX_REPLICAS and (not found or known < len(found)):
         try:
-            info = await informant.model_info(service)
+            info = await source.model_info(service)
         except UnclipError as error:
             LOG.debug("a replica of the %s does not report its model: %s", service, error)
             if not found and isinstance(error, Unavailable):
@@ -75,7 +75,7 @@ async def replicas_of(informant: Informant, service: ServiceName) -> dict[str, m
     return found
 
 
-class Informants:
+class ModelInfoStubs:
     """Asks each stage about its model, over ``channels`` that call its replicas in turn."""
 
     def __init__(self, channels: Mapping[ServiceName, grpc.aio.Channel]) -> None:
@@ -83,7 +83,7 @@ class Informants:
         prior = prior_pb2_grpc.PriorServiceStub(channels["prior"])
         decoder = decoder_pb2_grpc.DecoderServiceStub(channels["decoder"])
         upsampler = upsampler_pb2_grpc.UpsamplerServiceStub(channels["upsampler"])
-        self._questions: Mapping[ServiceName, Callable[..., Awaitable[ModelInfoResponse]]] = {
+        self._methods: Mapping[ServiceName, Callable[..., Awaitable[ModelInfoResponse]]] = {
             "encoder": partial(encoder.GetModelInfo, encoder_pb2.GetModelInfoRequest()),
             "prior": partial(prior.GetModelInfo, prior_pb2.GetModelInfoRequest()),
             "decoder": partial(decoder.GetModelInfo, decoder_pb2.GetModelInfoRequest()),
@@ -93,7 +93,7 @@ class Informants:
     async def model_info(self, service: ServiceName) -> model_info_pb2.ModelInfo:
         """What the next replica of ``service`` has loaded. Asked once, without patience. Raises UnclipError."""
         try:
-            return (await self._questions[service](timeout=ASK_S, metadata=UNTRACED)).model
+            return (await self._methods[service](timeout=ASK_S, metadata=UNTRACED)).model
         except grpc.aio.AioRpcError as error:
             failure = from_rpc_error(error, service)
             if isinstance(failure, Unauthenticated | PermissionDenied):

@@ -48,14 +48,15 @@ Encoded = TypeVar("Encoded", encoder_pb2.EncodeTextResponse, encoder_pb2.EncodeI
 class Clients:
     """One client per service, each over a channel of its own, and what is known of each; all calls share them.
 
-    versions: of the models that may answer, as `Releases` has them. lines: how they are reached, see `lines_of`.
+    versions: of the models that may answer, as `Releases` has them. channel_versions: by which they are reached, see
+    `channel_versions_of`.
     """
 
     def __init__(
         self,
         channels: Mapping[ServiceName, grpc.aio.Channel],
         versions: Mapping[ServiceName, str],
-        lines: Mapping[ServiceName, str],
+        channel_versions: Mapping[ServiceName, str],
         breakers: Mapping[ServiceName, CircuitBreaker],
     ) -> None:
         self.encoder = encoder_pb2_grpc.EncoderServiceStub(channels["encoder"])
@@ -64,7 +65,7 @@ class Clients:
         self.upsampler = upsampler_pb2_grpc.UpsamplerServiceStub(channels["upsampler"])
         self.versions, self.breakers = versions, breakers
         self.strays: Mapping[ServiceName, Strays] = {service: Strays(service) for service in channels}
-        self.unversioned = frozenset(service for service, version in lines.items() if not version)
+        self.unversioned = frozenset(service for service, version in channel_versions.items() if not version)
 
 
 class CallStages:
@@ -96,21 +97,21 @@ class CallStages:
     async def encode_text(self, captions: Sequence[str]) -> list[TextEncoding]:
         """f_t of 1 to 64 captions."""
         if self._texts is None:
-            return await self._ask_text(captions)
+            return await self._encode_uncached(captions)
         version = self._clients.versions["encoder"]
-        encodings = await self._texts.encode(captions, version, self._ask_text)
+        encodings = await self._texts.encode(captions, version, self._encode_uncached)
         self.made_by["encoder"] = version  # also where all of them had been kept
         return encodings
 
-    async def _ask_text(self, captions: Sequence[str]) -> list[TextEncoding]:
+    async def _encode_uncached(self, captions: Sequence[str]) -> list[TextEncoding]:
         request = encoder_pb2.EncodeTextRequest(captions=captions)
 
         async def attempt(seconds: float) -> list[TextEncoding]:
-            answer = await self._encoded(
+            answer = await self._call_encoder(
                 lambda: self._clients.encoder.EncodeText(request, timeout=seconds, metadata=self._call.metadata)
             )
             encodings = [TextEncoding.from_proto(e, "encodings") for e in answer.encodings]
-            return counted(encodings, len(captions), "encoder")
+            return require_count(encodings, len(captions), "encoder")
 
         return await self._with_retries(attempt, "encoder")
 
@@ -123,19 +124,21 @@ class CallStages:
             async def attempt(
                 seconds: float, request: encoder_pb2.EncodeImageRequest = request, count: int = len(batch)
             ) -> list[Embedding]:
-                answer = await self._encoded(
+                answer = await self._call_encoder(
                     lambda: self._clients.encoder.EncodeImage(request, timeout=seconds, metadata=self._call.metadata)
                 )
-                return counted([Embedding.from_proto(e, "embeddings") for e in answer.embeddings], count, "encoder")
+                return require_count(
+                    [Embedding.from_proto(e, "embeddings") for e in answer.embeddings], count, "encoder"
+                )
 
             embeddings += await self._with_retries(attempt, "encoder")
         return embeddings
 
-    async def _encoded(self, ask: Callable[[], grpc.aio.UnaryUnaryCall[Any, Encoded]]) -> Encoded:
+    async def _call_encoder(self, ask: Callable[[], grpc.aio.UnaryUnaryCall[Any, Encoded]]) -> Encoded:
         call, replica = await self._clients.strays["encoder"].pass_over(ask)
-        with self._clients.strays["encoder"].judging(replica):
+        with self._clients.strays["encoder"].record_stray(replica):
             answer = await call
-            self._answered("encoder", answer.model_version)
+            self._record_version("encoder", answer.model_version)
         return answer
 
     async def sample_prior(self, task: SampleTask, reporter: Reporter) -> Embedding:
@@ -144,10 +147,12 @@ class CallStages:
         def result(answer: prior_pb2.SampleResponse) -> Embedding | None:
             if not answer.HasField("sampled"):
                 return None
-            self._answered("prior", answer.sampled.model_version)
+            self._record_version("prior", answer.sampled.model_version)
             return Embedding.from_proto(answer.sampled.embedding, "sampled.embedding")
 
-        return await self._walk("prior", self._clients.prior.Sample, task.to_proto(), result, reporter, task.candidates)
+        return await self._call_stage(
+            "prior", self._clients.prior.Sample, task.to_proto(), result, reporter, task.candidates
+        )
 
     async def decode(self, task: DecodeTask, reporter: Reporter) -> Float32Array:
         def result(answer: decoder_pb2.DecodeResponse) -> Float32Array | None:
@@ -155,32 +160,34 @@ class CallStages:
                 reporter.preview(answer.preview)
             if not answer.HasField("sample"):
                 return None
-            self._answered("decoder", answer.model_version)
+            self._record_version("decoder", answer.model_version)
             return picture_from(answer.sample, "sample")
 
-        return await self._walk("decoder", self._clients.decoder.Decode, task.to_proto(), result, reporter)
+        return await self._call_stage("decoder", self._clients.decoder.Decode, task.to_proto(), result, reporter)
 
     async def invert(self, task: InvertTask, reporter: Reporter) -> Inversion:
         def result(answer: decoder_pb2.InvertResponse) -> Inversion | None:
             if not answer.HasField("start_noise"):
                 return None
-            self._answered("decoder", answer.model_version)
+            self._record_version("decoder", answer.model_version)
             noise = picture_from(answer.start_noise, "start_noise")
             return Inversion(noise, answer.psnr if answer.HasField("psnr") else None)
 
         samples = 2 if task.report_psnr else 1
-        return await self._walk("invert", self._clients.decoder.Invert, task.to_proto(), result, reporter, samples)
+        return await self._call_stage(
+            "invert", self._clients.decoder.Invert, task.to_proto(), result, reporter, samples
+        )
 
     async def upsample(self, task: UpsampleTask, reporter: Reporter) -> Float32Array:
         def result(answer: upsampler_pb2.UpsampleResponse) -> Float32Array | None:
             if not answer.HasField("sample"):
                 return None
-            self._answered("upsampler", answer.model_version)
+            self._record_version("upsampler", answer.model_version)
             return picture_from(answer.sample, "sample")
 
-        return await self._walk("upsampler", self._clients.upsampler.Upsample, task.to_proto(), result, reporter)
+        return await self._call_stage("upsampler", self._clients.upsampler.Upsample, task.to_proto(), result, reporter)
 
-    async def _walk(
+    async def _call_stage(
         self,
         stage: StageName,
         method: Callable[..., grpc.aio.UnaryStreamCall[Any, Answer]],
@@ -207,11 +214,11 @@ class CallStages:
             return method(request, timeout=seconds, metadata=self._call.metadata)
 
         async def attempt(seconds: float) -> Final:
-            visit = ticket.begin(stage)
+            stage_call = ticket.begin(stage)
             call, replica = await strays.pass_over(lambda: ask(seconds))
-            with strays.judging(replica):
+            with strays.record_stray(replica):
                 found = await final(call, take)
-            ticket.end(visit, Cost.from_trailers(await call.trailing_metadata()))
+            ticket.end(stage_call, Cost.from_trailers(await call.trailing_metadata()))
             return found
 
         breaker = self._clients.breakers[service]
@@ -223,7 +230,7 @@ class CallStages:
                 ticket.refused(stage)
             raise
 
-    def _answered(self, service: ServiceName, version: str) -> None:
+    def _record_version(self, service: ServiceName, version: str) -> None:
         """Notes which version has answered. Raises StrayAnswer when it is not the one that this call is served by."""
         expected = self._clients.versions[service]
         if not version and service in self._clients.unversioned:
@@ -278,7 +285,7 @@ def picture_from(tensor: tensor_pb2.Tensor, field: str) -> Float32Array:
     return tensors.from_proto(tensor, field, dtype=np.float32, shape=[3, None, None])
 
 
-def counted(answers: list[Final], expected: int, stage: ServiceName) -> list[Final]:
+def require_count(answers: list[Final], expected: int, stage: ServiceName) -> list[Final]:
     """``answers`` when there are ``expected`` of them; a RuntimeError otherwise."""
     if len(answers) != expected:
         raise RuntimeError(f"the {stage} sent {len(answers)} answers to {expected} questions")

@@ -22,10 +22,20 @@ import grpc
 from gateway.admission.control import MARGIN_S
 from gateway.stack import StackInfo, merge
 from gateway.stages.calls import Call
-from gateway.stages.census import Informant, census
+from gateway.stages.census import ModelInfoSource, census
 from gateway.stages.circuit_breaker import CircuitBreaker
 from gateway.stages.clients import Clients
-from gateway.stages.versions import HOLD_S, Census, Versions, best_set, counted, discord, lines_of, lost, versions_of
+from gateway.stages.versions import (
+    HOLD_S,
+    Census,
+    Versions,
+    best_set,
+    channel_versions_of,
+    clip_mismatch,
+    lost_stages,
+    replica_counts,
+    versions_of,
+)
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import model_info_pb2
 from unclip.errors import DeadlineExceeded, PreconditionFailed, Unavailable
@@ -49,11 +59,11 @@ SHOWN = 12  # hex digits of a version, where people read it
 Open = Callable[[ServiceName, str], grpc.aio.Channel]
 
 
-class Lines:
+class SharedChannels:
     """Channels to the replicas that have one version of a stage, shared by the releases that have it in common."""
 
-    def __init__(self, open_line: Open) -> None:
-        self._open = open_line
+    def __init__(self, open_channel: Open) -> None:
+        self._open = open_channel
         self._channels: dict[tuple[ServiceName, str], grpc.aio.Channel] = {}
         self._holders = Counter[tuple[ServiceName, str]]()
 
@@ -78,12 +88,12 @@ class Lines:
 
 @dataclass(eq=False)
 class Release:
-    """One version of every stage. info: as one model. versions: of the stages. lines: by which they are reached. users:
-    the requests it serves."""
+    """One version of every stage. info: as one model. versions: of the stages. channel_versions: by which they are
+    reached. users: the requests it serves."""
 
     info: StackInfo
     versions: Versions
-    lines: Versions
+    channel_versions: Versions
     clients: Clients
     users: int = 0
 
@@ -96,8 +106,8 @@ class Releases:
     changes what is asked, or believed. A stage that does not answer is taken to be as it was.
     """
 
-    informant: Informant
-    lines: Lines
+    source: ModelInfoSource
+    channels: SharedChannels
     breakers: Mapping[ServiceName, CircuitBreaker]
     hold: float = HOLD_S
     _census: dict[ServiceName, dict[str, model_info_pb2.ModelInfo]] = field(default_factory=dict)
@@ -120,7 +130,7 @@ class Releases:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.lines.close()
+        await self.channels.close()
 
     async def wait(self, patience: float) -> None:
         """Waits until there is a release, at most ``patience`` seconds, then goes on without.
@@ -136,7 +146,9 @@ class Releases:
             return
         missing = self._missing()
         if not missing and best_set(self._census, {}) is None:
-            raise PreconditionFailed("clip_space", f"the stages speak different CLIP spaces: {discord(self._census)}")
+            raise PreconditionFailed(
+                "clip_space", f"the stages speak different CLIP spaces: {clip_mismatch(self._census)}"
+            )
         LOG.warning("starting although a stage is missing: %s", ", ".join(missing) or "all")
 
     async def info(self, call: Call) -> StackInfo:
@@ -182,7 +194,7 @@ class Releases:
         served = self._served.versions if self._served else {}
         return [
             gateway_pb2.ReplicaCount(stage=service, version=version, count=count, served=served.get(service) == version)
-            for (service, version), count in counted(self._census).items()
+            for (service, version), count in replica_counts(self._census).items()
         ]
 
     def serving_replicas(self, service: ServiceName) -> float:
@@ -201,7 +213,7 @@ class Releases:
             return self._served
         if missing := self._missing():
             raise Unavailable(missing[0], f"the {missing[0]} has not reported its model yet")
-        spaces = discord(self._census)
+        spaces = clip_mismatch(self._census)
         raise Unavailable(
             SERVICES[0], f"the stages speak different CLIP spaces, as while weights are replaced: {spaces}"
         )
@@ -220,7 +232,7 @@ class Releases:
         while True:
             self._wake.clear()
             try:
-                found = await census(self.informant)
+                found = await census(self.source)
                 # Of a stage that does not answer the last answers are kept: a call may not need it.
                 self._census |= {service: replicas for service, replicas in found.items() if replicas}
                 await self._decide(self._census)
@@ -236,7 +248,7 @@ class Releases:
 
     def _moving(self) -> bool:
         """Whether there is more to be seen than one version of each stage."""
-        return self._served is None or set(counted(self._census)) != set(self._served.versions.items())
+        return self._served is None or set(replica_counts(self._census)) != set(self._served.versions.items())
 
     async def _decide(self, found: Census) -> None:
         """Moves to another release where that is due."""
@@ -247,14 +259,14 @@ class Releases:
             if best is not None and self._served is not None:
                 self._served.info = merge(best)  # defaults may change without the weights
             return
-        now, better = time.monotonic(), (versions_of(best), lines_of(best))
+        now, better = time.monotonic(), (versions_of(best), channel_versions_of(best))
         if self._better is None or self._better[0] != better:
             self._better = (better, now)
-        seen, self._seen = self._seen, counted(found)
+        seen, self._seen = self._seen, replica_counts(found)
         if not served and seen != self._seen:
             self._wake.set()
             return
-        gone = lost(found, served)
+        gone = lost_stages(found, served)
         self._lost = self._lost + 1 if gone else 0
         if served and self._lost < SURE and now - self._better[1] < self.hold:
             if gone:
@@ -264,20 +276,22 @@ class Releases:
 
     async def _move(self, infos: Mapping[ServiceName, model_info_pb2.ModelInfo]) -> None:
         """Serves ``infos`` from now on, once their replicas are reached; or in any case where nothing is served yet."""
-        versions, lines, before = versions_of(infos), lines_of(infos), self._served
-        channels = self.lines.take(lines)
+        versions, channel_versions, before = versions_of(infos), channel_versions_of(infos), self._served
+        channels = self.channels.take(channel_versions)
         try:
             async with asyncio.timeout(READY_S):
                 await asyncio.gather(*(channel.channel_ready() for channel in channels.values()))
         except TimeoutError:
             LOG.warning("replicas report a version, but cannot be reached by it: %s", shown(versions))
             if before is not None:
-                await self.lines.give_back(lines)
+                await self.channels.give_back(channel_versions)
                 return
         if before is not None:
             VERSION_SWITCHES.inc()
             LOG.warning("new requests are served by another version: %s", shown(versions))
-        self._served = Release(merge(infos), versions, lines, Clients(channels, versions, lines, self.breakers))
+        self._served = Release(
+            merge(infos), versions, channel_versions, Clients(channels, versions, channel_versions, self.breakers)
+        )
         self._better, self._lost = None, 0
         if before is not None:
             self._let_go(before)
@@ -285,7 +299,7 @@ class Releases:
     def _let_go(self, release: Release) -> None:
         """Gives the channels of a release back that serves nobody, now and from now on."""
         if release.users == 0 and release is not self._served:
-            self._background(self.lines.give_back(release.lines))
+            self._background(self.channels.give_back(release.channel_versions))
 
     def _background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -295,14 +309,14 @@ class Releases:
     def _show(self) -> None:
         STAGE_REPLICAS.clear()
         served = set(self._served.versions.items()) if self._served else set()
-        self._serving = {key[0]: count for key, count in counted(self._census).items() if key in served}
+        self._serving = {key[0]: count for key, count in replica_counts(self._census).items() if key in served}
         for count in self.replicas():
             STAGE_REPLICAS.labels(count.stage, count.version[:SHOWN], str(count.served).lower()).set(count.count)
 
 
 def same(infos: Mapping[ServiceName, model_info_pb2.ModelInfo], release: Release) -> bool:
     """Whether ``release`` serves these already."""
-    return (versions_of(infos), lines_of(infos)) == (release.versions, release.lines)
+    return (versions_of(infos), channel_versions_of(infos)) == (release.versions, release.channel_versions)
 
 
 def shown(versions: Versions) -> str:

@@ -58,7 +58,7 @@ class Strays:
         return call, replica
 
     @contextmanager
-    def judging(self, replica: str) -> Iterator[None]:
+    def record_stray(self, replica: str) -> Iterator[None]:
         """Around reading the answer of ``replica``: remembers whether it was a stray one."""
         try:
             yield

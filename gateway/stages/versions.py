@@ -25,7 +25,7 @@ HOLD_S = 2.0
 # For each stage its replicas, by the names they give themselves.
 Census = Mapping[ServiceName, Mapping[str, model_info_pb2.ModelInfo]]
 Versions = Mapping[ServiceName, str]
-Worth = tuple[list[float], int, int, int]
+Preference = tuple[list[float], int, int, int]
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def best_set(census: Census, served: Versions) -> dict[ServiceName, model_info_p
     known = {service: candidates(census.get(service, {})) for service in SERVICES}
     speaking = [one for found in known.values() for one in found if one.info.clip_space]
     families = {(one.info.clip_space, home) for one in speaking for home in one.checkpoints or {""}}
-    sets: list[tuple[Worth, dict[ServiceName, Candidate]]] = []
+    sets: list[tuple[Preference, dict[ServiceName, Candidate]]] = []
     for space, home in sorted(families) or [("", "")]:
         chosen: dict[ServiceName, Candidate] = {}
         for service, found in known.items():
@@ -70,14 +70,14 @@ def best_set(census: Census, served: Versions) -> dict[ServiceName, model_info_p
                     key=lambda one: (one.share, home in one.checkpoints, one.info.version == stays, -one.since),
                 )
         if len(chosen) == len(SERVICES):
-            sets.append((worth(chosen, home, served), chosen))
+            sets.append((preference(chosen, home, served), chosen))
     if not sets:
         return None
     _, best = max(sets, key=lambda weighed: weighed[0])
     return {service: one.info for service, one in best.items()}
 
 
-def worth(chosen: Mapping[ServiceName, Candidate], home: str, served: Versions) -> Worth:
+def preference(chosen: Mapping[ServiceName, Candidate], home: str, served: Versions) -> Preference:
     """By what a set is compared with others, the first of all first: shares, the rarest before; how many of its stages
     come from the checkpoint ``home``; how many are served as they are; how long ago the last of them came."""
     together = sum(home in one.checkpoints for one in chosen.values())
@@ -85,7 +85,7 @@ def worth(chosen: Mapping[ServiceName, Candidate], home: str, served: Versions) 
     return sorted(one.share for one in chosen.values()), together, stay, -max(one.since for one in chosen.values())
 
 
-def lost(census: Census, served: Versions) -> list[ServiceName]:
+def lost_stages(census: Census, served: Versions) -> list[ServiceName]:
     """The stages that are there, yet without a replica of the version that is served."""
     return [
         service
@@ -94,7 +94,7 @@ def lost(census: Census, served: Versions) -> list[ServiceName]:
     ]
 
 
-def discord(census: Census) -> str:
+def clip_mismatch(census: Census) -> str:
     """Why no set can be served although every stage is there: who speaks which CLIP."""
     spoken = {
         service: " or ".join(sorted({info.clip_space[:12] for info in replicas.values() if info.clip_space}))
@@ -103,7 +103,7 @@ def discord(census: Census) -> str:
     return ", ".join(f"{service} {spaces}" for service, spaces in spoken.items() if spaces)
 
 
-def counted(census: Census) -> dict[tuple[ServiceName, str], int]:
+def replica_counts(census: Census) -> dict[tuple[ServiceName, str], int]:
     """How many replicas of a stage have a version."""
     return dict(Counter((service, info.version) for service in SERVICES for info in census.get(service, {}).values()))
 
@@ -113,7 +113,7 @@ def versions_of(infos: Mapping[ServiceName, model_info_pb2.ModelInfo]) -> dict[S
     return {service: info.version for service, info in infos.items()}
 
 
-def lines_of(infos: Mapping[ServiceName, model_info_pb2.ModelInfo]) -> dict[ServiceName, str]:
+def channel_versions_of(infos: Mapping[ServiceName, model_info_pb2.ModelInfo]) -> dict[ServiceName, str]:
     """The version by which each stage's replicas are to be reached; empty, by none, for a stage whose program is from
     before replicas had names: neither its health nor its answers name a version."""
     return {service: info.version if info.replica else "" for service, info in infos.items()}

@@ -16,7 +16,7 @@ from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc
 from unclip.options import SamplingSettings
 from unclip.serving.clients import HEADER
 from unclip.wire.embeddings import TextEncoding
-from unclip.wire.sampling import settings_to_proto
+from unclip.wire.sampling import sampling_to_proto
 
 Status = Literal["ok", "refused", "late", "failed"]
 STATUSES: dict[grpc.StatusCode, Status] = {
@@ -95,7 +95,7 @@ class Caller:
             text=text,
             unconditional_text=self._empty,
             seed=job.seed,
-            sampling=settings_to_proto(job.settings),
+            sampling=sampling_to_proto(job.settings),
         )
         outcome = Outcome(job, time.monotonic() - start)
         stream = self._decode(request, timeout=self.timeout, metadata=((HEADER, f"bench-{job.seed % CLIENTS}"),))

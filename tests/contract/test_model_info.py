@@ -20,7 +20,7 @@ from unclip.options import ServiceName
 from unclip.serving.settings import ModelSettings
 from unclip.testing import Faults
 from unclip.testing.settings import Settings as StubSettings
-from unclip.wire.sampling import settings_from_proto
+from unclip.wire.sampling import sampling_from_proto
 
 CAPABILITIES = {
     sampling_pb2.STAGE_ENCODER: ["encode_text", "encode_image"],
@@ -56,7 +56,7 @@ def test_every_stage_tells_size_parameters_and_defaults(services: Services) -> N
         assert told.parameters > 0
         assert told.HasField("defaults") == (stage in SAMPLING)
         if stage in SAMPLING:
-            assert settings_from_proto(told.defaults) == defaults(SAMPLING[stage])
+            assert sampling_from_proto(told.defaults) == defaults(SAMPLING[stage])
             assert all(told.defaults.HasField(name) for name in ("steps", "guidance_scale", "eta"))
 
 

@@ -12,7 +12,7 @@ from tests.contract.services import OTHER, RESULTS, SAME, WALKS, Array, Method, 
 from tests.tiny import BASE, FINAL, WIDTH
 from unclip.api.type.v1 import sampling_pb2
 from unclip.wire import enums
-from unclip.wire.sampling import settings_to_proto
+from unclip.wire.sampling import sampling_to_proto
 
 STAGES: dict[Method, sampling_pb2.Stage.ValueType] = {
     "sample": sampling_pb2.STAGE_PRIOR,
@@ -97,7 +97,7 @@ def test_what_a_request_leaves_open_is_as_the_stages_defaults_say(services: Serv
     request = sound(services, method)
     request.ClearField("sampling")
     silent = services.result(method, request)
-    request.sampling.CopyFrom(settings_to_proto(defaults(stage)))
+    request.sampling.CopyFrom(sampling_to_proto(defaults(stage)))
     assert gap(silent, services.result(method, request)) < SAME
 
 

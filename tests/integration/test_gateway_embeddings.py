@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from google.rpc import error_details_pb2
 
-from gateway.stages.census import Informants
+from gateway.stages.census import ModelInfoStubs
 from gateway.stages.releases import STEADY_S
 from tests.integration.gateway_front import MODEL, Front
 from tests.integration.test_gateway_failures import details
@@ -129,13 +129,13 @@ async def test_embeddings_of_another_clip_and_short_deadlines_do_not_have_the_st
 ) -> None:
     await front.stub.GetModelInfo(gateway_pb2.GetModelInfoRequest())
     asked: list[str] = []
-    ask = Informants.model_info
+    ask = ModelInfoStubs.model_info
 
-    async def counted(self: Informants, service: ServiceName) -> model_info_pb2.ModelInfo:
+    async def counted(self: ModelInfoStubs, service: ServiceName) -> model_info_pb2.ModelInfo:
         asked.append(service)
         return await ask(self, service)
 
-    monkeypatch.setattr(Informants, "model_info", counted)
+    monkeypatch.setattr(ModelInfoStubs, "model_info", counted)
     began = time.monotonic()
     for _ in range(20):
         await refused(front, embedding=embedding(*[1.0] * MODEL.dim, space="other"))

@@ -11,7 +11,7 @@ from itertools import count
 
 from gateway.stages.calls import Call
 from gateway.stages.circuit_breaker import CircuitBreaker
-from gateway.stages.releases import Lines, Releases
+from gateway.stages.releases import Releases, SharedChannels
 from tests.unit.gateway_models import everyone, reported_by
 from unclip.api.type.v1 import model_info_pb2
 from unclip.errors import DeadlineExceeded, Unavailable
@@ -21,7 +21,7 @@ HOLD_S = 0.2
 
 
 @dataclass
-class Informant:
+class ModelInfoSource:
     """Answers for replicas in turn; a stage without any is down, one in ``silent`` answers when told to."""
 
     replicas: dict[ServiceName, list[model_info_pb2.ModelInfo]] = field(
@@ -82,7 +82,7 @@ class Line:
 class Bench:
     """Releases that are counted, and what they opened."""
 
-    informant: Informant
+    source: ModelInfoSource
     lines: list[Line] = field(default_factory=list)
     ready: bool = True
 
@@ -98,8 +98,8 @@ class Bench:
 
     @asynccontextmanager
     async def releases(self) -> AsyncIterator[Releases]:
-        lines = Lines(self.open)  # type: ignore[arg-type]
-        releases = Releases(self.informant, lines, {s: CircuitBreaker(s) for s in SERVICES}, HOLD_S)
+        lines = SharedChannels(self.open)  # type: ignore[arg-type]
+        releases = Releases(self.source, lines, {s: CircuitBreaker(s) for s in SERVICES}, HOLD_S)
         releases.start()
         try:
             yield releases

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from transformers import CLIPImageProcessorPil
 
-from encoder_svc.looking import Look
+from encoder_svc.looking import CenterCrop
 
 THIN = [(224, 4000), (4000, 224), (100, 1999), (1, 40), (40, 3), (61, 1024)]
 
@@ -29,8 +29,8 @@ def processor_of(short: int, crop: int) -> CLIPImageProcessorPil:
     )
 
 
-def look_of(processor: CLIPImageProcessorPil) -> Look:
-    found = Look.of(processor)
+def look_of(processor: CLIPImageProcessorPil) -> CenterCrop:
+    found = CenterCrop.of(processor)
     assert found is not None
     return found
 
@@ -59,16 +59,17 @@ def test_of_any_other_picture_every_pixel_is_the_processors(size: tuple[int, int
 def test_a_processor_that_pads_or_does_not_crop_is_left_to_its_own_ways() -> None:
     padding = CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 64, "width": 64})
     assert look_of(padding).at(picture((100, 100))) is None
-    assert Look.of(CLIPImageProcessorPil(do_center_crop=False)) is None
+    assert CenterCrop.of(CLIPImageProcessorPil(do_center_crop=False)) is None
 
 
 def test_a_thin_picture_costs_next_to_nothing() -> None:
     """1 x 4096 px, whose shortest edge at 224 px would make it 224 x 917504."""
     code = (
-        "from PIL import Image; from transformers import CLIPImageProcessorPil; from encoder_svc.looking import Look;"
+        "from PIL import Image; from transformers import CLIPImageProcessorPil;"
+        "from encoder_svc.looking import CenterCrop;"
         "from tests.processes import resident;"
         "thin, before = Image.new('RGB', (1, 4096)), resident('VmHWM');"
-        "assert Look.of(CLIPImageProcessorPil()).at(thin).size == (224, 224);"
+        "assert CenterCrop.of(CLIPImageProcessorPil()).at(thin).size == (224, 224);"
         "print(resident('VmHWM') - before)"
     )
     grown = int(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from gateway.stages.census import MOST, replicas_of
-from tests.unit.gateway_releases import Bench, Informant, soon, until_served, version_of
+from gateway.stages.census import MAX_REPLICAS, replicas_of
+from tests.unit.gateway_releases import Bench, ModelInfoSource, soon, until_served, version_of
 from unclip.api.type.v1 import model_info_pb2
 from unclip.errors import DeadlineExceeded, PreconditionFailed, Unavailable
 from unclip.options import SERVICES, ServiceName
@@ -17,30 +17,30 @@ pytestmark = pytest.mark.usefixtures("quick_counts")
 
 
 async def test_replicas_are_asked_until_nobody_new_answers() -> None:
-    informant = Informant()
-    informant.put("v2", "clip", 9)
-    found = await replicas_of(informant, "decoder")
+    source = ModelInfoSource()
+    source.put("v2", "clip", 9)
+    found = await replicas_of(source, "decoder")
     assert len(found) == 10
-    assert informant.asked <= 2 * 10
-    assert MOST >= 100
+    assert source.asked <= 2 * 10
+    assert MAX_REPLICAS >= 100
 
 
 async def test_a_replica_that_does_not_answer_hides_no_other() -> None:
-    class Flaky(Informant):
+    class Flaky(ModelInfoSource):
         async def model_info(self, service: ServiceName) -> model_info_pb2.ModelInfo:
             if self.asked == 1:
                 self.asked += 1
                 raise Unavailable(service, "gone")
             return await super().model_info(service)
 
-    informant = Flaky()
-    informant.put("v2", "clip", 2)
-    assert len(await replicas_of(informant, "decoder")) == 3
+    source = Flaky()
+    source.put("v2", "clip", 2)
+    assert len(await replicas_of(source, "decoder")) == 3
 
 
 async def test_a_stage_that_never_told_is_named() -> None:
-    bench = Bench(Informant())
-    bench.informant.drop("v1", "upsampler")
+    bench = Bench(ModelInfoSource())
+    bench.source.drop("v1", "upsampler")
     async with bench.releases() as releases:
         with pytest.raises(Unavailable) as refused:
             await releases.info(soon())
@@ -48,39 +48,39 @@ async def test_a_stage_that_never_told_is_named() -> None:
 
 
 async def test_a_stage_that_went_down_keeps_its_last_answer() -> None:
-    bench = Bench(Informant())
+    bench = Bench(ModelInfoSource())
     async with bench.releases() as releases:
         await releases.info(soon())
-        bench.informant.drop("v1", "upsampler")
+        bench.source.drop("v1", "upsampler")
         await asyncio.sleep(0.3)
         assert (await releases.info(soon())).upsampler.steps == 15
 
 
 async def test_stages_of_different_clips_are_unavailable_and_no_fault_of_the_caller() -> None:
-    bench = Bench(Informant())
-    bench.informant.drop("v1", "prior")
-    bench.informant.put("v2", "other", 1, "prior")
+    bench = Bench(ModelInfoSource())
+    bench.source.drop("v1", "prior")
+    bench.source.put("v2", "other", 1, "prior")
     async with bench.releases() as releases:
         with pytest.raises(Unavailable, match="prior other"):
             await releases.info(soon())
 
 
 async def test_however_many_wait_the_stages_are_asked_once() -> None:
-    bench = Bench(Informant(silent={"prior"}))
+    bench = Bench(ModelInfoSource(silent={"prior"}))
     async with bench.releases() as releases:
         waiting = [asyncio.create_task(releases.info(soon())) for _ in range(50)]
         await asyncio.sleep(0.05)
         assert not any(task.done() for task in waiting)
-        bench.informant.speak.set()
+        bench.source.speak.set()
         assert {(await task).model.version for task in waiting} == {"v1"}
-        assert bench.informant.asked <= 4 * len(SERVICES)
+        assert bench.source.asked <= 4 * len(SERVICES)
 
 
 async def test_nobody_waits_for_a_silent_stage_whose_model_is_known() -> None:
-    bench = Bench(Informant())
+    bench = Bench(ModelInfoSource())
     async with bench.releases() as releases:
         await releases.info(soon())
-        bench.informant.silent = {"upsampler"}
+        bench.source.silent = {"upsampler"}
         began = time.monotonic()
         for _ in range(20):
             await releases.info(soon())
@@ -89,7 +89,7 @@ async def test_nobody_waits_for_a_silent_stage_whose_model_is_known() -> None:
 
 
 async def test_a_caller_in_haste_changes_nothing_for_others() -> None:
-    bench = Bench(Informant(silent={"prior"}))
+    bench = Bench(ModelInfoSource(silent={"prior"}))
     async with bench.releases() as releases:
         patient = asyncio.create_task(releases.info(soon()))
         with pytest.raises(DeadlineExceeded, match="no time is left to wait for the stages"):
@@ -97,48 +97,48 @@ async def test_a_caller_in_haste_changes_nothing_for_others() -> None:
         gone = asyncio.create_task(releases.info(soon()))
         await asyncio.sleep(0.02)
         gone.cancel()
-        bench.informant.speak.set()
+        bench.source.speak.set()
         assert (await patient).model.version == "v1"
 
 
 async def test_failures_do_not_have_the_stages_asked_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.stages.releases.LEAST_S", 0.1)
-    bench = Bench(Informant())
+    bench = Bench(ModelInfoSource())
     async with bench.releases() as releases, releases.serving(soon()) as release:
-        before = bench.informant.asked
+        before = bench.source.asked
         await asyncio.gather(*(releases.moved_from(release, soon()) for _ in range(100)))
-        assert bench.informant.asked - before <= 2 * len(SERVICES) * 6
+        assert bench.source.asked - before <= 2 * len(SERVICES) * 6
 
 
 async def test_starting_without_a_stage_takes_the_patience_and_no_longer() -> None:
-    bench = Bench(Informant())
-    bench.informant.drop("v1", "prior")
+    bench = Bench(ModelInfoSource())
+    bench.source.drop("v1", "prior")
     async with bench.releases() as releases:
         began = time.monotonic()
         await releases.wait(patience=0.3)
         assert 0.25 < time.monotonic() - began < 2
-        bench.informant.put("v1", "clip", 1, "prior")
+        bench.source.put("v1", "clip", 1, "prior")
         assert await version_of(releases) == "v1"
 
 
 async def test_stages_that_belong_together_but_came_late_do_not_stop_the_start() -> None:
-    bench = Bench(Informant(), ready=False)
+    bench = Bench(ModelInfoSource(), ready=False)
     async with bench.releases() as releases:
         await releases.wait(patience=0.15)  # they have told of themselves, and are not reached yet
         assert await version_of(releases) == "v1"
 
 
 async def test_stages_that_do_not_belong_together_stop_the_start_when_patience_is_over() -> None:
-    bench = Bench(Informant())
-    bench.informant.drop("v1", "prior")
-    bench.informant.put("v2", "other", 1, "prior")
+    bench = Bench(ModelInfoSource())
+    bench.source.drop("v1", "prior")
+    bench.source.put("v2", "other", 1, "prior")
     async with bench.releases() as releases:
         with pytest.raises(PreconditionFailed, match="different CLIP spaces"):
             await releases.wait(patience=1.0)
 
 
 async def test_a_count_that_fails_unforeseen_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    class Broken(Informant):
+    class Broken(ModelInfoSource):
         async def model_info(self, service: ServiceName) -> model_info_pb2.ModelInfo:
             if self.asked == 20:
                 self.asked += 1
@@ -150,5 +150,5 @@ async def test_a_count_that_fails_unforeseen_ends_nothing(caplog: pytest.LogCapt
         await releases.info(soon())
         await asyncio.sleep(0.5)
         assert "could not be counted" in caplog.text
-        bench.informant.put("v2", "other", 2)
+        bench.source.put("v2", "other", 2)
         await until_served(releases, "v2")

@@ -8,17 +8,17 @@ import time
 import pytest
 from prometheus_client import REGISTRY
 
-from tests.unit.gateway_releases import HOLD_S, Bench, Informant, soon, until_served, version_of
+from tests.unit.gateway_releases import HOLD_S, Bench, ModelInfoSource, soon, until_served, version_of
 from unclip.options import SERVICES
 
 pytestmark = pytest.mark.usefixtures("quick_counts")
 
 
 async def test_new_weights_are_served_once_they_have_been_the_better_choice_for_a_while() -> None:
-    bench = Bench(Informant())
+    bench = Bench(ModelInfoSource())
     async with bench.releases() as releases:
         assert await version_of(releases) == "v1"
-        bench.informant.put("v2", "other", 2)
+        bench.source.put("v2", "other", 2)
         began = time.monotonic()
         await until_served(releases, "v2")
         assert time.monotonic() - began >= HOLD_S / 2
@@ -26,9 +26,9 @@ async def test_new_weights_are_served_once_they_have_been_the_better_choice_for_
 
 
 async def test_a_stranger_is_left_out_and_told_of() -> None:
-    bench = Bench(Informant())
-    bench.informant.put("v1", "clip", 2)
-    bench.informant.put("v2", "other", 1, "decoder")
+    bench = Bench(ModelInfoSource())
+    bench.source.put("v1", "clip", 2)
+    bench.source.put("v2", "other", 1, "decoder")
     async with bench.releases() as releases:
         await asyncio.sleep(2 * HOLD_S)
         assert await version_of(releases) == "v1"
@@ -37,44 +37,44 @@ async def test_a_stranger_is_left_out_and_told_of() -> None:
         assert (told["decoder", "v1"], told["decoder", "v2"]) == ((3, True), (1, False))
         figure = {"stage": "decoder", "version": "v2", "served": "false"}
         assert REGISTRY.get_sample_value("unclip_stage_replicas", figure) == 1
-        bench.informant.drop("v2")
+        bench.source.drop("v2")
         await asyncio.sleep(0.3)
         assert REGISTRY.get_sample_value("unclip_stage_replicas", figure) is None
 
 
 async def test_what_is_gone_gives_way_at_once() -> None:
-    bench = Bench(Informant())
-    bench.informant.put("v2", "other", 1)
+    bench = Bench(ModelInfoSource())
+    bench.source.put("v2", "other", 1)
     async with bench.releases() as releases:
         releases.hold = 60
         assert await version_of(releases) == "v1"
-        bench.informant.drop("v1", "encoder")
+        bench.source.drop("v1", "encoder")
         await until_served(releases, "v2", seconds=2)
 
 
 async def test_one_count_without_a_replica_moves_nothing() -> None:
     """It may be connecting anew."""
-    bench = Bench(Informant())
-    bench.informant.put("v2", "other", 1)
+    bench = Bench(ModelInfoSource())
+    bench.source.put("v2", "other", 1)
     async with bench.releases() as releases:
         releases.hold = 60
         assert await version_of(releases) == "v1"
-        gone = bench.informant.replicas["encoder"]
+        gone = bench.source.replicas["encoder"]
         for _ in range(3):
-            bench.informant.replicas["encoder"] = gone[1:]
+            bench.source.replicas["encoder"] = gone[1:]
             await releases._count_anew()
-            bench.informant.replicas["encoder"] = gone
+            bench.source.replicas["encoder"] = gone
             await releases._count_anew()
             await releases._count_anew()
         assert await version_of(releases) == "v1"
 
 
 async def test_a_version_that_cannot_be_reached_is_not_moved_to() -> None:
-    bench = Bench(Informant())
+    bench = Bench(ModelInfoSource())
     async with bench.releases() as releases:
         assert await version_of(releases) == "v1"
         bench.ready = False
-        bench.informant.put("v2", "other", 2)
+        bench.source.put("v2", "other", 2)
         await asyncio.sleep(1)
         assert await version_of(releases) == "v1"
         bench.ready = True
@@ -82,10 +82,10 @@ async def test_a_version_that_cannot_be_reached_is_not_moved_to() -> None:
 
 
 async def test_a_request_keeps_its_release_and_the_last_one_closes_it() -> None:
-    bench = Bench(Informant())
+    bench = Bench(ModelInfoSource())
     async with bench.releases() as releases:
         async with releases.serving(soon()) as first:
-            bench.informant.put("v2", "other", 2)
+            bench.source.put("v2", "other", 2)
             await until_served(releases, "v2")
             async with releases.serving(soon()) as second:
                 assert (first.info.model.version, second.info.model.version) == ("v1", "v2")
@@ -95,10 +95,10 @@ async def test_a_request_keeps_its_release_and_the_last_one_closes_it() -> None:
 
 
 async def test_stages_that_stay_as_they_are_keep_their_connections() -> None:
-    bench = Bench(Informant())
+    bench = Bench(ModelInfoSource())
     async with bench.releases() as releases:
         before = await version_of(releases)
-        bench.informant.put("v2", "clip", 2, "upsampler")
+        bench.source.put("v2", "clip", 2, "upsampler")
         await asyncio.sleep(1)
         assert await version_of(releases) != before
         assert [line.name for line in bench.lines if line.name[0] == "decoder"] == [("decoder", "v1")]
@@ -106,25 +106,25 @@ async def test_stages_that_stay_as_they_are_keep_their_connections() -> None:
 
 
 async def test_who_lost_a_stage_is_told_when_another_release_serves() -> None:
-    bench = Bench(Informant())
+    bench = Bench(ModelInfoSource())
     async with bench.releases() as releases:
         async with releases.serving(soon()) as release:
-            bench.informant.put("v2", "other", 1)
-            bench.informant.drop("v1", "decoder")
+            bench.source.put("v2", "other", 1)
+            bench.source.drop("v1", "decoder")
             assert await releases.moved_from(release, soon())
         async with releases.serving(soon()) as release:
             assert release.info.model.version == "v2"
-            bench.informant.drop("v2", "decoder")  # and nobody comes instead
+            bench.source.drop("v2", "decoder")  # and nobody comes instead
             began = time.monotonic()
             assert not await releases.moved_from(release, soon())
             assert time.monotonic() - began < 2
 
 
 async def test_who_lost_a_stage_is_told_within_a_second_although_another_stage_is_silent() -> None:
-    bench = Bench(Informant())
+    bench = Bench(ModelInfoSource())
     async with bench.releases() as releases, releases.serving(soon()) as release:
-        bench.informant.drop("v1", "decoder")
-        bench.informant.silent.add("prior")
+        bench.source.drop("v1", "decoder")
+        bench.source.silent.add("prior")
         await asyncio.sleep(0.3)
         began = time.monotonic()
         assert not await releases.moved_from(release, soon())
@@ -132,9 +132,9 @@ async def test_who_lost_a_stage_is_told_within_a_second_although_another_stage_i
 
 
 async def test_defaults_may_change_without_the_weights() -> None:
-    bench = Bench(Informant())
+    bench = Bench(ModelInfoSource())
     async with bench.releases() as releases:
         assert (await releases.info(soon())).decoder.steps == 14
-        bench.informant.replicas["decoder"][0].stages[0].defaults.steps = 5
+        bench.source.replicas["decoder"][0].stages[0].defaults.steps = 5
         await asyncio.sleep(0.5)
         assert (await releases.info(soon())).decoder.steps == 5

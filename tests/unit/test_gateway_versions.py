@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from gateway.stages.versions import best_set, counted, discord, lost, versions_of
+from gateway.stages.versions import best_set, clip_mismatch, lost_stages, replica_counts, versions_of
 from tests.unit.gateway_models import reported_by
 from unclip.api.type.v1 import model_info_pb2
 from unclip.options import SERVICES, ServiceName
@@ -100,14 +100,14 @@ def test_stages_of_one_checkpoint_move_together_where_that_is_as_good() -> None:
 def test_what_can_no_longer_be_served_gives_way_to_what_can() -> None:
     found = census("aab", encoder="b")
     assert served(found, A) == {**B, "upsampler": "a"}
-    assert lost(found, A) == ["encoder"]
-    assert lost(census("aab"), A) == []
+    assert lost_stages(found, A) == ["encoder"]
+    assert lost_stages(census("aab"), A) == []
 
 
 def test_a_stage_that_is_not_there_is_not_lost_to_another_version() -> None:
     found = census("aab")
     found["decoder"] = {}
-    assert lost(found, A) == []
+    assert lost_stages(found, A) == []
 
 
 def test_a_gateway_that_starts_amid_equals_serves_the_older_one() -> None:
@@ -119,11 +119,11 @@ def test_a_gateway_that_starts_amid_equals_serves_the_older_one() -> None:
 def test_stages_of_different_clips_alone_are_no_set() -> None:
     found = census("a", decoder="b")
     assert served(found) is None
-    assert discord(found) == "encoder one, prior one, decoder other"
+    assert clip_mismatch(found) == "encoder one, prior one, decoder other"
 
 
 def test_replicas_are_counted_by_version() -> None:
-    assert counted(census("a", decoder="aab")) == {
+    assert replica_counts(census("a", decoder="aab")) == {
         ("encoder", "a"): 1,
         ("prior", "a"): 1,
         ("decoder", "a"): 2,

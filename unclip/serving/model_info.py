@@ -12,7 +12,7 @@ from unclip.api.type.v1 import model_info_pb2, sampling_pb2
 from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.options import Room, SamplingSettings
 from unclip.serving.acceptance import REPLICA
-from unclip.wire.sampling import settings_to_proto
+from unclip.wire.sampling import sampling_to_proto
 
 _NUMBERS = count(1)
 
@@ -27,7 +27,7 @@ def stage_info(
     """One stage; defaults is None for a stage that does not sample, room where it does not tell."""
     return model_info_pb2.StageInfo(
         stage=stage,
-        defaults=None if defaults is None else settings_to_proto(defaults),
+        defaults=None if defaults is None else sampling_to_proto(defaults),
         image_size=image_size,
         parameters=parameters,
         places=room.places if room else 0,

@@ -13,7 +13,7 @@ import numpy as np
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, upsampler_pb2_grpc
 from unclip.api.type.v1 import sampling_pb2
 from unclip.serving.server import Service
-from unclip.testing.drawing import Float32Array, draws_noise, gradient, resize, settings_causes, text_causes
+from unclip.testing.drawing import Float32Array, draws_noise, gradient, resize, sampling_causes, text_causes
 from unclip.testing.stub import Context, Stub
 from unclip.wire import tensors
 from unclip.wire.images import encode_image, from_pixels, psnr, weight
@@ -79,15 +79,15 @@ class StubDecoder(Stub, decoder_pb2_grpc.DecoderServiceServicer):
 
     def decode(self, task: DecodeTask) -> Float32Array:
         """The picture of a task, float32 ``[3, H, W]`` in [-1, 1]."""
-        guided = task.settings.guidance_scale != 1
+        guided = task.sampling.guidance_scale != 1
         painted = gradient(
             self.spec.size,
             self.model.version,
             task.embedding.values,
             *text_causes(task.text or task.unconditional_text),
             *text_causes(task.unconditional_text if guided else None),
-            *settings_causes(task.settings),
-            task.seed if task.start_noise is None or draws_noise(task.settings) else None,
+            *sampling_causes(task.sampling),
+            task.seed if task.start_noise is None or draws_noise(task.sampling) else None,
         )
         if task.start_noise is None:
             return keep(task, painted)
@@ -134,7 +134,7 @@ class StubUpsampler(Stub, upsampler_pb2_grpc.UpsamplerServiceServicer):
 
     def upsample(self, task: UpsampleTask) -> Float32Array:
         """The picture of a task, float32 ``[3, size, size]`` in [-1, 1]."""
-        shade = gradient(self.spec.size, self.model.version, task.seed, *settings_causes(task.settings))
+        shade = gradient(self.spec.size, self.model.version, task.seed, *sampling_causes(task.sampling))
         return keep(task, np.clip((1 - SHADE) * resize(task.sample, self.spec.size) + SHADE * shade, -1, 1))
 
 
@@ -145,5 +145,5 @@ def keep(task: DecodeTask | UpsampleTask, pixels: Float32Array) -> Float32Array:
 
 def steps_of(task: DecodeTask | UpsampleTask) -> int:
     """Steps of its trajectory, resampling included."""
-    steps = task.settings.steps
+    steps = task.sampling.steps
     return steps if task.known is None else task.known.evaluations(steps)

@@ -51,16 +51,16 @@ def text_causes(text: TextEncoding | None) -> tuple[object, ...]:
     return () if text is None else (text.embedding.values, text.token_states, text.token_mask)
 
 
-def settings_causes(settings: SamplingSettings) -> tuple[object, ...]:
+def sampling_causes(sampling: SamplingSettings) -> tuple[object, ...]:
     """What of sampling settings an answer follows from: eta where it changes what the sampler does."""
-    none, most = (_fresh_noise(settings.sampler, eta) for eta in (0.0, 1.0))
-    eta = settings.eta if most != none else 0.0
-    return (settings.sampler, settings.steps, settings.guidance_scale, eta)
+    none, most = (_fresh_noise(sampling.sampler, eta) for eta in (0.0, 1.0))
+    eta = sampling.eta if most != none else 0.0
+    return (sampling.sampler, sampling.steps, sampling.guidance_scale, eta)
 
 
-def draws_noise(settings: SamplingSettings) -> bool:
+def draws_noise(sampling: SamplingSettings) -> bool:
     """Whether the sampler adds fresh noise on the way; if not, only the start of a trajectory follows from the seed."""
-    return any(_fresh_noise(settings.sampler, settings.eta))
+    return any(_fresh_noise(sampling.sampler, sampling.eta))
 
 
 def _fresh_noise(sampler: SamplerName, eta: float) -> list[float]:

@@ -9,7 +9,7 @@ import numpy as np
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
 from unclip.api.type.v1 import sampling_pb2
 from unclip.serving.server import Service
-from unclip.testing.drawing import draw, settings_causes, text_causes
+from unclip.testing.drawing import draw, sampling_causes, text_causes
 from unclip.testing.stub import Context, Stub
 from unclip.wire.embeddings import Embedding
 from unclip.wire.tasks import MAX_CANDIDATES, SampleTask
@@ -34,7 +34,7 @@ class StubPrior(Stub, prior_pb2_grpc.PriorServiceServicer):
         """Samples one image embedding, with progress."""
         with self.work(request, context, "sample", min(max(request.candidates, 1), MAX_CANDIDATES)) as work:
             task = SampleTask.from_proto(request, self.spec)
-            async for progress in work.take_steps(task.settings.steps, sampling_pb2.STAGE_PRIOR):
+            async for progress in work.take_steps(task.sampling.steps, sampling_pb2.STAGE_PRIOR):
                 if not request.omit_progress:
                     yield prior_pb2.SampleResponse(progress=progress)
         if not work.cut:
@@ -48,13 +48,13 @@ class StubPrior(Stub, prior_pb2_grpc.PriorServiceServicer):
 
     def sample(self, task: SampleTask) -> prior_pb2.SampledEmbedding:
         """The candidate with the largest dot product with the text embedding."""
-        guided = task.settings.guidance_scale != 1
+        guided = task.sampling.guidance_scale != 1
         causes = (
             self.model.version,
             *text_causes(task.text),
             *text_causes(task.unconditional_text if guided else None),
             task.seed,
-            *settings_causes(task.settings),
+            *sampling_causes(task.sampling),
         )
         candidates = [draw((self.model.dim,), "prior", row, *causes) for row in range(task.candidates)]
         scores = np.stack(candidates) @ task.text.embedding.values

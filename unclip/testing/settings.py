@@ -1,4 +1,4 @@
-"""What a process of stubs is told at start, by flags or environment."""
+"""Settings of a process of stubs, by flags or environment."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ MAX_STEPS = 1000
 MAX_GUIDANCE = 30.0
 
 
-def settings_from_proto(
+def sampling_from_proto(
     message: sampling_pb2.SamplingOptions,
     defaults: SamplingSettings | None = None,
     field: str = "sampling",
@@ -26,15 +26,15 @@ def settings_from_proto(
     found = violations or Violations()
     if message.sampler and message.sampler not in SAMPLERS.names:
         found.add(f"{field}.sampler", f"must be one of {', '.join(SAMPLERS.members)}; got {message.sampler}")
-    settings = PLAIN.over(defaults or SamplingSettings(), message)
-    found.number(f"{field}.steps", settings.steps, 1, MAX_STEPS)
-    found.number(f"{field}.guidance_scale", settings.guidance_scale, 0, MAX_GUIDANCE)
-    found.number(f"{field}.eta", settings.eta, 0, 1)
+    sampling = PLAIN.over(defaults or SamplingSettings(), message)
+    found.number(f"{field}.steps", sampling.steps, 1, MAX_STEPS)
+    found.number(f"{field}.guidance_scale", sampling.guidance_scale, 0, MAX_GUIDANCE)
+    found.number(f"{field}.eta", sampling.eta, 0, 1)
     if violations is None:
         found.raise_if_any()
-    return settings
+    return sampling
 
 
-def settings_to_proto(settings: SamplingSettings) -> sampling_pb2.SamplingOptions:
+def sampling_to_proto(sampling: SamplingSettings) -> sampling_pb2.SamplingOptions:
     """The message, every field set."""
-    return PLAIN.write(settings, sampling_pb2.SamplingOptions())
+    return PLAIN.write(sampling, sampling_pb2.SamplingOptions())

@@ -21,7 +21,7 @@ from unclip.wire.by_name import Converter, limited
 from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.images import decode_image, fit, to_pixels
 from unclip.wire.known import KnownPixels
-from unclip.wire.sampling import MAX_STEPS, settings_from_proto, settings_to_proto
+from unclip.wire.sampling import MAX_STEPS, sampling_from_proto, sampling_to_proto
 from unclip.wire.violations import Violations
 
 MAX_CANDIDATES = 16
@@ -57,23 +57,23 @@ class SampleTask:
     text: TextEncoding
     unconditional_text: TextEncoding | None
     seed: int
-    settings: SamplingSettings = field(metadata={"wire": "sampling"})
+    sampling: SamplingSettings
     candidates: int = limited(1, 1, MAX_CANDIDATES)
 
     @classmethod
     def from_proto(cls, request: prior_pb2.SampleRequest, spec: StageSpec) -> SampleTask:
         """The task in a request. Raises InvalidRequest, PreconditionFailed."""
         reading = _Reading(spec)
-        settings = reading.settings(request.sampling)
+        sampling = reading.sampling(request.sampling)
         text = reading.text(request.text, "text")
         unconditional = None
         if request.HasField("unconditional_text"):
             unconditional = reading.text(request.unconditional_text, "unconditional_text")
-        elif settings.guidance_scale != 1:
+        elif sampling.guidance_scale != 1:
             reading.violations.add(
-                "unconditional_text", f"must be set unless the guidance scale is 1; it is {settings.guidance_scale:g}"
+                "unconditional_text", f"must be set unless the guidance scale is 1; it is {sampling.guidance_scale:g}"
             )
-        return reading.task(cls, request, text=text, unconditional_text=unconditional, settings=settings)
+        return reading.task(cls, request, text=text, unconditional_text=unconditional, sampling=sampling)
 
     def to_proto(self) -> prior_pb2.SampleRequest:
         """The request."""
@@ -92,7 +92,7 @@ class DecodeTask:
     embedding: Embedding
     unconditional_text: TextEncoding
     seed: int
-    settings: SamplingSettings = field(metadata={"wire": "sampling"})
+    sampling: SamplingSettings
     text: TextEncoding | None = None
     start_noise: Float32Array | None = None
     known: KnownPixels | None = None
@@ -102,7 +102,7 @@ class DecodeTask:
     def from_proto(cls, request: decoder_pb2.DecodeRequest, spec: StageSpec) -> DecodeTask:
         """The task in a request. Raises InvalidRequest, PreconditionFailed."""
         reading = _Reading(spec)
-        settings = reading.settings(request.sampling)
+        sampling = reading.sampling(request.sampling)
         embedding = reading.embedding(request.embedding, "embedding")
         text = reading.text(request.text, "text") if request.HasField("text") else None
         unconditional = reading.text(request.unconditional_text, "unconditional_text")
@@ -117,7 +117,7 @@ class DecodeTask:
         )
         known = reading.known(request.known) if request.HasField("known") else None
         given = {"embedding": embedding, "unconditional_text": unconditional, "text": text}
-        return reading.task(cls, request, **given, settings=settings, start_noise=start, known=known)
+        return reading.task(cls, request, **given, sampling=sampling, start_noise=start, known=known)
 
     def to_proto(self) -> decoder_pb2.DecodeRequest:
         """The request."""
@@ -170,8 +170,8 @@ class InvertTask:
 
     def reconstruction(self, start_noise: Float32Array) -> DecodeTask:
         """What decodes the noise that was found, float32 ``[3, size, size]``, back to the picture."""
-        settings = SamplingSettings("ddim", self.steps)
-        return DecodeTask(self.embedding, self.unconditional_text, 0, settings, start_noise=start_noise)
+        sampling = SamplingSettings("ddim", self.steps)
+        return DecodeTask(self.embedding, self.unconditional_text, 0, sampling, start_noise=start_noise)
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,17 +180,17 @@ class UpsampleTask:
 
     sample: Float32Array
     seed: int
-    settings: SamplingSettings = field(metadata={"wire": "sampling"})
+    sampling: SamplingSettings
     known: KnownPixels | None = None
 
     @classmethod
     def from_proto(cls, request: upsampler_pb2.UpsampleRequest, spec: StageSpec) -> UpsampleTask:
         """The task in a request. Raises InvalidRequest."""
         reading = _Reading(spec)
-        settings = reading.settings(request.sampling)
-        if settings.guidance_scale != 1:
+        sampling = reading.sampling(request.sampling)
+        if sampling.guidance_scale != 1:
             reading.violations.add(
-                "sampling.guidance_scale", f"must be 1, the upsampler has no guidance; got {settings.guidance_scale:g}"
+                "sampling.guidance_scale", f"must be 1, the upsampler has no guidance; got {sampling.guidance_scale:g}"
             )
         sample = reading.tensor(request.sample, "sample", None, 1.0)
         if sample is not None and not (sample.shape[1] == sample.shape[2] <= spec.size):
@@ -198,7 +198,7 @@ class UpsampleTask:
                 "sample.shape", f"must be a square of at most {spec.size} px; got {list(sample.shape)}"
             )
         known = reading.known(request.known) if request.HasField("known") else None
-        return reading.task(cls, request, sample=sample, settings=settings, known=known)
+        return reading.task(cls, request, sample=sample, sampling=sampling, known=known)
 
     def to_proto(self) -> upsampler_pb2.UpsampleRequest:
         """The request."""
@@ -215,7 +215,7 @@ TASKS = Converter(
         embedding_pb2.Embedding.DESCRIPTOR.full_name: written,
         embedding_pb2.TextEncoding.DESCRIPTOR.full_name: written,
         known_pixels_pb2.KnownPixels.DESCRIPTOR.full_name: written,
-        sampling_pb2.SamplingOptions.DESCRIPTOR.full_name: lambda settings, path: settings_to_proto(settings),
+        sampling_pb2.SamplingOptions.DESCRIPTOR.full_name: lambda sampling, path: sampling_to_proto(sampling),
         tensor_pb2.Tensor.DESCRIPTOR.full_name: lambda values, path: tensors.to_proto(values),
         image_pb2.Image.DESCRIPTOR.full_name: lambda file, path: image_pb2.Image(data=file),
     },
@@ -277,5 +277,5 @@ class _Reading:
     def known(self, message: known_pixels_pb2.KnownPixels) -> KnownPixels | None:
         return KnownPixels.from_proto(message, "known", self._spec.size, self.violations)
 
-    def settings(self, message: sampling_pb2.SamplingOptions) -> SamplingSettings:
-        return settings_from_proto(message, self._spec.defaults, "sampling", self.violations)
+    def sampling(self, message: sampling_pb2.SamplingOptions) -> SamplingSettings:
+        return sampling_from_proto(message, self._spec.defaults, "sampling", self.violations)
