@@ -11,7 +11,7 @@ from unclip.checkpoints.checkpoint import DECODER_FOLDERS, Checkpoint
 from unclip.diffusion.inversion import inversion_table
 from unclip.diffusion.noise import Stream
 from unclip.diffusion.samplers import sampler_table
-from unclip.diffusion.schedule import NoiseSchedule
+from unclip.diffusion.schedule import NoiseSchedule, clip_of
 from unclip.engine.trajectory import Trajectory, TrajectoryProgram
 from unclip.errors import CheckpointError
 from unclip.networks.interface import LOCAL, Remotes, Tensors, running_on
@@ -43,7 +43,7 @@ class Decoder:
         if config.get("prediction_type", "epsilon") != "epsilon":
             raise CheckpointError("decoder_scheduler: prediction_type must be epsilon")
         self._schedule = NoiseSchedule.from_config(config)
-        self._clip = float(config.get("clip_sample_range") or 1.0)
+        self._clip = clip_of(config)
         self._variance = config.get("variance_type", "fixed_small_log")
         self._projection = TextProjection.from_checkpoint(checkpoint).eval().to(device)
         self.size = signature("decoder", checkpoint).output.shape[-1]

@@ -10,7 +10,7 @@ from decoder_svc.networks import UPSAMPLERS, load, signature
 from unclip.checkpoints.checkpoint import OPTIONAL_FOLDERS, UPSAMPLER_FOLDERS, Checkpoint
 from unclip.diffusion.noise import Stream
 from unclip.diffusion.samplers import sampler_table
-from unclip.diffusion.schedule import NoiseSchedule
+from unclip.diffusion.schedule import NoiseSchedule, clip_of
 from unclip.engine.trajectory import Trajectory, TrajectoryProgram
 from unclip.errors import CheckpointError
 from unclip.networks.interface import LOCAL, Remotes, running_on
@@ -44,7 +44,7 @@ class Upsampler:
             raise CheckpointError("super_res_scheduler: prediction_type must be epsilon or sample")
         if config.get("variance_type", "fixed_small_log") != "fixed_small_log":
             raise CheckpointError("super_res_scheduler: variance_type must be fixed_small_log")
-        self._clip = float(config.get("clip_sample_range") or 1.0)
+        self._clip = clip_of(config)
         self._schedule = NoiseSchedule.from_config(config)
         self.size = signature("upsampler", checkpoint).output.shape[-1]
         placement = Placement.choose(device, precision, offload)

@@ -8,7 +8,7 @@ from prior_svc.networks import load, signature
 from unclip.checkpoints.checkpoint import PRIOR_FOLDERS, Checkpoint
 from unclip.diffusion.noise import Stream
 from unclip.diffusion.samplers import sampler_table
-from unclip.diffusion.schedule import NoiseSchedule
+from unclip.diffusion.schedule import NoiseSchedule, clip_of
 from unclip.engine.trajectory import Trajectory, TrajectoryProgram
 from unclip.errors import CheckpointError
 from unclip.networks.interface import LOCAL, Remotes, Tensors, running_on
@@ -40,7 +40,7 @@ class Prior:
         if config.get("prediction_type") != "sample":
             raise CheckpointError("prior_scheduler: prediction_type must be sample: an unCLIP prior predicts x0")
         self._schedule = NoiseSchedule.from_config(config)
-        self._clip = float(config.get("clip_sample_range") or 1.0) if config.get("clip_sample", True) else float("inf")
+        self._clip = clip_of(config)
         # The prior works on embeddings of zero mean and unit deviation; these stay float32 whatever the network is.
         self._mean, self._deviation = (
             read_tensor(checkpoint, "prior", name)[0].to(device) for name in ("clip_mean", "clip_std")

@@ -184,6 +184,29 @@ def test_the_whole_chain_draws_the_picture_of_the_pipeline_as_published(
     assert_close(ours.finals(bases, run.seeds, upsampler), run.final, 2 / 255)
 
 
+@pytest.mark.parametrize("setting", [{"clip_sample": False}, {"clip_sample_range": 0.25}], ids=str)
+def test_every_stage_clips_what_is_predicted_as_its_scheduler_says(
+    tmp_path: Path, ours: Ours, setting: dict[str, object]
+) -> None:
+    folder = make_tiny_checkpoint(tmp_path / "tiny", manifest=False)  # of the same weights as those of `ours`
+    for name in ("prior_scheduler", "decoder_scheduler", "super_res_scheduler"):
+        file = folder / name / "scheduler_config.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), **setting}))
+    reference, told = Reference(folder), Ours(folder)
+    try:
+        run = reference.generate("a red cat", ddpm(5, 4.0), ddpm(5, 2.0), ddpm(3), 0)
+        text, empty = reference.text("a red cat"), reference.text("")
+        assert_close(told.embeddings(text, empty, run.seeds, ddpm(5, 4.0)), run.embedding)
+        for stages, agrees in ((told, True), (ours, False)):  # the latter's schedulers say otherwise
+            base = stages.bases(run.embedding, text, empty, run.seeds, ddpm(5, 2.0))
+            final = stages.finals(run.base, run.seeds, ddpm(3))
+            assert all(
+                ((one - other).abs().max() <= BAR) == agrees for one, other in ((base, run.base), (final, run.final))
+            )
+    finally:
+        told.engine.close()
+
+
 def test_captions_and_images_make_a_visible_difference(reference: Reference, ours: Ours) -> None:
     """Else the comparisons above would prove little."""
     dog, cat, empty = (reference.text(caption) for caption in ("dog", "a red cat", ""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 from unittest.mock import patch
@@ -119,6 +120,9 @@ def test_a_number_of_steps_out_of_range_is_refused(steps: int) -> None:
         ("epsilon", "learned_range", 1.0),
         ("sample", "fixed_small_log", 5.0),
         ("sample", "fixed_small_log", 0.5),
+        ("epsilon", "learned_range", math.inf),
+        ("epsilon", "fixed_small_log", math.inf),
+        ("sample", "fixed_small_log", math.inf),
     ],
 )
 def test_ddpm_walks_as_the_unclip_scheduler_does(steps: int, prediction: Any, variance: Any, clip: float) -> None:
@@ -127,7 +131,12 @@ def test_ddpm_walks_as_the_unclip_scheduler_does(steps: int, prediction: Any, va
         return torch.cat([out, torch.sin(5 * x)], dim=1) if variance == "learned_range" else out
 
     scheduler = exact(
-        scheduling_unclip.UnCLIPScheduler(prediction_type=prediction, variance_type=variance, clip_sample_range=clip)
+        scheduling_unclip.UnCLIPScheduler(
+            prediction_type=prediction,
+            variance_type=variance,
+            clip_sample=clip < math.inf,
+            clip_sample_range=min(clip, 1e3),
+        )
     )
     scheduler.set_timesteps(steps)
     timesteps = [*scheduler.timesteps, None]

@@ -10,7 +10,7 @@ from diffusers.schedulers.scheduling_unclip import UnCLIPScheduler, betas_for_al
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unclip.diffusion.schedule import NoiseSchedule
+from unclip.diffusion.schedule import NoiseSchedule, clip_of
 from unclip.errors import CheckpointError
 
 
@@ -69,3 +69,17 @@ def test_an_empty_config_means_the_cosine_over_a_thousand_steps() -> None:
 def test_another_schedule_is_refused_by_name(config: dict[str, object]) -> None:
     with pytest.raises(CheckpointError, match=r"scheduler_config\.json.*squaredcos_cap_v2"):
         NoiseSchedule.from_config(config)
+
+
+def test_a_prediction_is_clipped_to_the_range_of_its_scheduler_unless_that_clips_nothing() -> None:
+    assert clip_of({}) == clip_of({"clip_sample_range": None}) == 1
+    assert clip_of({"clip_sample": True, "clip_sample_range": 5.0}) == 5
+    assert clip_of({"clip_sample": False, "clip_sample_range": 5.0}) == math.inf
+
+
+@pytest.mark.parametrize(
+    "config", [{"clip_sample": "no"}, {"clip_sample_range": 0}, {"clip_sample_range": -1.0}, {"clip_sample_range": "1"}]
+)
+def test_a_clip_that_is_none_is_refused(config: dict[str, object]) -> None:
+    with pytest.raises(CheckpointError, match=r"clip_sample must be .* and clip_sample_range more than 0, got"):
+        clip_of(config)

@@ -68,3 +68,19 @@ class NoiseSchedule:
     def num_train_timesteps(self) -> int:
         """T, the number of training timesteps."""
         return len(self.betas)
+
+
+def clip_of(config: Mapping[str, object]) -> float:
+    """How far from 0 a predicted x_0 may lie by a ``scheduler_config.json``: infinity where it clips nothing.
+
+    Raises:
+        CheckpointError: it is no such setting.
+    """
+    clips, limit = config.get("clip_sample", True), config.get("clip_sample_range")
+    limit = 1.0 if limit is None else limit
+    if not isinstance(clips, bool) or isinstance(limit, bool) or not isinstance(limit, (int, float)) or not limit > 0:
+        raise CheckpointError(
+            f"scheduler_config.json: clip_sample must be true or false and clip_sample_range more than 0, "
+            f"got {clips!r} and {limit!r}"
+        )
+    return float(limit) if clips else math.inf
