@@ -215,7 +215,7 @@ def run_doctor(options: argparse.Namespace) -> int:
 
 
 def add_stack(command: argparse.ArgumentParser) -> None:
-    """What the services on this machine are told."""
+    """Options of the services on this machine."""
     command.add_argument(
         "--checkpoint",
         type=Path,

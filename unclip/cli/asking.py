@@ -13,7 +13,7 @@ from unclip.errors import InvalidRequest
 
 
 def embed(options: argparse.Namespace) -> None:
-    """Embeddings, told as the cosine of each with each; the vectors themselves go into JSON or a file."""
+    """Embeddings, printed as the cosine of each with each; the vectors themselves go into JSON or a file."""
     if not options.captions and not options.images:
         raise InvalidRequest.of("embed", "needs at least one --caption or --image")
     with connect(options) as client:
@@ -49,9 +49,9 @@ def info(options: argparse.Namespace) -> None:
     print(f"can         {', '.join(model.capabilities)}")
     for stage in model.stages:
         size = f"  {stage.image_size} px" if stage.image_size else ""
-        told = ", ".join(f"{name} {value}" for name, value in report.plain(stage.defaults).items())
+        defaults = ", ".join(f"{name} {value}" for name, value in report.plain(stage.defaults).items())
         version = f"  version {stage.version[:12]}" if stage.version else ""
-        print(f"{stage.stage:<11} {stage.parameters:,} parameters{size}{version}  {told}".rstrip())
+        print(f"{stage.stage:<11} {stage.parameters:,} parameters{size}{version}  {defaults}".rstrip())
     for one in model.replicas:
         if not one.served:
             print(f"left out    {one.count} of {one.stage} version {one.version[:12]}")

@@ -54,36 +54,36 @@ def certificate(name: str, host: str, port: int, tls: Tls) -> Finding:
         shown = x509.load_der_x509_certificate(handshake(host, port, trusting(), expected))
     except (OSError, ValueError) as error:
         return Finding(
-            name, "fail", f"no TLS at {host}:{port}: {said(error)}", "leave out --tls-ca, or serve TLS there"
+            name, "fail", f"no TLS at {host}:{port}: {reason_of(error)}", "leave out --tls-ca, or serve TLS there"
         )
-    found, left, soon = lasting(shown)
+    found, left, soon = expiry(shown)
     if left <= 0:
-        return judged(name, found, left, soon)
+        return expiry_finding(name, found, left, soon)
     try:
         handshake(host, port, ssl.create_default_context(cafile=tls.ca or None), expected)
     except ssl.SSLCertVerificationError as error:
         advice = "name the CA that signed it with --tls-ca, and the name it bears with --server-name"
         return Finding(name, "fail", f"not trusted: {error.verify_message}", advice)
     except OSError as error:  # one that demands a certificate of ours may end the connection here
-        found = f"{found}; {said(error)}"
-    return judged(name, found, left, soon)
+        found = f"{found}; {reason_of(error)}"
+    return expiry_finding(name, found, left, soon)
 
 
 def own_certificate(tls: Tls) -> Finding:
     """How long the caller's own certificate lasts; its file is known to be sound."""
     from cryptography import x509
 
-    return judged("own certificate", *lasting(x509.load_pem_x509_certificates(Path(tls.cert).read_bytes())[0]))
+    return expiry_finding("own certificate", *expiry(x509.load_pem_x509_certificates(Path(tls.cert).read_bytes())[0]))
 
 
-def judged(name: str, found: str, left: float, soon: bool) -> Finding:
-    """What ``left`` seconds of a certificate are worth. soon: it should have been renewed by now."""
+def expiry_finding(name: str, found: str, left: float, soon: bool) -> Finding:
+    """The finding on a certificate with ``left`` seconds to go. soon: it should have been renewed by now."""
     if not soon:
         return Finding(name, "ok", found)
     return Finding(name, "fail" if left <= 0 else "warn", found, "renew it: its file is read again without a restart")
 
 
-def lasting(shown: x509.Certificate) -> tuple[str, float, bool]:
+def expiry(shown: x509.Certificate) -> tuple[str, float, bool]:
     """Until when, in words, the seconds that are left, and whether it should have been renewed by now."""
     end = shown.not_valid_after_utc
     left = end.timestamp() - time.time()
@@ -92,7 +92,7 @@ def lasting(shown: x509.Certificate) -> tuple[str, float, bool]:
     return f"ends {end:%Y-%m-%d %H:%M}Z, in {days:.1f} days", left, material.ends_soon
 
 
-def said(error: Exception) -> str:
-    """The gist of what went wrong."""
+def reason_of(error: Exception) -> str:
+    """What went wrong, in a few words."""
     reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
     return str(reason).replace("_", " ").lower()

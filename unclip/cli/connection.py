@@ -14,7 +14,7 @@ VARIABLE = "UNCLIP_CLIENT_"  # services read variables without CLIENT
 
 
 def add_connection(command: argparse.ArgumentParser, *also: str) -> None:
-    """Where the gateway is, how it is spoken to, and how its answer is told. also: other names of --server."""
+    """Where the gateway is, how it is spoken to, and how its answer is printed. also: other names of --server."""
     command.add_argument(
         "--server",
         *also,
@@ -31,14 +31,14 @@ def add_connection(command: argparse.ArgumentParser, *also: str) -> None:
     )
     group = command.add_argument_group("TLS", "also as variables, such as UNCLIP_CLIENT_TLS_CA; none for plaintext")
     group.add_argument("--tls", action="store_true", help="check the gateway against the CAs known to this machine")
-    for name, kind, told in (
+    for name, kind, help_text in (
         ("tls-ca", "FILE", "PEM file of CAs to check the gateway against"),
         ("tls-cert", "FILE", "PEM file of your certificate, for a gateway that demands one"),
         ("tls-key", "FILE", "PEM file of its key"),
         ("server-name", "NAME", "name the gateway's certificate bears, where it is not the host called"),
     ):
         variable = VARIABLE + name.upper().replace("-", "_")
-        group.add_argument(f"--{name}", default=os.environ.get(variable, ""), metavar=kind, help=told)
+        group.add_argument(f"--{name}", default=os.environ.get(variable, ""), metavar=kind, help=help_text)
 
 
 def tls_of(options: argparse.Namespace) -> Tls | None:

@@ -36,7 +36,7 @@ CAPTIONS = (
 BEFORE, AFTER = "a red apple", "a green apple"
 STYLE = "a flat emoji of "
 SEED = 1
-AT_ONCE = 4  # captions under way: enough to fill a batch, few enough for a small machine's queue
+CONCURRENCY = 4  # captions under way: enough to fill a batch, few enough for a small machine's queue
 VARIATIONS = 4
 FRAMES = 6
 
@@ -87,7 +87,7 @@ async def show(address: str, out: Path, decoder: Sampling) -> list[Path]:
 
 async def generate_all(client: AsyncClient, decoder: Sampling) -> list[GeneratedImage]:
     """One picture per caption, in the captions' order, some at a time."""
-    room = asyncio.Semaphore(AT_ONCE)
+    room = asyncio.Semaphore(CONCURRENCY)
     with tqdm(total=len(CAPTIONS), desc="pictures", file=sys.stderr, mininterval=1.0) as bar:
 
         async def one(caption: str) -> GeneratedImage:

@@ -30,13 +30,13 @@ from unclip.errors import InvalidRequest
 def generate(options: argparse.Namespace) -> None:
     """Pictures of a caption."""
     request = request_of(options, Generate, caption=options.caption, embedding=embedding(options))
-    tell_many(options, run(options, request, "generate"), "generate")
+    save_with_sheet(options, run(options, request, "generate"), "generate")
 
 
 def vary(options: argparse.Namespace) -> None:
     """Variations of a picture."""
     request = request_of(options, Vary, image=options.image)
-    tell_many(options, run(options, request, "vary"), f"vary-{options.image.stem}", options.image)
+    save_with_sheet(options, run(options, request, "vary"), f"vary-{options.image.stem}", options.image)
 
 
 def text_diff(options: argparse.Namespace) -> None:
@@ -44,7 +44,7 @@ def text_diff(options: argparse.Namespace) -> None:
     thetas = thetas_to(options.theta, options.frames)
     ends = {"image": options.image, "before": options.before, "after": options.after}
     images = run(options, request_of(options, TextDiff, **ends, thetas=thetas), "text-diff")
-    tell_trajectory(options, images, f"text-diff-{options.image.stem}", [f"theta = {theta:.2f}" for theta in thetas])
+    save_trajectory(options, images, f"text-diff-{options.image.stem}", [f"theta = {theta:.2f}" for theta in thetas])
 
 
 def interpolate(options: argparse.Namespace) -> None:
@@ -52,7 +52,7 @@ def interpolate(options: argparse.Namespace) -> None:
     ts = thetas_to(1.0, options.frames)
     ends = {"image": options.image, "to": options.to, "to_caption": options.to_caption}
     images = run(options, request_of(options, Interpolate, **ends, ts=ts), "interpolate")
-    tell_trajectory(options, images, f"interpolate-{options.image.stem}", [f"t = {t:.2f}" for t in ts])
+    save_trajectory(options, images, f"interpolate-{options.image.stem}", [f"t = {t:.2f}" for t in ts])
 
 
 def embedding(options: argparse.Namespace) -> Embedding | None:
@@ -69,7 +69,7 @@ def edit(options: argparse.Namespace) -> None:
     request = request_of(options, Edit, **ends)
     images = run(options, request, "edit")
     more = {} if canvas is None else {"canvas": str(canvas)}
-    tell_many(options, images, f"edit-{options.image.stem}", canvas or options.image, **more)
+    save_with_sheet(options, images, f"edit-{options.image.stem}", canvas or options.image, **more)
 
 
 def padded(options: argparse.Namespace) -> Path:
@@ -102,7 +102,7 @@ def run(options: argparse.Namespace, request: Request, label: str) -> list[Gener
             return bar.watch(client.stream(request))
 
 
-def tell_many(
+def save_with_sheet(
     options: argparse.Namespace, images: list[GeneratedImage], stem: str, source: Path | None = None, **more: str
 ) -> None:
     """Writes ``images``, and when there are several one sheet of them that ``source`` begins; says where."""
@@ -116,7 +116,7 @@ def tell_many(
         sheet = options.out / f"{stem}-sheet.png"
         contact_sheet(pictures, captions, columns=min(len(pictures), 8)).save(sheet)
         more["contact_sheet"] = str(sheet)
-    tell(options, images, [f"{stem}-{image.seed}" for image in images], **more)
+    save(options, images, [f"{stem}-{image.seed}" for image in images], **more)
 
 
 def fitted(picture: Image.Image, size: tuple[int, int], fit: Fit) -> Image.Image:
@@ -125,17 +125,17 @@ def fitted(picture: Image.Image, size: tuple[int, int], fit: Fit) -> Image.Image
     return ImageOps.pad(upright, size, color="white") if fit == "letterbox" else ImageOps.fit(upright, size)
 
 
-def tell_trajectory(options: argparse.Namespace, images: list[GeneratedImage], stem: str, captions: list[str]) -> None:
+def save_trajectory(options: argparse.Namespace, images: list[GeneratedImage], stem: str, captions: list[str]) -> None:
     """Writes ``images`` as frames, as an animation, and on one sheet with ``captions``; says where."""
     frames = [image.to_pil() for image in images]
     film = animate(frames, options.out / f"{stem}-trajectory.webp")
     sheet = options.out / f"{stem}-sheet.png"
     contact_sheet(frames, captions, columns=min(len(frames), 8)).save(sheet)
     names = [f"{stem}-{index:02}" for index in range(len(images))]
-    tell(options, images, names, animation=str(film), contact_sheet=str(sheet))
+    save(options, images, names, animation=str(film), contact_sheet=str(sheet))
 
 
-def tell(options: argparse.Namespace, images: list[GeneratedImage], names: list[str], **more: str) -> None:
+def save(options: argparse.Namespace, images: list[GeneratedImage], names: list[str], **more: str) -> None:
     """Writes ``images`` and says where; ``more`` files are already written."""
     paths = report.save(images, options.out, names)
     if options.json:

@@ -211,10 +211,10 @@ def unhealthy(name: str, address: str, error: grpc.RpcError, tls: Tls | None) ->
 
 def answered(name: str, found: str, seconds: float) -> Finding:
     """An answer, and whether it took long."""
-    told = f"{found}, answered in {seconds * 1000:.1f} ms"
+    answer = f"{found}, answered in {seconds * 1000:.1f} ms"
     if seconds > SLOW_S:
-        return Finding(name, "warn", told, "the machine or the network is busy: see unclip_queue_depth of each stage")
-    return Finding(name, "ok", told)
+        return Finding(name, "warn", answer, "the machine or the network is busy: see unclip_queue_depth of each stage")
+    return Finding(name, "ok", answer)
 
 
 def refused(name: str, error: UnclipError) -> Finding:

@@ -32,8 +32,8 @@ def replay(options: argparse.Namespace) -> None:
     identical = image.data == before
     gap = 0 if identical else largest_difference(image, before)
     if options.json:
-        told = {"identical": identical, "largest_difference": gap, "recipe_model_version": recipe.model_version}
-        report.print_json({"images": [report.picture(image, written)], **told})
+        comparison = {"identical": identical, "largest_difference": gap, "recipe_model_version": recipe.model_version}
+        report.print_json({"images": [report.picture(image, written)], **comparison})
         return
     print(f"{written}  seed {image.seed}")
     if identical:

@@ -39,7 +39,7 @@ def recipe(request: Request) -> dict[str, Any]:
 
 def picture(image: GeneratedImage, path: Path) -> dict[str, Any]:
     """One picture, written to ``path``, as JSON."""
-    told = {
+    fields = {
         "path": str(path),
         "image_index": image.image_index,
         "seed": image.seed,
@@ -50,7 +50,7 @@ def picture(image: GeneratedImage, path: Path) -> dict[str, Any]:
         "recipe": recipe(image.recipe),
     }
     measured = {"score": image.score, "inversion_psnr": image.inversion_psnr}
-    return {**told, **{name: figure for name, figure in measured.items() if figure is not None}}
+    return {**fields, **{name: figure for name, figure in measured.items() if figure is not None}}
 
 
 def figures(image: GeneratedImage) -> str:

@@ -33,8 +33,8 @@ def add_options(command: argparse.ArgumentParser, kind: type[Request]) -> None:
     for field in dataclasses.fields(kind):
         place = message.fields_by_name[wire_name(field)]
         if place.message_type == SAMPLING:
-            told = f"{field.metadata['help']}; what is left out takes the checkpoint's default"
-            group = command.add_argument_group(field.name, told)
+            description = f"{field.metadata['help']}; what is left out takes the checkpoint's default"
+            group = command.add_argument_group(field.name, description)
             for part in dataclasses.fields(Sampling):
                 if part.name != field.metadata.get("without"):
                     add_option(group, part, SAMPLING.fields_by_name[part.name], f"{field.name}_")
@@ -47,15 +47,15 @@ def add_option(
 ) -> None:
     """The option for one ``field``, which is ``place`` in the contract."""
     flag = f"--{prefix}{field.metadata['flag'] or field.name}".replace("_", "-")
-    told = {"dest": prefix + field.name, "default": field.default, "help": field.metadata["help"]}
+    keywords = {"dest": prefix + field.name, "default": field.default, "help": field.metadata["help"]}
     if place.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
-        command.add_argument(flag, action="store_true", **told)
+        command.add_argument(flag, action="store_true", **keywords)
     elif place.enum_type:
-        told["help"] += f" ({field.default})" if field.default else ""
-        command.add_argument(flag, choices=list(ENUMS[place.enum_type.full_name].numbers), **told)
+        keywords["help"] += f" ({field.default})" if field.default else ""
+        command.add_argument(flag, choices=list(ENUMS[place.enum_type.full_name].numbers), **keywords)
     else:
         kind = TYPES[place.cpp_type]
-        command.add_argument(flag, type=kind, metavar={int: "N", float: "X", str: "TEXT"}[kind], **told)
+        command.add_argument(flag, type=kind, metavar={int: "N", float: "X", str: "TEXT"}[kind], **keywords)
 
 
 def request_of(options: argparse.Namespace, kind: type[Kind], **given: Any) -> Kind:

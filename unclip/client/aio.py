@@ -14,8 +14,8 @@ from unclip.client.calling import (
     DEFAULT_TIMEOUT_S,
     FAILURES,
     Calls,
+    LazyChannel,
     Metadata,
-    Opened,
     described,
     failure_of,
     target_of,
@@ -94,7 +94,7 @@ class AsyncClient:
         self._calls = Calls(timeout, metadata, api_key)
         where = target_of(target, tls)
         self._given = channel
-        self._opened = Opened(lambda: open_channel(where, tls=tls), asyncio.get_running_loop)
+        self._opened = LazyChannel(lambda: open_channel(where, tls=tls), asyncio.get_running_loop)
 
     generate = making(Generate)
     vary = making(Vary)
@@ -154,18 +154,18 @@ class AsyncClient:
                 call = self._stub.Stream(asked.message, **{**how, "timeout": asked.seconds_left})
                 try:
                     async for answer in call:
-                        if (event := asked.news(answer)) is not None:
+                        if (event := asked.new_event(answer)) is not None:
                             yield event
                     return
                 except FAILURES as error:
-                    if not asked.again(failure_of(error)):
+                    if not asked.may_restart(failure_of(error)):
                         raise
                 finally:
                     call.cancel()
 
     async def close(self) -> None:
         """Closes the channel, if it is the client's own."""
-        if (channel := self._opened.taken()) is not None:
+        if (channel := self._opened.take()) is not None:
             await channel.close()
 
     async def __aenter__(self) -> Self:

@@ -13,8 +13,8 @@ from unclip.client.calling import (
     DEFAULT_TIMEOUT_S,
     FAILURES,
     Calls,
+    LazyChannel,
     Metadata,
-    Opened,
     described,
     failure_of,
     target_of,
@@ -92,7 +92,7 @@ class Client:
         self._calls = Calls(timeout, metadata, api_key)
         where = target_of(target, tls)
         self._given = channel
-        self._opened = Opened(lambda: open_sync_channel(where, tls=tls))
+        self._opened = LazyChannel(lambda: open_sync_channel(where, tls=tls))
 
     generate = making(Generate)
     vary = making(Vary)
@@ -148,18 +148,18 @@ class Client:
                 call = self._stub.Stream(asked.message, **{**how, "timeout": asked.seconds_left})
                 try:
                     for answer in call:
-                        if (event := asked.news(answer)) is not None:
+                        if (event := asked.new_event(answer)) is not None:
                             yield event
                     return
                 except FAILURES as error:
-                    if not asked.again(failure_of(error)):
+                    if not asked.may_restart(failure_of(error)):
                         raise
                 finally:
                     call.cancel()
 
     def close(self) -> None:
         """Closes the channel, if it is the client's own."""
-        if (channel := self._opened.taken()) is not None:
+        if (channel := self._opened.take()) is not None:
             channel.close()
 
     def __enter__(self) -> Self:

@@ -22,7 +22,7 @@ from unclip.serving.tls import Tls
 from unclip.wire.by_name import brief, listed, number, text
 
 DEFAULT_TARGET = "127.0.0.1:50050"
-DEFAULT_TIMEOUT_S = 300.0  # the longest that a gateway grants unless it is told otherwise
+DEFAULT_TIMEOUT_S = 300.0  # the longest that a gateway grants by default
 FAILURES = (grpc.RpcError, asyncio.CancelledError)
 REQUEST_ID = "x-request-id"
 KEY = re.compile(r"[0-9a-z_.-]+")
@@ -68,7 +68,7 @@ class Calls:
 
     @contextmanager
     def call(self) -> Iterator[Mapping[str, Any]]:
-        """What one call is made with. A request id, made up where the metadata have none, tells it to servers' logs.
+        """What one call is made with. A request id, made up where the metadata have none, names it in servers' logs.
 
         Raises:
             UnclipError: how it failed, with that id.
@@ -93,7 +93,7 @@ def failure_of(error: BaseException) -> UnclipError:
     return Cancelled("the gateway dropped the call")  # for which a CancelledError is grpc.aio's word
 
 
-class Opened(Generic[Line]):
+class LazyChannel(Generic[Line]):
     """A channel that is opened by the first call, and again by the first in another ``place``.
 
     An asyncio channel belongs to the loop it is opened in, which need not run yet when its client is made.
@@ -112,7 +112,7 @@ class Opened(Generic[Line]):
                 self._opened = place, self._open()
             return self._opened[1]
 
-    def taken(self) -> Line | None:
+    def take(self) -> Line | None:
         """The channel where one was opened, which is then to be closed: the next call opens another."""
         with self._lock:
             opened, self._opened = self._opened, None
@@ -148,13 +148,13 @@ def header(value: Any, field: str) -> str:
 
 
 def described(method: Method, kind: Callable[..., Request]) -> Method:
-    """``method``, a client's that takes what ``kind`` takes, as one that tells of itself what ``kind`` does."""
+    """``method``, a client's that takes what ``kind`` takes, with the signature and documentation of ``kind``."""
     own = inspect.signature(method)
     first = next(iter(own.parameters.values()))
     signature = inspect.signature(kind)
-    taken = [first, *signature.parameters.values()]
+    parameters = [first, *signature.parameters.values()]
     method.__doc__ = f"{kind.__doc__}\n\nThe options are those of ``{kind.__name__}``."
     # In tracebacks too it is called as clients know it.
     method.__name__ = method.__qualname__ = next(name for name, each in KINDS.items() if each is kind)
-    method.__signature__ = own.replace(parameters=taken)  # type: ignore[attr-defined]
+    method.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
     return method

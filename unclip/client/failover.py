@@ -15,7 +15,7 @@ from unclip.client.values import Event, GeneratedImage, Preview, Progress
 from unclip.errors import Cancelled, Unavailable, UnclipError
 
 CHOSEN_SEEDS = 1 << 32  # as short as those that a gateway chooses
-AGAIN = 1  # times that a stream is begun anew: one that takes two gateways with it may be what ends them
+MAX_RESTARTS = 1  # times that a stream is begun anew: one that takes two gateways with it may be what ends them
 
 
 class Failover:
@@ -30,8 +30,8 @@ class Failover:
         if not request.HasField("seed"):
             request.seed = secrets.randbelow(CHOSEN_SEEDS)
         self._end = time.monotonic() + timeout
-        self._again, self._begun = 0, False
-        self._furthest = Counter[tuple[str, int]]()  # steps told, by stage and image_index
+        self._restarts, self._begun = 0, False
+        self._furthest = Counter[tuple[str, int]]()  # steps delivered, by stage and image_index
         self._previews, self._passed_over = Counter[int](), Counter[int]()
         self._pictures = dict[int, GeneratedImage]()
 
@@ -40,17 +40,17 @@ class Failover:
         """Until its time is over."""
         return max(0.0, self._end - time.monotonic())
 
-    def again(self, failure: UnclipError) -> bool:
+    def may_restart(self, failure: UnclipError) -> bool:
         """Whether to ask anew after ``failure``: the connection, not the request, failed, after it had begun. gRPC has
         asked again by itself where it had not."""
         lost = isinstance(failure, Cancelled) or (isinstance(failure, Unavailable) and failure.stage == "gateway")
-        if not lost or not self._begun or self._again == AGAIN or not self.seconds_left:
+        if not lost or not self._begun or self._restarts == MAX_RESTARTS or not self.seconds_left:
             return False
-        self._again += 1
+        self._restarts += 1
         return True
 
-    def news(self, answer: gateway_pb2.StreamResponse) -> Event | None:
-        """What ``answer`` tells that has not been told before.
+    def new_event(self, answer: gateway_pb2.StreamResponse) -> Event | None:
+        """The event in ``answer``, None where it has been delivered before.
 
         Raises:
             Unavailable: it is by another version than a picture that was delivered.
@@ -59,14 +59,14 @@ class Failover:
         match event := event_of(answer):
             case Progress():
                 place = event.stage, event.image_index
-                if self._again and event.step <= self._furthest[place] > 0:
+                if self._restarts and event.step <= self._furthest[place] > 0:
                     return None
                 self._furthest[place] = max(self._furthest[place], event.step)
             case Preview():
-                if self._again and self._passed_over[event.image_index] < self._previews[event.image_index]:
+                if self._restarts and self._passed_over[event.image_index] < self._previews[event.image_index]:
                     self._passed_over[event.image_index] += 1
                     return None
-                self._previews[event.image_index] += not self._again
+                self._previews[event.image_index] += not self._restarts
             case GeneratedImage():
                 had = next(iter(self._pictures.values()), event)
                 if (had.model_version, had.stage_versions) != (event.model_version, event.stage_versions):

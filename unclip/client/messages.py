@@ -59,7 +59,7 @@ def embed_message(asked: Embed) -> gateway_pb2.EmbedRequest:
 
 
 def event_of(message: gateway_pb2.StreamResponse) -> Event | None:
-    """What ``message`` tells; None for an event, or a stage, younger than this client."""
+    """The event in ``message``; None for an event, or a stage, younger than this client."""
     match message.WhichOneof("event"):
         case "progress":
             try:
@@ -83,9 +83,9 @@ def generated_image(message: gateway_pb2.GeneratedImage) -> GeneratedImage:
     return CONVERTER.read(GeneratedImage, message, message.image)
 
 
-def recipe_of(told: RecipeText) -> Recipe:
-    """The recipe that a file tells."""
-    return Recipe(request_of(told.request), told.model_version, told.source_digests, told.stage_versions)
+def recipe_of(text: RecipeText) -> Recipe:
+    """The recipe that a file holds."""
+    return Recipe(request_of(text.request), text.model_version, text.source_digests, text.stage_versions)
 
 
 def request_of(message: gateway_pb2.StreamRequest, name: str = "") -> Request:

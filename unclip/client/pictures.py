@@ -49,8 +49,8 @@ def of_array(array: npt.NDArray[Any], field: str) -> Image.Image:
     deep = array.ndim == 3 and array.shape[2] in (3, 4) and array.dtype == np.uint8
     flat = array.ndim == 2 and array.dtype in (np.uint8, np.bool_)
     if not (deep or flat) or 0 in array.shape:
-        told = f"{array.dtype} {list(array.shape)}"
-        raise InvalidRequest.of(field, f"must be uint8 [H, W], [H, W, 3] or [H, W, 4], or bool [H, W]; got {told}")
+        got = f"{array.dtype} {list(array.shape)}"
+        raise InvalidRequest.of(field, f"must be uint8 [H, W], [H, W, 3] or [H, W, 4], or bool [H, W]; got {got}")
     return Image.fromarray(array.astype(np.uint8) * 255 if array.dtype == np.bool_ else array)
 
 

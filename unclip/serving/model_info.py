@@ -24,7 +24,7 @@ def stage_info(
     defaults: SamplingSettings | None = None,
     room: Room | None = None,
 ) -> model_info_pb2.StageInfo:
-    """One stage; defaults is None for a stage that does not sample, room where it does not tell."""
+    """One stage; defaults is None for a stage that does not sample, room where it does not report it."""
     return model_info_pb2.StageInfo(
         stage=stage,
         defaults=None if defaults is None else sampling_to_proto(defaults),
@@ -61,5 +61,5 @@ def model_info(
 
 
 def identity() -> tuple[str, timestamp_pb2.Timestamp]:
-    """What tells a replica that starts now apart from others: a name, the process's with a number, and the time."""
+    """What sets a replica that starts now apart from others: a name, the process's with a number, and the time."""
     return f"{REPLICA}-{next(_NUMBERS)}", timestamp_pb2.Timestamp(seconds=int(time.time()))

@@ -13,7 +13,7 @@ import numpy as np
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, upsampler_pb2_grpc
 from unclip.api.type.v1 import sampling_pb2
 from unclip.serving.server import Service
-from unclip.testing.drawing import Float32Array, draws_noise, gradient, resize, sampling_causes, text_causes
+from unclip.testing.drawing import Float32Array, draws_noise, gradient, resize, sampling_key, text_key
 from unclip.testing.stub import Context, Stub
 from unclip.wire import tensors
 from unclip.wire.images import encode_image, from_pixels, psnr, weight
@@ -84,9 +84,9 @@ class StubDecoder(Stub, decoder_pb2_grpc.DecoderServiceServicer):
             self.spec.size,
             self.model.version,
             task.embedding.values,
-            *text_causes(task.text or task.unconditional_text),
-            *text_causes(task.unconditional_text if guided else None),
-            *sampling_causes(task.sampling),
+            *text_key(task.text or task.unconditional_text),
+            *text_key(task.unconditional_text if guided else None),
+            *sampling_key(task.sampling),
             task.seed if task.start_noise is None or draws_noise(task.sampling) else None,
         )
         if task.start_noise is None:
@@ -95,7 +95,7 @@ class StubDecoder(Stub, decoder_pb2_grpc.DecoderServiceServicer):
 
     def invert(self, task: InvertTask, picture: Float32Array) -> Float32Array:
         """The noise of a task, float32 ``[3, H, W]``: nearly the picture itself."""
-        causes = (self.model.version, task.embedding.values, *text_causes(task.unconditional_text), task.steps)
+        causes = (self.model.version, task.embedding.values, *text_key(task.unconditional_text), task.steps)
         return picture + SHADE * gradient(self.spec.size, *causes)
 
 
@@ -134,7 +134,7 @@ class StubUpsampler(Stub, upsampler_pb2_grpc.UpsamplerServiceServicer):
 
     def upsample(self, task: UpsampleTask) -> Float32Array:
         """The picture of a task, float32 ``[3, size, size]`` in [-1, 1]."""
-        shade = gradient(self.spec.size, self.model.version, task.seed, *sampling_causes(task.sampling))
+        shade = gradient(self.spec.size, self.model.version, task.seed, *sampling_key(task.sampling))
         return keep(task, np.clip((1 - SHADE) * resize(task.sample, self.spec.size) + SHADE * shade, -1, 1))
 
 

@@ -46,12 +46,12 @@ def resize(pixels: Float32Array, side: int) -> Float32Array:
     return resized
 
 
-def text_causes(text: TextEncoding | None) -> tuple[object, ...]:
+def text_key(text: TextEncoding | None) -> tuple[object, ...]:
     """What of a text encoding an answer follows from."""
     return () if text is None else (text.embedding.values, text.token_states, text.token_mask)
 
 
-def sampling_causes(sampling: SamplingSettings) -> tuple[object, ...]:
+def sampling_key(sampling: SamplingSettings) -> tuple[object, ...]:
     """What of sampling settings an answer follows from: eta where it changes what the sampler does."""
     none, most = (_fresh_noise(sampling.sampler, eta) for eta in (0.0, 1.0))
     eta = sampling.eta if most != none else 0.0

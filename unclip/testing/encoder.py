@@ -37,7 +37,7 @@ class StubEncoder(Stub, encoder_pb2_grpc.EncoderServiceServicer):
         """Encodes captions."""
         with self.work(request, context, "encode_text", min(len(request.captions), MAX_CAPTIONS)) as work:
             captions = read_encode_text(request)
-            await work.once()
+            await work.run_single_step()
         return encoder_pb2.EncodeTextResponse(
             encodings=[self.encode_text(caption).to_proto() for caption in captions], model_version=self.model.version
         )
@@ -50,7 +50,7 @@ class StubEncoder(Stub, encoder_pb2_grpc.EncoderServiceServicer):
             pictures = read_encode_image(request, SEEN_SIDE)
             with self.decoding.admitted(sum(cost for cost, _ in pictures), work.client) as admitted:
                 images = await admitted.each([(cost, partial(see, picture)) for cost, picture in pictures])
-            await work.once()
+            await work.run_single_step()
         return encoder_pb2.EncodeImageResponse(
             embeddings=[self.encode_image(image).to_proto() for image in images], model_version=self.model.version
         )

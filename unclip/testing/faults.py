@@ -23,7 +23,7 @@ class Faults:
     hang: calls take no first step while this is set, until their deadline or their caller ends them.
     break_streams: how many streams to come break off after ``break_after`` steps (or all, if they have fewer), with
     ``breakage``, or, where ``break_quietly`` is set, as if they were complete.
-    lacks: capabilities, such as "invert", that the stub does not tell of and refuses with FAILED_PRECONDITION.
+    lacks: capabilities, such as "invert", that the stub does not report and refuses with FAILED_PRECONDITION.
 
     ``refuse``, ``failure`` and ``breakage`` are errors of `unclip.errors`, None of the latter two stands for
     UNAVAILABLE; any other exception becomes INTERNAL.
@@ -46,7 +46,7 @@ class Faults:
 
     @classmethod
     def none(cls, stage: ServiceName) -> Faults:
-        """No misbehaviour, and as much room as the real ``stage`` has unless told otherwise."""
+        """No misbehaviour, and as much room as the real ``stage`` has by default."""
         return cls(capacity=ROOMS[stage].capacity, queue_limit=ROOMS[stage].queue_limit)
 
     @property

@@ -9,7 +9,7 @@ import numpy as np
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
 from unclip.api.type.v1 import sampling_pb2
 from unclip.serving.server import Service
-from unclip.testing.drawing import draw, sampling_causes, text_causes
+from unclip.testing.drawing import draw, sampling_key, text_key
 from unclip.testing.stub import Context, Stub
 from unclip.wire.embeddings import Embedding
 from unclip.wire.tasks import MAX_CANDIDATES, SampleTask
@@ -51,10 +51,10 @@ class StubPrior(Stub, prior_pb2_grpc.PriorServiceServicer):
         guided = task.sampling.guidance_scale != 1
         causes = (
             self.model.version,
-            *text_causes(task.text),
-            *text_causes(task.unconditional_text if guided else None),
+            *text_key(task.text),
+            *text_key(task.unconditional_text if guided else None),
             task.seed,
-            *sampling_causes(task.sampling),
+            *sampling_key(task.sampling),
         )
         candidates = [draw((self.model.dim,), "prior", row, *causes) for row in range(task.candidates)]
         scores = np.stack(candidates) @ task.text.embedding.values

@@ -34,7 +34,7 @@ async def start_server(
 ) -> tuple[grpc.aio.Server, str]:
     """A server of ``services`` on 127.0.0.1 with the project's error table and health, and its ``host:port``.
 
-    settings: TLS, who may call, and what gRPC is told; nothing else of them counts. stage: named in what callers are
+    settings: TLS, who may call, and the options of gRPC; nothing else of them counts. stage: named in what callers are
     refused with.
     """
     secured = settings or PLAIN

@@ -147,7 +147,7 @@ class Stub:
 
 
 class Work:
-    """One call that was let in. cut: its stream was told to end as if it were complete."""
+    """One call that was let in. cut: its stream has to end as if it were complete."""
 
     def __init__(self, stub: Stub, samples: int, client: str, deadline: float) -> None:
         self.samples = samples
@@ -160,7 +160,7 @@ class Work:
         self._stub = stub
 
     async def take_steps(self, steps: int, stage: sampling_pb2.Stage.ValueType) -> AsyncIterator[sampling_pb2.Progress]:
-        """Waits for its turn, then takes ``steps`` steps, telling of each.
+        """Waits for its turn, then takes ``steps`` steps, yielding each.
 
         Raises:
             DeadlineExceeded: no time is left, or too little for all steps.
@@ -168,16 +168,18 @@ class Work:
         """
         self.left = steps
         self._refuse_if_late()
-        tell, queued, taken = usage_listener.get(), time.monotonic(), 0
+        listener, queued, taken = usage_listener.get(), time.monotonic(), 0
         try:
             async for progress in self._steps(steps, stage):
                 taken, self.left = progress.step, steps - progress.step
                 yield progress
         finally:
-            if tell is not None:
+            if listener is not None:
                 seconds, ended = taken * self._stub.faults.step_seconds, time.monotonic()
                 device = seconds * self.samples / self._stub.faults.capacity
-                tell(EngineUsage(queued, self.began, ended, taken, self.samples, float(self.samples), device, seconds))
+                listener(
+                    EngineUsage(queued, self.began, ended, taken, self.samples, float(self.samples), device, seconds)
+                )
 
     @property
     def estimate(self) -> feasibility.Work:
@@ -193,15 +195,15 @@ class Work:
             raise DeadlineExceeded(f"{steps} {brief(mine.least)}, {left} are left")
         others = [work.estimate for work in self._stub.admitted if work is not self]
         if found := feasibility.refusal(mine, others, now):
-            told = f"{steps} {brief(found.ahead)} with what goes before, {left} are left"
-            raise Overloaded(told, self._stub.faults.retry_after, found.reason)
+            message = f"{steps} {brief(found.ahead)} with what goes before, {left} are left"
+            raise Overloaded(message, self._stub.faults.retry_after, found.reason)
 
     async def _steps(self, steps: int, stage: sampling_pb2.Stage.ValueType) -> AsyncIterator[sampling_pb2.Progress]:
-        told = 0
+        reported = 0
         while place := self._stub.place_of(self):
-            if place != told:
+            if place != reported:
                 yield sampling_pb2.Progress(stage=stage, step=0, of=steps, queue_position=place)
-            told = place
+            reported = place
             await self._spend(POLL_S)
         self.runs, self.began = True, time.monotonic()
         while self._stub.faults.hang:
@@ -216,8 +218,8 @@ class Work:
             raise faults.breakage or Unavailable(self._stub.stage, f"the {self._stub.stage} broke off as ordered")
         self.cut = breaks
 
-    async def once(self) -> None:
-        """A trajectory of one step that nobody is told of."""
+    async def run_single_step(self) -> None:
+        """A trajectory of one step that is not reported."""
         async for _ in self.take_steps(1, sampling_pb2.STAGE_UNSPECIFIED):
             pass
 

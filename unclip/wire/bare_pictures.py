@@ -168,6 +168,6 @@ def _orientation(exif: bytes, xmp: bytes) -> int:
             if tag == ORIENTATION and kind in NUMBERS and count == 1:
                 [found] = struct.unpack_from(order + NUMBERS[kind], exif, entry + 8)
     if found is None:
-        told = XMP_ORIENTATION.search(xmp)
-        found = int(told[1]) if told else 1
+        match = XMP_ORIENTATION.search(xmp)
+        found = int(match[1]) if match else 1
     return found

@@ -246,7 +246,7 @@ def number(item: Any, path: str) -> float:
 
 def brief(item: Any) -> str:
     """What ``item`` is, in a few words."""
-    if isinstance(item, int) and item.bit_length() > 128:  # too long to be told, or even to be written
+    if isinstance(item, int) and item.bit_length() > 128:  # too long to be shown, or even to be written
         return f"a number of {item.bit_length()} bits"
     return f"{item!r:.60}" if isinstance(item, (str, int, float, type(None))) else f"a {type(item).__name__}"
 

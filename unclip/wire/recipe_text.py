@@ -35,7 +35,7 @@ MAX_BYTES = 60_000
 class RecipeText:
     """What a picture file says of its making: the request, its sources left out, the model, and the sources' sha256.
 
-    stage_versions: of each stage that had a part in it; empty in files from before they were told.
+    stage_versions: of each stage that had a part in it; empty in files from before they were written.
     """
 
     request: gateway_pb2.StreamRequest
@@ -46,14 +46,14 @@ class RecipeText:
 
 def write_text(recipe: RecipeText) -> str:
     """``recipe`` as canonical JSON in ASCII."""
-    told = {
+    fields = {
         VERSION_KEY: VERSION,
         "recipe": json_format.MessageToDict(recipe.request, preserving_proto_field_name=True),
         "model_version": recipe.model_version,
         "source_digests": list(recipe.source_digests),
         "stage_versions": dict(recipe.stage_versions),
     }
-    return json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
 def read_text(text: str, field: str) -> RecipeText:
@@ -63,15 +63,19 @@ def read_text(text: str, field: str) -> RecipeText:
         InvalidRequest: it is damaged, or of another version, naming ``field``.
     """
     try:
-        told = read_json(text)
-        version = told[VERSION_KEY]
+        parsed = read_json(text)
+        version = parsed[VERSION_KEY]
     except (ValueError, TypeError, LookupError):
         raise InvalidRequest.of(field, "holds a damaged recipe: it is not the JSON that was written") from None
     if version != VERSION:
         raise InvalidRequest.of(field, f"holds a recipe of version {version}; this client reads version {VERSION}")
     try:
-        request = json_format.ParseDict(told["recipe"], gateway_pb2.StreamRequest())
-        model_version, digests, stages = told["model_version"], told["source_digests"], told.get("stage_versions", {})
+        request = json_format.ParseDict(parsed["recipe"], gateway_pb2.StreamRequest())
+        model_version, digests, stages = (
+            parsed["model_version"],
+            parsed["source_digests"],
+            parsed.get("stage_versions", {}),
+        )
     except (json_format.ParseError, LookupError, TypeError) as error:
         said = " ".join(str(error).split())[:300]
         raise InvalidRequest.of(field, f"holds a damaged recipe, or one with news for this client: {said}") from None
