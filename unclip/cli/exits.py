@@ -46,7 +46,7 @@ def one_line(error: UnclipError) -> str:
 
     The log lines of a service that did not start follow, indented, on lines of their own.
     """
-    said = str(error) or error.reason.lower().replace("_", " ")
+    text = str(error) or error.reason.lower().replace("_", " ")
     if isinstance(error, Overloaded):
-        return f"{said}; try again in {error.retry_after:.0f} s"
-    return said
+        return f"{text}; try again in {error.retry_after:.0f} s"
+    return text

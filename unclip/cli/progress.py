@@ -25,7 +25,7 @@ class Bar:
         self._own = {stage: share for stage, share in OWN.items() if stage != "prior" or captioned}
         self._done: dict[tuple[StageName, int], float] = {}
         shared = sum(share for stage, share in SHARED.items() if stage != "invert" or not captioned)
-        self._total = shared + sum(self._own.values()) * pictures_of(request)
+        self._total = shared + sum(self._own.values()) * picture_count(request)
         self._bar = tqdm(
             total=self._total,
             desc=label,
@@ -78,7 +78,7 @@ class Bar:
         self._bar.close()
 
 
-def pictures_of(request: Request) -> int:
+def picture_count(request: Request) -> int:
     """How many pictures ``request`` asks for."""
     match request:
         case TextDiff():

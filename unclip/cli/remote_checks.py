@@ -13,7 +13,7 @@ import grpc
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, upsampler_pb2_grpc
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
-from unclip.cli.certificate_checks import TIMEOUT_S, certificate, own_certificate, said, speaks_tls
+from unclip.cli.certificate_checks import TIMEOUT_S, certificate, own_certificate, reason_of, speaks_tls
 from unclip.cli.exits import one_line
 from unclip.cli.findings import Finding
 from unclip.client import Client, Generate, Progress, ReplicaCount, Sampling
@@ -135,7 +135,7 @@ def stage(name: str, address: str, tls: Tls | None) -> Iterator[Finding]:
         found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
     except (OSError, ValueError) as error:
         yield Finding(
-            name, "fail", f"{address} does not resolve: {said(error)}", "check the name, and the cluster's DNS"
+            name, "fail", f"{address} does not resolve: {reason_of(error)}", "check the name, and the cluster's DNS"
         )
         return
     named = tls and replace(tls, server_name=tls.server_name or host)
@@ -170,7 +170,7 @@ def lives(name: str, address: str, service: str, tls: Tls | None) -> Iterator[Fi
         began = time.monotonic()
         socket.create_connection((host, int(port)), timeout=TIMEOUT_S).close()
     except (OSError, ValueError) as error:
-        yield Finding(name, "fail", f"nothing to be reached at {address}: {said(error)}", START)
+        yield Finding(name, "fail", f"nothing to be reached at {address}: {reason_of(error)}", START)
         return
     yield Finding(name, "ok", f"{address} in {(time.monotonic() - began) * 1000:.1f} ms")
     if tls is not None:

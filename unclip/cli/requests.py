@@ -60,13 +60,13 @@ def add_option(
 
 def request_of(options: argparse.Namespace, kind: type[Kind], **given: Any) -> Kind:
     """The request of ``kind`` that ``options`` ask for, with what is ``given``."""
-    said = vars(options)
+    values = vars(options)
     for field in dataclasses.fields(kind):
         if field.name in given or "help" not in field.metadata:
             continue
         if isinstance(field.default, Sampling):
-            parts = {part.name: said.get(f"{field.name}_{part.name}") for part in dataclasses.fields(Sampling)}
+            parts = {part.name: values.get(f"{field.name}_{part.name}") for part in dataclasses.fields(Sampling)}
             given[field.name] = Sampling(**parts)
-        elif field.name in said:
-            given[field.name] = said[field.name]
+        elif field.name in values:
+            given[field.name] = values[field.name]
     return kind(**given)
