@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from unclip.cli.progress import Bar, pictures_of
+from unclip.cli.progress import Bar, picture_count
 from unclip.client import Edit, Event, Generate, GeneratedImage, Progress, Request, TextDiff, Vary
 
 
@@ -59,4 +59,4 @@ def test_a_picture_fills_its_share_although_its_progress_was_dropped() -> None:
     ],
 )
 def test_pictures_are_counted_as_the_gateway_counts_them(request_: Request, count: int) -> None:
-    assert pictures_of(request_) == count
+    assert picture_count(request_) == count

@@ -1,7 +1,7 @@
 """API keys: who may call the gateway, how often, and how many calls at once.
 
-A key is 32 random bytes, so that its SHA-256 alone can be kept in a file and gives nothing of it away. The file is TOML, or
-JSON of the same shape::
+A key is 32 random bytes, so that its SHA-256 alone can be kept in a file and gives nothing of it away. The file is
+TOML, or JSON of the same shape::
 
     [keys.alice]
     sha256 = "9f86d081…"
