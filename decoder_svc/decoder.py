@@ -66,7 +66,7 @@ class Decoder:
 
     def decode(self, task: DecodeTask, deadline: float = float("inf")) -> Trajectory:
         """A trajectory to a picture, float32 ``[3, size, size]`` in [-1, 1]."""
-        sampling, away_from = task.sampling, task.unconditional_text
+        sampling, unconditional = task.sampling, task.unconditional_text
         embedding = torch.from_numpy(task.embedding.values)
         null = self._projection.learned_classifier_free_guidance_embeddings
         table = sampler_table(
@@ -79,12 +79,12 @@ class Decoder:
         )
         table, kept = edited(task.known, table, self._schedule, self.device)
         return Trajectory(
-            (LANE, len(away_from.token_mask)),
+            (LANE, len(unconditional.token_mask)),
             table,
             (3, self.size, self.size),
             self.device,
-            self._conditions(embedding, task.text or away_from),
-            unconditional=self._conditions(null, away_from) if sampling.guidance_scale != 1.0 else None,
+            self._conditions(embedding, task.text or unconditional),
+            unconditional=self._conditions(null, unconditional) if sampling.guidance_scale != 1.0 else None,
             guidance_scale=sampling.guidance_scale,
             # A copy: what came over the wire is a read-only view of its message.
             start=None if task.start_noise is None else torch.from_numpy(task.start_noise.copy()),

@@ -23,7 +23,7 @@ from unclip.serving.clients import client_of
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.decoding import Decoding
 from unclip.wire import tensors
-from unclip.wire.images import encode_image, from_pixels, psnr, weight
+from unclip.wire.images import decode_cost, encode_image, from_pixels, psnr
 from unclip.wire.sampling import MAX_STEPS
 from unclip.wire.tasks import DecodeTask, InvertTask, StageSpec, UpsampleTask
 
@@ -75,7 +75,7 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
         trajectories, client = 2 if request.report_psnr else 1, client_of(context)
         likely = Expected("decoder", min(max(request.steps, 1), MAX_STEPS), deadline)
         with self._engine.reserve(trajectories, client, likely) as reservation:
-            with self._decoding.admitted(weight([request.image]), client) as admitted:
+            with self._decoding.admitted(decode_cost([request.image]), client) as admitted:
                 task, picture = await admitted.run(InvertTask.from_proto, request, self._spec)
             there = await asyncio.wrap_future(self._engine.call(lambda: self._decoder.invert(task, picture, deadline)))
             async with aclosing(follow(reservation, [there], not request.omit_progress)) as ticks:

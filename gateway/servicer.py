@@ -46,7 +46,7 @@ from unclip.serving.request_id import call_metadata
 from unclip.wire.by_name import PLAIN
 from unclip.wire.embeddings import TextEncoding
 from unclip.wire.enums import STAGES
-from unclip.wire.images import weight
+from unclip.wire.images import decode_cost
 from unclip.wire.recipe_text import write_text
 
 CAPABILITIES: dict[type[Plan], str] = {
@@ -137,7 +137,8 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
 
     async def _plan(self, request: gateway_pb2.StreamRequest, call: Call, read: Callable[[], Plan]) -> Plan:
         """What ``read`` makes of a request: beside other calls, and where pictures come with it in their turn."""
-        if not (pixels := weight(pictures_in(request))):  # no picture, or none that its header allows to be decoded
+        # 0: no picture, or none that its header allows to be decoded.
+        if not (pixels := decode_cost(pictures_in(request))):
             return await asyncio.to_thread(read)
         with self._decoding.admitted(pixels, call.client) as admitted:
             return await admitted.run(read)
@@ -146,7 +147,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         self, request: gateway_pb2.StreamRequest, call: Call, nested: bool
     ) -> AsyncGenerator[gateway_pb2.StreamResponse, None]:
         """As `_run_released`, while there is room for the request itself, which is kept until its call has ended."""
-        with self._requests.held(large(request), call.client):
+        with self._requests.held(large_bytes(request), call.client):
             async with aclosing(self._run_released(request, call, nested)) as answers:
                 async for answer in answers:
                     yield answer
@@ -219,7 +220,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         pictures = read_embed(request, reader)
         async with self._deadlines.ending(context) as ending:
             call = self._call(context, ending)
-            held, cost = self._requests.held(large(request), call.client), sum(cost for cost, _ in pictures)
+            held, cost = self._requests.held(large_bytes(request), call.client), sum(cost for cost, _ in pictures)
             with held, self._decoding.admitted(cost, call.client) as admitted:
                 images = [image.data for image in await reader.noting(admitted.each(pictures))]
                 reader.done()
@@ -250,7 +251,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         return gateway_pb2.GetModelInfoResponse(model=info.model, replicas=self._releases.replicas())
 
 
-def large(request: gateway_pb2.StreamRequest | gateway_pb2.EmbedRequest) -> int:
+def large_bytes(request: gateway_pb2.StreamRequest | gateway_pb2.EmbedRequest) -> int:
     """The bytes of ``request``, if they are worth counting."""
     size = request.ByteSize()
     return size if size > SMALL_BYTES else 0

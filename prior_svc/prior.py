@@ -67,7 +67,7 @@ class Prior:
 
     def sample(self, task: SampleTask, candidate: int = 0, deadline: float = float("inf")) -> Trajectory:
         """One candidate's trajectory; its result is an unnormalised image embedding, float32 ``[D]``."""
-        sampling, away_from = task.sampling, task.unconditional_text
+        sampling, unconditional = task.sampling, task.unconditional_text
         table = sampler_table(
             sampling.sampler,
             self._schedule,
@@ -82,7 +82,7 @@ class Prior:
             (self.embedding_dim,),
             self.device,
             self._conditions(task.text),
-            unconditional=self._conditions(away_from) if away_from else None,
+            unconditional=self._conditions(unconditional) if unconditional else None,
             guidance_scale=sampling.guidance_scale,
             seed=task.seed,
             stream=Stream.PRIOR,

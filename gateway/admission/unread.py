@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 
 from gateway.events import Delivery, Finished
-from gateway.requests.pictures import beside
+from gateway.requests.pictures import in_thread
 from gateway.requests.plan import GeneratePlan, InterpolatePlan, Plan, TextDiffPlan
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.enum_names import FileFormat
@@ -94,7 +94,7 @@ class UnaryOutbox:
     async def put(self, event: Finished) -> Delivery:
         """See `gateway.events.Outbox`."""
         # Compressing a large picture takes tens of milliseconds, which other calls must not wait for.
-        answer = await beside(self._write, event)
+        answer = await in_thread(self._write, event)
         return Delivery(answer, answer.ByteSize())
 
     def taken(self, event: Delivery) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from gateway.capabilities.compose import FRAMES_AT_ONCE, Stages
 from gateway.capabilities.slerp import normalise
 from gateway.events import EventQueue, Finished, together
-from gateway.requests.pictures import beside
+from gateway.requests.pictures import in_thread
 from unclip.api.type.v1 import image_pb2
 from unclip.wire.embeddings import Embedding
 from unclip.wire.images import decode_image, encode_image, from_pixels, to_pixels
@@ -37,12 +37,12 @@ async def deliver_best(
     files = [b""] * count
 
     async def candidate(row: int) -> None:
-        files[row] = await beside(png, await make(row))
+        files[row] = await in_thread(png, await make(row))
 
     await together([candidate(row) for row in range(count)], limit=FRAMES_AT_ONCE)
     scores = [cosine(embedding, caption) for embedding in await stages.encode_images(files)]
     for place, row in enumerate(best(scores, keep)):
-        await queue.deliver(Finished(await beside(pixels_in, files[row]), place, row=row, score=scores[row]))
+        await queue.deliver(Finished(await in_thread(pixels_in, files[row]), place, row=row, score=scores[row]))
 
 
 def best(scores: Sequence[float], keep: int) -> list[int]:

@@ -36,7 +36,7 @@ def letterbox(image: Image.Image) -> Image.Image:
     return square
 
 
-def middle(image: Image.Image) -> Image.Image:
+def center_square(image: Image.Image) -> Image.Image:
     """The largest square in the middle of an RGB picture, at most 1024 px."""
     return fit(image, min(*image.size, MAX_SQUARE))
 

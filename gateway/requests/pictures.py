@@ -29,7 +29,7 @@ Result = TypeVar("Result")
 MEDIA_TYPES: dict[FileFormat, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
 
-async def beside(work: Callable[..., Result], *arguments: Any) -> Result:
+async def in_thread(work: Callable[..., Result], *arguments: Any) -> Result:
     """``work(*arguments)``, which makes or reads a finished picture, in a thread."""
     known = contextvars.copy_context()
     return await asyncio.get_running_loop().run_in_executor(THREADS, partial(known.run, work, *arguments))

@@ -31,7 +31,7 @@ from unclip.api.type.v1 import image_pb2, sampling_pb2
 from unclip.errors import PreconditionFailed
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding
-from unclip.wire.images import MAX_TOGETHER, weight
+from unclip.wire.images import MAX_TOGETHER, decode_cost
 from unclip.wire.known import MAX_RESAMPLING
 
 MAX_IMAGES = 16
@@ -265,7 +265,7 @@ def read_embed(request: gateway_pb2.EmbedRequest, reader: Reader) -> list[tuple[
     for index, caption in enumerate(request.captions[:MAX_CAPTIONS]):
         reader.caption(f"captions[{index}]", caption, allow_empty=True)
     fit = reader.under("", request).choice("fit")
-    costs = [weight([image]) for image in pictures_in(request)]
+    costs = [decode_cost([image]) for image in pictures_in(request)]
     if sum(costs) > MAX_TOGETHER:
         reader.refuse("images", f"must be at most {MAX_TOGETHER} pixels together; got {sum(costs)}")
         reader.done()

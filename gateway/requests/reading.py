@@ -12,7 +12,7 @@ import numpy as np
 from google.protobuf.message import Message
 from PIL import Image
 
-from gateway.requests.fitting import MAX_SQUARE, letterbox, middle
+from gateway.requests.fitting import MAX_SQUARE, center_square, letterbox
 from gateway.requests.plan import SourceImage
 from unclip.api.type.v1 import image_pb2, sampling_pb2
 from unclip.enum_names import Fit
@@ -20,7 +20,7 @@ from unclip.errors import InvalidRequest
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding
 from unclip.wire.enums import ENUMS
-from unclip.wire.images import check_image, decode_image, encode_image, headed, open_image
+from unclip.wire.images import check_image, checked_header, decode_image, encode_image, open_image
 from unclip.wire.sampling import sampling_from_proto, sampling_to_proto
 from unclip.wire.tasks import MAX_SIZE
 from unclip.wire.violations import Violations
@@ -147,11 +147,11 @@ class Reader:
 def read_image(field: str, image: image_pb2.Image, fit: Fit) -> SourceImage:
     """A picture file, as `Reader.image` gives it. Raises InvalidRequest."""
     source = source_of(image)
-    header = headed(image, field)
+    header = checked_header(image, field)
     if fit == "letterbox" and header.width != header.height:
         square = letterbox(decode_image(image, field))
     elif header.cost > LARGE:
-        square = middle(decode_image(image, field, MAX_SQUARE))
+        square = center_square(decode_image(image, field, MAX_SQUARE))
     else:
         check_image(image, field)
         return source

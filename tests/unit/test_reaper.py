@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from unclip.local.reaper import Held, end, process_line
+from unclip.local.reaper import ProcessHandle, end, process_line
 
 SLEEP = (sys.executable, "-c", "import time; print(flush=True); time.sleep(60)")
 DEAF = (
@@ -30,7 +30,7 @@ def process(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[bytes]]
 
 
 def test_a_process_is_ended_politely_and_then_for_certain(process: subprocess.Popen[bytes]) -> None:
-    held = Held.hold(process_line(process.pid))
+    held = ProcessHandle.open(process_line(process.pid))
     assert held
     assert not held.ended
     end([held], grace=0.3)
@@ -41,7 +41,7 @@ def test_a_process_is_ended_politely_and_then_for_certain(process: subprocess.Po
 
 def test_a_number_that_another_process_has_by_now_is_not_its(process: subprocess.Popen[bytes]) -> None:
     number, began = process_line(process.pid).split()
-    assert Held.hold(f"{number} {int(began) - 1}") is None  # one that began earlier had it
+    assert ProcessHandle.open(f"{number} {int(began) - 1}") is None  # one that began earlier had it
     assert process.poll() is None
 
 
@@ -49,13 +49,13 @@ def test_a_process_that_was_held_is_not_followed_by_the_next_of_its_number(
     process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with subprocess.Popen(SLEEP, stdout=subprocess.PIPE) as first:
-        held = Held.hold(process_line(first.pid))
+        held = ProcessHandle.open(process_line(first.pid))
         assert held
         first.kill()
     # As if the system had given the number of the first to the other one:
     killed: list[int] = []
     monkeypatch.setattr(os, "kill", lambda pid, number: killed.append(pid))
-    end([Held(process.pid, held.descriptor)], grace=0)
+    end([ProcessHandle(process.pid, held.descriptor)], grace=0)
     assert not killed
     assert process.poll() is None
 
@@ -63,4 +63,4 @@ def test_a_process_that_was_held_is_not_followed_by_the_next_of_its_number(
 def test_one_that_is_over_before_the_minder_hears_of_it_is_left_out(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         line = process_line(process.pid)
-    assert Held.hold(line) is None
+    assert ProcessHandle.open(line) is None

@@ -13,7 +13,7 @@ import pytest
 
 from unclip.errors import InvalidRequest, Overloaded, PoisonSuspected
 from unclip.serving.budget import Budget
-from unclip.serving.decoding import Admitted, Decoding, _Turns
+from unclip.serving.decoding import Admitted, Decoding, _FairThread
 
 WAIT_S = 10
 
@@ -178,7 +178,7 @@ def read(field: str) -> str:
 
 
 async def test_who_sends_picture_after_picture_lets_one_with_a_larger_picture_have_a_turn() -> None:
-    turns = _Turns("turns")
+    turns = _FairThread("turns")
     served = list[str]()
     still = True
 

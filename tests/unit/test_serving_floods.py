@@ -72,8 +72,8 @@ def test_calls_that_came_before_their_connection_was_shut_are_not_looked_at() ->
         watch.call("ipv4:192.0.2.1:1000")
     shut_one: Any = Call("ipv4:192.0.2.1:1000")
     other: Any = Call("ipv4:192.0.2.1:1001")
-    assert not watch.floods.lets_in(shut_one)
-    assert watch.floods.lets_in(other)
+    assert not watch.floods.allows(shut_one)
+    assert watch.floods.allows(other)
 
 
 @pytest.mark.parametrize(("takes", "answered"), [(0.0, True), (AT_ONCE_S, False)])

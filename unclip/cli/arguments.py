@@ -91,7 +91,7 @@ def add_generate(commands: Commands) -> None:
     command.add_argument(
         "--index", default="0", metavar="SUM", help='its row, or a sum of rows as "2-0+1" (%(default)s)'
     )
-    add_making(command, Generate)
+    add_picture_options(command, Generate)
     command.set_defaults(run=making.generate)
 
 
@@ -99,7 +99,7 @@ def add_vary(commands: Commands) -> None:
     """``unclip vary``."""
     command = commands.add_parser("vary", help="make variations of a picture")
     command.add_argument("image", type=Path)
-    add_making(command, Vary)
+    add_picture_options(command, Vary)
     command.set_defaults(run=making.vary)
 
 
@@ -111,7 +111,7 @@ def add_text_diff(commands: Commands) -> None:
     command.add_argument("--after", required=True, help='what it shall show, such as "a modern house"')
     command.add_argument("--theta", type=float, default=0.5, help="how far to go, 0 to 1 (%(default)s)")
     command.add_argument("--frames", type=positive, default=6, help="pictures on the way there (%(default)s)")
-    add_making(command, TextDiff)
+    add_picture_options(command, TextDiff)
     command.set_defaults(run=making.text_diff)
 
 
@@ -123,7 +123,7 @@ def add_interpolate(commands: Commands) -> None:
     end.add_argument("to", type=Path, nargs="?", help="the picture to end with")
     end.add_argument("--caption", default="", dest="to_caption", help="the caption to end with")
     command.add_argument("--frames", type=positive, default=6, help="pictures on the way there (%(default)s)")
-    add_making(command, Interpolate)
+    add_picture_options(command, Interpolate)
     command.set_defaults(run=making.interpolate)
 
 
@@ -162,7 +162,7 @@ def add_edit(commands: Commands) -> None:
         metavar="N|L,T,R,B",
         help="pixels to paint beyond the edges",
     )
-    add_making(command, Edit)
+    add_picture_options(command, Edit)
     command.set_defaults(run=making.edit)
 
 
@@ -237,7 +237,7 @@ def add_stack(command: argparse.ArgumentParser) -> None:
     command.add_argument("--threads", type=positive, help="CPU threads of each model service (default: its own)")
 
 
-def add_making(command: argparse.ArgumentParser, kind: type[Request]) -> None:
+def add_picture_options(command: argparse.ArgumentParser, kind: type[Request]) -> None:
     """Options, output and connection of what makes the pictures of a ``kind``."""
     add_options(command, kind)
     command.add_argument("--out", type=Path, default=Path("out"), help="folder for the pictures (%(default)s)")

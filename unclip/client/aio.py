@@ -51,7 +51,7 @@ from unclip.serving.tls import Tls
 Asked = ParamSpec("Asked")
 
 
-def making(
+def request_method(
     kind: Callable[Asked, Request],
 ) -> Callable[Concatenate[AsyncClient, Asked], Coroutine[Any, Any, list[GeneratedImage]]]:
     """The method that asks for the pictures of a ``kind``: it takes what ``kind`` takes."""
@@ -96,11 +96,11 @@ class AsyncClient:
         self._given = channel
         self._opened = LazyChannel(lambda: open_channel(where, tls=tls), asyncio.get_running_loop)
 
-    generate = making(Generate)
-    vary = making(Vary)
-    text_diff = making(TextDiff)
-    interpolate = making(Interpolate)
-    edit = making(Edit)
+    generate = request_method(Generate)
+    vary = request_method(Vary)
+    text_diff = request_method(TextDiff)
+    interpolate = request_method(Interpolate)
+    edit = request_method(Edit)
 
     async def make(self, request: Request) -> list[GeneratedImage]:
         """The pictures of ``request``, in order of image_index."""

@@ -50,7 +50,7 @@ from unclip.serving.tls import Tls
 Asked = ParamSpec("Asked")
 
 
-def making(
+def request_method(
     kind: Callable[Asked, Request],
 ) -> Callable[Concatenate[Client, Asked], list[GeneratedImage]]:
     """The method that asks for the pictures of a ``kind``: it takes what ``kind`` takes."""
@@ -94,11 +94,11 @@ class Client:
         self._given = channel
         self._opened = LazyChannel(lambda: open_sync_channel(where, tls=tls))
 
-    generate = making(Generate)
-    vary = making(Vary)
-    text_diff = making(TextDiff)
-    interpolate = making(Interpolate)
-    edit = making(Edit)
+    generate = request_method(Generate)
+    vary = request_method(Vary)
+    text_diff = request_method(TextDiff)
+    interpolate = request_method(Interpolate)
+    edit = request_method(Edit)
 
     def make(self, request: Request) -> list[GeneratedImage]:
         """The pictures of ``request``, in order of image_index."""

@@ -74,7 +74,7 @@ def require_model(recipe: Recipe, model: ModelInfo) -> None:
     versions = {str(stage.stage): stage.version for stage in model.stages}
     if not recipe.stage_versions or not all(versions.values()):
         if model.version != recipe.model_version:
-            raise _another("model version", recipe.model_version, f"{model.version} ({model.name})")
+            raise _mismatch("model version", recipe.model_version, f"{model.version} ({model.name})")
         return
     _require_versions(recipe, versions)
 
@@ -85,17 +85,17 @@ def require_maker(recipe: Recipe, picture: GeneratedImage) -> GeneratedImage:
     if recipe.stage_versions and picture.stage_versions:
         _require_versions(recipe, picture.stage_versions)
     elif picture.model_version != recipe.model_version:
-        raise _another("model version", recipe.model_version, picture.model_version)
+        raise _mismatch("model version", recipe.model_version, picture.model_version)
     return picture
 
 
 def _require_versions(recipe: Recipe, versions: Mapping[str, str]) -> None:
     for stage, version in recipe.stage_versions.items():
         if versions.get(stage) != version:
-            raise _another(f"{stage} version", version, versions.get(stage) or f"no {stage}")
+            raise _mismatch(f"{stage} version", version, versions.get(stage) or f"no {stage}")
 
 
-def _another(what: str, before: str, now: str) -> PreconditionFailed:
+def _mismatch(what: str, before: str, now: str) -> PreconditionFailed:
     return PreconditionFailed("model_version", f"the picture was made by {what} {before}, the server has {now}")
 
 

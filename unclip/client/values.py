@@ -47,7 +47,7 @@ DEFAULTS = Sampling()  # the checkpoint's own
 
 
 @dataclass(frozen=True, kw_only=True)
-class Making:
+class ImageOptions:
     """What can be said of all pictures. All but the seed takes its default from the checkpoint where it is None."""
 
     seed: int | None = option("makes the same pictures again (default: the gateway chooses)")
@@ -57,7 +57,7 @@ class Making:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Imagining(Making):
+class CaptionOptions(ImageOptions):
     """What can be said of pictures that a caption leads to: image i of ``image_count`` is made from ``seed`` + i."""
 
     image_count: int | None = option("pictures to make, 1 to 16 (1)", flag="count")
@@ -70,7 +70,7 @@ class Imagining(Making):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inverting(Making):
+class SourceOptions(ImageOptions):
     """What can be said of pictures that begin with one. ``image`` is None in a recipe only: put it back to send it."""
 
     fit: Fit = option("of a picture that is not square: its middle, or all of it with white bars", "crop")
@@ -78,7 +78,7 @@ class Inverting(Making):
 
 
 @dataclass(frozen=True)
-class Generate(Imagining):
+class Generate(CaptionOptions):
     """Pictures of ``caption``.
 
     embedding: of the pictures, in the place of one that the prior samples; the caption may then be empty.
@@ -90,7 +90,7 @@ class Generate(Imagining):
 
 
 @dataclass(frozen=True)
-class Vary(Inverting):
+class Vary(SourceOptions):
     """Variations of ``image``: ``image_count`` of them, i from ``seed`` + i."""
 
     image: Picture | None
@@ -102,7 +102,7 @@ class Vary(Inverting):
 
 
 @dataclass(frozen=True)
-class TextDiff(Inverting):
+class TextDiff(SourceOptions):
     """Frames of ``image`` on its way from the caption ``before`` (may be empty) to ``after``.
 
     thetas: how far each frame goes, 0 to 1, at most 64; 0 reconstructs, empty means one frame at 0.5.
@@ -115,7 +115,7 @@ class TextDiff(Inverting):
 
 
 @dataclass(frozen=True)
-class Interpolate(Inverting):
+class Interpolate(SourceOptions):
     """Frames between ``image`` and ``to``, another picture, or ``to_caption``: give one of the two.
 
     ts: how far each frame has come, 0 to 1, at most 64; 0 is the picture, 1 the other end, empty means one frame at
@@ -132,7 +132,7 @@ class Interpolate(Inverting):
 
 
 @dataclass(frozen=True)
-class Edit(Imagining):
+class Edit(CaptionOptions):
     """``image`` repainted in part, so that all of it shows ``caption``; the rest stays exactly as it is.
 
     mask: a picture as large as ``image``, light where to repaint; without one, where alpha is below 128: see

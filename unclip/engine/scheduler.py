@@ -53,7 +53,7 @@ class Scheduler:
         first = min((job.deadline for job in jobs), default=now)
         self._short_of_time = sum(work.seconds for work in works) > TURNS_SHARE * (first - now)
         if self._short_of_time:
-            lost += self._given_up(jobs, works, now)
+            lost += self._shed(jobs, works, now)
         return lost
 
     def _lost(self, job: AnyJob, now: float) -> UnclipError | None:
@@ -75,7 +75,7 @@ class Scheduler:
         alone = len(self.active) + len(self.queue) == 1
         return self._costs.best_case(job) if alone else max(self._costs.best_case(job), self._costs.typical(job))
 
-    def _given_up(self, jobs: list[AnyJob], works: list[Work], now: float) -> list[tuple[AnyJob, UnclipError]]:
+    def _shed(self, jobs: list[AnyJob], works: list[Work], now: float) -> list[tuple[AnyJob, UnclipError]]:
         """Of the jobs for which nothing was done yet as few as have to go, so that the others end in time."""
         untouched = [job.position == 0 and job.priority == 0 for job in jobs]
         given_up = [jobs[index] for index in overdue(works, untouched, now)]

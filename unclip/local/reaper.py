@@ -48,14 +48,14 @@ def _stat(pid: int) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Held:
+class ProcessHandle:
     """A process that is that one for ever. descriptor: of it; None on systems without."""
 
     pid: int
     descriptor: int | None
 
     @classmethod
-    def hold(cls, line: str) -> Held | None:
+    def open(cls, line: str) -> ProcessHandle | None:
         """The process of a line of `process_line`, None where it has ended."""
         pid, *began = line.split()
         try:
@@ -86,7 +86,7 @@ class Held:
         return bool(select.select((self.descriptor,), (), (), 0)[0])
 
 
-def end(processes: Sequence[Held], grace: float = GRACE_S) -> None:
+def end(processes: Sequence[ProcessHandle], grace: float = GRACE_S) -> None:
     """Sends SIGTERM to each, and SIGKILL to those that live ``grace`` seconds on."""
     for process in processes:
         process.send(signal.SIGTERM)
@@ -100,11 +100,11 @@ def end(processes: Sequence[Held], grace: float = GRACE_S) -> None:
 
 def main() -> None:
     """Reads processes until the input ends; see the module."""
-    held: list[Held] = []
+    held: list[ProcessHandle] = []
     for line in sys.stdin:
         if line.strip() == "done":
             return
-        if (process := Held.hold(line)) is not None:
+        if (process := ProcessHandle.open(line)) is not None:
             held.append(process)
     end(held)
 

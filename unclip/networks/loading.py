@@ -51,7 +51,7 @@ def opened(file: Path) -> Iterator[Any]:
         raise CheckpointError(f"checkpoint: {file.parent.name} does not load: {file.name}: {error}") from error
 
 
-def places(files: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+def tensor_files(files: Sequence[Path]) -> Iterator[tuple[str, Path]]:
     """Every tensor's name, and its file."""
     for file in files:
         with opened(file) as mapped:
@@ -65,7 +65,7 @@ def read_tensor(checkpoint: Checkpoint, folder: str, name: str) -> torch.Tensor:
     Raises:
         CheckpointError: there is no such tensor.
     """
-    for found, file in places(weight_files(checkpoint, folder)):
+    for found, file in tensor_files(weight_files(checkpoint, folder)):
         if found == name:
             with opened(file) as mapped:
                 value: torch.Tensor = mapped.get_tensor(name)
@@ -104,12 +104,12 @@ def load_network(
             network: nn.Module = (
                 kind(kind.config_class.from_dict(config)) if hasattr(kind, "config_class") else kind.from_config(config)
             )
-        fill(network, weight_files(checkpoint, folder), device, dtype, layout)
+        load_weights(network, weight_files(checkpoint, folder), device, dtype, layout)
         return network.eval().to(device)  # of buffers; the weights are there
 
 
 @torch.no_grad()
-def fill(
+def load_weights(
     network: nn.Module,
     files: Sequence[Path],
     device: torch.device,
@@ -123,7 +123,7 @@ def fill(
     """
     expected = network.state_dict()
     missing = set(expected)
-    for name, file in places(files):
+    for name, file in tensor_files(files):
         if name not in expected:
             if name.endswith(FORGOTTEN):
                 continue
@@ -133,7 +133,7 @@ def fill(
             value: torch.Tensor = mapped.get_tensor(name)
             if value.shape != expected[name].shape:
                 raise ValueError(f"{name} is {list(value.shape)}, by config.json {list(expected[name].shape)}")
-            put(network, name, placed(value, device, dtype, layout))
+            assign(network, name, placed(value, device, dtype, layout))
             del value
         missing.discard(name)
     if missing:
@@ -147,7 +147,7 @@ def placed(value: torch.Tensor, device: torch.device, dtype: torch.dtype, layout
     return torch.empty_like(value, dtype=kind, device=device, memory_format=form).copy_(value)
 
 
-def put(network: nn.Module, name: str, value: torch.Tensor) -> None:
+def assign(network: nn.Module, name: str, value: torch.Tensor) -> None:
     """Makes ``value`` the parameter or buffer called ``name``."""
     owner, _, leaf = name.rpartition(".")
     module = network.get_submodule(owner)

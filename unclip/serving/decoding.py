@@ -45,13 +45,13 @@ class Decoding:
     def __init__(self, stage: str, limit: int = BUDGET, light: int = LIGHT) -> None:
         self._stage, self._budget, self._most = stage, Budget(stage, "pixels", limit), light
         self._worker = Worker()
-        self._light = _Turns(f"{stage}-decoding")
-        self._heavy = _Turns(f"{stage}-worker")
+        self._light = _FairThread(f"{stage}-decoding")
+        self._heavy = _FairThread(f"{stage}-worker")
         self._seconds_per_pixel = SECONDS_PER_PIXEL
 
     @contextmanager
     def admitted(self, pixels: int, client: str) -> Iterator[Admitted]:
-        """Room for reading ``pixels`` of ``client``, as `unclip.wire.images.weight` counts them.
+        """Room for reading ``pixels`` of ``client``, as `unclip.wire.images.decode_cost` counts them.
 
         Raises:
             Overloaded: there is none; with the seconds until what is ahead is read.
@@ -118,7 +118,7 @@ class Admitted:
         return results
 
 
-class _Turns:
+class _FairThread:
     """A thread that clients take turns at."""
 
     def __init__(self, name: str) -> None:

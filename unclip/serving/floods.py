@@ -41,7 +41,7 @@ class Floods:
         self._hosts: OrderedDict[str, tuple[float, float]] = OrderedDict()  # calls that may be wasted, as of when
         self._shut: OrderedDict[str, None] = OrderedDict()  # peers whose last calls may still come to an end
 
-    def lets_in(self, context: Context) -> bool:
+    def allows(self, context: Context) -> bool:
         """Whether a call that has come is to be looked at: not over a connection that has been shut, from which
         hundreds more may have come before."""
         return context.peer() not in self._shut

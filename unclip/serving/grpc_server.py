@@ -48,7 +48,7 @@ class AioServer(cygrpc.AioServer):  # type: ignore[misc]
         while True:
             call = await super()._make_request_call_future(method)
             context = context_of(call)
-            if floods.lets_in(context):
+            if floods.allows(context):
                 floods.begun(context)
                 return call
 

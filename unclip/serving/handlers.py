@@ -45,33 +45,35 @@ def guarded(handler: Handler, guards: Sequence[Guard]) -> Handler:
     """
     read, write = handler.request_deserializer, handler.response_serializer
 
-    async def one(requests: AsyncIterator[bytes], context: Context) -> Any:
-        with _all(guards, context):
-            return await handler.unary_unary(await _only(requests, read), context)
+    async def unary(requests: AsyncIterator[bytes], context: Context) -> Any:
+        with _all_admit(guards, context):
+            return await handler.unary_unary(await _single_request(requests, read), context)
 
-    async def several(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
-        with _all(guards, context):
-            async for answer in handler.unary_stream(await _only(requests, read), context):
+    async def server_stream(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
+        with _all_admit(guards, context):
+            async for answer in handler.unary_stream(await _single_request(requests, read), context):
                 yield answer
 
-    async def talk(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
-        with _all(guards, context):
+    async def bidirectional_stream(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
+        with _all_admit(guards, context):
             async for answer in handler.stream_stream((parsed(read, r) async for r in requests), context):
                 yield answer
 
     if handler.unary_unary:
-        return grpc.stream_unary_rpc_method_handler(one, None, write)
+        return grpc.stream_unary_rpc_method_handler(unary, None, write)
     assert handler.unary_stream or handler.stream_stream, "none of our services takes a stream and gives one answer"
-    return grpc.stream_stream_rpc_method_handler(several if handler.unary_stream else talk, None, write)
+    return grpc.stream_stream_rpc_method_handler(
+        server_stream if handler.unary_stream else bidirectional_stream, None, write
+    )
 
 
-async def _only(requests: AsyncIterator[bytes], read: Callable[[bytes], Any] | None) -> Any:
+async def _single_request(requests: AsyncIterator[bytes], read: Callable[[bytes], Any] | None) -> Any:
     async for request in requests:
         return parsed(read, request)
     raise InvalidRequest.of("request", "is missing")
 
 
-def _all(guards: Sequence[Guard], context: Context) -> AbstractContextManager[Any]:
+def _all_admit(guards: Sequence[Guard], context: Context) -> AbstractContextManager[Any]:
     with ExitStack() as passed:
         for guard in guards:
             passed.enter_context(guard.admit(context))

@@ -93,10 +93,10 @@ class QueuedHandler(logging.Handler):
             left_out = self._limiter.passes(record)
             if left_out is None:
                 return
-            shown = redacted(record)
+            cleaned = redacted(record)
             if left_out:
-                shown = logging.makeLogRecord({**vars(shown), "left_out": left_out})
-            self._writer.put(self.format(shown) + "\n")
+                cleaned = logging.makeLogRecord({**vars(cleaned), "left_out": left_out})
+            self._writer.put(self.format(cleaned) + "\n")
         except Exception:
             self._writer.put("a log line could not be written\n")
 
@@ -124,10 +124,10 @@ def logging_to(writer: Writer, level: str, format: str = "text") -> Iterator[Non
     logging.basicConfig(level=level, handlers=[handler], force=True)
     hooks = warnings.showwarning, sys.unraisablehook, threading.excepthook, sys.excepthook, logging.raiseExceptions
     warnings.showwarning, sys.unraisablehook, threading.excepthook, sys.excepthook = (
-        warned,
-        unraisable,
-        unhandled,
-        shown,
+        log_warning,
+        log_unraisable,
+        log_thread_exception,
+        log_exception,
     )
     logging.raiseExceptions = False  # handlers of others print a record that they cannot write, values and all
     try:
@@ -137,7 +137,7 @@ def logging_to(writer: Writer, level: str, format: str = "text") -> Iterator[Non
         logging.getLogger().removeHandler(handler)
 
 
-def warned(
+def log_warning(
     message: Warning | str,
     category: type[Warning],
     filename: str,
@@ -149,17 +149,17 @@ def warned(
     log.warning("%s at %s:%d", category.__name__, filename, lineno)
 
 
-def unraisable(failure: sys.UnraisableHookArgs) -> None:
+def log_unraisable(failure: sys.UnraisableHookArgs) -> None:
     """Logs what Python could raise nowhere, likewise."""
     log.error("raised where nobody can catch it: %s", " ".join(causes(failure.exc_value)))
 
 
-def shown(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def log_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Logs what would be shown on standard error, likewise: Cython, and so grpc.aio, has all that its callbacks raise
     shown like this, whole, before Python hears that nobody can catch it."""
     log.error("raised in native code: %s", " ".join(causes(error.with_traceback(trace))))
 
 
-def unhandled(failure: threading.ExceptHookArgs) -> None:
+def log_thread_exception(failure: threading.ExceptHookArgs) -> None:
     """Logs what ended a thread, likewise."""
     log.error("a thread ended by %s", " ".join(causes(failure.exc_value)))

@@ -33,15 +33,15 @@ _read: contextvars.ContextVar[tuple[object, Mapping[str, str]] | None] = context
 
 
 def received(context: grpc.aio.ServicerContext[Any, Any]) -> Mapping[str, str]:
-    """What is known and sound among the metadata of a call, see `sound`; read once for each call."""
+    """What is known and sound among the metadata of a call, see `sanitized`; read once for each call."""
     seen = _read.get()
     if seen is None or seen[0] is not context:
-        seen = context, sound(context.invocation_metadata() or ())
+        seen = context, sanitized(context.invocation_metadata() or ())
         _read.set(seen)
     return seen[1]
 
 
-def sound(metadata: Metadata) -> Mapping[str, str]:
+def sanitized(metadata: Metadata) -> Mapping[str, str]:
     """The entries that services know, each as it may be logged (but for a secret) and sent on; the rest is dropped.
 
     Of an entry sent twice the last one counts, but a trace has one parent, and its state may come in pieces.

@@ -70,31 +70,31 @@ class OpenTelemetry:
     def __init__(self, provider: TracerProvider) -> None:
         self._tracer = provider.get_tracer("unclip")
 
-    def serving(self, method: str, metadata: Mapping[str, str]) -> Served:
+    def serving(self, method: str, metadata: Mapping[str, str]) -> ServerSpan:
         """A call has come in."""
         parent = PROPAGATOR.extract(metadata, contexts.Context())
-        span = self._tracer.start_span(method, parent, trace.SpanKind.SERVER, named(method))
-        served = Served(self._tracer, span, time.time_ns())
+        span = self._tracer.start_span(method, parent, trace.SpanKind.SERVER, call_attributes(method))
+        served = ServerSpan(self._tracer, span, time.time_ns())
         # Not taken back: the context ends with the call's task, and a generator may be closed in another one.
         contexts.attach(trace.set_span_in_context(span, parent))
         tracing.trace_id.set(trace.format_trace_id(span.get_span_context().trace_id))
         observer.usage_listener.set(served.record_usage)
         return served
 
-    def calling(self, method: str, metadata: Metadata) -> tuple[Called, Metadata]:
+    def calling(self, method: str, metadata: Metadata) -> tuple[ClientSpan, Metadata]:
         """A call of another service begins."""
-        span = self._tracer.start_span(method, None, trace.SpanKind.CLIENT, named(method))
+        span = self._tracer.start_span(method, None, trace.SpanKind.CLIENT, call_attributes(method))
         sent: dict[str, str] = {}
         PROPAGATOR.inject(sent, trace.set_span_in_context(span))
         kept = [(key, value) for key, value in metadata if key not in PROPAGATOR.fields]
-        return Called(span), (*kept, *sent.items())
+        return ClientSpan(span), (*kept, *sent.items())
 
     def internal(self, name: str, attributes: Attributes) -> AbstractContextManager[object]:
         """Work of this process."""
         return self._tracer.start_as_current_span(name, attributes=dict(attributes))
 
 
-class Called:
+class ClientSpan:
     """A call of another service."""
 
     def __init__(self, span: trace.Span) -> None:
@@ -105,7 +105,7 @@ class Called:
         finish(self._span, code, failed=code != "OK")
 
 
-class Served:
+class ServerSpan:
     """A call that came in, and what the engine did for it: spans of reading its request, of waiting for the device, of
     all steps, and of bringing the result to its caller."""
 
@@ -151,6 +151,6 @@ def finish(span: trace.Span, code: str, failed: bool) -> None:
     span.end()
 
 
-def named(method: str) -> dict[str, str]:
+def call_attributes(method: str) -> dict[str, str]:
     """Attributes of a call of ``method``, "package.Service/Method"."""
     return {"rpc.system.name": "grpc", "rpc.method": method}

@@ -185,7 +185,7 @@ async def serve(settings: S_contra, stage: str, build: Callable[[S_contra], Awai
         await each.start()
     log.info("%s listens on %s and loads", stage, address)
     try:
-        app = await _unless(stopped, build(settings))
+        app = await _result_unless_stopped(stopped, build(settings))
         if app is None:
             return 0
         names = [name for service in app.services for name in service.health_names]
@@ -200,7 +200,7 @@ async def serve(settings: S_contra, stage: str, build: Callable[[S_contra], Awai
         _write(settings.address_file, address)
         log.info("%s is ready", stage)
         async with _in_background(app.watch(set_ready) if isinstance(app, Dependent) else None):
-            await _first(stopped, app.failed)
+            await _wait_for_any(stopped, app.failed)
         broken = app.failed.is_set()
         log.info("%s %s", stage, "failed" if broken else "drains")
         for name in ("", *names) if broken else names:
@@ -221,7 +221,7 @@ async def serve(settings: S_contra, stage: str, build: Callable[[S_contra], Awai
 Result = TypeVar("Result")
 
 
-async def _unless(stopped: asyncio.Event, work: Awaitable[Result]) -> Result | None:
+async def _result_unless_stopped(stopped: asyncio.Event, work: Awaitable[Result]) -> Result | None:
     """The result of ``work``, or None when ``stopped`` comes first."""
     task, stop = asyncio.ensure_future(work), asyncio.ensure_future(stopped.wait())
     try:
@@ -234,7 +234,7 @@ async def _unless(stopped: asyncio.Event, work: Awaitable[Result]) -> Result | N
                 await pending
 
 
-async def _first(*events: asyncio.Event) -> None:
+async def _wait_for_any(*events: asyncio.Event) -> None:
     waits = [asyncio.ensure_future(event.wait()) for event in events]
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     for wait in waits:

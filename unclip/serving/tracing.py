@@ -33,7 +33,7 @@ class Tracer(Protocol):
     def serving(self, method: str, metadata: Mapping[str, str]) -> Span:
         """A call of ``method`` has come in; what the code at hand does from now on belongs to it. Sets `trace_id`.
 
-        metadata: those of `unclip.serving.metadata.sound`."""
+        metadata: those of `unclip.serving.metadata.sanitized`."""
         ...
 
     def calling(self, method: str, metadata: Metadata) -> tuple[Span, Metadata]:

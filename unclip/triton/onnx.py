@@ -47,12 +47,12 @@ def write(name: NetworkName, checkpoint: Checkpoint, signature: Signature, file:
         ConfigurationError: it cannot be exported, or what was written is not the network; the file is then of no use.
     """
     load = networks_of(name).load
-    placement = _Watched(torch.device("cpu"), FORMATS[precision])
+    placement = _RecordingPlacement(torch.device("cpu"), FORMATS[precision])
     network = load(name, checkpoint, placement)
     vocabulary = int(checkpoint.config(name, "config.json").get("vocab_size", 49408)) if name == "text_encoder" else 0
     example = trial(signature, *EXAMPLE, vocabulary)
     try:
-        save(_Served(network, placement.loaded[0], signature), signature, example, file)
+        save(_TritonCall(network, placement.loaded[0], signature), signature, example, file)
         if precision != "float32":
             network = load(name, checkpoint, Placement(torch.device("cpu")))
         found = difference(network, opened(file, signature), signature, vocabulary)
@@ -70,7 +70,7 @@ def write(name: NetworkName, checkpoint: Checkpoint, signature: Signature, file:
 
 
 @dataclass(frozen=True)
-class _Watched(Placement):
+class _RecordingPlacement(Placement):
     """Keeps what it loads: the exporter wants the module that a network runs, whose weights it then names."""
 
     loaded: list[nn.Module] = field(default_factory=list)
@@ -80,7 +80,7 @@ class _Watched(Placement):
         return self.loaded[-1]
 
 
-class _Served(nn.Module):
+class _TritonCall(nn.Module):
     """A network as Triton calls it: tensors in the signature's order, a number for each row as an axis of one."""
 
     def __init__(self, network: Network, module: nn.Module, signature: Signature) -> None:

@@ -28,7 +28,7 @@ NUMBERS = {1: "B", 3: "H", 4: "I"}  # EXIF's types of whole numbers
 
 
 @dataclass(frozen=True)
-class Bare:
+class Stripped:
     """A picture file with nothing but a picture.
 
     orientation: as EXIF numbers them, 1 to 8; others mean nothing. frames: how many pictures an animation has.
@@ -39,7 +39,7 @@ class Bare:
     frames: int = 1
 
 
-def bare(data: bytes, header: Header) -> Bare:
+def strip_metadata(data: bytes, header: Header) -> Stripped:
     """The file ``data``, of which ``header`` is the header, with the same pixels.
 
     Raises:
@@ -51,7 +51,7 @@ def bare(data: bytes, header: Header) -> Bare:
     return _jpeg(data, header) if header.kind == "JPEG" else _webp(data)
 
 
-def _png(data: bytes) -> Bare:
+def _png(data: bytes) -> Stripped:
     chunks: dict[bytes, bytes] = {}
     texts: dict[bytes, bytes] = {}
     pixels: list[memoryview] = []
@@ -81,7 +81,7 @@ def _png(data: bytes) -> Bare:
     tail = _chunk(b"IDAT", whole) + _chunk(b"IEND", b"")
     head = b"".join(chunks.get(name, b"") for name in (b"IHDR", b"PLTE", b"tRNS"))
     exif = texts[b""][4:] if b"" in texts else _raw_profile(texts.get(EXIF_KEYWORD, b""))
-    return Bare(PNG + head + tail, _orientation(exif, _xmp_of(texts.get(XMP_KEYWORD, b""))), frames)
+    return Stripped(PNG + head + tail, _orientation(exif, _xmp_of(texts.get(XMP_KEYWORD, b""))), frames)
 
 
 def _chunk(name: bytes, body: bytes) -> bytes:
@@ -114,7 +114,7 @@ def _inflated(body: bytes) -> bytes:
         return b""
 
 
-def _jpeg(data: bytes, header: Header) -> Bare:
+def _jpeg(data: bytes, header: Header) -> Stripped:
     kept, tables = [b"\xff\xd8"], 0
     exif, xmp = [], b""
     for marker, begin, end in segments(data):
@@ -132,13 +132,13 @@ def _jpeg(data: bytes, header: Header) -> Bare:
             kept.append(data[header.pixels :])
     if tables > MAX_TABLES:
         raise Unreadable(f"must be a JPEG of at most {MAX_TABLES} bytes of tables before its pixels; got {tables}")
-    return Bare(b"".join(kept), _orientation(b"".join(exif), xmp))
+    return Stripped(b"".join(kept), _orientation(b"".join(exif), xmp))
 
 
-def _webp(data: bytes) -> Bare:
+def _webp(data: bytes) -> Stripped:
     """The file as it is: libwebp passes over what it does not know."""
     if data[12:16] != b"VP8X":
-        return Bare(data)
+        return Stripped(data)
     exif, xmp, frames, parts, at = b"", b"", 0, 0, 12
     while at + 8 <= len(data):
         name, length = struct.unpack_from("<4sI", data, at)
@@ -151,7 +151,7 @@ def _webp(data: bytes) -> Bare:
             exif = exif or data[begin : begin + length]
         elif name == b"XMP ":
             xmp = xmp or data[begin : begin + length]
-    return Bare(data, _orientation(exif, xmp), max(1, frames))
+    return Stripped(data, _orientation(exif, xmp), max(1, frames))
 
 
 def _orientation(exif: bytes, xmp: bytes) -> int:

@@ -202,7 +202,7 @@ def scalar(place: Place, item: Any, path: str) -> Any:
         return bool(item)
     if place.cpp_type in NUMBERS:
         return number(item, path)
-    return whole(item, path, WHOLE[place.cpp_type])
+    return integer(item, path, WHOLE[place.cpp_type])
 
 
 def text(item: Any, path: str) -> str:
@@ -223,7 +223,7 @@ def octets(item: Any, path: str) -> bytes:
     return bytes(item)
 
 
-def whole(item: Any, path: str, bits: int) -> int:
+def integer(item: Any, path: str, bits: int) -> int:
     """A whole number of ``bits`` bits. Raises InvalidRequest."""
     try:
         given = operator.index(item)

@@ -14,7 +14,7 @@ from PIL import Image, ImageFile, ImageOps, JpegImagePlugin, PngImagePlugin, Web
 
 from unclip.api.type.v1 import image_pb2
 from unclip.errors import InvalidRequest
-from unclip.wire.bare_pictures import bare
+from unclip.wire.bare_pictures import strip_metadata
 from unclip.wire.picture_headers import USUAL_SCANS, Header, Unreadable, read_header
 
 MAX_BYTES = 10 * 1024 * 1024
@@ -54,7 +54,7 @@ def open_image(message: image_pb2.Image, field: str) -> Image.Image:
         InvalidRequest: naming ``field``, the limit and the value.
     """
     image, orientation = opened(message, field)
-    return whole(image, orientation, field)
+    return upright(image, orientation, field)
 
 
 def decode_image(message: image_pb2.Image, field: str, side: int | None = None) -> Image.Image:
@@ -67,7 +67,7 @@ def decode_image(message: image_pb2.Image, field: str, side: int | None = None) 
     if side is not None:
         enough = 2 * side / min(image.size)
         image.draft(None, (max(1, math.ceil(enough * image.width)), max(1, math.ceil(enough * image.height))))
-    return flatten(whole(image, orientation, field))
+    return flatten(upright(image, orientation, field))
 
 
 def check_image(message: image_pb2.Image, field: str) -> tuple[int, int]:
@@ -83,7 +83,7 @@ def check_image(message: image_pb2.Image, field: str) -> tuple[int, int]:
     return size
 
 
-def weight(messages: Iterable[image_pb2.Image]) -> int:
+def decode_cost(messages: Iterable[image_pb2.Image]) -> int:
     """What reading pictures costs, in pixels, by their headers; those that these refuse cost nothing.
 
     It is quick whatever the files hold, and may be asked for on an event loop.
@@ -91,11 +91,11 @@ def weight(messages: Iterable[image_pb2.Image]) -> int:
     total = 0
     for message in messages:
         with contextlib.suppress(InvalidRequest):
-            total += headed(message, "").cost
+            total += checked_header(message, "").cost
     return total
 
 
-def headed(message: image_pb2.Image, field: str) -> Header:
+def checked_header(message: image_pb2.Image, field: str) -> Header:
     """The header of the picture in a message, which allows it to be read. Raises InvalidRequest."""
     data = message.data
     if not data:
@@ -124,9 +124,9 @@ def headed(message: image_pb2.Image, field: str) -> Header:
 
 def opened(message: image_pb2.Image, field: str) -> tuple[ImageFile.ImageFile, int]:
     """The picture in a message, its pixels unread, and which way is up, as EXIF says it. Raises InvalidRequest."""
-    header = headed(message, field)
+    header = checked_header(message, field)
     with refusing(message.data, field):
-        file = bare(message.data, header)
+        file = strip_metadata(message.data, header)
         if file.frames <= 1:
             # Not Image.open: it warns of bombs, which are refused above, and filters of warnings are all threads'.
             image = READERS[header.kind](io.BytesIO(file.data))
@@ -161,7 +161,7 @@ def loaded(image: ImageFile.ImageFile, field: str) -> Image.Image:
     return image
 
 
-def whole(image: ImageFile.ImageFile, orientation: int, field: str) -> Image.Image:
+def upright(image: ImageFile.ImageFile, orientation: int, field: str) -> Image.Image:
     """The picture as ``open_image`` gives it. Raises InvalidRequest."""
     try:
         picture = eight_bits(loaded(image, field))

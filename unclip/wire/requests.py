@@ -11,7 +11,7 @@ from functools import partial
 from PIL import Image
 
 from unclip.api.encoder.v1 import encoder_pb2
-from unclip.wire.images import MAX_BYTES, MAX_TOGETHER, decode_image, weight
+from unclip.wire.images import MAX_BYTES, MAX_TOGETHER, decode_cost, decode_image
 from unclip.wire.violations import Violations
 
 MAX_CAPTIONS = 64
@@ -44,7 +44,7 @@ def read_encode_image(
     costs: list[int] = []
     if size > MAX_BYTES:
         violations.add("images", f"must be at most {MAX_BYTES} bytes together; got {size}")
-    elif sum(costs := [weight([image]) for image in request.images[:MAX_IMAGES]]) > MAX_TOGETHER:
+    elif sum(costs := [decode_cost([image]) for image in request.images[:MAX_IMAGES]]) > MAX_TOGETHER:
         violations.add("images", f"must be at most {MAX_TOGETHER} pixels together; got {sum(costs)}")
     violations.raise_if_any()
     return [

@@ -205,16 +205,16 @@ class UpsampleTask:
         return TASKS.write(self, upsampler_pb2.UpsampleRequest())
 
 
-def written(value: Any, path: str) -> Any:
+def message_of(value: Any, path: str) -> Any:
     """A value that has a message of its own."""
     return None if value is None else value.to_proto()
 
 
 TASKS = Converter(
     writers={
-        embedding_pb2.Embedding.DESCRIPTOR.full_name: written,
-        embedding_pb2.TextEncoding.DESCRIPTOR.full_name: written,
-        known_pixels_pb2.KnownPixels.DESCRIPTOR.full_name: written,
+        embedding_pb2.Embedding.DESCRIPTOR.full_name: message_of,
+        embedding_pb2.TextEncoding.DESCRIPTOR.full_name: message_of,
+        known_pixels_pb2.KnownPixels.DESCRIPTOR.full_name: message_of,
         sampling_pb2.SamplingOptions.DESCRIPTOR.full_name: lambda sampling, path: sampling_to_proto(sampling),
         tensor_pb2.Tensor.DESCRIPTOR.full_name: lambda values, path: tensors.to_proto(values),
         image_pb2.Image.DESCRIPTOR.full_name: lambda file, path: image_pb2.Image(data=file),
