@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from unclip.checkpoints.checkpoint import Checkpoint, loading
-from unclip.networks.loading import fill, weight_files
+from unclip.networks.loading import load_weights, weight_files
 
 
 class TextProjection(nn.Module):
@@ -40,7 +40,7 @@ class TextProjection(nn.Module):
                 cross_attention_dim=config["cross_attention_dim"],
                 tokens=config.get("clip_extra_context_tokens", 4),
             )
-            fill(module, weight_files(checkpoint, "text_proj"), torch.device("cpu"), torch.float32)
+            load_weights(module, weight_files(checkpoint, "text_proj"), torch.device("cpu"), torch.float32)
         return module
 
     def forward(

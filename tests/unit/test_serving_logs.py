@@ -15,7 +15,7 @@ from unclip import serving
 from unclip.errors import ConfigurationError
 from unclip.serving import request_id, trace_export, tracing
 from unclip.serving.logs import JsonFormatter, WithRequest
-from unclip.serving.metadata import sound
+from unclip.serving.metadata import sanitized
 from unclip.serving.settings import ServerSettings
 from unclip.serving.sparing import redacted
 
@@ -55,7 +55,7 @@ def test_a_failure_brings_its_type_and_places_but_not_what_it_says() -> None:
 def test_the_request_and_trace_at_hand_are_in_every_line() -> None:
     token = request_id.current.set("r1")
     try:
-        tracing.serving("s/m", sound([("traceparent", PARENT)]))
+        tracing.serving("s/m", sanitized([("traceparent", PARENT)]))
         told = line("x")
     finally:
         request_id.current.reset(token)
@@ -65,7 +65,7 @@ def test_the_request_and_trace_at_hand_are_in_every_line() -> None:
 
 @pytest.mark.parametrize("parent", ["", "x", PARENT.upper(), PARENT + "-more", b"\xff"])
 def test_a_malformed_trace_is_no_trace(parent: str | bytes) -> None:
-    tracing.serving("s/m", sound([("traceparent", parent)]))
+    tracing.serving("s/m", sanitized([("traceparent", parent)]))
     assert "trace_id" not in line("x")
 
 

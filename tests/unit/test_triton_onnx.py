@@ -166,8 +166,8 @@ def test_a_file_that_is_not_the_network_is_refused_and_what_was_there_stays(
 ) -> None:
     (tmp_path / "image_encoder").mkdir()
     (tmp_path / "image_encoder" / "config.pbtxt").write_text("before")
-    forward = onnx._Served.forward
-    monkeypatch.setattr(onnx._Served, "forward", lambda network, *tensors: forward(network, *tensors) * 1.001)
+    forward = onnx._TritonCall.forward
+    monkeypatch.setattr(onnx._TritonCall, "forward", lambda network, *tensors: forward(network, *tensors) * 1.001)
     with pytest.raises(
         ConfigurationError, match=r"image_encoder as an ONNX file is off by 1\.0e-03 .*, the limit is 1e-04"
     ):

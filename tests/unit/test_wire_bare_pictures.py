@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngImageFile, PngInfo, PngStream
 from unclip.api.type.v1 import image_pb2
 from unclip.errors import InvalidRequest
 from unclip.wire import bare_pictures, picture_headers
-from unclip.wire.images import check_image, open_image, weight
+from unclip.wire.images import check_image, decode_cost, open_image
 
 SIZE = (37, 23)
 ORIENTATION = 0x0112
@@ -140,7 +140,7 @@ def test_a_picture_is_read_as_pillow_reads_the_whole_file(data: bytes) -> None:
     assert ours.mode == ("RGBA" if theirs.has_transparency_data else "RGB")
     assert ours.size == upright.size
     assert (np.asarray(ours) == np.asarray(upright.convert(ours.mode))).all()
-    assert weight([image_pb2.Image(data=data)]) == theirs.width * theirs.height
+    assert decode_cost([image_pb2.Image(data=data)]) == theirs.width * theirs.height
 
 
 def refusal(data: bytes) -> str:
@@ -181,7 +181,7 @@ def test_what_a_picture_costs_is_found_without_opening_it(monkeypatch: pytest.Mo
         monkeypatch.setattr(f"PIL.{reader}._open", lambda self: pytest.fail("opened"))
     monkeypatch.setattr("unclip.wire.images.bare", lambda data, header: pytest.fail("walked over"))
     messages = [image_pb2.Image(data=data) for data in (PLAIN_PNG, PLAIN_JPEG, file(noise("RGB"), "WEBP"))]
-    assert weight(messages) == 3 * SIZE[0] * SIZE[1]
+    assert decode_cost(messages) == 3 * SIZE[0] * SIZE[1]
 
 
 def test_the_walk_over_a_jpeg_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +213,7 @@ def test_the_scans_of_a_jpeg_full_of_markers_are_counted_in_few_steps(monkeypatc
 
 
 def test_scans_behind_the_end_of_a_jpeg_cost_nothing() -> None:
-    assert weight([image_pb2.Image(data=PLAIN_JPEG + segment(0xDA, b"\0" * 200) * 900)]) == SIZE[0] * SIZE[1]
+    assert decode_cost([image_pb2.Image(data=PLAIN_JPEG + segment(0xDA, b"\0" * 200) * 900)]) == SIZE[0] * SIZE[1]
 
 
 def test_pillow_is_given_neither_texts_nor_profiles_nor_exif(monkeypatch: pytest.MonkeyPatch) -> None:

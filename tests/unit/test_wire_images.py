@@ -26,6 +26,7 @@ from unclip.wire.images import (
     READERS,
     array_of,
     check_image,
+    decode_cost,
     decode_image,
     encode_image,
     fit,
@@ -33,7 +34,6 @@ from unclip.wire.images import (
     open_image,
     psnr,
     to_pixels,
-    weight,
 )
 from unclip.wire.picture_headers import USUAL_SCANS, scans_in
 
@@ -161,7 +161,7 @@ def test_a_jpeg_of_too_many_scans_is_refused_before_one_is_decoded(monkeypatch: 
 def test_what_a_picture_costs_is_known_from_its_header(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded"))
     files = [png_header(4000, 4000), with_scans(160), png_header(5000, 1), b"hello", b""]
-    assert weight([image_pb2.Image(data=data) for data in files]) == 16_000_000 + 10 * 16 * 16
+    assert decode_cost([image_pb2.Image(data=data) for data in files]) == 16_000_000 + 10 * 16 * 16
 
 
 @pytest.mark.parametrize(("kind", "mode"), [("PNG", "RGBA"), ("JPEG", "RGB"), ("WEBP", "RGB")])

@@ -28,7 +28,7 @@ from unclip.client.values import (
     StageInfo,
 )
 from unclip.errors import InvalidRequest
-from unclip.wire.by_name import PLAIN, Converter, NotKnown, brief, text, whole
+from unclip.wire.by_name import PLAIN, Converter, NotKnown, brief, integer, text
 from unclip.wire.embeddings import Embedding
 from unclip.wire.recipe_text import RecipeText
 
@@ -47,7 +47,7 @@ def stream_message(request: Request, preview_interval: int = 0) -> gateway_pb2.S
             )
     elif isinstance(request, Interpolate):
         request = dataclasses.replace(request, to=file_bytes(request.to, "to"))  # which must be there
-    message = gateway_pb2.StreamRequest(preview_interval=whole(preview_interval, "preview_interval", 32))
+    message = gateway_pb2.StreamRequest(preview_interval=integer(preview_interval, "preview_interval", 32))
     getattr(message, kind).SetInParent()
     CONVERTER.write(request, getattr(message, kind))
     return message

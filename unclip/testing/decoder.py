@@ -16,7 +16,7 @@ from unclip.serving.server import Service
 from unclip.testing.drawing import Float32Array, draws_noise, gradient, resize, sampling_key, text_key
 from unclip.testing.stub import Context, Stub
 from unclip.wire import tensors
-from unclip.wire.images import encode_image, from_pixels, psnr, weight
+from unclip.wire.images import decode_cost, encode_image, from_pixels, psnr
 from unclip.wire.tasks import DecodeTask, InvertTask, UpsampleTask
 
 DECODER = decoder_pb2.DESCRIPTOR.services_by_name["DecoderService"].full_name
@@ -59,7 +59,7 @@ class StubDecoder(Stub, decoder_pb2_grpc.DecoderServiceServicer):
         """Finds the noise behind a picture, with progress."""
         trajectories = 2 if request.report_psnr else 1
         with self.work(request, context, "invert", trajectories) as work:
-            with self.decoding.admitted(weight([request.image]), work.client) as admitted:
+            with self.decoding.admitted(decode_cost([request.image]), work.client) as admitted:
                 task, picture = await admitted.run(InvertTask.from_proto, request, self.spec)
             async for progress in work.take_steps(trajectories * task.steps, sampling_pb2.STAGE_INVERT):
                 if not request.omit_progress:
