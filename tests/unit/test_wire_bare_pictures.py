@@ -179,7 +179,7 @@ def test_what_a_picture_costs_is_found_without_opening_it(monkeypatch: pytest.Mo
     """On the event loop: neither Pillow nor the walk over a PNG's or WebP's chunks."""
     for reader in ("PngImagePlugin.PngImageFile", "JpegImagePlugin.JpegImageFile", "WebPImagePlugin.WebPImageFile"):
         monkeypatch.setattr(f"PIL.{reader}._open", lambda self: pytest.fail("opened"))
-    monkeypatch.setattr("unclip.wire.images.bare", lambda data, header: pytest.fail("walked over"))
+    monkeypatch.setattr("unclip.wire.images.strip_metadata", lambda data, header: pytest.fail("walked over"))
     messages = [image_pb2.Image(data=data) for data in (PLAIN_PNG, PLAIN_JPEG, file(noise("RGB"), "WEBP"))]
     assert decode_cost(messages) == 3 * SIZE[0] * SIZE[1]
 
