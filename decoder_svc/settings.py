@@ -16,7 +16,6 @@ class Settings(ModelSettings):
 
     stages: str = setting("decode,upsample", "which to serve: decode, upsample, or both with a comma between")
     decode_megapixels: int = megapixels()
-    max_request_bytes: int = setting(16 * 1024 * 1024, "largest request accepted", 1024, 256 * 1024 * 1024)
 
     def __post_init__(self) -> None:
         super().__post_init__()

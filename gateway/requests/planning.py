@@ -31,7 +31,7 @@ from unclip.api.type.v1 import image_pb2, sampling_pb2
 from unclip.errors import PreconditionFailed
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding
-from unclip.wire.images import MAX_TOGETHER, decode_cost
+from unclip.wire.images import MAX_BYTES_TOGETHER, MAX_TOGETHER, decode_cost
 from unclip.wire.known import MAX_RESAMPLING
 
 MAX_IMAGES = 16
@@ -258,14 +258,19 @@ def read_embed(request: gateway_pb2.EmbedRequest, reader: Reader) -> list[tuple[
     What breaks a rule goes to ``reader``; a picture that does raises it.
 
     Raises:
-        InvalidRequest: the pictures have too many pixels together, with every violation that is known without them.
+        InvalidRequest: the pictures have too many bytes or pixels together, with every violation that is known without
+            them.
     """
     reader.at_most("captions", len(request.captions), MAX_CAPTIONS)
     reader.at_most("images", len(request.images), MAX_IMAGES)
     for index, caption in enumerate(request.captions[:MAX_CAPTIONS]):
         reader.caption(f"captions[{index}]", caption, allow_empty=True)
     fit = reader.under("", request).choice("fit")
+    size = sum(len(image.data) for image in request.images)
     costs = [decode_cost([image]) for image in pictures_in(request)]
+    if size > MAX_BYTES_TOGETHER:
+        reader.refuse("images", f"must be at most {MAX_BYTES_TOGETHER} bytes together; got {size}")
+        reader.done()
     if sum(costs) > MAX_TOGETHER:
         reader.refuse("images", f"must be at most {MAX_TOGETHER} pixels together; got {sum(costs)}")
         reader.done()

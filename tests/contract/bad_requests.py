@@ -96,7 +96,7 @@ def pictures() -> list[Bad]:
     found = [
         bad("no images", [], "images", "1 to 16", "got 0"),
         bad("too many images", [image(picture())] * 17, "images", "1 to 16", "got 17"),
-        bad("too large together", [padded] * 3, "images", f"{MIB_10} bytes together", "12000000"),
+        bad("too large together", [padded] * 6, "images", f"{2 * MIB_10} bytes together", "24000000"),
         Bad("invert", "no image", put("image", None), "image.data", ("PNG, JPEG or WebP",)),
     ]
     for name, (data, words) in BAD_PICTURES.items():

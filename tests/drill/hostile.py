@@ -118,7 +118,7 @@ def shots(methods: Sequence[Method], count: int) -> Iterator[Shot]:
         elif number % 499 == 0:
             yield Shot("zip bomb", method, bomb(40 * 2**20), zipped=True)
         elif number % 307 == 0:
-            yield Shot("too large", method, bomb(20 * 2**20))
+            yield Shot("too large", method, bomb(36 * 2**20))
         elif number % 97 == 0:
             elsewhere = Method(method.address, method.path + chance.choice(("Nothing", "/x", "%00")), method.sound)
             yield Shot("no such method", elsewhere, b"")

@@ -11,7 +11,9 @@ from google.rpc import code_pb2, error_details_pb2
 
 from unclip import errors
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
+from unclip.serving.channels import open_channel
 from unclip.serving.error_table import CODES, from_rpc_error, to_status
+from unclip.serving.handlers import GuardedServer
 from unclip.serving.interceptors import ErrorInterceptor
 
 EVERY_ERROR = [
@@ -104,16 +106,21 @@ async def test_bytes_that_are_no_message_are_the_callers_fault(
 
 
 @pytest.mark.parametrize(
-    ("limits", "request_", "metadata"),
+    ("limits", "request_", "metadata", "told"),
     [
-        ({"server": {"grpc.max_receive_message_length": 100}}, "x" * 1000, ()),
-        ({"server": {"grpc.max_metadata_size": 100, "grpc.absolute_max_metadata_size": 200}}, "", (("a", "x" * 1000),)),
-        ({"channel": {"grpc.max_send_message_length": 100}}, "x" * 1000, ()),
+        ({"server": {"grpc.max_receive_message_length": 100}}, "x" * 997, (), "must be at most 100 bytes; got 1000"),
+        (
+            {"server": {"grpc.max_metadata_size": 100, "grpc.absolute_max_metadata_size": 200}},
+            "",
+            (("a", "x" * 1000),),
+            "is, or asks for, more than the encoder takes or gives in one call",
+        ),
+        ({"channel": {"grpc.max_send_message_length": 100}}, "x" * 997, (), "must be at most 100 bytes; got 1000"),
     ],
     ids=["message", "metadata", "message sent"],
 )
 async def test_what_gRPC_itself_finds_too_large_is_no_overload(
-    limits: dict[str, dict[str, int]], request_: str, metadata: tuple[tuple[str, str], ...]
+    limits: dict[str, dict[str, int]], request_: str, metadata: tuple[tuple[str, str], ...], told: str
 ) -> None:
     server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=list(limits.get("server", {}).items()))
     encoder_pb2_grpc.add_EncoderServiceServicer_to_server(Failing(), server)  # type: ignore[abstract]
@@ -129,7 +136,30 @@ async def test_what_gRPC_itself_finds_too_large_is_no_overload(
     assert failed.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
     back = from_rpc_error(failed.value, "encoder")
     assert isinstance(back, errors.InvalidRequest)
-    assert str(back) == "request: is, or asks for, more than the encoder takes or gives in one call"
+    assert str(back) == f"request: {told}"
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+async def test_a_request_that_is_too_large_is_told_so_and_not_tried_again(guarded: bool) -> None:
+    server = grpc.aio.server(interceptors=[ErrorInterceptor(most=1000)])
+    where = GuardedServer(server, []) if guarded else server
+    encoder_pb2_grpc.add_EncoderServiceServicer_to_server(Failing(), where)  # type: ignore[abstract]
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with open_channel(f"127.0.0.1:{port}") as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await encoder_pb2_grpc.EncoderServiceStub(channel).EncodeText(
+                encoder_pb2.EncodeTextRequest(captions=["x" * 998])
+            )
+    await server.stop(None)
+    assert failed.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert failed.value.details() == "request: must be at most 1000 bytes; got 1001"
+
+
+def test_an_answer_that_is_too_large_is_told_as_such() -> None:
+    told, none = "CLIENT: Received message larger than max (2000 vs. 100)", grpc.aio.Metadata()
+    back = from_rpc_error(grpc.aio.AioRpcError(grpc.StatusCode.RESOURCE_EXHAUSTED, none, none, told), "gateway")
+    assert str(back) == "request: must ask for at most 100 bytes in one answer of the gateway; got 2000"
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from google.protobuf.message import Message
@@ -28,9 +28,13 @@ from unclip.client.values import (
     StageInfo,
 )
 from unclip.errors import InvalidRequest
+from unclip.serving.channels import MAX_MESSAGE
 from unclip.wire.by_name import PLAIN, Converter, NotKnown, brief, integer, text
 from unclip.wire.embeddings import Embedding
+from unclip.wire.images import MAX_BYTES_TOGETHER
 from unclip.wire.recipe_text import RecipeText
+
+Asked = TypeVar("Asked", bound=Message)
 
 
 def stream_message(request: Request, preview_interval: int = 0) -> gateway_pb2.StreamRequest:
@@ -50,12 +54,27 @@ def stream_message(request: Request, preview_interval: int = 0) -> gateway_pb2.S
     message = gateway_pb2.StreamRequest(preview_interval=integer(preview_interval, "preview_interval", 32))
     getattr(message, kind).SetInParent()
     CONVERTER.write(request, getattr(message, kind))
-    return message
+    return sendable(message)
 
 
 def embed_message(asked: Embed) -> gateway_pb2.EmbedRequest:
     """The message that asks for embeddings. Raises InvalidRequest."""
-    return CONVERTER.write(asked, gateway_pb2.EmbedRequest())
+    message = CONVERTER.write(asked, gateway_pb2.EmbedRequest())
+    size = sum(len(image.data) for image in message.images)
+    if size > MAX_BYTES_TOGETHER:
+        raise InvalidRequest.of("images", f"must be at most {MAX_BYTES_TOGETHER} bytes together; got {size}")
+    return sendable(message)
+
+
+def sendable(message: Asked) -> Asked:
+    """``message``, which gRPC's core takes: of what it does not it says that there is no room, and tries again.
+
+    Raises:
+        InvalidRequest: it is too large, naming limit and size.
+    """
+    if (size := message.ByteSize()) > MAX_MESSAGE:
+        raise InvalidRequest.of("request", f"must be at most {MAX_MESSAGE} bytes; got {size}")
+    return message
 
 
 def event_of(message: gateway_pb2.StreamResponse) -> Event | None:

@@ -88,7 +88,7 @@ def options(service: str, to_stage: Balancing | None = None) -> Sequence[tuple[s
         ("grpc.http2.ping_timeout_ms", 3_000 if to_stage else 5_000),  # of other pings, which hold that one up
         ("grpc.http2.max_pings_without_data", 0),  # a long step sends nothing, and is asked all the same
         # Beyond the default 256 KiB a request with a picture would not be retried.
-        ("grpc.per_rpc_retry_buffer_size", 16 * 1024 * 1024),
+        ("grpc.per_rpc_retry_buffer_size", MAX_MESSAGE),
         ("grpc.max_receive_message_length", MAX_MESSAGE),
         ("grpc.max_send_message_length", MAX_MESSAGE),
     )

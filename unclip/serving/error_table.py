@@ -30,7 +30,10 @@ from unclip.serving.rich_status import from_call
 DOMAIN = "unclip"
 DEFAULT_RETRY_S = 1.0
 # gRPC's core has no status of its own for what is beyond a limit on one call: asking again is no use.
-TOO_LARGE = re.compile(r"message larger than max|metadata size exceeds")
+TOO_LARGE = re.compile(
+    r"(?:(?P<side>\w+): )?(?P<done>Sent|Received) message larger than max \((?P<value>\d+) vs\. (?P<limit>\d+)\)"
+    r"|message larger than max|metadata size exceeds"
+)
 
 CODES: dict[type[UnclipError], int] = {
     InvalidRequest: code_pb2.INVALID_ARGUMENT,
@@ -89,6 +92,15 @@ def _packed(messages: Sequence[Message]) -> list[any_pb2.Any]:
     return packed
 
 
+def _too_large(found: re.Match[str], stage: str) -> InvalidRequest:
+    """What gRPC's core found too large, its limit and the value where it tells them."""
+    if not found["value"]:
+        return InvalidRequest.of("request", f"is, or asks for, more than the {stage} takes or gives in one call")
+    answer = (found["side"], found["done"]) in (("CLIENT", "Received"), ("SERVER", "Sent"))
+    what = f"must ask for at most {{}} bytes in one answer of the {stage}" if answer else "must be at most {} bytes"
+    return InvalidRequest.of("request", f"{what.format(found['limit'])}; got {found['value']}")
+
+
 def from_rpc_error(error: grpc.RpcError, stage: str) -> UnclipError:
     """The error of ours behind a failed call to ``stage``; a bare UnclipError for a status that none of ours makes."""
     assert isinstance(error, grpc.Call | grpc.aio.AioRpcError)
@@ -109,8 +121,8 @@ def from_rpc_error(error: grpc.RpcError, stage: str) -> UnclipError:
             return InvalidRequest(violations or [FieldViolation("request", message)])
         case grpc.StatusCode.RESOURCE_EXHAUSTED if info.reason == OutOfDeviceMemory.reason:
             return OutOfDeviceMemory(message)
-        case grpc.StatusCode.RESOURCE_EXHAUSTED if TOO_LARGE.search(message) and not info.reason:
-            return InvalidRequest.of("request", f"is, or asks for, more than the {stage} takes or gives in one call")
+        case grpc.StatusCode.RESOURCE_EXHAUSTED if (found := TOO_LARGE.search(message)) and not info.reason:
+            return _too_large(found, stage)
         case grpc.StatusCode.RESOURCE_EXHAUSTED if not info.reason:  # of a proxy, say, in words of its own
             return Overloaded(f"the {stage} has no room", DEFAULT_RETRY_S)
         case grpc.StatusCode.RESOURCE_EXHAUSTED:

@@ -23,6 +23,20 @@ class Guard(Protocol):
         ...
 
 
+def bounded(read: Callable[[bytes], Any] | None, most: int) -> Callable[[bytes], Any]:
+    """``read`` for messages of at most ``most`` bytes.
+
+    What is larger is refused here and not by gRPC's core, whose word for it, RESOURCE_EXHAUSTED, has clients try again.
+    """
+
+    def checked(data: bytes) -> Any:
+        if len(data) > most:
+            raise InvalidRequest.of("request", f"must be at most {most} bytes; got {len(data)}")
+        return data if read is None else read(data)
+
+    return checked
+
+
 def parsed(read: Callable[[bytes], Any] | None, data: Any) -> Any:
     """The message in ``data``. gRPC's own parsing would send callers the text of whatever goes wrong.
 
@@ -33,6 +47,8 @@ def parsed(read: Callable[[bytes], Any] | None, data: Any) -> Any:
         return data
     try:
         return read(data)
+    except InvalidRequest:
+        raise
     except Exception:
         raise InvalidRequest.of("request", MALFORMED) from None
 

@@ -16,10 +16,11 @@ from unclip.engine.observer import EngineUsage, usage_listener
 from unclip.serving import clients, load_report, request_id, tracing
 from unclip.serving.acceptance import accept
 from unclip.serving.error_table import to_status
-from unclip.serving.handlers import Context, parsed
+from unclip.serving.handlers import Context, bounded, parsed
 from unclip.serving.metadata import received
 from unclip.serving.metrics import CALL_SECONDS, CALLS_RUNNING
 from unclip.serving.refusing import refuse
+from unclip.serving.settings import MAX_REQUEST_BYTES
 
 HEALTH = "/grpc.health.v1."
 calls = logging.getLogger("unclip.calls")
@@ -30,6 +31,10 @@ Continuation = Callable[[grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHand
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
     """Gives each call a request id and turns what its handler raises into the status of the error table."""
 
+    def __init__(self, most: int = MAX_REQUEST_BYTES) -> None:
+        """``most``: bytes of a request."""
+        self._most = most
+
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
@@ -38,7 +43,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         if handler is None or handler_call_details.method.startswith(HEALTH):
             return handler  # type: ignore[no-any-return]
         method = handler_call_details.method.removeprefix("/")
-        read, write = handler.request_deserializer, handler.response_serializer
+        read, write = bounded(handler.request_deserializer, self._most), handler.response_serializer
         if handler.unary_unary:
             return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary, read, method), None, write)
         if handler.unary_stream:

@@ -22,6 +22,7 @@ from unclip.errors import CheckpointError, ConfigurationError, PreconditionFaile
 from unclip.extras import explained
 from unclip.networks.idle_threads import spin_briefly
 from unclip.serving import quiet, reflection, trace_export
+from unclip.serving.channels import MAX_MESSAGE
 from unclip.serving.floods import Floods, shut
 from unclip.serving.grpc_server import new_server, watch_floods
 from unclip.serving.handlers import Guard, GuardedServer
@@ -169,7 +170,7 @@ async def serve(settings: S_contra, stage: str, build: Callable[[S_contra], Awai
         loop.add_signal_handler(number, stopped.set)
     stop_tracing = trace_export.start(settings.tracing, stage)
     handlers, probes = LateHandlers(stage), health.aio.HealthServicer()
-    server = new_server(options(settings), [ErrorInterceptor()], late=True)
+    server = new_server(options(settings), [ErrorInterceptor(settings.max_request_bytes)], late=True)
     health_pb2_grpc.add_HealthServicer_to_server(probes, server)
     # Serving is not being ready: "" says that the process lives, each service's name that it takes calls.
     await probes.set("", SERVING)
@@ -282,8 +283,9 @@ def options(settings: ServerSettings) -> Sequence[tuple[str, int]]:
     longest = settings.max_deadline + 30
     return (
         ("grpc.so_reuseport", 0),  # else a second process would quietly share the port
-        ("grpc.max_receive_message_length", settings.max_request_bytes),
-        ("grpc.max_send_message_length", 32 * 1024 * 1024),
+        # At least what clients of ours send at most: up to there it is we who refuse what is too large, and say so.
+        ("grpc.max_receive_message_length", max(MAX_MESSAGE, settings.max_request_bytes)),
+        ("grpc.max_send_message_length", MAX_MESSAGE),
         ("grpc.max_metadata_size", 8 * 1024),
         ("grpc.absolute_max_metadata_size", 16 * 1024),
         ("grpc.max_concurrent_streams", settings.streams),

@@ -12,10 +12,12 @@ from typing import Any, TypeVar, get_type_hints
 
 from unclip.errors import ConfigurationError
 from unclip.options import ROOMS, Room
+from unclip.wire.images import MAX_BYTES_TOGETHER
 
 S = TypeVar("S", bound="ServerSettings")
 HIGHEST_PORT = 65535
 STREAMS = 1024
+MAX_REQUEST_BYTES = MAX_BYTES_TOGETHER + 4 * 1024 * 1024  # all else in a request takes less
 
 
 def setting(
@@ -53,7 +55,7 @@ class ServerSettings:
     drain: float = setting(0.0, "seconds to go on serving after SIGTERM while balancers look elsewhere", 0, 600)
     grace: float = setting(30.0, "seconds that calls under way may take to end after that", 0, 3600)
     max_deadline: float = setting(300.0, "seconds a call may take, whatever its caller allows", 0.1, 86400)
-    max_request_bytes: int = setting(12 * 1024 * 1024, "largest request accepted", 1024, 256 * 1024 * 1024)
+    max_request_bytes: int = setting(MAX_REQUEST_BYTES, "largest request accepted", 1024, 256 * 1024 * 1024)
     max_connection_age: float = setting(300.0, "seconds after which clients reconnect, and find new replicas", 1, 86400)
     tls_cert: str = setting("", "PEM file of the certificate to serve TLS with, read again when it changes")
     tls_key: str = setting("", "PEM file of its key")

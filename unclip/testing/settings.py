@@ -18,7 +18,6 @@ class Settings(ServerSettings):
     """Which stages to stub, on one port together, and how they behave."""
 
     stages: str = setting(",".join((*STAGES, GATEWAY)), "which to serve, with commas; the gateway needs all four")
-    max_request_bytes: int = setting(16 * 1024 * 1024, "largest request accepted", 1024, 256 * 1024 * 1024)
     max_connection_age: float = setting(6.0, "seconds after which clients reconnect, and find new replicas", 1, 86400)
     step_seconds: float = setting(0.05, "seconds a step takes", 0, 3600)
     capacity: int = setting(0, "samples under way at once, of each stage, 0 for as many as the real one", 0, 4096)

@@ -26,7 +26,7 @@ from unclip.testing.prior import StubPrior
 from unclip.testing.stub import Stub
 
 HOST = "127.0.0.1"
-PLAIN = ServerSettings(max_request_bytes=16 * 1024 * 1024)  # the most that a stage takes
+PLAIN = ServerSettings()
 
 
 async def start_server(
@@ -39,7 +39,8 @@ async def start_server(
     """
     secured = settings or PLAIN
     guards = guards_of(secured, stage)
-    server, handlers = new_server(options(secured), [ErrorInterceptor()], late=True), LateHandlers(stage)
+    server = new_server(options(secured), [ErrorInterceptor(secured.max_request_bytes)], late=True)
+    handlers = LateHandlers(stage)
     probes = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(probes, server)
     server.add_generic_rpc_handlers((handlers,))

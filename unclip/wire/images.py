@@ -18,6 +18,7 @@ from unclip.wire.bare_pictures import strip_metadata
 from unclip.wire.picture_headers import USUAL_SCANS, Header, Unreadable, read_header
 
 MAX_BYTES = 10 * 1024 * 1024
+MAX_BYTES_TOGETHER = 2 * MAX_BYTES  # of all pictures of a request: two of the largest, a picture and its mask
 MAX_SIDE = 4096
 MAX_PSNR = 100.0  # in dB; equal pictures would have infinity
 MAX_PIXELS = 16_000_000

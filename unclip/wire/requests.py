@@ -11,7 +11,7 @@ from functools import partial
 from PIL import Image
 
 from unclip.api.encoder.v1 import encoder_pb2
-from unclip.wire.images import MAX_BYTES, MAX_TOGETHER, decode_cost, decode_image
+from unclip.wire.images import MAX_BYTES_TOGETHER, MAX_TOGETHER, decode_cost, decode_image
 from unclip.wire.violations import Violations
 
 MAX_CAPTIONS = 64
@@ -42,8 +42,8 @@ def read_encode_image(
     violations.count("images", len(request.images), 1, MAX_IMAGES)
     size = sum(len(image.data) for image in request.images)
     costs: list[int] = []
-    if size > MAX_BYTES:
-        violations.add("images", f"must be at most {MAX_BYTES} bytes together; got {size}")
+    if size > MAX_BYTES_TOGETHER:
+        violations.add("images", f"must be at most {MAX_BYTES_TOGETHER} bytes together; got {size}")
     elif sum(costs := [decode_cost([image]) for image in request.images[:MAX_IMAGES]]) > MAX_TOGETHER:
         violations.add("images", f"must be at most {MAX_TOGETHER} pixels together; got {sum(costs)}")
     violations.raise_if_any()

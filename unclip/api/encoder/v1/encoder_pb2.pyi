@@ -84,7 +84,7 @@ class EncodeImageRequest(_message.Message):
     IMAGES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[_image_pb2.Image]:
-        """1 to 16 pictures, together at most 10 MiB and 64 megapixels. Resized to the model's input by shortest edge, then centre-cropped."""
+        """1 to 16 pictures, together at most 20 MiB and 64 megapixels. Resized to the model's input by shortest edge, then centre-cropped."""
 
     def __init__(
         self,

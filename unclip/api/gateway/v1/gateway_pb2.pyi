@@ -779,7 +779,7 @@ class EmbedRequest(_message.Message):
 
     @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[_image_pb2.Image]:
-        """Pictures, at most 16, and 64 megapixels together."""
+        """Pictures, at most 16, and together 20 MiB and 64 megapixels."""
 
     def __init__(
         self,
