@@ -1,4 +1,4 @@
-"""Puts the decoder service together: one engine for the stages this replica serves, ready once they have walked."""
+"""Puts the decoder service together: one engine for the stages this replica serves, ready once they are warmed up."""
 
 from __future__ import annotations
 

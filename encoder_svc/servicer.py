@@ -63,11 +63,11 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         # Room comes first: a picture that is refused should not have been decoded.
         client = client_of(context)
         with self._engine.reserve(min(len(request.images), MAX_IMAGES), client) as reservation:
-            pictures = read_encode_image(request, self._encoder.image_size)
-            with self._decoding.admitted(sum(cost for cost, _ in pictures), client) as admitted:
+            readers = read_encode_image(request, self._encoder.image_size)
+            with self._decoding.admitted(sum(cost for cost, _ in readers), client) as admitted:
                 crop = self._encoder.crop
                 cropped = await admitted.each(
-                    [(cost, partial(center_cropped, picture, crop)) for cost, picture in pictures]
+                    [(cost, partial(center_cropped, decode, crop)) for cost, decode in readers]
                 )
                 values = await asyncio.to_thread(lambda: [self._encoder.pixels(*each) for each in cropped])
             jobs = [self._encoder.image_job(each, deadline) for each in values]

@@ -203,7 +203,7 @@ async def events_of(
             box.close()
 
 
-async def together(jobs: Sequence[Coroutine[Any, Any, None]], limit: int | None = None) -> None:
+async def run_concurrently(jobs: Sequence[Coroutine[Any, Any, None]], limit: int | None = None) -> None:
     """Runs ``jobs`` at once, at most ``limit`` of them; the first failure cancels the others and is raised bare.
 
     Raises:
@@ -211,14 +211,14 @@ async def together(jobs: Sequence[Coroutine[Any, Any, None]], limit: int | None 
     """
     room = asyncio.Semaphore(limit or len(jobs))
 
-    async def admitted(job: Coroutine[Any, Any, None]) -> None:
+    async def limited(job: Coroutine[Any, Any, None]) -> None:
         async with room:
             await job
 
     try:
         async with asyncio.TaskGroup() as group:
             for job in jobs:
-                group.create_task(admitted(job))
+                group.create_task(limited(job))
     except BaseExceptionGroup as failures:
         bugs = [e for e in failures.exceptions if not isinstance(e, UnclipError)]
         raise (bugs or list(failures.exceptions))[0] from None

@@ -217,12 +217,12 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     async def Embed(self, request: gateway_pb2.EmbedRequest, context: Context) -> gateway_pb2.EmbedResponse:
         """Gives the CLIP embeddings of captions and pictures."""
         reader = Reader()
-        pictures = read_embed(request, reader)
+        readers = read_embed(request, reader)
         async with self._deadlines.ending(context) as ending:
             call = self._call(context, ending)
-            held, cost = self._requests.held(large_bytes(request), call.client), sum(cost for cost, _ in pictures)
+            held, cost = self._requests.held(large_bytes(request), call.client), sum(cost for cost, _ in readers)
             with held, self._decoding.admitted(cost, call.client) as admitted:
-                images = [image.data for image in await reader.noting(admitted.each(pictures))]
+                images = [image.data for image in await reader.collect(admitted.each(readers))]
                 reader.done()
                 while True:
                     async with self._releases.serving(call) as release:

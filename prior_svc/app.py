@@ -1,4 +1,4 @@
-"""Puts the prior service together: checkpoint, engine, servicer; ready once the prior has walked."""
+"""Puts the prior service together: checkpoint, engine, servicer; ready once the prior is warmed up."""
 
 from __future__ import annotations
 

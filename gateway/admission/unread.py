@@ -22,8 +22,8 @@ from unclip.serving.channels import MAX_MESSAGE
 from unclip.wire import recipe_text
 
 # Bytes a pixel of the worst pictures, measured on noise of three kinds: lossless files cannot shrink them.
-WORST: dict[FileFormat, float] = {"png": 3.04, "webp": 3.04, "jpeg": 1.8}
-BESIDE = 2 * recipe_text.MAX_BYTES + 8192  # the recipe in the file and that beside it, names and digests
+WORST_BYTES_PER_PIXEL: dict[FileFormat, float] = {"png": 3.04, "webp": 3.04, "jpeg": 1.8}
+METADATA_BYTES = 2 * recipe_text.MAX_BYTES + 8192  # the recipe in the file and that beside it, names and digests
 UNREAD = "UNREAD_PICTURES"
 Write = Callable[[Finished], gateway_pb2.StreamResponse]
 
@@ -157,7 +157,7 @@ def largest_answer(plan: Plan, side: int) -> int:
         InvalidRequest: more than one message takes, as the answer of a unary call would be.
     """
     count = plan.keep if isinstance(plan, GeneratePlan) and plan.keep is not None else len(plan.seeds)
-    each = round(WORST[plan.output.format] * side * side) + BESIDE
+    each = round(WORST_BYTES_PER_PIXEL[plan.output.format] * side * side) + METADATA_BYTES
     if not side or count * each <= MAX_MESSAGE:
         return count * each if side else 0
     field = "thetas" if isinstance(plan, TextDiffPlan) else "ts" if isinstance(plan, InterpolatePlan) else "image_count"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.capabilities.compose import Kept, Stages, pixels_of, task_of
 from gateway.capabilities.ranking import deliver_best
-from gateway.events import EventQueue, Finished, Reporter, together
+from gateway.events import EventQueue, Finished, Reporter, run_concurrently
 from gateway.requests.plan import GeneratePlan
 from unclip.wire.embeddings import TextEncoding
 from unclip.wire.tasks import DecodeTask, Float32Array, SampleTask
@@ -38,6 +38,6 @@ async def generate(
         await queue.deliver(Finished(await make(row), row))
 
     if plan.keep is None:
-        await together([picture(row) for row in range(len(plan.seeds))])
+        await run_concurrently([picture(row) for row in range(len(plan.seeds))])
     else:
         await deliver_best(make, len(plan.seeds), plan.keep, text.embedding, stages, queue)

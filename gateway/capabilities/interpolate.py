@@ -12,7 +12,7 @@ import numpy as np
 
 from gateway.capabilities.compose import FRAMES_AT_ONCE, Stages, paint, task_of
 from gateway.capabilities.slerp import slerp
-from gateway.events import EventQueue, Reporter, together
+from gateway.events import EventQueue, Reporter, run_concurrently
 from gateway.requests.plan import InterpolatePlan
 from unclip.wire.embeddings import TextEncoding
 from unclip.wire.tasks import DecodeTask, Float32Array, Inversion, InvertTask, SampleTask
@@ -45,7 +45,7 @@ async def interpolate(plan: InterpolatePlan, stages: Stages, unconditional: Text
     if plan.to_image is None:
         work.append(imagine())
     if work:
-        await together(work)
+        await run_concurrently(work)
 
     def frame(t: float) -> DecodeTask:
         first, last = inversions[0], inversions[-1]
@@ -59,7 +59,7 @@ async def interpolate(plan: InterpolatePlan, stages: Stages, unconditional: Text
         )
 
     psnr = min((found.psnr for found in inversions if found and found.psnr is not None), default=None)
-    await together(
+    await run_concurrently(
         [paint(frame(t), plan, stages, queue, index, psnr) for index, t in enumerate(plan.ts)],
         limit=FRAMES_AT_ONCE,
     )

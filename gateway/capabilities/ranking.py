@@ -12,7 +12,7 @@ import numpy as np
 
 from gateway.capabilities.compose import FRAMES_AT_ONCE, Stages
 from gateway.capabilities.slerp import normalise
-from gateway.events import EventQueue, Finished, together
+from gateway.events import EventQueue, Finished, run_concurrently
 from gateway.requests.pictures import in_thread
 from unclip.api.type.v1 import image_pb2
 from unclip.wire.embeddings import Embedding
@@ -39,7 +39,7 @@ async def deliver_best(
     async def candidate(row: int) -> None:
         files[row] = await in_thread(png, await make(row))
 
-    await together([candidate(row) for row in range(count)], limit=FRAMES_AT_ONCE)
+    await run_concurrently([candidate(row) for row in range(count)], limit=FRAMES_AT_ONCE)
     scores = [cosine(embedding, caption) for embedding in await stages.encode_images(files)]
     for place, row in enumerate(best(scores, keep)):
         await queue.deliver(Finished(await in_thread(pixels_in, files[row]), place, row=row, score=scores[row]))

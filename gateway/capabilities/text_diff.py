@@ -8,7 +8,7 @@ import numpy as np
 
 from gateway.capabilities.compose import FRAMES_AT_ONCE, Stages, paint, task_of
 from gateway.capabilities.slerp import Float64Array, normalise, slerp
-from gateway.events import EventQueue, Reporter, together
+from gateway.events import EventQueue, Reporter, run_concurrently
 from gateway.requests.plan import TextDiffPlan
 from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.tasks import DecodeTask, InvertTask
@@ -39,7 +39,7 @@ async def text_diff(
     task = task_of(plan, DecodeTask, **shared, sampling=plan.decoder, start_noise=inversion.start_noise)
     rotated = [replace(task, embedding=rotate(embedding, direction, theta)) for theta in plan.thetas]
     frames = [paint(frame, plan, stages, queue, index, inversion.psnr) for index, frame in enumerate(rotated)]
-    await together(frames, limit=FRAMES_AT_ONCE)
+    await run_concurrently(frames, limit=FRAMES_AT_ONCE)
 
 
 def diff(before: Embedding, after: Embedding) -> Float64Array:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gateway.capabilities.compose import Stages, paint, task_of
-from gateway.events import EventQueue, Reporter, together
+from gateway.events import EventQueue, Reporter, run_concurrently
 from gateway.requests.plan import VaryPlan
 from unclip.wire.embeddings import TextEncoding
 from unclip.wire.tasks import DecodeTask, InvertTask
@@ -28,6 +28,6 @@ async def vary(plan: VaryPlan, stages: Stages, unconditional: TextEncoding, queu
         )
         start_noise, psnr = inversion.start_noise, inversion.psnr
     task = task_of(plan, DecodeTask, **shared, seed=plan.seeds[0], sampling=plan.decoder, start_noise=start_noise)
-    await together(
+    await run_concurrently(
         [paint(replace(task, seed=seed), plan, stages, queue, index, psnr) for index, seed in enumerate(plan.seeds)]
     )

@@ -126,7 +126,7 @@ class Reader:
             self.refuse(f"{field}.values", f"must be -{limit} to {limit}; got a value of size {largest:g}")
         return found
 
-    async def noting(self, read: Awaitable[list[Read]]) -> list[Read]:
+    async def collect(self, read: Awaitable[list[Read]]) -> list[Read]:
         """What ``read`` gives; nothing when it raises InvalidRequest, which is noted."""
         try:
             return await read

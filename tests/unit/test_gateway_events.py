@@ -8,7 +8,7 @@ from contextlib import aclosing
 import numpy as np
 import pytest
 
-from gateway.events import MAX_PICTURES, MAX_UPDATES, Event, EventQueue, Finished, Progress, events_of, together
+from gateway.events import MAX_PICTURES, MAX_UPDATES, Event, EventQueue, Finished, Progress, events_of, run_concurrently
 from unclip.errors import InvalidRequest, Overloaded
 
 PIXELS = np.zeros((3, 1, 1), np.float32)
@@ -107,7 +107,7 @@ async def test_the_first_failure_cancels_the_others_and_is_raised_bare() -> None
             raise
 
     with pytest.raises(Overloaded):
-        await together([hangs(), fails()])
+        await run_concurrently([hangs(), fails()])
     assert cancelled
 
 
@@ -119,4 +119,4 @@ async def test_a_bug_outranks_a_foreseen_error() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await together([foreseen(), bug()])
+        await run_concurrently([foreseen(), bug()])

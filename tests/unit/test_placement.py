@@ -18,7 +18,7 @@ from tests.tiny import BASE, CONTEXT, WIDTH
 from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.engine.trajectory import Trajectory, TrajectoryProgram
 from unclip.errors import ConfigurationError
-from unclip.networks.graphs import EARNED, MAX_GRAPHS, CapturedNetwork, bucket, padded
+from unclip.networks.graphs import CAPTURE_AFTER, MAX_GRAPHS, CapturedNetwork, bucket, padded
 from unclip.networks.offload import Offloader, offloader_of
 from unclip.networks.placement import Placement
 from unclip.options import SamplingSettings
@@ -156,13 +156,13 @@ def test_a_shape_asked_for_often_takes_the_place_of_the_graph_that_rests_longest
     for context in range(1, MAX_GRAPHS + 1):
         network.ask(context)
     network.ask(1)  # so that 2 rests longest
-    for _ in range(EARNED + 3):
+    for _ in range(CAPTURE_AFTER + 3):
         network.ask(77)
     assert network.captured[MAX_GRAPHS:] == [77]
-    assert (network.alive, network.eager) == (MAX_GRAPHS, EARNED - 1)
+    assert (network.alive, network.eager) == (MAX_GRAPHS, CAPTURE_AFTER - 1)
     network.ask(1)
     network.ask(2)
-    assert network.eager == EARNED
+    assert network.eager == CAPTURE_AFTER
 
 
 def text(value: float) -> TextEncoding:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from unclip.serving.floods import AT_ONCE_S, BURST_S, OPEN_FILES, REMEMBERED, Floods, shut
+from unclip.serving.floods import AT_ONCE_S, BURST_S, OPEN_FILES, REMEMBERED, Floods, shut_connection
 
 RATE = 20.0
 MOST = round(RATE * BURST_S)
@@ -103,8 +103,8 @@ def test_one_connection_is_shut_and_no_other(host: str, peer: str) -> None:
         with socket.create_connection((host, port)) as one, socket.create_connection((host, port)) as other:
             accepted = [server.accept()[0] for _ in range(2)]
             before = len([*OPEN_FILES.iterdir()])
-            assert not shut(peer.format(one.getsockname()[1]), port + 1)
-            assert shut(peer.format(one.getsockname()[1]), port)
+            assert not shut_connection(peer.format(one.getsockname()[1]), port + 1)
+            assert shut_connection(peer.format(one.getsockname()[1]), port)
             assert len([*OPEN_FILES.iterdir()]) == before
             one.settimeout(5)
             assert one.recv(1) == b""
@@ -112,4 +112,4 @@ def test_one_connection_is_shut_and_no_other(host: str, peer: str) -> None:
             assert other.recv(1) == b"x"
             for each in accepted:
                 each.close()
-    assert not shut("unix:/tmp/x", port)
+    assert not shut_connection("unix:/tmp/x", port)

@@ -31,7 +31,7 @@ def read_json(text: str | bytes) -> Any:
     """The value that ``text`` is.
 
     Raises:
-        ValueError: it is no JSON, no UTF-8, or nested deeper than anything of ours, which would end Python's stack in
+        ValueError: it is no JSON, no UTF-8, or nested deeper than anything of ours, which would overflow the call stack of
             whatever looks at it.
     """
     try:

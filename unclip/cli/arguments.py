@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
 def add_serve(commands: Commands) -> None:
     """``unclip serve``."""
     command = commands.add_parser("serve", help="run all services on this machine until interrupted")
-    add_stack(command)
+    add_service_options(command)
     command.add_argument("--host", default="127.0.0.1", help="where the gateway listens (%(default)s)")
     command.add_argument("--port", type=int, default=50050, help="the gateway's port, 0 for a free one (%(default)s)")
     command.add_argument("--log-dir", type=Path, help="folder for the services' logs, kept (default: a temporary one)")
@@ -53,7 +53,7 @@ def add_serve(commands: Commands) -> None:
 def add_demo(commands: Commands) -> None:
     """``unclip demo``."""
     command = commands.add_parser("demo", help="start all services, make pictures, stop them")
-    add_stack(command)
+    add_service_options(command)
     command.add_argument(
         "--out", type=Path, default=Path("out/demo"), help="folder for pictures and logs (%(default)s)"
     )
@@ -214,7 +214,7 @@ def run_doctor(options: argparse.Namespace) -> int:
     return doctor(options)
 
 
-def add_stack(command: argparse.ArgumentParser) -> None:
+def add_service_options(command: argparse.ArgumentParser) -> None:
     """Options of the services on this machine."""
     command.add_argument(
         "--checkpoint",

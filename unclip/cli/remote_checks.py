@@ -67,7 +67,7 @@ def gateway(address: str, tls: Tls | None, api_key: str, picture: bool) -> Itera
     if api_key and tls is None and not is_loopback(address):
         advice = "use TLS, and make a new key: others may have read this one"
         yield Finding("API key", "warn", "it travels in plaintext, unless something on the way adds TLS", advice)
-    found = list(lives("gateway", address, GATEWAY, tls))
+    found = list(reachable("gateway", address, GATEWAY, tls))
     yield from found
     if found[-1].state == "fail":
         return
@@ -143,7 +143,7 @@ def stage(name: str, address: str, tls: Tls | None) -> Iterator[Finding]:
         place = f"[{replica}]:{port}" if ":" in replica else f"{replica}:{port}"
         label = name if replica == host else f"{name} {place}"
         service, ask = STAGES[name]
-        seen = list(lives(label, place, service, named))
+        seen = list(reachable(label, place, service, named))
         yield from seen
         if seen[-1].state != "fail":
             yield model_of(label, place, ask, named)
@@ -161,7 +161,7 @@ def model_of(label: str, place: str, ask: Ask, tls: Tls | None) -> Finding:
         return answered(f"{label} model", f"{model.name} {model.version[:12]} on {model.device}", seconds)
 
 
-def lives(name: str, address: str, service: str, tls: Tls | None) -> Iterator[Finding]:
+def reachable(name: str, address: str, service: str, tls: Tls | None) -> Iterator[Finding]:
     """Whether anything listens there, its certificate where it is to have one, and the health of its ``service``;
     nothing after the first of these that has failed."""
     host, _, port = address.rpartition(":")

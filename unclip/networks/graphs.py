@@ -10,8 +10,8 @@ import torch
 from unclip.networks.interface import Network, Tensors
 
 MAX_GRAPHS = 32  # of a network: two contexts, say, in every bucket up to 1024 rows, and some to spare
-EARNED = 16  # times a shape is launched kernel by kernel before a graph is given up for it
-MAX_ASKED = 1024  # shapes counted at a time
+CAPTURE_AFTER = 16  # times a shape is launched kernel by kernel before a graph is given up for it
+MAX_COUNTED = 1024  # shapes counted at a time
 WARM_UP = 3  # runs before a capture: cuDNN chooses its algorithms and allocators settle
 
 
@@ -32,8 +32,8 @@ class CapturedNetwork:
     """A network as CUDA graphs, one for each bucket and set of shapes, captured when first needed.
 
     Callers choose shapes, a context of any length for one, and every graph holds memory: at most ``MAX_GRAPHS`` are
-    kept. With all of them taken, further shapes are launched kernel by kernel; one that is asked for ``EARNED`` times
-    takes the place of the graph that was not replayed for longest.
+    kept. With all of them taken, further shapes are launched kernel by kernel; one that is asked for ``CAPTURE_AFTER``
+    times takes the place of the graph that was not replayed for longest.
     """
 
     def __init__(self, network: Network) -> None:
@@ -47,7 +47,7 @@ class CapturedNetwork:
         rows = len(next(iter(inputs.values())))
         full = padded(inputs, bucket(rows))
         key = tuple((name, value.shape, value.dtype) for name, value in full.items())
-        if key not in self._graphs and not self._earns(key):
+        if key not in self._graphs and not self._should_capture(key):
             return self._network(inputs)
         if key not in self._graphs:
             self._graphs[key] = self._capture(full)
@@ -58,14 +58,14 @@ class CapturedNetwork:
         graph.replay()
         return out[:rows].clone()  # the next replay overwrites it
 
-    def _earns(self, key: Any) -> bool:
+    def _should_capture(self, key: Any) -> bool:
         """Whether a shape without a graph gets one now, for which another one may have to go."""
         if len(self._graphs) < MAX_GRAPHS:
             return True
-        if len(self._asked) >= MAX_ASKED:
+        if len(self._asked) >= MAX_COUNTED:
             self._asked.clear()
         self._asked[key] += 1
-        if self._asked[key] < EARNED:
+        if self._asked[key] < CAPTURE_AFTER:
             return False
         del self._asked[key]
         self._graphs.popitem(last=False)

@@ -43,11 +43,9 @@ def steady(network: Any) -> Any:
     return network
 
 
-def one_by_one(layer: Callable[[torch.Tensor], torch.Tensor], pictures: torch.Tensor) -> torch.Tensor:
-    """What ``layer`` makes of each of ``pictures`` alone, ``[B, ...]``."""
-    return (
-        layer(pictures) if len(pictures) == 1 else torch.cat([layer(picture) for picture in torch.split(pictures, 1)])
-    )
+def per_sample(layer: Callable[[torch.Tensor], torch.Tensor], batch: torch.Tensor) -> torch.Tensor:
+    """What ``layer`` makes of each sample of ``batch``, ``[B, ...]``, alone."""
+    return layer(batch) if len(batch) == 1 else torch.cat([layer(sample) for sample in torch.split(batch, 1)])
 
 
 class SteadyLinear(nn.Linear):
@@ -55,7 +53,7 @@ class SteadyLinear(nn.Linear):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """``[B, ..., in]`` to ``[B, ..., out]``."""
-        return one_by_one(super().forward, input)
+        return per_sample(super().forward, input)
 
 
 class SteadyConv2d(nn.Conv2d):
@@ -84,7 +82,7 @@ class SteadyGroupNorm(nn.GroupNorm):
         if input.dim() != 4 or pixels < NATIVE_BELOW:
             return super().forward(input)
         if pixels > MAGNIFIED:
-            return super().forward(input) if torch.get_num_threads() == 1 else one_by_one(super().forward, input)
+            return super().forward(input) if torch.get_num_threads() == 1 else per_sample(super().forward, input)
         return self._summed(input.contiguous(memory_format=torch.channels_last))
 
     def _summed(self, x: torch.Tensor) -> torch.Tensor:

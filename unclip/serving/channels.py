@@ -16,9 +16,9 @@ from unclip.serving.tls import Tls, channel_credentials, watch
 TARGET = re.compile(r"(?:dns://(?:\d+\.\d+\.\d+\.\d+:\d{1,5})?/)?(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}")
 LIST = re.compile(r"ipv4:\d+\.\d+\.\d+\.\d+:\d{1,5}(?:,\d+\.\d+\.\d+\.\d+:\d{1,5})*")
 MAX_MESSAGE = 32 * 1024 * 1024
-LOST = ["UNAVAILABLE", "CANCELLED"]  # a server that stops drops some calls as CANCELLED
+RETRYABLE = ["UNAVAILABLE", "CANCELLED"]  # a server that stops drops some calls as CANCELLED
 # gRFC A50. Every call must have failed: an overloaded replica serves some, and is no better off without the others.
-SICK = {
+OUTLIER_DETECTION = {
     "interval": "5s",
     "baseEjectionTime": "30s",
     "maxEjectionTime": "120s",
@@ -32,7 +32,7 @@ SICK = {
 }
 
 # gRFC A58. Connections are young, see `max_connection_age`: a new one is weighed by its first answer.
-WEIGHTED = {"blackoutPeriod": "0s", "weightUpdatePeriod": "1s", "weightExpirationPeriod": "30s"}
+WEIGHTED_ROUND_ROBIN = {"blackoutPeriod": "0s", "weightUpdatePeriod": "1s", "weightExpirationPeriod": "30s"}
 Balancing = Literal["round_robin", "weighted_round_robin"]
 
 
@@ -44,8 +44,8 @@ def service_config(service: str, to_stage: Balancing | None = None) -> str:
     """
     balancing: dict[str, object] = {"round_robin": {}}
     if to_stage:
-        child = {"weighted_round_robin": WEIGHTED} if to_stage == "weighted_round_robin" else balancing
-        balancing = {"outlier_detection_experimental": {**SICK, "childPolicy": [child]}}
+        child = {"weighted_round_robin": WEIGHTED_ROUND_ROBIN} if to_stage == "weighted_round_robin" else balancing
+        balancing = {"outlier_detection_experimental": {**OUTLIER_DETECTION, "childPolicy": [child]}}
     return json.dumps(
         {
             "loadBalancingConfig": [balancing],
@@ -58,7 +58,7 @@ def service_config(service: str, to_stage: Balancing | None = None) -> str:
                         "initialBackoff": "0.1s",
                         "maxBackoff": "2s",
                         "backoffMultiplier": 4,
-                        "retryableStatusCodes": LOST if to_stage else [*LOST, "RESOURCE_EXHAUSTED"],
+                        "retryableStatusCodes": RETRYABLE if to_stage else [*RETRYABLE, "RESOURCE_EXHAUSTED"],
                     },
                 }
             ],

@@ -97,7 +97,7 @@ class Ending:
             error = DeadlineExceeded("the time that a call may take is over: its answers were not read")
             refusal = asyncio.get_running_loop().create_task(refuse(error, self._context, self._name))
             REFUSALS.add(refusal)
-            refusal.add_done_callback(done)
+            refusal.add_done_callback(forget)
             asyncio.get_running_loop().call_soon(self._task.cancel)  # once the status is on its way
         else:
             self._task.cancel()
@@ -106,7 +106,7 @@ class Ending:
 REFUSALS: set[asyncio.Task[None]] = set()  # under way: a loop holds its tasks but weakly
 
 
-def done(refusal: asyncio.Task[None]) -> None:
+def forget(refusal: asyncio.Task[None]) -> None:
     """Forgets a refusal: it was sent, or the client has gone."""
     REFUSALS.discard(refusal)
     if not refusal.cancelled():

@@ -101,7 +101,7 @@ class Admitted:
         """
         return await self.decoding.run(self.pixels, self.client, function, *arguments)
 
-    async def each(self, pictures: Sequence[tuple[int, Callable[[], Result]]]) -> list[Result]:
+    async def each(self, readers: Sequence[tuple[int, Callable[[], Result]]]) -> list[Result]:
         """The results of functions, one after the other, between which others have their turns; before each, how many
         of the pixels it reads.
 
@@ -109,7 +109,7 @@ class Admitted:
             InvalidRequest: some raised it, with the violations of all.
         """
         violations, results = Violations(), []
-        for pixels, function in pictures:
+        for pixels, function in readers:
             try:
                 results.append(await self.decoding.run(pixels, self.client, function))
             except InvalidRequest as error:

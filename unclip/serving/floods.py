@@ -74,7 +74,7 @@ class Floods:
             log.warning("shut the connection of %s: its host begins calls only to give them up", peer)
 
 
-def shut(peer: str, port: int) -> bool:
+def shut_connection(peer: str, port: int) -> bool:
     """Shuts the connection of ``peer``, such as ipv4:192.0.2.1:5000, to ``port`` of this process; whether there was
     one. gRPC has no word for it, so it is looked for among this process's sockets; gRPC sees it end as if the other
     side had hung up."""

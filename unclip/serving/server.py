@@ -23,7 +23,7 @@ from unclip.extras import explained
 from unclip.networks.idle_threads import spin_briefly
 from unclip.serving import quiet, reflection, trace_export
 from unclip.serving.channels import MAX_MESSAGE
-from unclip.serving.floods import Floods, shut
+from unclip.serving.floods import Floods, shut_connection
 from unclip.serving.grpc_server import new_server, watch_floods
 from unclip.serving.handlers import Guard, GuardedServer
 from unclip.serving.interceptors import ErrorInterceptor
@@ -178,7 +178,7 @@ async def serve(settings: S_contra, stage: str, build: Callable[[S_contra], Awai
     port = listen(server, f"{settings.host}:{settings.port}", material_of(settings))
     address = f"{settings.host}:{port}"
     if settings.wasted_calls:
-        watch_floods(server, Floods(settings.wasted_calls, lambda peer: shut(peer, port)))
+        watch_floods(server, Floods(settings.wasted_calls, lambda peer: shut_connection(peer, port)))
     server.add_generic_rpc_handlers((handlers,))
     servers = [server, health_server(settings.health_listen, probes)] if settings.health_listen else [server]
     stop_metrics = serve_metrics(settings.metrics) if settings.metrics else lambda: None

@@ -47,9 +47,9 @@ class StubEncoder(Stub, encoder_pb2_grpc.EncoderServiceServicer):
     ) -> encoder_pb2.EncodeImageResponse:
         """Encodes pictures."""
         with self.work(request, context, "encode_image", min(len(request.images), MAX_IMAGES)) as work:
-            pictures = read_encode_image(request, SEEN_SIDE)
-            with self.decoding.admitted(sum(cost for cost, _ in pictures), work.client) as admitted:
-                images = await admitted.each([(cost, partial(see, picture)) for cost, picture in pictures])
+            readers = read_encode_image(request, SEEN_SIDE)
+            with self.decoding.admitted(sum(cost for cost, _ in readers), work.client) as admitted:
+                images = await admitted.each([(cost, partial(see, decode)) for cost, decode in readers])
             await work.run_single_step()
         return encoder_pb2.EncodeImageResponse(
             embeddings=[self.encode_image(image).to_proto() for image in images], model_version=self.model.version
