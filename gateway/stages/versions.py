@@ -82,12 +82,7 @@ def preference(chosen: Mapping[ServiceName, Candidate], home: str, served: Versi
     come from the checkpoint ``home``; how many are served as they are; how long ago the last of them came."""
     together = sum(home in one.checkpoints for one in chosen.values())
     stay = sum(one.info.version == served.get(service) for service, one in chosen.items())
-    return (
-        sorted(one.share for one in chosen.values()),
-        together,
-        stay,
-        -max(one.since for one in chosen.values()),
-    )
+    return sorted(one.share for one in chosen.values()), together, stay, -max(one.since for one in chosen.values())
 
 
 def lost_stages(census: Census, served: Versions) -> list[ServiceName]:

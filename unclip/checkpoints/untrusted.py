@@ -31,8 +31,8 @@ def read_json(text: str | bytes) -> Any:
     """The value that ``text`` is.
 
     Raises:
-        ValueError: it is no JSON, no UTF-8, or nested deeper than anything of ours, which would overflow the call stack of
-            whatever looks at it.
+        ValueError: it is no JSON, no UTF-8, or nested deeper than anything of ours, which would overflow the call stack
+            of whatever looks at it.
     """
     try:
         value = json.loads(text)
