@@ -284,16 +284,16 @@ class Ticket:
         """A call of ``stage`` is made."""
         return StageCall(stage, self._admission.now())
 
-    def end(self, visit: StageCall, cost: Cost | None) -> None:
+    def end(self, stage_call: StageCall, cost: Cost | None) -> None:
         """It ended well, and took ``cost`` if the stage reports such things."""
-        admission, stage = self._admission, visit.stage
+        admission, stage = self._admission, stage_call.stage
         load, pool, speed = self._workload[stage], admission.pools[stage], admission.speeds[stage]
         row_steps = load.rows * load.steps
         self._left[stage] = max(0, self._left[stage] - row_steps)
         if cost is not None:
             now = admission.now()
             speed.note(load.rows, load.steps, cost, now)
-            pool.deliver(row_steps * speed.device, now - visit.began > BUSY * cost.busy, now)
+            pool.deliver(row_steps * speed.device, now - stage_call.began > BUSY * cost.busy, now)
         admission.moved(self)
 
     def refused(self, stage: StageName) -> None:

@@ -84,7 +84,7 @@ def gateway(address: str, tls: Tls | None, api_key: str, picture: bool) -> Itera
             yield replicas(model.replicas)
     if picture and "generate" in model.capabilities:
         with Client(address, timeout=PICTURE_S, tls=tls, api_key=api_key) as client:
-            yield from through(client)
+            yield from stages_at_work(client)
 
 
 def replicas(counts: Sequence[ReplicaCount]) -> Finding:
@@ -103,7 +103,7 @@ def is_loopback(address: str) -> bool:
     return host in ("localhost", "::1") or host.startswith("127.")
 
 
-def through(client: Client) -> Iterator[Finding]:
+def stages_at_work(client: Client) -> Iterator[Finding]:
     """Each stage, by a picture of one step a stage; the time of each is what passed until it was done."""
     began, done = time.monotonic(), dict[str, float]()
     try:

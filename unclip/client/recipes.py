@@ -107,19 +107,19 @@ def find_sources(digests: Iterable[str], places: Sequence[Path]) -> list[Path]:
     Raises:
         InvalidRequest: a place does not exist.
     """
-    wanted, found = set(digests), []
+    missing, found = set(digests), []
     for place in places:
         if not place.exists():
             raise InvalidRequest.of("sources", f"cannot read {place}: there is no such file or folder")
     for path in candidates(places):
-        if not wanted:
+        if not missing:
             break
         try:
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
         except OSError:
             continue  # a file we may not read is none of ours
-        if digest in wanted:
-            wanted.remove(digest)
+        if digest in missing:
+            missing.remove(digest)
             found.append(path)
     return found
 

@@ -229,11 +229,11 @@ class ImageFile:
         """Writes the file as it came, or converted, its recipe lost, when the name's ending asks for another format."""
         place = Path(path)
         place.parent.mkdir(parents=True, exist_ok=True)
-        wanted = Image.registered_extensions().get(place.suffix.lower())
-        if wanted is None or Image.MIME.get(wanted) == self.media_type:
+        pillow_format = Image.registered_extensions().get(place.suffix.lower())
+        if pillow_format is None or Image.MIME.get(pillow_format) == self.media_type:
             place.write_bytes(self.data)
         else:
-            self.to_pil().save(place, wanted)
+            self.to_pil().save(place, pillow_format)
         return place
 
 

@@ -62,8 +62,8 @@ def from_proto(
         len(sizes) != len(shape)
         or any(want is not None and want != got for want, got in zip(shape, sizes, strict=True))
     ):
-        wanted = ", ".join("any" if size is None else str(size) for size in shape)
-        raise InvalidRequest.of(f"{field}.shape", f"must be [{wanted}]; got {sizes}")
+        expected = ", ".join("any" if size is None else str(size) for size in shape)
+        raise InvalidRequest.of(f"{field}.shape", f"must be [{expected}]; got {sizes}")
     length = math.prod(sizes) * found.itemsize
     if length != len(tensor.data):
         raise InvalidRequest.of(f"{field}.data", f"must be {length} bytes for shape {sizes}; got {len(tensor.data)}")
