@@ -72,6 +72,5 @@ def image_checkpoint(checkpoint: Checkpoint, chosen: str) -> Checkpoint | None:
 
 def trial(encoder: Encoder) -> list[ForwardJob]:
     """A caption, and a picture where pictures can be read."""
-    ids, _ = encoder.tokenize([""])
     pictures = [Image.new("RGB", (encoder.image_size,) * 2)] if encoder.image_size else []
-    return [*encoder.text_jobs(ids), *(encoder.image_jobs(pictures) if pictures else [])]
+    return [*encoder.text_jobs(encoder.tokenize([""])), *(encoder.image_jobs(pictures) if pictures else [])]

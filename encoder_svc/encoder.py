@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import torch
 from PIL import Image
-from transformers import CLIPImageProcessorPil, CLIPTokenizer
+from transformers import CLIPImageProcessorPil
 
 from encoder_svc.looking import CenterCrop, center_cropped
 from encoder_svc.networks import load, signature
+from encoder_svc.tokenizer import Tokenizer, Tokens
 from unclip.checkpoints.checkpoint import IMAGE_FOLDERS, TEXT_FOLDERS, Checkpoint, loading
 from unclip.engine.forward import ForwardJob, ForwardProgram
 from unclip.errors import CheckpointError, PreconditionFailed
@@ -25,7 +26,7 @@ class Encoder:
     """A checkpoint's CLIP on a device.
 
     Attributes: embedding_dim D; context L, tokens of a caption; image_size, 0 where no image encoder is there;
-    where, the place its networks run on.
+    where, the place its networks run on; tokenize, what makes a caption's tokens.
     """
 
     def __init__(
@@ -44,11 +45,9 @@ class Encoder:
         self.device = device
         self.where = running_on(device, remotes, ["text_encoder", "image_encoder"] if images else ["text_encoder"])
         self.clip_space = checkpoint.clip_space
-        with loading("tokenizer"):
-            # By its own folder: given the whole one, libraries also look at files beside the components.
-            self._tokenizer = CLIPTokenizer.from_pretrained(checkpoint.folder / "tokenizer", local_files_only=True)
         read = signature("text_encoder", checkpoint)
         self.context = read.inputs[0].shape[0]
+        self.tokenize = Tokenizer(checkpoint, self.context)
         self.embedding_dim = int(checkpoint.config("text_encoder", "config.json").get("projection_dim", 512))
         self.image_size = 0
         self.crop: CenterCrop | None = None
@@ -77,24 +76,17 @@ class Encoder:
         network = remotes.get("image_encoder") or load("image_encoder", checkpoint, placement)
         self.programs[IMAGE[0]] = ForwardProgram(network)
 
-    def tokenize(self, captions: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-        """(ids int64, mask bool), both ``[B, L]``; what exceeds L tokens is cut, the end token kept."""
-        batch = self._tokenizer(
-            list(captions), padding="max_length", truncation=True, max_length=self.context, return_tensors="pt"
-        )
-        return batch.input_ids, batch.attention_mask.bool()
-
-    def text_jobs(self, ids: torch.Tensor, deadline: float = float("inf")) -> list[ForwardJob]:
+    def text_jobs(self, captions: Sequence[Tokens], deadline: float = float("inf")) -> list[ForwardJob]:
         """One job per caption; see `text_encoding` for what its result holds."""
-        return [ForwardJob(TEXT, {"ids": row}, deadline) for row in ids.to(self.device)]
+        return [ForwardJob(TEXT, {"ids": tokens.ids.to(self.device)}, deadline) for tokens in captions]
 
-    def text_encoding(self, result: torch.Tensor, mask: torch.Tensor) -> TextEncoding:
-        """What a text job found, with the mask of its caption."""
+    def text_encoding(self, result: torch.Tensor, tokens: Tokens) -> TextEncoding:
+        """What the text job of ``tokens`` found."""
         values = result.float().cpu().numpy()
         return TextEncoding(
             Embedding(values[: self.embedding_dim], self.clip_space),
             values[self.embedding_dim :].reshape(self.context, -1),
-            mask.cpu().numpy(),
+            tokens.mask.numpy(),
         )
 
     def pixels(self, image: Image.Image, ready: bool = False) -> torch.Tensor:

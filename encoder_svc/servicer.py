@@ -47,10 +47,10 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         deadline = self._deadlines.of(context)
         with self._engine.reserve(min(len(request.captions), MAX_CAPTIONS), client_of(context)) as reservation:
             captions = read_encode_text(request)
-            ids, masks = await asyncio.to_thread(self._encoder.tokenize, captions)
-            jobs = self._encoder.text_jobs(ids, deadline)
+            tokens = await asyncio.to_thread(self._encoder.tokenize, captions)
+            jobs = self._encoder.text_jobs(tokens, deadline)
             await run(reservation, jobs)
-        encodings = [self._encoder.text_encoding(job.result(), mask) for job, mask in zip(jobs, masks, strict=True)]
+        encodings = [self._encoder.text_encoding(job.result(), each) for job, each in zip(jobs, tokens, strict=True)]
         return encoder_pb2.EncodeTextResponse(
             encodings=[encoding.to_proto() for encoding in encodings], model_version=self._info.version
         )

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import CLIPTokenizer
 
+from encoder_svc.cleaning import cleaning_of
 from training import networks, tokenizer
 from training.captions import COUNTS, countable, couple_caption, in_colour, plural, varied_caption
 from training.colours import COLOURS
@@ -23,6 +24,7 @@ from training.scaling import reduce
 from training.teachers import SentenceTeacher
 from training.views import BESIDE, Views
 
+CLEANING = "ftfy-1"  # of captions, before they are tokenised
 MEAN = STD = (0.5, 0.5, 0.5)  # of the feature extractor: pixels in [-1, 1], as everywhere else
 
 
@@ -54,9 +56,14 @@ def learn_tokenizer(preset: Preset, pairs: list[Pair]) -> CLIPTokenizer:
 
 
 def tokens(words: CLIPTokenizer, captions: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
-    """(ids int64, mask int64), both ``[B, context]``."""
+    """(ids int64, mask int64), both ``[B, context]``, of captions cleaned as they will be for what is exported."""
+    clean = cleaning_of(CLEANING)
     batch = words(
-        captions, padding="max_length", truncation=True, max_length=words.model_max_length, return_tensors="pt"
+        [clean(caption) for caption in captions],
+        padding="max_length",
+        truncation=True,
+        max_length=words.model_max_length,
+        return_tensors="pt",
     )
     return batch.input_ids.to(device()), batch.attention_mask.to(device())
 
@@ -80,7 +87,7 @@ def train(preset: Preset, limits: Limits = UNLIMITED) -> tuple[Clip, CLIPTokeniz
     """Trains both encoders, or loads them if they are trained. Of a checkpoint to start from the tokenizer is
     always kept, and the encoders if the preset says so."""
     words = (
-        CLIPTokenizer.from_pretrained(preset.start / "tokenizer")
+        CLIPTokenizer.from_pretrained(preset.start / "tokenizer", split_special_tokens=True)
         if preset.start
         else learn_tokenizer(preset, preset.pairs()[0])
     )

@@ -14,7 +14,7 @@ from diffusers.schedulers.scheduling_unclip import UnCLIPScheduler
 from torch import nn
 from transformers import CLIPImageProcessorPil, CLIPTokenizer
 
-from training.clip import MEAN, STD, Clip
+from training.clip import CLEANING, MEAN, STD, Clip
 from training.decoder_network import Decoder
 from training.presets import Preset
 from training.sources import manifest
@@ -76,6 +76,7 @@ def export(
         license=" AND ".join(licenses),
         caption_template="{}",
         defaults=DEFAULTS,
+        cleaning=CLEANING,
         preset=preset.name,
     )
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

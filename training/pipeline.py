@@ -44,9 +44,9 @@ class Pipeline:
 
     def read(self, captions: Sequence[str]) -> list[TextEncoding]:
         """What the text encoder says of each caption."""
-        ids, masks = self._encoder.tokenize(captions)
-        found = once("read", self._encoder.programs, self._encoder.text_jobs(ids))
-        return [self._encoder.text_encoding(row, mask) for row, mask in zip(found, masks, strict=True)]
+        tokens = self._encoder.tokenize(captions)
+        found = once("read", self._encoder.programs, self._encoder.text_jobs(tokens))
+        return [self._encoder.text_encoding(row, each) for row, each in zip(found, tokens, strict=True)]
 
     def see(self, pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Image embeddings ``[N, D]``, unnormalised, of uint8 pictures ``[N, H, W, 3]``."""

@@ -16,7 +16,8 @@ def train(captions: Iterable[str], vocabulary: int, context: int, folder: Path) 
     """Learns a vocabulary of at most ``vocabulary`` tokens and saves a CLIPTokenizer into ``folder``.
 
     Bytes that never ended a word are added to that, up to 256, so that there is no text it cannot write.
-    Padding is "!", id 0, as in Karlo; the end token comes last, as in CLIP, whose pooling looks for it.
+    Padding is "!", id 0, as in Karlo; the end token comes last, as in CLIP, whose pooling looks for it. What a caption
+    says is never one of these: its "!" is a sign like others.
     """
     bpe = Tokenizer(models.BPE(unk_token=END, end_of_word_suffix="</w>"))
     bpe.normalizer = normalizers.Lowercase()
@@ -41,6 +42,8 @@ def train(captions: Iterable[str], vocabulary: int, context: int, folder: Path) 
     tokens += [byte + "</w>" for byte in alphabet if byte + "</w>" not in learned["vocab"]]
     vocab = {token: index for index, token in enumerate([*tokens, START, END])}
     merges = [tuple(merge) for merge in learned["merges"]]
-    tokenizer = CLIPTokenizer(vocab=vocab, merges=merges, pad_token=PAD, model_max_length=context)
+    tokenizer = CLIPTokenizer(
+        vocab=vocab, merges=merges, pad_token=PAD, model_max_length=context, split_special_tokens=True
+    )
     tokenizer.save_pretrained(folder)
     return CLIPTokenizer.from_pretrained(folder)

@@ -37,7 +37,7 @@ EXTRAS: Mapping[str, Extra] = {
     ),
     "model": Extra(
         "unclip[model]",
-        {name: name for name in ("torch", "transformers", "diffusers", "safetensors", "accelerate")},
+        {name: name for name in ("torch", "transformers", "diffusers", "safetensors", "ftfy", "accelerate")},
         "to run the services with networks here",
     ),
     "otel": Extra(

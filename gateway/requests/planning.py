@@ -103,20 +103,20 @@ def read_generate(
 ) -> GeneratePlan:
     """The plan of a Generate; what breaks a rule goes to ``reader``. ``preview_interval``: in decoder steps."""
     given = isinstance(request, gateway_pb2.GenerateRequest) and request.HasField("embedding")
-    reader.caption("caption", request.caption, allow_empty=given)
+    caption = reader.caption("caption", request.caption, allow_empty=given)
     if given:
         for field in ("prior", "prior_candidates"):
             if request.HasField(field):
                 reader.refuse(field, "must be unset where an embedding is given: the prior is not asked for one")
-        if request.HasField("candidates") and not request.caption:
+        if request.HasField("candidates") and not caption:
             reader.refuse("candidates", f"must be unset without a caption to rank by; got {request.candidates}")
     # More than a prior has places for could never be served.
     most = min(MAX_CANDIDATES, info.places(sampling_pb2.STAGE_PRIOR) or MAX_CANDIDATES)
     candidates = reader.number("prior_candidates", min(DEFAULT_CANDIDATES, most), 1, most)
     prior = reader.sampling("prior", info.prior)
     decoder = reader.sampling("decoder", info.decoder)
-    reader.caption("negative_caption", request.negative_caption, allow_empty=True)
-    if request.negative_caption and decoder.guidance_scale == 1 and (given or prior.guidance_scale == 1):
+    negative_caption = reader.caption("negative_caption", request.negative_caption, allow_empty=True)
+    if negative_caption and decoder.guidance_scale == 1 and (given or prior.guidance_scale == 1):
         reader.refuse(
             "negative_caption",
             "must be empty where neither prior nor decoder is guided; their guidance scales are 1",
@@ -125,13 +125,13 @@ def read_generate(
         for field in ("prior", "prior_candidates"):  # read to check them; the prior is not asked
             reader.asked.ClearField(field)
     return GeneratePlan(
-        caption=request.caption,
+        caption=caption,
         seeds=read_candidate_seeds(request, reader) if request.HasField("candidates") else read_seeds(reader),
         candidates=candidates,
         prior=prior,
         decoder=decoder,
         output=read_output(info, reader, preview_interval),
-        negative_caption=request.negative_caption,
+        negative_caption=negative_caption,
         keep=reader.asked.image_count if request.HasField("candidates") else None,
         embedding=reader.embedding("embedding", info.model.clip_space, info.model.embedding_dim) if given else None,
     )
@@ -161,13 +161,12 @@ def read_text_diff(
     request: gateway_pb2.TextDiffRequest, info: StackInfo, reader: Reader, preview_interval: int
 ) -> TextDiffPlan:
     """The plan of a TextDiff, as ``read_generate``."""
-    reader.caption("before", request.before, allow_empty=True)
-    reader.caption("after", request.after)
+    before, after = reader.caption("before", request.before, allow_empty=True), reader.caption("after", request.after)
     fit = reader.choice("fit")
     return TextDiffPlan(
         image=reader.image("image", request.image, fit),
-        before=request.before,
-        after=request.after,
+        before=before,
+        after=after,
         thetas=reader.frames("thetas", DEFAULT_THETA),
         seed=reader.seed(),
         decoder=reader.sampling("decoder", inversion_defaults(info.decoder), ddim_only=True),
@@ -184,9 +183,8 @@ def read_interpolate(
     to = request.WhichOneof("to")
     if to is None:
         reader.refuse("to", "must be to_image or to_caption; got none")
-    if to == "to_caption":
-        reader.caption("to_caption", request.to_caption)
-    elif request.HasField("prior"):
+    to_caption = reader.caption("to_caption", request.to_caption) if to == "to_caption" else ""
+    if to != "to_caption" and request.HasField("prior"):
         reader.refuse("prior", "must be unset without to_caption: only a caption goes through the prior")
     prior = reader.sampling("prior", info.prior)
     if to != "to_caption":
@@ -196,7 +194,7 @@ def read_interpolate(
     return InterpolatePlan(
         image=reader.image("image", request.image, fit),
         to_image=reader.image("to_image", request.to_image, fit) if to == "to_image" else None,
-        to_caption=request.to_caption,
+        to_caption=to_caption,
         ts=reader.frames("ts", DEFAULT_T),
         start=reader.choice("start"),
         seed=reader.seed(),

@@ -87,9 +87,9 @@ class Reader:
             shares.append(default)
         return tuple(shares)
 
-    def caption(self, field: str, caption: str, allow_empty: bool = False) -> None:
-        """A caption is 1 byte to 4 KiB of UTF-8 without control characters."""
-        self._violations.caption(self._prefix + field, caption, allow_empty=allow_empty)
+    def caption(self, field: str, caption: str, allow_empty: bool = False) -> str:
+        """A caption as models get it, see `unclip.wire.captions`; the recipe keeps it as it came."""
+        return self._violations.caption(self._prefix + field, caption, allow_empty=allow_empty)
 
     def sampling(self, field: str, defaults: SamplingSettings, ddim_only: bool = False) -> SamplingSettings:
         """Sampling settings, ``defaults`` where the options are silent."""

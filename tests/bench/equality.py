@@ -114,9 +114,9 @@ class LocalStages:
 
     async def encode_text(self, captions: Sequence[str]) -> list[TextEncoding]:
         """See `Stages`, here and below."""
-        ids, masks = self.encoder.tokenize(captions)
-        found = await self._run("encoder", lambda: self.encoder.text_jobs(ids))
-        return [self.encoder.text_encoding(result, mask) for result, mask in zip(found, masks, strict=True)]
+        tokens = self.encoder.tokenize(captions)
+        found = await self._run("encoder", lambda: self.encoder.text_jobs(tokens))
+        return [self.encoder.text_encoding(result, each) for result, each in zip(found, tokens, strict=True)]
 
     async def encode_images(self, images: Sequence[bytes]) -> list[Embedding]:
         opened = [Image.open(io.BytesIO(data)).convert("RGB") for data in images]

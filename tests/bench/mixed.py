@@ -193,8 +193,8 @@ def until(seconds: float, rate: float, steps: Sequence[int], seed: int) -> list[
 def encodings(options: Options) -> list[TextEncoding]:
     """What the checkpoint's encoder says of CAPTIONS."""
     encoder = Encoder(Checkpoint.open(options.checkpoint), torch.device("cpu"))
-    ids, masks = encoder.tokenize(CAPTIONS)
-    todo = encoder.text_jobs(ids)
+    tokens = encoder.tokenize(CAPTIONS)
+    todo = encoder.text_jobs(tokens)
     with torch.inference_mode():
         encoder.programs["text"].tick(todo)
-    return [encoder.text_encoding(job.result(), mask) for job, mask in zip(todo, masks, strict=True)]
+    return [encoder.text_encoding(job.result(), each) for job, each in zip(todo, tokens, strict=True)]

@@ -82,7 +82,7 @@ def captions() -> list[Bad]:
         bad("caption too long", ["ok", "x" * 4097], "captions[1]", "4096 bytes", "got 4097"),
         bad("caption too long in bytes", ["ä" * 2049], "captions[0]", "4096 bytes", "got 4098"),
         bad("control character", ["a\x07b"], "captions[0]", "control characters", "U+0007", "position 1"),
-        bad("line break", ["ok", "ok", "a\nb"], "captions[2]", "control characters", "U+000A"),
+        bad("escape", ["ok", "ok", "a\n\x1b[31mb"], "captions[2]", "control characters", "U+001B", "position 2"),
     ]
 
 

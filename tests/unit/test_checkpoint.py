@@ -149,10 +149,10 @@ def test_hidden_files_and_pickles_are_never_read_and_never_in_the_way(folder: Pa
 
 def test_a_file_beside_the_components_steers_no_tokenizer(folder: Path) -> None:
     captions = ["a red circle"]
-    before = Encoder(Checkpoint.open(folder), CPU).tokenize(captions)[0]
+    before = Encoder(Checkpoint.open(folder), CPU).tokenize(captions)[0].ids
     for name in ("tokenizer_config.json", "config.json", "special_tokens_map.json"):
         (folder / name).write_text('{"tokenizer_class": "BertTokenizer", "model_type": "bert", "unk_token": "x"}')
-    assert torch.equal(Encoder(Checkpoint.open(folder), CPU).tokenize(captions)[0], before)
+    assert torch.equal(Encoder(Checkpoint.open(folder), CPU).tokenize(captions)[0].ids, before)
 
 
 @pytest.mark.parametrize("name", ["diffusion_pytorch_model.bin", "model.pt", "model.ckpt"])

@@ -114,9 +114,15 @@ def test_an_empty_stream_request_is_refused() -> None:
     assert set(broken(gateway_pb2.StreamRequest(), nested=True)) == {"request"}
 
 
-@pytest.mark.parametrize("caption", ["", "é" * 2049, "tab\there", "nul\0"])
+@pytest.mark.parametrize("caption", ["", " \n", "é" * 2049, "nul\0"])
 def test_captions_out_of_bounds_are_refused(caption: str) -> None:
     assert set(broken(gateway_pb2.StreamRequest(generate=gateway_pb2.GenerateRequest(caption=caption)))) == {"caption"}
+
+
+def test_a_caption_is_planned_on_one_line_and_kept_as_it_came() -> None:
+    plan = generate_plan(caption="a red\r\napple\there", negative_caption=" \u200b")
+    assert (plan.caption, plan.negative_caption) == ("a red apple here", "")
+    assert (plan.asked.caption, plan.asked.negative_caption) == ("a red\r\napple\there", " \u200b")
 
 
 def test_a_caption_of_exactly_4_kib_is_accepted() -> None:

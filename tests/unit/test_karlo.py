@@ -83,8 +83,8 @@ def encoded(encoder: Encoder, jobs: Any) -> list[torch.Tensor]:
 
 
 def read(encoder: Encoder, caption: str) -> TextEncoding:
-    ids, masks = encoder.tokenize([caption])
-    return encoder.text_encoding(encoded(encoder, encoder.text_jobs(ids))[0], masks[0])
+    tokens = encoder.tokenize([caption])
+    return encoder.text_encoding(encoded(encoder, encoder.text_jobs(tokens))[0], tokens[0])
 
 
 @pytest.mark.parametrize(("which", "name"), [("pipeline", ALPHA), ("variation", VARIATIONS)])

@@ -60,11 +60,18 @@ def test_a_caption_is_start_words_end_and_padding_that_the_mask_leaves_out(words
 
 @given(st.text())
 def test_no_text_whatever_is_pooled_before_its_end(words: Any, text: str) -> None:
-    if tokenizer.START in text or tokenizer.END in text:
-        return
     ids = words(text, truncation=True, max_length=CONTEXT).input_ids
 
     assert ids.index(words.eos_token_id) == len(ids) - 1
+
+
+@pytest.mark.parametrize("text", ["a red apple!", f"a {tokenizer.END} b", f"{tokenizer.START}", "!", "wow!!! a cat !"])
+def test_what_a_caption_says_is_never_a_special_token(words: Any, text: str) -> None:
+    ids = words(text).input_ids
+
+    assert spaceless(words.decode(ids[1:-1])) == spaceless(text)
+    assert not {words.bos_token_id, words.eos_token_id} & set(ids[1:-1])
+    assert ids[-2] != words.pad_token_id
 
 
 def test_letters_it_never_saw_are_written_in_bytes(words: Any) -> None:

@@ -207,6 +207,11 @@ class Checkpoint:
         """Template around the captions of a text diff."""
         return str(self.manifest.get("caption_template", self.family.caption_template))
 
+    @property
+    def cleaning(self) -> str:
+        """Names what captions go through before the tokenizer; empty for nothing."""
+        return str(self.manifest.get("cleaning", ""))
+
     @cached_property
     def clip_space(self) -> str:
         """Names the CLIP: sha256 over the weights of its encoders, in hex.
@@ -221,7 +226,10 @@ class Checkpoint:
         return clip_space_of(self.folder)
 
     def version(self, folders: Iterable[str]) -> str:
-        """sha256 over every file of these components, in hex; over the names where a commit of the Hub holds them."""
+        """sha256 over every file of these components, in hex; over the names where a commit of the Hub holds them.
+
+        With a tokenizer it is over the name of the cleaning too, where there is one: it decides what captions mean.
+        """
         if self.hub and not self.manifest:
             return combined_digest([self.hub, *(name for name in folders if self.has(name))])
         listed = self.manifest.get("files", {})
@@ -229,6 +237,8 @@ class Checkpoint:
         for file in (file for name in folders for file in self.files(name)):
             relative = file.relative_to(self.folder).as_posix()
             found.append(f"{relative} {listed[relative] if relative in listed else digest(file)}")
+        if self.cleaning and any(path.startswith("tokenizer/") for path in found):
+            found.append(f"cleaning {self.cleaning}")
         return combined_digest(found)
 
 
@@ -292,7 +302,7 @@ def loading(component: str) -> Iterator[None]:
 def write_manifest(folder: Path, **fields: Any) -> None:
     """Writes unclip.json with the digest of every file in the folder.
 
-    fields: name, license, defaults, ...; clip_space where the folder has no CLIP.
+    fields: name, license, defaults, cleaning, ...; clip_space where the folder has no CLIP.
     """
     files = {
         path.relative_to(folder).as_posix(): digest(path)

@@ -72,6 +72,7 @@ def _write(checkpoint: Checkpoint, completing: Checkpoint | None, target: Path) 
         license=checkpoint.license,
         caption_template=checkpoint.caption_template,
         defaults={stage: asdict(checkpoint.defaults(stage)) for stage in STAGES},
+        **({"cleaning": checkpoint.cleaning} if checkpoint.cleaning else {}),
     )
 
 

@@ -19,13 +19,15 @@ MAX_IMAGES = 16
 
 
 def read_encode_text(request: encoder_pb2.EncodeTextRequest) -> list[str]:
-    """The captions. Raises InvalidRequest."""
+    """The captions, each as models get it. Raises InvalidRequest."""
     violations = Violations()
     violations.count("captions", len(request.captions), 1, MAX_CAPTIONS)
-    for index, caption in enumerate(request.captions[:MAX_CAPTIONS]):
+    captions = [
         violations.caption(f"captions[{index}]", caption, allow_empty=True)
+        for index, caption in enumerate(request.captions[:MAX_CAPTIONS])
+    ]
     violations.raise_if_any()
-    return list(request.captions)
+    return captions
 
 
 def read_encode_image(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import TypeVar
 
 from unclip.errors import FieldViolation, InvalidRequest
+from unclip.wire.captions import CONTROL, blank, one_line
 
 MAX_CAPTION_BYTES = 4096
 Value = TypeVar("Value")
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # Unicode's category Cc
 
 
 class Violations:
@@ -50,13 +49,15 @@ class Violations:
         if not low <= count <= high:
             self.add(field, f"must hold {low} to {high} values; got {count}")
 
-    def caption(self, field: str, caption: str, *, allow_empty: bool = False) -> None:
-        """A caption is at most 4 KiB of UTF-8 without control characters."""
+    def caption(self, field: str, caption: str, *, allow_empty: bool = False) -> str:
+        """``caption`` on one line, empty where it is blank: at most 4 KiB of UTF-8 without control characters."""
         size = len(caption.encode("utf-8", "replace"))
-        if not caption and not allow_empty:
-            self.add(field, "must not be empty")
+        if blank(caption) and not allow_empty:
+            found = f"; got {len(caption)} blank characters" if caption else ""
+            self.add(field, f"must not be empty{found}")
         if size > MAX_CAPTION_BYTES:
             self.add(field, f"must be at most {MAX_CAPTION_BYTES} bytes of UTF-8; got {size}")
         if control := CONTROL.search(caption):
             found = f"U+{ord(control[0]):04X} at position {control.start()}"
             self.add(field, f"must not contain control characters; got {found}")
+        return one_line(caption)

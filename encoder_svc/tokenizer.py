@@ -1,0 +1,63 @@
+"""From captions to the ids that CLIP's text encoder takes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import CLIPTokenizer
+
+from encoder_svc.cleaning import cleaning_of
+from unclip.checkpoints.checkpoint import Checkpoint, loading
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """Of one caption. ids: int64 ``[L]``; mask: bool ``[L]``, which of them are the caption's; the others are padding.
+
+    count: tokens that the caption has, its start and end among them. left_out: the end of its text beyond L of them.
+    """
+
+    ids: torch.Tensor
+    mask: torch.Tensor
+    count: int
+    left_out: str
+
+
+class Tokenizer:
+    """A checkpoint's tokenizer, for captions of ``context`` tokens, L. Threads may share it: it is never set anew."""
+
+    def __init__(self, checkpoint: Checkpoint, context: int) -> None:
+        """Raises CheckpointError."""
+        self._clean = cleaning_of(checkpoint.cleaning)
+        self._context = context
+        with loading("tokenizer"):
+            # By its own folder: given the whole one, libraries also look at files beside the components.
+            self._words = CLIPTokenizer.from_pretrained(checkpoint.folder / "tokenizer", local_files_only=True)
+        ends = {self._words.bos_token, self._words.eos_token, self._words.unk_token}
+        # But the padding: that of Karlo is "!", which in its captions is read as padding is. A checkpoint that reads it
+        # as the sign that it is has split_special_tokens in its tokenizer_config.json.
+        special = (set(self._words.all_special_tokens) - {self._words.pad_token}) | ends
+        self._special = re.compile("|".join(re.escape(token) for token in sorted(special, key=len, reverse=True)))
+
+    def __call__(self, captions: Sequence[str]) -> list[Tokens]:
+        """The tokens of each: what exceeds L of them is cut, the end token kept."""
+        texts = [self._special.sub(as_text, self._clean(caption)) for caption in captions]
+        # Neither cut nor padded by the tokenizer, which would have to be set anew for each.
+        batch = self._words(texts, padding=False, truncation=False, return_offsets_mapping=True, verbose=False)
+        return [self._of(*each) for each in zip(texts, batch.input_ids, batch.offset_mapping, strict=True)]
+
+    def _of(self, text: str, ids: list[int], places: list[tuple[int, int]]) -> Tokens:
+        kept, left_out = ids, ""
+        if len(ids) > self._context:
+            kept, left_out = [*ids[: self._context - 1], ids[-1]], text[places[self._context - 1][0] :]
+        padded = torch.full((self._context,), self._words.pad_token_id)
+        padded[: len(kept)] = torch.tensor(kept)
+        return Tokens(padded, torch.arange(self._context) < len(kept), len(ids), left_out.strip())
+
+
+def as_text(special: re.Match[str]) -> str:
+    """A special token's name as it is read where it is no token but text: by its words and signs."""
+    return " ".join(re.findall(r"\w+|\W+", special[0]))
