@@ -93,7 +93,7 @@ def _packed(messages: Sequence[Message]) -> list[any_pb2.Any]:
 
 
 def _too_large(found: re.Match[str], stage: str) -> InvalidRequest:
-    """What gRPC's core found too large, its limit and the value where it tells them."""
+    """What gRPC's core found too large, its limit and the value where it gives them."""
     if not found["value"]:
         return InvalidRequest.of("request", f"is, or asks for, more than the {stage} takes or gives in one call")
     answer = (found["side"], found["done"]) in (("CLIENT", "Received"), ("SERVER", "Sent"))
