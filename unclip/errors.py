@@ -90,9 +90,13 @@ class OutOfDeviceMemory(UnclipError):
 
 
 class Unavailable(UnclipError):
-    """A stage is loading, draining or down. ``stage`` names it."""
+    """A stage is loading, draining or down. ``stage`` names it.
+
+    asked_again: it was asked as often as makes sense, so that nobody is to ask once more at once.
+    """
 
     reason = "STAGE_UNAVAILABLE"
+    asked_again = False
 
     def __init__(self, stage: str, message: str) -> None:
         self.stage = stage
@@ -113,6 +117,7 @@ class PoisonSuspected(Unavailable):
     """So many replicas were lost at work on the request that no other one is tried: it may be what kills them."""
 
     reason = "POISON_SUSPECTED"
+    asked_again = True
 
 
 class PreconditionFailed(UnclipError):

@@ -46,10 +46,10 @@ LOG = logging.getLogger(__name__)
 
 # How often the stages' replicas are counted: while nothing moves, while something does, at most; and at first, until
 # two counts agree: connections come one by one.
-STEADY_S, MOVING_S, LEAST_S, FIRST_S = 5.0, 1.0, 0.25, 0.05
+STEADY_S, MOVING_S, LEAST_S, FIRST_S = 5.0, 1.0, 0.15, 0.05
 # How long a call that has lost its replicas waits to hear whether others serve; and as long again where replicas of
 # another version have been seen in their place.
-TURN_S = 0.8
+TURN_S = 0.6
 # How long the channels of another release may take to be there.
 READY_S = 5.0
 # Counts in a row that must have found a stage without the version that is served.
@@ -204,15 +204,19 @@ class Releases:
     async def _release(self, call: Call) -> Release:
         if self._served is None:
             try:
-                async with asyncio.timeout(max(0.0, call.deadline - time.monotonic() - MARGIN_S)):
+                async with asyncio.timeout(max(0.0, min(TURN_S, call.deadline - time.monotonic() - MARGIN_S))):
                     for _ in range(2):
                         await self._count_anew()
             except TimeoutError:
-                raise DeadlineExceeded("no time is left to wait for the stages to report their models") from None
+                if not self._counts:
+                    missing = ", ".join(self._missing())
+                    raise DeadlineExceeded(f"no time is left to wait for the models of: {missing}") from None
         if self._served is not None:
             return self._served
         if missing := self._missing():
-            raise Unavailable(missing[0], f"the {missing[0]} has not reported its model yet")
+            failure = Unavailable(missing[0], f"the {missing[0]} has not reported its model yet")
+            failure.asked_again = True
+            raise failure
         spaces = clip_mismatch(self._census)
         raise Unavailable(
             SERVICES[0], f"the stages speak different CLIP spaces, as while weights are replaced: {spaces}"

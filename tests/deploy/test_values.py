@@ -190,6 +190,14 @@ def test_tls_moves_probes_to_a_port_of_their_own_and_stages_know_their_caller() 
     assert named_ones == "one.example.com,two"
 
 
+def test_servers_listen_on_ipv6_where_they_are_to() -> None:
+    tls = SWITCHES["tls"]
+    assert environment(pod({**tls, "listen": "::"}, "prior")).items() >= {
+        "UNCLIP_HOST": "[::]", "UNCLIP_METRICS": "[::]:9090", "UNCLIP_HEALTH_LISTEN": "[::]:50060"
+    }.items()  # fmt: skip
+    assert environment(pod(tls, "prior"))["UNCLIP_METRICS"] == "0.0.0.0:9090"
+
+
 def test_the_gateway_asks_callers_for_certificates_only_when_told_to() -> None:
     open_to_all = environment(pod(SWITCHES["tls"], "gateway"))
     assert not {"UNCLIP_TLS_CA", "UNCLIP_ALLOWED_IDENTITIES"} & set(open_to_all)

@@ -29,7 +29,7 @@ STREAMS, PICTURES = 2, 2
 
 
 def test_a_client_leaves_a_gateway_that_stands_still_within_eleven_seconds() -> None:
-    options = dict(channels.options("unclip.api.gateway.v1.GatewayService"))
+    options = dict(channels.options("127.0.0.1:1", "unclip.api.gateway.v1.GatewayService"))
     found = [int(options[name]) for name in ("grpc.keepalive_time_ms", "grpc.keepalive_timeout_ms")]
     assert 2 * found[0] + found[1] <= 11_000
     assert options["grpc.http2.max_pings_without_data"] == 0

@@ -22,7 +22,8 @@ from tests.integration.gateway_front import MODEL, Front
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import image_pb2, sampling_pb2
 from unclip.errors import Cancelled, InvalidRequest, Overloaded
-from unclip.options import ServiceName
+from unclip.options import SERVICES, ServiceName
+from unclip.serving.error_table import from_rpc_error
 from unclip.testing import Faults, StubStages
 
 REQUEST = gateway_pb2.GenerateRequest(caption="a red apple", seed=3)
@@ -110,6 +111,45 @@ async def test_a_stage_that_is_down_is_named_and_one_that_returns_is_used(front:
     )
     await stages.start("upsampler")
     await served_again(front)
+
+
+@pytest.mark.parametrize("stage", SERVICES)
+async def test_a_stage_that_is_down_is_named_within_a_second(
+    front: Front, stages: StubStages, stage: ServiceName
+) -> None:
+    await front.stub.Generate(REQUEST)
+    await stages.stop(stage)
+    unknown = gateway_pb2.GenerateRequest(caption="of which the gateway keeps no encoding")
+    error = await failure(front.stub.Generate(unknown, timeout=1.0))  # whose end would be DEADLINE_EXCEEDED
+    assert error.code() == grpc.StatusCode.UNAVAILABLE
+    assert str(from_rpc_error(error, "")) == f"the {stage} cannot be reached"
+
+
+async def test_a_stage_that_never_was_there_is_named_within_a_second(stages: StubStages) -> None:
+    await stages.stop("prior")
+    async with Front(stages.addresses, patience=0.2) as front:
+        error = await failure(front.stub.Generate(REQUEST, timeout=1.0))
+    assert (error.code(), str(from_rpc_error(error, ""))) == (
+        grpc.StatusCode.UNAVAILABLE,
+        "the prior has not reported its model yet",
+    )
+
+
+async def test_callers_do_not_ask_again_for_a_stage_that_is_down(front: Front, stages: StubStages) -> None:
+    await front.stub.Generate(REQUEST)
+    await stages.stop("decoder")
+    error = await failure(front.stub.Generate(REQUEST))
+    assert ("grpc-retry-pushback-ms", "-1") in [*error.trailing_metadata()]
+
+
+async def test_a_stage_that_hangs_is_asked_whether_it_lives_and_keeps_its_calls(
+    front: Front, stages: StubStages
+) -> None:
+    """Longer than the gateway's keepalive takes to be refused, thrice, by a server that finds it too eager."""
+    stages.decoder.faults.hang = True
+    error = await failure(front.stub.Generate(REQUEST, timeout=9.0))
+    assert error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert str(from_rpc_error(error, "")) == "the decoder did not answer within the deadline"
 
 
 async def test_calls_that_do_not_need_the_missing_stage_are_served(front: Front, stages: StubStages) -> None:

@@ -106,7 +106,7 @@ async def life(tmp_path: Path) -> AsyncIterator[Life]:
 
 async def test_while_it_loads_it_lives_is_not_ready_and_says_so(life: Life) -> None:
     assert await life.health("") == health_pb2.HealthCheckResponse.SERVING
-    assert await life.health(NAME) is None
+    assert await life.health(NAME) == health_pb2.HealthCheckResponse.NOT_SERVING
     assert await life.refusal() == "UNAVAILABLE: the encoder is loading"
     assert not life.file.exists()
 
@@ -124,6 +124,7 @@ async def test_once_loaded_it_is_ready_and_tells_where(life: Life) -> None:
     await life.ready()
     assert life.file.read_text() == f"127.0.0.1:{life.port}\n"
     assert await life.health(NAME) == health_pb2.HealthCheckResponse.SERVING
+    assert await life.health("made.Up") is None
 
 
 async def test_a_call_under_way_ends_well_while_new_ones_are_refused(life: Life) -> None:

@@ -151,6 +151,15 @@ def test_a_key_that_leaves_this_machine_in_plaintext_is_warned_of(told: Any) -> 
     assert "API key" not in found
 
 
+def test_a_proxy_on_the_way_is_named_without_its_password(told: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://me:secret@127.0.0.1:1")
+    found = told("--address", "unclip.invalid:1")[1]
+    assert found["proxy"]["state"] == "warn"
+    assert "http_proxy" in found["proxy"]["found"]
+    assert "secret" not in str(found)
+    assert "proxy" not in told("--address", "127.0.0.1:1")[1]
+
+
 def test_certificates_are_looked_at_before_grpc_gets_lost_in_them(tmp_path: Path, told: Any) -> None:
     authority, other = Authority(tmp_path), Authority(tmp_path, "other")
     files = authority.issue("server", lasts=QUARTER)

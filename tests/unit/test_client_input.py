@@ -116,7 +116,10 @@ REFUSED: dict[str, tuple[Callable[[Client], object], str, str]] = {
     "a broken interval": (lambda c: list(c.stream(Generate("a"), preview_interval=1.5)), "preview_interval", "1.5"),  # type: ignore[arg-type]
     "no recipe": (lambda c: c.replay("a cat"), "recipe", "must be a Recipe"),  # type: ignore[arg-type]
     "a recipe in nothing": (lambda c: read_recipe(3), "picture", "must be a path"),  # type: ignore[arg-type]
-    "no seconds": (lambda c: Client(timeout=0), "timeout", "more than 0 seconds; got 0"),
+    "no seconds": (lambda c: Client(timeout=0), "timeout", "more than 0 and at most 86400 seconds; got 0"),
+    "an endless timeout": (lambda c: Client(timeout=float("inf")), "timeout", "at most 86400 seconds; got inf"),
+    "a timeout that is none": (lambda c: Client(timeout=float("nan")), "timeout", "at most 86400 seconds; got nan"),
+    "a timeout beyond all": (lambda c: Client(timeout=1e300), "timeout", "at most 86400 seconds; got 1e+300"),
     "a timeout in words": (lambda c: Client(timeout="9"), "timeout", "must be a number; got '9'"),  # type: ignore[arg-type]
     "a number as a target": (lambda c: Client(3), "target", "must be a text; got 3"),  # type: ignore[arg-type]
     "a word for TLS": (lambda c: Client(tls=True), "tls", "must be a Tls; got True"),  # type: ignore[arg-type]

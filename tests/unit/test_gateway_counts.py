@@ -92,7 +92,7 @@ async def test_a_caller_in_haste_changes_nothing_for_others() -> None:
     bench = Bench(ModelInfoSource(silent={"prior"}))
     async with bench.releases() as releases:
         patient = asyncio.create_task(releases.info(soon()))
-        with pytest.raises(DeadlineExceeded, match="no time is left to wait for the stages"):
+        with pytest.raises(DeadlineExceeded, match="no time is left to wait for the models of: encoder"):
             await releases.info(soon(0.3))
         gone = asyncio.create_task(releases.info(soon()))
         await asyncio.sleep(0.02)

@@ -10,7 +10,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc
 from unclip.errors import ConfigurationError
-from unclip.serving.channels import open_channel, resolved
+from unclip.serving.channels import open_channel, options, resolved
 from unclip.testing.decoder import StubDecoder
 from unclip.testing.model import StubModel
 from unclip.testing.stack import start_server
@@ -56,6 +56,32 @@ async def test_channels_to_one_server_share_no_connection() -> None:
             await channel.close()
         await server.stop(None)
     assert len(set(peers)) == 2
+
+
+@pytest.mark.parametrize("variable", ["http_proxy", "https_proxy", "grpc_proxy"])
+async def test_neither_stages_nor_this_machine_are_looked_for_behind_a_proxy(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "http://127.0.0.1:1")  # where nobody listens
+    server, address = await start_server([StubDecoder(StubModel()).service])
+    named = address.replace("127.0.0.1", "localhost")
+    channels = [open_channel(address), open_channel(named), open_channel(named, to_stage="round_robin")]
+    try:
+        for channel in channels:
+            assert (
+                await decoder_pb2_grpc.DecoderServiceStub(channel).GetModelInfo(
+                    decoder_pb2.GetModelInfoRequest(), timeout=20, wait_for_ready=True
+                )
+            ).model.name
+    finally:
+        for channel in channels:
+            await channel.close()
+        await server.stop(None)
+
+
+def test_a_gateway_elsewhere_may_be_behind_one() -> None:
+    assert dict(options("unclip.example:1", ""))["grpc.enable_http_proxy"] == 1
+    assert dict(options("unclip.example:1", "", "round_robin"))["grpc.enable_http_proxy"] == 0
 
 
 async def test_listed_replicas_take_turns() -> None:

@@ -18,8 +18,21 @@ def test_flags_win_over_the_environment_which_wins_over_defaults() -> None:
 
 
 def test_a_malformed_variable_is_named() -> None:
-    with pytest.raises(ConfigurationError, match=r"UNCLIP_PORT must be int; got 'tcp://10.0.0.1'"):
-        parse(ServerSettings, [], "x", {"UNCLIP_PORT": "tcp://10.0.0.1"})
+    with pytest.raises(ConfigurationError, match=r"UNCLIP_PORT must be int; got 'http://10.0.0.1'"):
+        parse(ServerSettings, [], "x", {"UNCLIP_PORT": "http://10.0.0.1"})
+
+
+@pytest.mark.parametrize("link", ["tcp://10.0.0.1:50050", "udp://[fd00::1]:53"])
+def test_what_kubernetes_says_of_a_service_called_unclip_is_no_setting(link: str) -> None:
+    assert parse(ServerSettings, [], "x", {"UNCLIP_PORT": link}).port == 0
+
+
+@pytest.mark.parametrize(
+    ("host", "listen"),
+    [("::", "[::]:7"), ("[::]", "[::]:7"), ("fd00::1", "[fd00::1]:7"), ("0.0.0.0", "0.0.0.0:7"), ("a.b", "a.b:7")],
+)
+def test_ipv6_is_bracketed_where_it_was_not(host: str, listen: str) -> None:
+    assert ServerSettings(host=host, port=7).listen == listen
 
 
 @pytest.mark.parametrize(

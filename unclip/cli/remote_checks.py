@@ -17,9 +17,10 @@ from unclip.cli.certificate_checks import TIMEOUT_S, certificate, own_certificat
 from unclip.cli.exits import one_line
 from unclip.cli.findings import Finding
 from unclip.client import Client, Generate, Progress, ReplicaCount, Sampling
+from unclip.client.reaching import proxy_variable
 from unclip.errors import Overloaded, PermissionDenied, Unauthenticated, UnclipError
 from unclip.serving import probe
-from unclip.serving.channels import open_sync_channel, resolved
+from unclip.serving.channels import is_loopback, open_sync_channel, resolved
 from unclip.serving.error_table import from_rpc_error
 from unclip.serving.tls import Tls
 
@@ -67,6 +68,7 @@ def gateway(address: str, tls: Tls | None, api_key: str, picture: bool) -> Itera
     if api_key and tls is None and not is_loopback(address):
         advice = "use TLS, and make a new key: others may have read this one"
         yield Finding("API key", "warn", "it travels in plaintext, unless something on the way adds TLS", advice)
+    yield from proxy(address)
     found = list(reachable("gateway", address, GATEWAY, tls))
     yield from found
     if found[-1].state == "fail":
@@ -87,6 +89,15 @@ def gateway(address: str, tls: Tls | None, api_key: str, picture: bool) -> Itera
             yield from stages_at_work(client)
 
 
+def proxy(address: str) -> Iterator[Finding]:
+    """The environment's proxy, where gRPC asks it for the way to ``host:port``. Its address may hold a password."""
+    if variable := proxy_variable(address):
+        advice = f"if the gateway is not behind it, unset {variable} or name the gateway's host in no_grpc_proxy"
+        yield Finding(
+            "proxy", "warn", f"{variable} is set: gRPC calls {address} through it, if no_proxy allows", advice
+        )
+
+
 def replicas(counts: Sequence[ReplicaCount]) -> Finding:
     """How many replicas of each stage the gateway calls, and which it leaves out for another version of their model."""
     found = ", ".join(f"{one.stage} {one.count} of {one.version[:12]}" for one in counts if one.served)
@@ -95,12 +106,6 @@ def replicas(counts: Sequence[ReplicaCount]) -> Finding:
         advice = "while weights are replaced wait; else a replica has another checkpoint than the others: see its own"
         return Finding("versions", "warn", f"served: {found or 'nothing'}; left out: {left_out}", advice)
     return Finding("versions", "ok", f"{found}; none left out")
-
-
-def is_loopback(address: str) -> bool:
-    """Whether what is sent to ``host:port`` stays on this machine."""
-    host = address.rpartition(":")[0].strip("[]")
-    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def stages_at_work(client: Client) -> Iterator[Finding]:
@@ -190,7 +195,7 @@ def health(name: str, address: str, service: str, tls: Tls | None) -> Finding:
             return unhealthy(name, address, error, tls)
     if state == "SERVING":
         return Finding(name, "ok", "ready")
-    return Finding(name, "fail", "not ready", "it drains, or its device has failed: see its log")
+    return Finding(name, "fail", "not ready", "it loads, drains, or its device has failed: see its log")
 
 
 def unhealthy(name: str, address: str, error: grpc.RpcError, tls: Tls | None) -> Finding:
@@ -199,7 +204,7 @@ def unhealthy(name: str, address: str, error: grpc.RpcError, tls: Tls | None) ->
     host, _, port = address.rpartition(":")
     match error.code():
         case grpc.StatusCode.NOT_FOUND:
-            return Finding(name, "fail", "not ready", "it loads, or serves another stage: see its log")
+            return Finding(name, "fail", "not ready", "it serves another stage: see its log")
         case grpc.StatusCode.UNAVAILABLE if tls is None and speaks_tls(host.strip("[]"), int(port)):
             return Finding(name, "fail", "it speaks TLS, and was spoken to without", "give --tls-ca, or --tls")
         case grpc.StatusCode.UNAVAILABLE if tls is not None and not tls.cert:

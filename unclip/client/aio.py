@@ -17,8 +17,6 @@ from unclip.client.calling import (
     LazyChannel,
     Metadata,
     described,
-    failure_of,
-    target_of,
 )
 from unclip.client.failover import Failover
 from unclip.client.messages import (
@@ -91,10 +89,9 @@ class AsyncClient:
         Raises:
             ConfigurationError: the target is malformed.
             InvalidRequest: another argument is."""
-        self._calls = Calls(timeout, metadata, api_key)
-        where = target_of(target, tls)
+        self._calls = Calls(target, tls, timeout, metadata, api_key)
         self._given = channel
-        self._opened = LazyChannel(lambda: open_channel(where, tls=tls), asyncio.get_running_loop)
+        self._opened = LazyChannel(lambda: open_channel(self._calls.target, tls=tls), asyncio.get_running_loop)
 
     generate = request_method(Generate)
     vary = request_method(Vary)
@@ -158,7 +155,7 @@ class AsyncClient:
                             yield event
                     return
                 except FAILURES as error:
-                    if not asked.may_restart(failure_of(error)):
+                    if not asked.may_restart(self._calls.failure_of(error)):
                         raise
                 finally:
                     call.cancel()

@@ -16,8 +16,6 @@ from unclip.client.calling import (
     LazyChannel,
     Metadata,
     described,
-    failure_of,
-    target_of,
 )
 from unclip.client.failover import Failover
 from unclip.client.messages import (
@@ -89,10 +87,9 @@ class Client:
         Raises:
             ConfigurationError: the target is malformed.
             InvalidRequest: another argument is."""
-        self._calls = Calls(timeout, metadata, api_key)
-        where = target_of(target, tls)
+        self._calls = Calls(target, tls, timeout, metadata, api_key)
         self._given = channel
-        self._opened = LazyChannel(lambda: open_sync_channel(where, tls=tls))
+        self._opened = LazyChannel(lambda: open_sync_channel(self._calls.target, tls=tls))
 
     generate = request_method(Generate)
     vary = request_method(Vary)
@@ -152,7 +149,7 @@ class Client:
                             yield event
                     return
                 except FAILURES as error:
-                    if not asked.may_restart(failure_of(error)):
+                    if not asked.may_restart(self._calls.failure_of(error)):
                         raise
                 finally:
                     call.cancel()

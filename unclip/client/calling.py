@@ -14,15 +14,18 @@ from typing import Any, Generic, TypeVar
 
 import grpc
 
+from unclip.client.reaching import unreachable
 from unclip.client.values import KINDS, Request
-from unclip.errors import Cancelled, InvalidRequest, UnclipError
+from unclip.errors import Cancelled, InvalidRequest, Unavailable, UnclipError
 from unclip.serving.channels import resolved
 from unclip.serving.error_table import from_rpc_error
+from unclip.serving.rich_status import from_call
 from unclip.serving.tls import Tls
 from unclip.wire.by_name import brief, listed, number, text
 
 DEFAULT_TARGET = "127.0.0.1:50050"
 DEFAULT_TIMEOUT_S = 300.0  # the longest that a gateway grants by default
+MAX_TIMEOUT_S = 86_400.0  # the longest that a server can be set to grant
 FAILURES = (grpc.RpcError, asyncio.CancelledError)
 REQUEST_ID = "x-request-id"
 KEY = re.compile(r"[0-9a-z_.-]+")
@@ -60,10 +63,14 @@ def bearer(api_key: str) -> Metadata:
 class Calls:
     """How each call of a client is made. Raises InvalidRequest for what cannot be sent."""
 
-    def __init__(self, timeout: float, metadata: Metadata, api_key: str | None) -> None:
+    def __init__(
+        self, target: str | None, tls: Tls | None, timeout: float, metadata: Metadata, api_key: str | None
+    ) -> None:
+        self.target, self._tls = target_of(target, tls), tls
         self.timeout = number(timeout, "timeout")
-        if not self.timeout > 0:
-            raise InvalidRequest.of("timeout", f"must be more than 0 seconds; got {timeout}")
+        if not 0 < self.timeout <= MAX_TIMEOUT_S:  # of more gRPC makes a deadline that is over
+            limits = f"more than 0 and at most {MAX_TIMEOUT_S:g} seconds"
+            raise InvalidRequest.of("timeout", f"must be {limits}; got {brief(timeout)}")
         self._metadata = (*checked(metadata), *bearer(header(key_of(api_key), "api_key")))
 
     @contextmanager
@@ -78,19 +85,23 @@ class Calls:
         try:
             yield {"timeout": self.timeout, "metadata": metadata}
         except FAILURES as error:
-            raise identified(failure_of(error), request_id) from error
+            raise identified(self.failure_of(error), request_id) from error
         except UnclipError as error:  # an answer that cannot be read
             raise identified(error, request_id)  # noqa: B904
 
-
-def failure_of(error: BaseException) -> UnclipError:
-    """What a failed call, one of FAILURES, means. Raises CancelledError where it is this task that somebody cancels."""
-    if isinstance(error, grpc.RpcError):
-        return from_rpc_error(error, "gateway")
-    task = asyncio.current_task()
-    if task is None or task.cancelling():
-        raise error
-    return Cancelled("the gateway dropped the call")  # for which a CancelledError is grpc.aio's word
+    def failure_of(self, error: BaseException) -> UnclipError:
+        """What a failed call, one of FAILURES, means. Raises CancelledError where it is this task that somebody
+        cancels."""
+        if isinstance(error, grpc.RpcError):
+            failure = from_rpc_error(error, "gateway")
+            if type(failure) is Unavailable and from_call(error) is None:  # nobody answered
+                assert isinstance(error, grpc.Call | grpc.aio.AioRpcError)
+                return Unavailable("gateway", unreachable(self.target, error.details() or "", self._tls))
+            return failure
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise error
+        return Cancelled("the gateway dropped the call")  # for which a CancelledError is grpc.aio's word
 
 
 class LazyChannel(Generic[Line]):

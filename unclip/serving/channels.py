@@ -55,7 +55,8 @@ def service_config(service: str, to_stage: Balancing | None = None) -> str:
                     "name": [{}],
                     "retryPolicy": {
                         "maxAttempts": 3,
-                        "initialBackoff": "0.1s",
+                        # The gateway asks a stage again itself, which for a stream gRPC could not.
+                        "initialBackoff": "0.02s" if to_stage else "0.1s",
                         "maxBackoff": "2s",
                         "backoffMultiplier": 4,
                         "retryableStatusCodes": RETRYABLE if to_stage else [*RETRYABLE, "RESOURCE_EXHAUSTED"],
@@ -67,8 +68,17 @@ def service_config(service: str, to_stage: Balancing | None = None) -> str:
     )
 
 
-def options(service: str, to_stage: Balancing | None = None) -> Sequence[tuple[str, str | int]]:
+def is_loopback(address: str) -> bool:
+    """Whether what is sent to ``host:port`` stays on this machine."""
+    host = address.removeprefix("dns:///").rpartition(":")[0].strip("[]")
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def options(target: str, service: str, to_stage: Balancing | None = None) -> Sequence[tuple[str, str | int]]:
     """Channel options: quick to find new replicas and to leave dead ones.
+
+    The environment's proxy (``grpc_proxy``, ``https_proxy``, ``http_proxy``, by gRPC's rules) is not for stages, which
+    stand beside the gateway, nor for this machine.
 
     Who pings may wait for twice its keepalive time before it does, so that a stage's replica that neither answers nor
     hangs up is left within 7 s, and a gateway within 11 s. Before a gateway a proxy may stand: one that takes this for
@@ -76,6 +86,7 @@ def options(service: str, to_stage: Balancing | None = None) -> Sequence[tuple[s
     """
     return (
         ("grpc.service_config", service_config(service, to_stage)),
+        ("grpc.enable_http_proxy", 0 if to_stage or is_loopback(target) else 1),
         # Two channels that share a connection can begin to watch its health at once, of which gRPC's core dies (seen
         # with 1.85: HealthProducer's second watcher comes before its start): each channel has connections of its own.
         ("grpc.use_local_subchannel_pool", 1),
@@ -124,7 +135,7 @@ def open_channel(
     Raises:
         ConfigurationError: the target is malformed, or a file of ``tls`` is not what it should be.
     """
-    where, given = resolved(target), options(service, to_stage)
+    where, given = resolved(target), options(target, service, to_stage)
     if tls is None:
         return grpc.aio.insecure_channel(where, options=given)
     material, named = watch(tls.cert, tls.key, tls.ca), [*given, *named_as(tls)]
@@ -133,7 +144,7 @@ def open_channel(
 
 def open_sync_channel(target: str, service: str = "", tls: Tls | None = None) -> grpc.Channel:
     """As `open_channel`, for threads."""
-    where, given = resolved(target), options(service)
+    where, given = resolved(target), options(target, service)
     if tls is None:
         return grpc.insecure_channel(where, options=given)
     material, named = watch(tls.cert, tls.key, tls.ca), [*given, *named_as(tls)]

@@ -114,7 +114,7 @@ def serve_metrics(address: str) -> Callable[[], None]:
     """
     host, _, port = address.rpartition(":")
     try:
-        server, thread = start_http_server(int(port), addr=host)
+        server, thread = start_http_server(int(port), addr=host.strip("[]"))
     except (OSError, OverflowError, ValueError) as error:
         raise ConfigurationError(f"metrics must be a free host:port; got {address!r}: {error}") from error
 

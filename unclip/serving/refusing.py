@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 from google.rpc import code_pb2
 
-from unclip.errors import Overloaded, PoisonSuspected
+from unclip.errors import Overloaded, Unavailable
 from unclip.serving import request_id
 from unclip.serving.error_table import to_status
 from unclip.serving.rich_status import to_grpc
@@ -22,10 +22,10 @@ Context = grpc.aio.ServicerContext[Any, Any]
 def pushback(error: Exception) -> tuple[tuple[str, str], ...]:
     """What has gRPC's own retries wait for a key's rate, or give up where that takes longer than they have patience.
 
-    Otherwise a caller over its rate would ask thrice in two seconds, and be refused thrice. What may have killed
-    replicas is not to be sent again at all.
+    Otherwise a caller over its rate would ask thrice in two seconds, and be refused thrice. A stage that the gateway
+    asked again in vain is no better off for a caller that does the same, who wants to know of it.
     """
-    if isinstance(error, PoisonSuspected):
+    if isinstance(error, Unavailable) and error.asked_again:
         return (("grpc-retry-pushback-ms", "-1"),)
     if not isinstance(error, Overloaded) or error.reason != "RATE_LIMITED":
         return ()

@@ -126,6 +126,18 @@ class LateHandlers(grpc.GenericRpcHandler):
         raise Unavailable(self._stage, f"the {self._stage} is {self._refusal}")
 
 
+class LateHealth(health.aio.HealthServicer):
+    """Health of services whose names are known once they are loaded; until then every service is not ready."""
+
+    loading = True
+
+    async def Check(self, request: health_pb2.HealthCheckRequest, context: Any) -> health_pb2.HealthCheckResponse:
+        """NOT_SERVING for whatever is asked for while it loads, but for the process itself."""
+        if self.loading and request.service:
+            return health_pb2.HealthCheckResponse(status=NOT_SERVING)
+        return await super().Check(request, context)
+
+
 def main(package: str, settings_class: type[ServerSettings], arguments: Sequence[str] | None = None) -> int:
     """Runs ``package``, whose ``app.build`` makes its `App` from settings; the result is the exit status.
 
@@ -169,14 +181,14 @@ async def serve(settings: S_contra, stage: str, build: Callable[[S_contra], Awai
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     stop_tracing = trace_export.start(settings.tracing, stage)
-    handlers, probes = LateHandlers(stage), health.aio.HealthServicer()
+    handlers, probes = LateHandlers(stage), LateHealth()
     server = new_server(options(settings), [ErrorInterceptor(settings.max_request_bytes)], late=True)
     health_pb2_grpc.add_HealthServicer_to_server(probes, server)
     # Serving is not being ready: "" says that the process lives, each service's name that it takes calls.
     await probes.set("", SERVING)
     guards = guards_of(settings, stage)
-    port = listen(server, f"{settings.host}:{settings.port}", material_of(settings))
-    address = f"{settings.host}:{port}"
+    port = listen(server, settings.listen, material_of(settings))
+    address = replace(settings, port=port).listen
     if settings.wasted_calls:
         watch_floods(server, Floods(settings.wasted_calls, lambda peer: shut_connection(peer, port)))
     server.add_generic_rpc_handlers((handlers,))
@@ -198,6 +210,7 @@ async def serve(settings: S_contra, stage: str, build: Callable[[S_contra], Awai
                 await probes.set(name, SERVING if ready else NOT_SERVING)
 
         await set_ready(True)
+        probes.loading = False
         _write(settings.address_file, address)
         log.info("%s is ready", stage)
         async with _in_background(app.watch(set_ready) if isinstance(app, Dependent) else None):

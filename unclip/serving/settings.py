@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_type_hints
@@ -16,6 +17,8 @@ from unclip.wire.images import MAX_BYTES_TOGETHER
 
 S = TypeVar("S", bound="ServerSettings")
 HIGHEST_PORT = 65535
+# What Kubernetes says, in UNCLIP_PORT too, to the containers beside a Service that is called unclip.
+SERVICE_LINK = re.compile(r"(?:tcp|udp|sctp)://\S+:\d+")
 STREAMS = 1024
 MAX_REQUEST_BYTES = MAX_BYTES_TOGETHER + 4 * 1024 * 1024  # all else in a request takes less
 
@@ -45,7 +48,7 @@ class ServerSettings:
         ConfigurationError: a number is out of range.
     """
 
-    host: str = setting("127.0.0.1", "address to listen on")
+    host: str = setting("127.0.0.1", "address to listen on; :: for every IPv6 and IPv4 one of this machine")
     port: int = setting(0, "port to listen on, 0 for a free one", 0, HIGHEST_PORT)
     address_file: str = setting("", "file that gets host:port once the service is ready")
     metrics: str = setting("", "host:port where Prometheus finds /metrics, empty for nowhere")
@@ -88,6 +91,12 @@ class ServerSettings:
             raise ConfigurationError(f"tls_ca needs tls_cert and tls_key; got only {self.tls_ca}")
         if (self.allowed_identities or self.allowed_identities_file) and not self.tls_ca:
             raise ConfigurationError("allowed identities need tls_ca: without it no caller's certificate is checked")
+
+    @property
+    def listen(self) -> str:
+        """``host:port``, IPv6 in brackets."""
+        host = self.host.strip("[]")
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
     @property
     def secured(self) -> bool:
@@ -153,7 +162,7 @@ def parse(cls: type[S], arguments: Sequence[str], prog: str, environment: Mappin
     values: dict[str, Any] = {}
     for field in dataclasses.fields(cls):
         kind, variable = hints[field.name], f"UNCLIP_{field.name.upper()}"
-        if variable in known:
+        if variable in known and not SERVICE_LINK.fullmatch(known[variable]):
             try:
                 values[field.name] = kind(known[variable])
             except ValueError:

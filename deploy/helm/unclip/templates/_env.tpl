@@ -5,9 +5,10 @@ What the chart decides comes first; `settings` adds the rest, and its schema has
 {{- define "unclip.env" -}}
 {{- $root := .root -}}
 {{- $facts := .facts -}}
-- {name: UNCLIP_HOST, value: "0.0.0.0"}
+{{- $listen := ternary (printf "[%s]" .root.Values.listen) .root.Values.listen (contains ":" .root.Values.listen) -}}
+- {name: UNCLIP_HOST, value: {{ $listen | quote }}}
 - {name: UNCLIP_PORT, value: {{ $facts.port | quote }}}
-- {name: UNCLIP_METRICS, value: "0.0.0.0:9090"}
+- {name: UNCLIP_METRICS, value: {{ printf "%s:9090" $listen | quote }}}
 - {name: UNCLIP_LOG_LEVEL, value: {{ $root.Values.logs.level }}}
 - {name: UNCLIP_DRAIN, value: {{ .values.stop.drainSeconds | quote }}}
 - {name: UNCLIP_GRACE, value: {{ include "unclip.longest" .values | quote }}}
@@ -41,7 +42,7 @@ What the chart decides comes first; `settings` adds the rest, and its schema has
 - {name: UNCLIP_TLS_CERT, value: /etc/unclip/tls/tls.crt}
 - {name: UNCLIP_TLS_KEY, value: /etc/unclip/tls/tls.key}
 # The kubelet has no certificate to show: its probes find health, and nothing else, at a port without TLS.
-- {name: UNCLIP_HEALTH_LISTEN, value: "0.0.0.0:50060"}
+- {name: UNCLIP_HEALTH_LISTEN, value: {{ printf "%s:50060" $listen | quote }}}
 {{- $clients := $root.Values.tls.clients }}
 {{- if ne .name "gateway" }}
 {{- $gateway := include "unclip.host" (dict "root" $root "name" "gateway") }}
