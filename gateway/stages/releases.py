@@ -209,8 +209,8 @@ class Releases:
                         await self._count_anew()
             except TimeoutError:
                 if not self._counts:
-                    missing = ", ".join(self._missing())
-                    raise DeadlineExceeded(f"no time is left to wait for the models of: {missing}") from None
+                    unknown = ", ".join(self._missing())
+                    raise DeadlineExceeded(f"no time is left to wait for the models of: {unknown}") from None
         if self._served is not None:
             return self._served
         if missing := self._missing():

@@ -121,8 +121,8 @@ class Converter:
     def _take(self, message: Message, place: Place) -> Any:
         found = getattr(message, place.name)
         if is_map(place):
-            read = self._reader(place.message_type.fields_by_name["value"])
-            return dict(_known(lambda pair: (pair[0], read(pair[1])), found.items())) if read else {}
+            value = self._reader(place.message_type.fields_by_name["value"])
+            return dict(_known(lambda pair: (pair[0], value(pair[1])), found.items())) if value else {}
         read = self._reader(place)
         if not place.is_repeated:
             return None if read is None else read(found)
