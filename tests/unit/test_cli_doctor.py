@@ -123,7 +123,7 @@ def test_a_stage_that_is_gone_is_seen_when_asked_by_itself(stack: BlockingStubSt
     assert "prior health" not in found
     address = stack.addresses["encoder"]
     _, found = told("--server", stack.address, "--no-picture", "--stage", f"prior={address}")
-    assert found["prior health"]["advice"] == "it loads, or serves another stage: see its log"
+    assert found["prior health"]["advice"] == "it serves another stage: see its log"
 
 
 def test_a_name_that_does_not_resolve_is_told(stack: BlockingStubStack, told: Any) -> None:
