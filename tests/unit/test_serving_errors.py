@@ -143,7 +143,7 @@ async def test_what_gRPC_itself_finds_too_large_is_no_overload(
 async def test_a_request_that_is_too_large_is_told_so_and_not_tried_again(guarded: bool) -> None:
     server = grpc.aio.server(interceptors=[ErrorInterceptor(most=1000)])
     where = GuardedServer(server, []) if guarded else server
-    encoder_pb2_grpc.add_EncoderServiceServicer_to_server(Failing(), where)  # type: ignore[abstract]
+    encoder_pb2_grpc.add_EncoderServiceServicer_to_server(Failing(), where)  # type: ignore[abstract, arg-type]
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with open_channel(f"127.0.0.1:{port}") as channel:
