@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ import grpc
 
 from encoder_svc.encoder import Encoder
 from encoder_svc.looking import center_cropped
+from encoder_svc.tokenizer import Tokens
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.api.type.v1 import model_info_pb2
 from unclip.engine.admission import Reservation
@@ -21,6 +23,7 @@ from unclip.serving.clients import client_of
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.decoding import Decoding
 from unclip.wire.embeddings import Embedding
+from unclip.wire.notices import Notice, caption_cut
 from unclip.wire.requests import MAX_CAPTIONS, MAX_IMAGES, read_encode_image, read_encode_text
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -52,8 +55,17 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
             await run(reservation, jobs)
         encodings = [self._encoder.text_encoding(job.result(), each) for job, each in zip(jobs, tokens, strict=True)]
         return encoder_pb2.EncodeTextResponse(
-            encodings=[encoding.to_proto() for encoding in encodings], model_version=self._info.version
+            encodings=[encoding.to_proto() for encoding in encodings],
+            model_version=self._info.version,
+            notices=[notice.to_proto() for notice in self._notices(tokens)],
         )
+
+    def _notices(self, captions: Sequence[Tokens]) -> Iterator[Notice]:
+        """What there is to say of captions."""
+        for index, tokens in enumerate(captions):
+            if tokens.count > self._encoder.context:
+                # Without start and end, which nobody wrote.
+                yield caption_cut(f"captions[{index}]", tokens.count - 2, self._encoder.context - 2, tokens.left_out)
 
     async def EncodeImage(
         self, request: encoder_pb2.EncodeImageRequest, context: Context

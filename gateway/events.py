@@ -15,6 +15,7 @@ from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import image_pb2
 from unclip.enum_names import StageName
 from unclip.errors import UnclipError
+from unclip.wire.notices import Notice
 
 # Events held for a slow reader. Pictures are large and few; updates are small and replaceable.
 MAX_UPDATES = 64
@@ -63,7 +64,7 @@ class Delivery:
     size: int
 
 
-Event = Progress | Preview | Finished | Delivery
+Event = Progress | Preview | Notice | Finished | Delivery
 
 
 class Outbox(Protocol):
@@ -132,6 +133,11 @@ class EventQueue:
         self._events.append(ready)
         self._changed.set()
 
+    def tell(self, notice: Notice) -> None:
+        """Adds a notice, of which a request has few; it is never dropped."""
+        self._events.append(notice)
+        self._changed.set()
+
     def fail(self, error: UnclipError) -> None:
         """Ends the stream at once with ``error``; what it holds is dropped."""
         self._failure = error
@@ -151,7 +157,7 @@ class EventQueue:
                 event = self._events.popleft()
                 if isinstance(event, Progress | Preview):
                     self._updates -= 1
-                else:
+                elif not isinstance(event, Notice):
                     self._room.release()
                 yield event
                 if self._outbox is not None and isinstance(event, Delivery):

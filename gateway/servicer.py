@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 
@@ -34,7 +35,7 @@ from gateway.stages.clients import CallStages
 from gateway.stages.releases import Release, Releases
 from gateway.stages.text_cache import TextCache
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
-from unclip.api.type.v1 import sampling_pb2
+from unclip.api.type.v1 import notice_pb2, sampling_pb2
 from unclip.errors import PoisonSuspected, Unavailable, UnclipError
 from unclip.options import SERVICES
 from unclip.serving.budget import Budget
@@ -47,6 +48,7 @@ from unclip.wire.by_name import PLAIN
 from unclip.wire.embeddings import TextEncoding
 from unclip.wire.enums import STAGES
 from unclip.wire.images import decode_cost
+from unclip.wire.notices import Notice
 from unclip.wire.recipe_text import write_text
 
 CAPABILITIES: dict[type[Plan], str] = {
@@ -61,6 +63,14 @@ REQUEST_BYTES = 128 * 2**20  # of requests under way at a time, as sent; half of
 SMALL_BYTES = 64 * 2**10  # of one that is not counted
 
 Context = grpc.aio.ServicerContext[Any, Any]
+Response = TypeVar(
+    "Response",
+    gateway_pb2.GenerateResponse,
+    gateway_pb2.VaryResponse,
+    gateway_pb2.TextDiffResponse,
+    gateway_pb2.InterpolateResponse,
+    gateway_pb2.EditResponse,
+)
 
 
 class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
@@ -84,30 +94,27 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
 
     async def Generate(self, request: gateway_pb2.GenerateRequest, context: Context) -> gateway_pb2.GenerateResponse:
         """Makes pictures from a caption."""
-        pictures = await self._drain(gateway_pb2.StreamRequest(generate=request), context)
-        return gateway_pb2.GenerateResponse(images=pictures)
+        return await self._drain(gateway_pb2.StreamRequest(generate=request), context, gateway_pb2.GenerateResponse())
 
     async def Vary(self, request: gateway_pb2.VaryRequest, context: Context) -> gateway_pb2.VaryResponse:
         """Makes variations of a picture."""
-        pictures = await self._drain(gateway_pb2.StreamRequest(vary=request), context)
-        return gateway_pb2.VaryResponse(images=pictures)
+        return await self._drain(gateway_pb2.StreamRequest(vary=request), context, gateway_pb2.VaryResponse())
 
     async def TextDiff(self, request: gateway_pb2.TextDiffRequest, context: Context) -> gateway_pb2.TextDiffResponse:
         """Changes a picture in the direction from one caption to another."""
-        pictures = await self._drain(gateway_pb2.StreamRequest(text_diff=request), context)
-        return gateway_pb2.TextDiffResponse(images=pictures)
+        return await self._drain(gateway_pb2.StreamRequest(text_diff=request), context, gateway_pb2.TextDiffResponse())
 
     async def Interpolate(
         self, request: gateway_pb2.InterpolateRequest, context: Context
     ) -> gateway_pb2.InterpolateResponse:
         """Makes pictures between a picture and another one, or a caption."""
-        pictures = await self._drain(gateway_pb2.StreamRequest(interpolate=request), context)
-        return gateway_pb2.InterpolateResponse(images=pictures)
+        return await self._drain(
+            gateway_pb2.StreamRequest(interpolate=request), context, gateway_pb2.InterpolateResponse()
+        )
 
     async def Edit(self, request: gateway_pb2.EditRequest, context: Context) -> gateway_pb2.EditResponse:
         """Repaints a part of a picture from a caption."""
-        pictures = await self._drain(gateway_pb2.StreamRequest(edit=request), context)
-        return gateway_pb2.EditResponse(images=pictures)
+        return await self._drain(gateway_pb2.StreamRequest(edit=request), context, gateway_pb2.EditResponse())
 
     async def Stream(
         self, request: gateway_pb2.StreamRequest, context: Context
@@ -127,13 +134,19 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         """The bounds of the call behind ``context``."""
         return Call(ending.deadline, call_metadata(context), client_of(context))
 
-    async def _drain(self, request: gateway_pb2.StreamRequest, context: Context) -> list[gateway_pb2.GeneratedImage]:
-        """The pictures of ``request`` in order of image_index."""
+    async def _drain(self, request: gateway_pb2.StreamRequest, context: Context, response: Response) -> Response:
+        """``response`` with the pictures of ``request``, in order of image_index, and what is to be known of them."""
+        pictures, notices = dict[int, gateway_pb2.GeneratedImage](), list[notice_pb2.Notice]()
         ending = self._deadlines.ending(context)
         async with ending, aclosing(self._run(request, self._call(context, ending), nested=False)) as answers:
-            # By index: where the request begins anew, what it had made before is left.
-            pictures = {answer.image.image_index: answer.image async for answer in answers if answer.HasField("image")}
-        return [picture for _, picture in sorted(pictures.items())]
+            async for answer in answers:  # where the request begins anew, what it had made and told before is left
+                if answer.HasField("image"):
+                    pictures[answer.image.image_index] = answer.image
+                elif answer.HasField("notice") and answer.notice not in notices:
+                    notices.append(answer.notice)
+        response.images.extend(picture for _, picture in sorted(pictures.items()))
+        response.notices.extend(notices)
+        return response
 
     async def _plan(self, request: gateway_pb2.StreamRequest, call: Call, read: Callable[[], Plan]) -> Plan:
         """What ``read`` makes of a request: beside other calls, and where pictures come with it in their turn."""
@@ -196,6 +209,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         limits = RequestLimits(places, release.versions, call.client, self._limiters, self._admission.devices)
         stages = CallStages(release.clients, call, watched, self._texts, ticket, limits)
         [unconditional] = await stages.encode_text([""])
+        prefix = f"{plan.request.WhichOneof('request')}." if watched else ""  # of the fields of what was sent
 
         async def work(queue: EventQueue) -> None:
             await compose(plan, release.info, stages, unconditional, queue)
@@ -211,6 +225,8 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
             async for event in events:
                 if isinstance(event, Delivery):
                     yield event.answer
+                elif isinstance(event, Notice):
+                    yield gateway_pb2.StreamResponse(notice=replace(event, field=prefix + event.field).to_proto())
                 elif not isinstance(event, Finished):
                     yield response(event)
 
@@ -240,6 +256,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         return gateway_pb2.EmbedResponse(
             captions=[encoding.embedding.to_proto() for encoding in encodings],
             images=[embedding.to_proto() for embedding in embeddings],
+            notices=[notice.to_proto() for encoding in encodings for notice in encoding.notices],
         )
 
     async def GetModelInfo(

@@ -16,7 +16,14 @@ DESCRIPTORS = "descriptors.binpb"
 HEADER = '"""Generated from protos/ by `make protos`; never edited by hand."""\n'
 # The contract's enums whose values people name, and the type of those names. A name is the value's own without what all
 # of them begin with, in small letters, but where the field writes it otherwise.
-NAMED = {"ImageFormat": "FileFormat", "Fit": "Fit", "Sampler": "SamplerName", "Stage": "StageName", "Start": "Start"}
+NAMED = {
+    "ImageFormat": "FileFormat",
+    "Fit": "Fit",
+    "NoticeKind": "NoticeKind",
+    "Sampler": "SamplerName",
+    "Stage": "StageName",
+    "Start": "Start",
+}
 OTHERWISE = {"center_crop": "crop", "dpmpp_2m": "dpm++2m"}
 
 # What makes the blocking client of the asyncio one, which are the same but for the await: pattern and replacement, in

@@ -13,6 +13,8 @@ Fit = Literal[
     "letterbox",
 ]
 
+NoticeKind = Literal["caption_cut",]
+
 SamplerName = Literal[
     "ddpm",
     "ddim",

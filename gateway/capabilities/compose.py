@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
 from gateway.events import EventQueue, Finished, Reporter
@@ -66,6 +66,16 @@ def task_of(plan: Plan, kind: type[Task], **given: Any) -> Task:
         if hasattr(place, each.name)
     }
     return PLAIN.read(kind, plan.asked, **{**planned, **given})
+
+
+async def encode_captions(captions: Mapping[str, str], stages: Stages, queue: EventQueue) -> dict[str, TextEncoding]:
+    """f_t of captions by the names of their fields, equal ones encoded once; what there is to say of one is told."""
+    asked = list(dict.fromkeys(captions.values()))
+    encodings = dict(zip(asked, await stages.encode_text(asked), strict=True)) if asked else {}
+    for field, caption in captions.items():
+        for notice in encodings[caption].notices:
+            queue.tell(replace(notice, field=field))
+    return {field: encodings[caption] for field, caption in captions.items()}
 
 
 async def pixels_of(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.capabilities.compose import Kept, Stages, pixels_of, task_of
+from gateway.capabilities.compose import Kept, Stages, encode_captions, pixels_of, task_of
 from gateway.capabilities.ranking import deliver_best
 from gateway.events import EventQueue, Finished, Reporter, run_concurrently
 from gateway.requests.plan import GeneratePlan
@@ -19,9 +19,9 @@ async def generate(
     painted as it is. A negative caption's encoding takes the place of ``unconditional``, which guidance extrapolates
     away from.
     """
-    captions = [caption for caption in dict.fromkeys((plan.caption, plan.negative_caption)) if caption]
-    encodings = dict(zip(captions, await stages.encode_text(captions), strict=True)) if captions else {}
-    text, away_from = encodings.get(plan.caption, unconditional), encodings.get(plan.negative_caption, unconditional)
+    captions = {"caption": plan.caption, "negative_caption": plan.negative_caption}
+    encodings = await encode_captions({field: said for field, said in captions.items() if said}, stages, queue)
+    text, away_from = (encodings.get(field, unconditional) for field in captions)
     texts = {"text": text, "unconditional_text": away_from}
     Reporter(queue).progress("encoder", 1, 1)
 

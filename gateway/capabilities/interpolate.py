@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gateway.capabilities.compose import FRAMES_AT_ONCE, Stages, paint, task_of
+from gateway.capabilities.compose import FRAMES_AT_ONCE, Stages, encode_captions, paint, task_of
 from gateway.capabilities.slerp import slerp
 from gateway.events import EventQueue, Reporter, run_concurrently
 from gateway.requests.plan import InterpolatePlan
@@ -36,8 +36,10 @@ async def interpolate(plan: InterpolatePlan, stages: Stages, unconditional: Text
         inversions[index] = await stages.invert(task, reporter)
 
     async def imagine() -> None:
-        [text] = await stages.encode_text([plan.to_caption])
-        task = task_of(plan, SampleTask, text=text, unconditional_text=unconditional, sampling=plan.prior)
+        texts = await encode_captions({"to_caption": plan.to_caption}, stages, queue)
+        task = task_of(
+            plan, SampleTask, text=texts["to_caption"], unconditional_text=unconditional, sampling=plan.prior
+        )
         ends.append(await stages.sample_prior(task, reporter))
 
     reporter.progress("encoder", 1, 1)

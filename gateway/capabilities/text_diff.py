@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gateway.capabilities.compose import FRAMES_AT_ONCE, Stages, paint, task_of
+from gateway.capabilities.compose import FRAMES_AT_ONCE, Stages, encode_captions, paint, task_of
 from gateway.capabilities.slerp import Float64Array, normalise, slerp
 from gateway.events import EventQueue, Reporter, run_concurrently
 from gateway.requests.plan import TextDiffPlan
@@ -24,11 +24,10 @@ async def text_diff(
 
     template: the checkpoint's caption template, with one ``{}``. Encoding and inversion count as work on image 0.
     """
-    before, after = in_template(template, plan.before), in_template(template, plan.after)
+    captions = {"before": in_template(template, plan.before), "after": in_template(template, plan.after)}
     # Equal captions are encoded once, so that their difference is zero exactly.
-    captions = list(dict.fromkeys([before, after]))
-    encodings = dict(zip(captions, await stages.encode_text(captions), strict=True))
-    direction = diff(encodings[before].embedding, encodings[after].embedding)
+    encodings = await encode_captions(captions, stages, queue)
+    direction = diff(encodings["before"].embedding, encodings["after"].embedding)
     [embedding] = await stages.encode_images([plan.image.data])
     reporter = Reporter(queue)
     reporter.progress("encoder", 1, 1)

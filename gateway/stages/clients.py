@@ -25,7 +25,7 @@ from unclip.errors import Overloaded
 from unclip.options import ServiceName
 from unclip.serving.load_report import Cost
 from unclip.wire import tensors
-from unclip.wire.embeddings import Embedding, TextEncoding
+from unclip.wire.embeddings import Embedding, TextEncoding, text_encodings
 from unclip.wire.images import MAX_BYTES
 from unclip.wire.tasks import DecodeTask, Float32Array, Inversion, InvertTask, SampleTask, UpsampleTask
 
@@ -110,8 +110,7 @@ class CallStages:
             answer = await self._call_encoder(
                 lambda: self._clients.encoder.EncodeText(request, timeout=seconds, metadata=self._call.metadata)
             )
-            encodings = [TextEncoding.from_proto(e, "encodings") for e in answer.encodings]
-            return require_count(encodings, len(captions), "encoder")
+            return require_count(text_encodings(answer), len(captions), "encoder")
 
         return await self._with_retries(attempt, "encoder")
 

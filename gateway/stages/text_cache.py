@@ -40,5 +40,6 @@ class TextCache:
 
 
 def size(encoding: TextEncoding) -> int:
-    """Bytes of an encoding's arrays."""
-    return encoding.embedding.values.nbytes + encoding.token_states.nbytes + encoding.token_mask.nbytes
+    """Bytes of an encoding's arrays, and of what there is to say of its caption."""
+    arrays = encoding.embedding.values.nbytes + encoding.token_states.nbytes + encoding.token_mask.nbytes
+    return arrays + sum(notice.size for notice in encoding.notices)

@@ -22,7 +22,7 @@ from grpc_status import rpc_status
 from PIL import Image
 
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
-from unclip.api.type.v1 import embedding_pb2, image_pb2, model_info_pb2, sampling_pb2, tensor_pb2
+from unclip.api.type.v1 import embedding_pb2, image_pb2, model_info_pb2, notice_pb2, sampling_pb2, tensor_pb2
 
 SIDE = 16
 STEPS = 3
@@ -68,7 +68,7 @@ class GatewayPeer(gateway_pb2_grpc.GatewayServiceServicer):
     """Answers from the seed, remembers what it was asked.
 
     fails: the status of every answer. fails_after: of a stream, after its first picture. hangs: streams never end
-    by themselves. ``left`` is set once a stream is over.
+    by themselves. notices: of every answer. ``left`` is set once a stream is over.
     """
 
     def __init__(self) -> None:
@@ -77,6 +77,7 @@ class GatewayPeer(gateway_pb2_grpc.GatewayServiceServicer):
         self.fails: status_pb2.Status | None = None
         self.fails_after: status_pb2.Status | None = None
         self.hangs = False
+        self.notices: list[notice_pb2.Notice] = []
         self.left = threading.Event()
         self._server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
         gateway_pb2_grpc.add_GatewayServiceServicer_to_server(self, self._server)
@@ -93,7 +94,7 @@ class GatewayPeer(gateway_pb2_grpc.GatewayServiceServicer):
     def Generate(self, request: gateway_pb2.GenerateRequest, context: Any) -> gateway_pb2.GenerateResponse:
         self._note(request, context)
         images = self._images(gateway_pb2.StreamRequest(generate=request))
-        return gateway_pb2.GenerateResponse(images=images)
+        return gateway_pb2.GenerateResponse(images=images, notices=self.notices)
 
     def Vary(self, request: gateway_pb2.VaryRequest, context: Any) -> gateway_pb2.VaryResponse:
         self._note(request, context)
@@ -114,6 +115,10 @@ class GatewayPeer(gateway_pb2_grpc.GatewayServiceServicer):
     def Stream(self, request: gateway_pb2.StreamRequest, context: Any) -> Iterator[gateway_pb2.StreamResponse]:
         self._note(request, context)
         context.add_callback(self.left.set)
+        for notice in self.notices:
+            told = gateway_pb2.StreamResponse(notice=notice)
+            told.notice.field = f"{request.WhichOneof('request')}.{notice.field}"
+            yield told
         for index, image in reversed(list(enumerate(self._images(request)))):  # in whatever order they get done
             for step in range(1, STEPS + 1):
                 progress = sampling_pb2.Progress(
@@ -136,6 +141,7 @@ class GatewayPeer(gateway_pb2_grpc.GatewayServiceServicer):
         return gateway_pb2.EmbedResponse(
             captions=[embedding(caption.encode()) for caption in request.captions],
             images=[embedding(image.data) for image in request.images],
+            notices=self.notices,
         )
 
     def GetModelInfo(self, request: gateway_pb2.GetModelInfoRequest, context: Any) -> gateway_pb2.GetModelInfoResponse:

@@ -16,7 +16,7 @@ from PIL import Image
 from tests.unit.client_peer import CHOSEN_SEED, GatewayPeer, invalid, overloaded, picture, status
 from tests.unit.everything import EVERYTHING
 from unclip.api.gateway.v1 import gateway_pb2
-from unclip.api.type.v1 import sampling_pb2
+from unclip.api.type.v1 import notice_pb2, sampling_pb2
 from unclip.cli import main
 from unclip.client import Edit, Embedding, Interpolate, Sampling, TextDiff, load_embeddings, save_embeddings
 from unclip.client.messages import stream_message
@@ -62,6 +62,31 @@ def test_generate_writes_each_picture_and_says_where(
         "out/generate-sheet.png  contact sheet",
     ]
     assert Path(f"out/generate-{CHOSEN_SEED}.png").read_bytes() == picture(CHOSEN_SEED)
+
+
+@pytest.mark.parametrize(
+    "command", [["generate", "a cat"], ["embed", "--caption", "a cat"]], ids=lambda words: words[0]
+)
+def test_what_is_to_be_known_of_an_answer_is_one_line_beside_it_or_a_field(
+    peer: GatewayPeer, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    cut = notice_pb2.Notice(kind=notice_pb2.NOTICE_KIND_CAPTION_CUT, field="caption", parts=["so"], message="cut: so")
+    peer.notices = [cut]
+    assert main(command) == 0
+    told = capsys.readouterr()
+    assert told.err.splitlines()[-1] == "note: caption: cut: so"
+    assert "note" not in told.out
+
+    assert main([*command, "--json"]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["notices"] == [
+        {"kind": "caption_cut", "field": "caption", "parts": ["so"], "message": "cut: so"}
+    ]
+    assert "note" not in told.err
+
+    peer.notices = []
+    assert main([*command, "--json"]) == 0
+    assert printed_json(capsys)["notices"] == []
 
 
 def test_a_sheet_of_variations_begins_with_the_picture(peer: GatewayPeer, house: Path) -> None:

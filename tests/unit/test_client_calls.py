@@ -16,13 +16,14 @@ from PIL import Image
 
 from tests.unit.client_peer import CHOSEN_SEED, SIDE, STEPS, GatewayPeer, invalid, overloaded, picture, status
 from unclip.api.gateway.v1 import gateway_pb2
-from unclip.api.type.v1 import sampling_pb2
+from unclip.api.type.v1 import notice_pb2, sampling_pb2
 from unclip.client import (
     Client,
     Edit,
     Fit,
     Generate,
     GeneratedImage,
+    Notice,
     Preview,
     Progress,
     Sampling,
@@ -63,6 +64,22 @@ def test_a_picture_comes_with_what_made_it(client: Client) -> None:
     assert first.to_pil().size == (first.width, first.height) == (SIDE, SIDE)
     assert first.data == picture(CHOSEN_SEED)
     assert first.model_version == "v1"
+
+
+def test_what_an_answer_tells_of_its_request_comes_with_its_pictures(peer: GatewayPeer, client: Client) -> None:
+    younger: Any = 99
+    cut = notice_pb2.Notice(kind=notice_pb2.NOTICE_KIND_CAPTION_CUT, field="caption", parts=["a dog"], message="cut")
+    peer.notices = [cut, notice_pb2.Notice(kind=younger, field="caption", message="yet another")]
+    expected = (Notice("caption_cut", "caption", ("a dog",), "cut"), Notice(None, "caption", (), "yet another"))
+
+    images = client.generate("a cat", image_count=2)
+    assert [image.notices for image in images] == [expected] * 2
+    assert client.embed(["a cat"]).notices == expected
+
+    events = list(client.stream(Generate("a cat", image_count=2)))
+    assert tuple(event for event in events if isinstance(event, Notice)) == expected
+    assert [event.notices for event in events if isinstance(event, GeneratedImage)] == [expected] * 2
+    assert images[0].recipe == client.generate("a cat", image_count=2)[0].recipe
 
 
 def test_a_recipe_makes_the_same_picture_again_alone(client: Client) -> None:

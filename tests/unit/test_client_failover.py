@@ -12,7 +12,8 @@ from google.rpc import code_pb2, error_details_pb2
 from tests.unit.client_peer import STEPS, GatewayPeer, status
 from unclip import AsyncClient, Client
 from unclip.api.gateway.v1 import gateway_pb2
-from unclip.client import Event, Generate, GeneratedImage, Preview, Progress
+from unclip.api.type.v1 import notice_pb2
+from unclip.client import Event, Generate, GeneratedImage, Notice, Preview, Progress
 from unclip.errors import Unavailable
 
 REQUEST = Generate("a cat", image_count=3)
@@ -96,3 +97,14 @@ async def test_what_the_gateway_itself_says_is_final(peer: MortalPeer) -> None:
         await events(peer, blocking=True)
     assert failed.value.stage == "decoder"
     assert len(peer.asked) == 1
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+async def test_a_notice_is_told_once_whoever_tells_it(peer: MortalPeer, blocking: bool) -> None:
+    peer.notices = [notice_pb2.Notice(kind=notice_pb2.NOTICE_KIND_CAPTION_CUT, field="caption", message="cut")]
+    peer.lasts = [STEPS, ANSWERS + 1]
+    found = await events(peer, blocking)
+    told = Notice("caption_cut", "caption", (), "cut")
+    assert [event for event in found if isinstance(event, Notice)] == [told]
+    assert [event.notices for event in found if isinstance(event, GeneratedImage)] == [(told,)] * 3
+    assert len(peer.asked) == 2

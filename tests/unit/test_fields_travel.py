@@ -144,7 +144,7 @@ def test_fields_that_a_newer_client_sends_are_no_part_of_a_recipe() -> None:
     assert b"\xc2\x3e" not in text
 
 
-@pytest.mark.parametrize("literal", ["FileFormat", "Fit", "SamplerName", "StageName", "Start"])
+@pytest.mark.parametrize("literal", ["FileFormat", "Fit", "NoticeKind", "SamplerName", "StageName", "Start"])
 def test_each_enum_has_one_map_between_its_names_and_numbers(literal: str) -> None:
     spelled = get_args(getattr(enum_names, literal))
     [mapped] = [each for each in ENUMS.values() if tuple(each.numbers) == spelled]

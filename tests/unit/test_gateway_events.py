@@ -10,6 +10,7 @@ import pytest
 
 from gateway.events import MAX_PICTURES, MAX_UPDATES, Event, EventQueue, Finished, Progress, events_of, run_concurrently
 from unclip.errors import InvalidRequest, Overloaded
+from unclip.wire.notices import caption_cut
 
 PIXELS = np.zeros((3, 1, 1), np.float32)
 
@@ -41,6 +42,20 @@ async def test_a_slow_reader_loses_the_oldest_updates_and_no_picture() -> None:
     read = [event async for event in queue.read()]
     assert [e.image_index for e in read if isinstance(e, Finished)] == [0, 1]
     assert [e.step for e in read if isinstance(e, Progress)] == list(range(10, MAX_UPDATES + 10))
+
+
+async def test_a_notice_is_never_dropped_and_makes_no_room_for_a_picture() -> None:
+    queue, notice = EventQueue(), caption_cut("caption", 2, 1, "dog")
+    queue.tell(notice)
+    for number in range(MAX_UPDATES + 10):
+        queue.offer(step(number))
+    for index in range(MAX_PICTURES):
+        await queue.deliver(Finished(PIXELS, index))
+    reading = queue.read()
+    assert await anext(reading) == notice
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(queue.deliver(Finished(PIXELS, MAX_PICTURES)), 0.05)
+    await reading.aclose()
 
 
 async def test_pictures_wait_for_the_reader() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from gateway.stages.text_cache import TextCache, size
 from unclip.errors import Unavailable
 from unclip.wire.embeddings import Embedding, TextEncoding
+from unclip.wire.notices import caption_cut
 
 
 def encoding(caption: str, space: str = "one") -> TextEncoding:
@@ -63,6 +65,19 @@ async def test_each_version_of_the_encoder_has_encodings_of_its_own() -> None:
         spaces.append(found.embedding.clip_space)
     assert spaces == ["one", "other", "one", "other"]
     assert len(ask.asked) == 2
+
+
+async def test_what_there_was_to_say_of_a_caption_is_said_each_time_and_counts_as_memory() -> None:
+    told = caption_cut("captions[0]", 9, 1, "long " * 50)
+
+    async def ask(captions: Sequence[str]) -> list[TextEncoding]:
+        return [replace(encoding(caption), notices=(told,)) for caption in captions]
+
+    cache = TextCache(10 * SIZE + 1000)
+    for _ in range(2):
+        [found] = await cache.encode(["a"], "v1", ask)
+        assert found.notices == (told,)
+    assert size(found) > SIZE + 250
 
 
 async def test_a_failure_is_passed_on_and_not_kept() -> None:

@@ -27,10 +27,10 @@ def embed(options: argparse.Namespace) -> None:
     cosines = units @ units.T
     if options.json:
         rows = [{"name": name, "values": vector.tolist()} for name, vector in zip(names, vectors, strict=True)]
-        report.print_json(
-            {"clip_space": embeddings[0].clip_space, "embeddings": rows, "cosines": np.round(cosines, 6).tolist()}
-        )
+        told = {"clip_space": embeddings[0].clip_space, "embeddings": rows, "cosines": np.round(cosines, 6).tolist()}
+        report.print_json({**told, "notices": report.plain(answer.notices)})
         return
+    report.say(answer.notices)
     width = max(len(name) for name in names)
     for index, (name, row) in enumerate(zip(names, cosines, strict=True)):
         print(f"{index:>3}  {name:<{width}}", *(f"{cosine:6.3f}" for cosine in row))

@@ -138,9 +138,12 @@ def save_trajectory(options: argparse.Namespace, images: list[GeneratedImage], s
 def save(options: argparse.Namespace, images: list[GeneratedImage], names: list[str], **more: str) -> None:
     """Writes ``images`` and says where; ``more`` files are already written."""
     paths = report.save(images, options.out, names)
+    notices = images[0].notices if images else ()
     if options.json:
-        report.print_json({"images": [report.picture(*pair) for pair in zip(images, paths, strict=True)], **more})
+        told = [report.picture(*pair) for pair in zip(images, paths, strict=True)]
+        report.print_json({"images": told, **more, "notices": report.plain(notices)})
         return
+    report.say(notices)
     for image, path in zip(images, paths, strict=True):
         print(f"{path}  seed {image.seed}{report.figures(image)}")
     for kind, path_text in more.items():

@@ -33,8 +33,10 @@ def replay(options: argparse.Namespace) -> None:
     gap = 0 if identical else largest_difference(image, before)
     if options.json:
         comparison = {"identical": identical, "largest_difference": gap, "recipe_model_version": recipe.model_version}
-        report.print_json({"images": [report.picture(image, written)], **comparison})
+        told = {"images": [report.picture(image, written)], **comparison}
+        report.print_json({**told, "notices": report.plain(image.notices)})
         return
+    report.say(image.notices)
     print(f"{written}  seed {image.seed}")
     if identical:
         print(f"identical to {path}, byte for byte")

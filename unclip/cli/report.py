@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from unclip.client import GeneratedImage, Request
+from unclip.client import GeneratedImage, Notice, Request
 from unclip.client.values import KINDS
 
 ENDINGS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
@@ -51,6 +52,13 @@ def picture(image: GeneratedImage, path: Path) -> dict[str, Any]:
     }
     measured = {"score": image.score, "inversion_psnr": image.inversion_psnr}
     return {**fields, **{name: figure for name, figure in measured.items() if figure is not None}}
+
+
+def say(notices: Sequence[Notice]) -> None:
+    """Says, beside the results, what is to be known of them."""
+    for notice in notices:
+        where = f"{notice.field}: " if notice.field else ""
+        print(f"note: {where}{notice.message}", file=sys.stderr)
 
 
 def figures(image: GeneratedImage) -> str:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import secrets
 import time
 from collections import Counter
+from dataclasses import replace
 
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.client.messages import event_of
-from unclip.client.values import Event, GeneratedImage, Preview, Progress
+from unclip.client.values import Event, GeneratedImage, Notice, Preview, Progress
 from unclip.errors import Cancelled, Unavailable, UnclipError
 
 CHOSEN_SEEDS = 1 << 32  # as short as those that a gateway chooses
@@ -34,6 +35,7 @@ class Failover:
         self._furthest = Counter[tuple[str, int]]()  # steps delivered, by stage and image_index
         self._previews, self._passed_over = Counter[int](), Counter[int]()
         self._pictures = dict[int, GeneratedImage]()
+        self._notices = list[Notice]()
 
     @property
     def seconds_left(self) -> float:
@@ -76,5 +78,11 @@ class Failover:
                     )
                 if event.image_index in self._pictures:
                     return None
-                self._pictures[event.image_index] = event
+                event = self._pictures[event.image_index] = replace(event, notices=tuple(self._notices))
+            case Notice():
+                # A field of the request, which is no longer inside a StreamRequest here.
+                event = replace(event, field=event.field.removeprefix(f"{self.message.WhichOneof('request')}."))
+                if event in self._notices:
+                    return None
+                self._notices.append(event)
         return event

@@ -32,6 +32,7 @@ from unclip.serving.channels import MAX_MESSAGE
 from unclip.wire.by_name import PLAIN, Converter, NotKnown, brief, integer, text
 from unclip.wire.embeddings import Embedding
 from unclip.wire.images import MAX_BYTES_TOGETHER
+from unclip.wire.notices import Notice
 from unclip.wire.recipe_text import RecipeText
 
 Asked = TypeVar("Asked", bound=Message)
@@ -89,12 +90,20 @@ def event_of(message: gateway_pb2.StreamResponse) -> Event | None:
             return CONVERTER.read(Preview, message.preview, message.preview.image)
         case "image":
             return generated_image(message.image)
+        case "notice":
+            return Notice.from_proto(message.notice)
     return None
 
 
 def generated_images(answer: Any) -> list[GeneratedImage]:
-    """The pictures of a response."""
-    return [generated_image(message) for message in answer.images]
+    """The pictures of a response, each with the notices of all."""
+    notices = notices_of(answer)
+    return [dataclasses.replace(generated_image(message), notices=notices) for message in answer.images]
+
+
+def notices_of(answer: Any) -> tuple[Notice, ...]:
+    """What a response tells beside what was asked for."""
+    return tuple(Notice.from_proto(notice) for notice in answer.notices)
 
 
 def generated_image(message: gateway_pb2.GeneratedImage) -> GeneratedImage:
@@ -115,7 +124,7 @@ def request_of(message: gateway_pb2.StreamRequest, name: str = "") -> Request:
 
 def embeddings_of(message: gateway_pb2.EmbedResponse) -> Embeddings:
     """The embeddings of a response."""
-    return CONVERTER.read(Embeddings, message)
+    return CONVERTER.read(Embeddings, message, notices=notices_of(message))
 
 
 def model_info_of(answer: gateway_pb2.GetModelInfoResponse) -> ModelInfo:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from unclip import enum_names
 from unclip.wire.embeddings import Embedding
+from unclip.wire.notices import Notice
 
 FileFormat = enum_names.FileFormat
 Fit = enum_names.Fit
@@ -252,7 +253,8 @@ class GeneratedImage(ImageFile):
     that makes it again, alone. source_digests: sha256 of each source picture's bytes, in hex. score: cosine of its CLIP
     embedding and the caption's, -1 to 1, where candidates were ranked. inversion_psnr: in dB, at most 100, between the
     source and what is decoded from its own embedding and inverted noise at base size, where that was asked for.
-    stage_versions: of the model of each stage that had a part in it, as its answers said.
+    stage_versions: of the model of each stage that had a part in it, as its answers said. notices: what is to be known
+    of the whole answer, such as that a caption was cut.
     """
 
     image_index: int
@@ -263,17 +265,19 @@ class GeneratedImage(ImageFile):
     score: float | None = None
     inversion_psnr: float | None = None
     stage_versions: Mapping[str, str] = field(default_factory=dict)
+    notices: tuple[Notice, ...] = ()
 
 
-Event = Progress | Preview | GeneratedImage
+Event = Progress | Preview | Notice | GeneratedImage
 
 
 @dataclass(frozen=True)
 class Embeddings:
-    """CLIP embeddings, one per caption and one per picture, in the order asked."""
+    """CLIP embeddings, one per caption and one per picture, in the order asked. notices: what to know of them."""
 
     captions: tuple[Embedding, ...]
     images: tuple[Embedding, ...]
+    notices: tuple[Notice, ...] = ()
 
 
 @dataclass(frozen=True)

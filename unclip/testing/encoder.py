@@ -14,6 +14,7 @@ from unclip.testing.drawing import draw
 from unclip.testing.stub import Context, Stub
 from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.images import fit
+from unclip.wire.notices import caption_cut
 from unclip.wire.requests import MAX_CAPTIONS, MAX_IMAGES, read_encode_image, read_encode_text
 
 NAME = encoder_pb2.DESCRIPTOR.services_by_name["EncoderService"].full_name
@@ -38,8 +39,11 @@ class StubEncoder(Stub, encoder_pb2_grpc.EncoderServiceServicer):
         with self.work(request, context, "encode_text", min(len(request.captions), MAX_CAPTIONS)) as work:
             captions = read_encode_text(request)
             await work.run_single_step()
+        encodings = [self.encode_text(caption, f"captions[{index}]") for index, caption in enumerate(captions)]
         return encoder_pb2.EncodeTextResponse(
-            encodings=[self.encode_text(caption).to_proto() for caption in captions], model_version=self.model.version
+            encodings=[encoding.to_proto() for encoding in encodings],
+            model_version=self.model.version,
+            notices=[notice.to_proto() for encoding in encodings for notice in encoding.notices],
         )
 
     async def EncodeImage(
@@ -61,14 +65,15 @@ class StubEncoder(Stub, encoder_pb2_grpc.EncoderServiceServicer):
         """Says which model is stubbed."""
         return encoder_pb2.GetModelInfoResponse(model=self.info)
 
-    def encode_text(self, caption: str) -> TextEncoding:
+    def encode_text(self, caption: str, field: str = "") -> TextEncoding:
         """The encoding of a caption: one token a word between a start and an end; what exceeds L is cut."""
-        length, dim = self.model.context, self.model.dim
-        words = caption.lower().split()[: length - 2]
+        length, dim, said = self.model.context, self.model.dim, caption.split()
+        words, left_out = [word.lower() for word in said[: length - 2]], " ".join(said[length - 2 :])
         return TextEncoding(
             Embedding(draw((dim,), "text", self.model.version, words), self.model.clip_space),
             draw((length, dim), "states", self.model.version, words),
             np.arange(length) < len(words) + 2,
+            (caption_cut(field, len(said), length - 2, left_out),) if left_out else (),
         )
 
     def encode_image(self, image: Image.Image) -> Embedding:

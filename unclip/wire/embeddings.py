@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from unclip.api.encoder.v1 import encoder_pb2
 from unclip.api.type.v1 import embedding_pb2
 from unclip.errors import PreconditionFailed
 from unclip.wire import tensors
+from unclip.wire.notices import Notice
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,11 +94,15 @@ class Embedding:
 
 @dataclass(frozen=True, eq=False)
 class TextEncoding:
-    """All a text encoder says of a caption. token_states: float32 ``[L, H]``; token_mask: bool ``[L]``."""
+    """All a text encoder says of a caption. token_states: float32 ``[L, H]``; token_mask: bool ``[L]``.
+
+    notices: of the caption, for whoever gave it; they travel beside the message, not in it.
+    """
 
     embedding: Embedding
     token_states: npt.NDArray[np.float32]
     token_mask: npt.NDArray[np.bool_]
+    notices: tuple[Notice, ...] = ()
 
     @classmethod
     def blank(cls, dim: int, context: int, width: int) -> TextEncoding:
@@ -135,3 +141,15 @@ class TextEncoding:
             token_states=tensors.to_proto(self.token_states),
             token_mask=tensors.to_proto(self.token_mask),
         )
+
+
+def text_encodings(answer: encoder_pb2.EncodeTextResponse) -> list[TextEncoding]:
+    """What an encoder answers of captions, each with the notices of its own. Raises as `TextEncoding.from_proto`."""
+    notices = [Notice.from_proto(notice) for notice in answer.notices]
+    return [
+        replace(
+            TextEncoding.from_proto(encoding, "encodings"),
+            notices=tuple(notice for notice in notices if notice.field == f"captions[{index}]"),
+        )
+        for index, encoding in enumerate(answer.encodings)
+    ]

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar, get_args
 
 from unclip import enum_names
 from unclip.api.gateway.v1 import gateway_pb2
-from unclip.api.type.v1 import sampling_pb2
+from unclip.api.type.v1 import notice_pb2, sampling_pb2
 
 Name = TypeVar("Name", bound=str)
 
@@ -27,6 +27,7 @@ class Names(Generic[Name]):
 FORMATS: Names[enum_names.FileFormat] = Names(gateway_pb2.ImageFormat, enum_names.FileFormat)
 FITS: Names[enum_names.Fit] = Names(gateway_pb2.Fit, enum_names.Fit)
 STARTS: Names[enum_names.Start] = Names(gateway_pb2.Start, enum_names.Start)
+NOTICES: Names[enum_names.NoticeKind] = Names(notice_pb2.NoticeKind, enum_names.NoticeKind)
 SAMPLERS: Names[enum_names.SamplerName] = Names(sampling_pb2.Sampler, enum_names.SamplerName)
 STAGES: Names[enum_names.StageName] = Names(sampling_pb2.Stage, enum_names.StageName)
 
@@ -37,6 +38,7 @@ ENUMS: Mapping[str, Names[Any]] = {
         (gateway_pb2.ImageFormat, FORMATS),
         (gateway_pb2.Fit, FITS),
         (gateway_pb2.Start, STARTS),
+        (notice_pb2.NoticeKind, NOTICES),
         (sampling_pb2.Sampler, SAMPLERS),
         (sampling_pb2.Stage, STAGES),
     )

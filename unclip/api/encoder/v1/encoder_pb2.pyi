@@ -10,6 +10,7 @@ from google.protobuf.internal import containers as _containers
 from unclip.api.type.v1 import embedding_pb2 as _embedding_pb2
 from unclip.api.type.v1 import image_pb2 as _image_pb2
 from unclip.api.type.v1 import model_info_pb2 as _model_info_pb2
+from unclip.api.type.v1 import notice_pb2 as _notice_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -30,8 +31,9 @@ class EncodeTextRequest(_message.Message):
     CAPTIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def captions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """1 to 64 captions, each at most 4 KiB of UTF-8 without control characters. The empty caption is allowed:
-        its encoding is the unconditional one. What exceeds the model's context is cut.
+        """1 to 64 captions, each at most 4 KiB of UTF-8, without control characters but tabs and line breaks, which are read
+        as spaces. The empty caption is allowed, and so is a blank one, which is the same: its encoding is the unconditional
+        one. What exceeds the model's context is cut, and a notice says so.
         """
 
     def __init__(
@@ -55,21 +57,27 @@ class EncodeTextResponse(_message.Message):
 
     ENCODINGS_FIELD_NUMBER: _builtins.int
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    NOTICES_FIELD_NUMBER: _builtins.int
     model_version: _builtins.str
     """ModelInfo.version of the model that made them."""
     @_builtins.property
     def encodings(self) -> _containers.RepeatedCompositeFieldContainer[_embedding_pb2.TextEncoding]:
         """One per caption, in the request's order."""
 
+    @_builtins.property
+    def notices(self) -> _containers.RepeatedCompositeFieldContainer[_notice_pb2.Notice]:
+        """What the caller may want to know of captions, each naming its own as field: "captions[2]"."""
+
     def __init__(
         self,
         *,
         encodings: _abc.Iterable[_embedding_pb2.TextEncoding] | None = ...,
         model_version: _builtins.str = ...,
+        notices: _abc.Iterable[_notice_pb2.Notice] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["encodings", b"encodings", "model_version", b"model_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["encodings", b"encodings", "model_version", b"model_version", "notices", b"notices"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

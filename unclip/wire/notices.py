@@ -1,0 +1,46 @@
+"""What an answer tells its caller beside what was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from unclip.api.type.v1 import notice_pb2
+from unclip.enum_names import NoticeKind
+from unclip.wire.by_name import PLAIN
+
+SHOWN = 80  # characters of a caption in a message
+
+
+@dataclass(frozen=True)
+class Notice:
+    """What a caller may want to know of an answer. Nothing failed.
+
+    kind: None for one that is younger than this code. field: of the request, as a refusal would name it. parts: of that
+    field's text, as the model read it; of "caption_cut" the one that was left out. message: all of it in a sentence.
+    """
+
+    kind: NoticeKind | None = None
+    field: str = ""
+    parts: tuple[str, ...] = ()
+    message: str = ""
+
+    @classmethod
+    def from_proto(cls, message: notice_pb2.Notice, name: str = "") -> Notice:
+        """The notice in a message."""
+        return PLAIN.read(cls, message)
+
+    def to_proto(self) -> notice_pb2.Notice:
+        """The message."""
+        return PLAIN.write(self, notice_pb2.Notice())
+
+    @property
+    def size(self) -> int:
+        """Bytes of its texts, about."""
+        return sum(map(len, (self.field, self.message, *self.parts)))
+
+
+def caption_cut(field: str, count: int, read: int, left_out: str) -> Notice:
+    """The caption in ``field`` has ``count`` tokens, of which the model reads ``read``; ``left_out``: the others."""
+    shown = left_out if len(left_out) <= SHOWN else left_out[: SHOWN - 1] + "…"
+    message = f'the caption has {count} tokens and the model reads the first {read}: left out is "{shown}"'
+    return Notice("caption_cut", field, (left_out,), message)
