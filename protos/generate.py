@@ -89,8 +89,9 @@ def _enum_names(contracts: str) -> str:
         [body] = re.findall(rf"^enum {enum} {{(.*?)^}}", contracts, re.MULTILINE | re.DOTALL)
         first, *values = re.findall(r"^  (\w+) = \d+;", body, re.MULTILINE)
         short = [value.removeprefix(first.removesuffix("UNSPECIFIED")).lower() for value in values]
-        names = "".join(f'    "{OTHERWISE.get(name, name)}",\n' for name in short)
-        text += f"\n{literal} = Literal[\n{names}]\n"
+        names = [f'"{OTHERWISE.get(name, name)}"' for name in short]
+        inside = names[0] if len(names) == 1 else "".join(f"\n    {name}," for name in names) + "\n"  # as ruff has it
+        text += f"\n{literal} = Literal[{inside}]\n"
     return text
 
 

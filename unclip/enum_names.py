@@ -13,7 +13,7 @@ Fit = Literal[
     "letterbox",
 ]
 
-NoticeKind = Literal["caption_cut",]
+NoticeKind = Literal["caption_cut"]
 
 SamplerName = Literal[
     "ddpm",
