@@ -14,7 +14,6 @@ from unclip.client.values import (
     ImageFile,
     Interpolate,
     ModelInfo,
-    Notice,
     Picture,
     Preview,
     Progress,
@@ -29,6 +28,7 @@ from unclip.client.values import (
 )
 from unclip.client.vectors import load_embeddings, save_embeddings
 from unclip.wire.embeddings import Embedding
+from unclip.wire.notices import Notice
 
 __all__ = [
     "AsyncClient",

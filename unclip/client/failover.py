@@ -12,8 +12,9 @@ from dataclasses import replace
 
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.client.messages import event_of
-from unclip.client.values import Event, GeneratedImage, Notice, Preview, Progress
+from unclip.client.values import Event, GeneratedImage, Preview, Progress
 from unclip.errors import Cancelled, Unavailable, UnclipError
+from unclip.wire.notices import Notice
 
 CHOSEN_SEEDS = 1 << 32  # as short as those that a gateway chooses
 MAX_RESTARTS = 1  # times that a stream is begun anew: one that takes two gateways with it may be what ends them
