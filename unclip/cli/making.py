@@ -22,9 +22,9 @@ from unclip.client import (
     TextDiff,
     Vary,
 )
+from unclip.client.pictures import open_picture
 from unclip.client.sheets import animate, contact_sheet, pad
 from unclip.client.vectors import combine, read_rows
-from unclip.errors import InvalidRequest
 
 
 def generate(options: argparse.Namespace) -> None:
@@ -78,11 +78,7 @@ def padded(options: argparse.Namespace) -> Path:
     Raises:
         InvalidRequest: the picture cannot be read.
     """
-    try:
-        with Image.open(options.image) as picture:
-            canvas = pad(picture, *options.pad)
-    except OSError as error:
-        raise InvalidRequest.of("image", f"cannot read {options.image}: {error.strerror or error}") from error
+    canvas = pad(open_picture(options.image, "image"), *options.pad)
     options.out.mkdir(parents=True, exist_ok=True)
     path: Path = options.out / f"edit-{options.image.stem}-canvas.png"
     canvas.save(path)
@@ -110,8 +106,7 @@ def save_with_sheet(
         pictures = [image.to_pil() for image in images]
         captions = [f"seed {image.seed}" for image in images]
         if source is not None:
-            with Image.open(source) as opened:
-                pictures.insert(0, fitted(opened, pictures[0].size, options.fit))
+            pictures.insert(0, fitted(open_picture(source, "image"), pictures[0].size, options.fit))
             captions.insert(0, source.name)
         sheet = options.out / f"{stem}-sheet.png"
         contact_sheet(pictures, captions, columns=min(len(pictures), 8)).save(sheet)
@@ -121,8 +116,8 @@ def save_with_sheet(
 
 def fitted(picture: Image.Image, size: tuple[int, int], fit: Fit) -> Image.Image:
     """``picture`` as the model saw it, with its transparency."""
-    upright = ImageOps.exif_transpose(picture).convert("RGBA")
-    return ImageOps.pad(upright, size, color="white") if fit == "letterbox" else ImageOps.fit(upright, size)
+    layer = picture.convert("RGBA")
+    return ImageOps.pad(layer, size, color="white") if fit == "letterbox" else ImageOps.fit(layer, size)
 
 
 def save_trajectory(options: argparse.Namespace, images: list[GeneratedImage], stem: str, captions: list[str]) -> None:

@@ -1,34 +1,52 @@
-"""Pictures to send: whatever they are given as, as the bytes of a file."""
+"""Pictures to send: whatever they are given as, as the bytes of a file; and such files as gateways see them."""
 
 from __future__ import annotations
 
+import contextlib
 import io
+import logging
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageFile
 
+from unclip.api.type.v1 import image_pb2
 from unclip.errors import InvalidRequest
+from unclip.wire.bare_pictures import orientation_of
 from unclip.wire.by_name import brief
-from unclip.wire.images import MAX_BYTES
+from unclip.wire.images import (
+    FORMATS,
+    INKS,
+    MAX_BYTES,
+    colours_of,
+    encode_image,
+    open_image,
+    passes_over_profile,
+    upright,
+)
+from unclip.wire.picture_headers import JPEG, PNG, WEBP
+
+LOG = logging.getLogger("unclip.client")
+ORIENTATION = 0x0112
 
 
 def file_bytes(picture: Any, field: str) -> bytes:
-    """``picture``, see ``unclip.client.values.Picture``, as a file of at most 10 MiB: what is one stays as it is, an
-    image or array becomes a PNG.
+    """``picture``, see ``unclip.client.values.Picture``, as a file of at most 10 MiB: what is one stays as it is. So
+    does the file that a Pillow image was opened from, where that can still be read and holds the same pixels. Other
+    images, and arrays, become a PNG of what people see, upright and in colours of sRGB; beyond 10 MiB a lossless WebP.
 
     Raises:
         InvalidRequest: it is no picture, or cannot be read, naming ``field``.
     """
-    if isinstance(picture, (str, os.PathLike)):
-        return read_file(picture, field)
     if isinstance(picture, np.ndarray):
         picture = of_array(picture, field)
-    if isinstance(picture, Image.Image):
-        data = png(picture, field)
+    if isinstance(picture, (str, os.PathLike)):
+        data = read_file(picture, field)
+    elif isinstance(picture, Image.Image):
+        data = own_file(picture) or encoded(picture, field)
     elif isinstance(picture, (bytes, bytearray, memoryview)):
         data = as_bytes(picture, field)
     elif callable(getattr(picture, "read", None)):
@@ -41,6 +59,8 @@ def file_bytes(picture: Any, field: str) -> bytes:
         )
     if len(data) > MAX_BYTES:
         raise InvalidRequest.of(field, f"must be at most {MAX_BYTES} bytes; got {len(data)}")
+    if passes_over_profile(data):
+        LOG.warning("%s: its ICC profile cannot be used, so its colours are taken for sRGB's", field)
     return data
 
 
@@ -54,14 +74,89 @@ def of_array(array: npt.NDArray[Any], field: str) -> Image.Image:
     return Image.fromarray(array.astype(np.uint8) * 255 if array.dtype == np.bool_ else array)
 
 
-def png(picture: Image.Image, field: str) -> bytes:
-    """A Pillow image as a PNG. Raises InvalidRequest."""
-    file = io.BytesIO()
+def own_file(picture: Image.Image) -> bytes | None:
+    """The file that a Pillow image was opened from, if gateways read its kind, it is small enough, and it still holds
+    what the image does; else None. Whether an image that was worked on in place is the same its pixels tell."""
+    if not isinstance(picture, ImageFile.ImageFile) or picture.format not in (*FORMATS, "MPO"):
+        return None
+    with contextlib.suppress(Exception):  # a closed file, a path that is gone, a damaged picture: Pillow raises many
+        data = bytes_behind(picture)
+        if len(data) > MAX_BYTES or picture.tell() or (picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1):
+            return None
+        with Image.open(io.BytesIO(data), formats=list(FORMATS)) as again:
+            alike = (again.mode, again.size, again.tile, again.info) == (
+                picture.mode,
+                picture.size,
+                picture.tile,
+                picture.info,
+            )
+            if (alike and picture.tile) or again == picture:
+                return data
+    return None
+
+
+def bytes_behind(picture: ImageFile.ImageFile) -> bytes:
+    """The bytes of the file that a Pillow image was opened from, not much beyond 10 MiB. Raises whatever it raises."""
+    file: Any = picture.fp
+    if file is None:
+        with Path(os.fsdecode(picture.filename)).open("rb") as file:
+            return bytes(file.read(MAX_BYTES + 1))
+    at = file.tell()
     try:
-        picture.convert("RGBA" if picture.has_transparency_data else "RGB").save(file, "PNG")
+        file.seek(0)
+        return bytes(file.read(MAX_BYTES + 1))
+    finally:
+        file.seek(at)
+
+
+def as_seen(picture: Image.Image, field: str = "image") -> Image.Image:
+    """A Pillow image as gateways see its file: upright by its EXIF data, in colours of sRGB by its ICC profile, of 8
+    bits a channel, RGBA where it can be transparent, else RGB.
+
+    Raises:
+        InvalidRequest: it is CMYK without a profile.
+        Exception: whatever Pillow raises of a damaged file.
+    """
+    picture.load()
+    orientation = orientation_of(picture.info)
+    if orientation is None:
+        orientation = 1
+        with contextlib.suppress(Exception):  # of a TIFF, say
+            orientation = picture.getexif().get(ORIENTATION, 1)
+    colours = colours_of(picture.info.get("icc_profile") or b"", picture.mode)
+    if picture.mode == "CMYK" and colours is None:
+        raise InvalidRequest.of(field, INKS)
+    return upright(picture.copy(), orientation, colours)
+
+
+def open_picture(path: str | os.PathLike[str], field: str) -> Image.Image:
+    """The picture in a file, as gateways see it; see ``as_seen``. Other formats are read as Pillow can.
+
+    Raises:
+        InvalidRequest: it cannot be read, naming ``field``.
+    """
+    data = read_file(path, field)
+    if data.startswith((PNG, JPEG)) or WEBP.match(data):
+        return open_image(image_pb2.Image(data=data), field)
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            return as_seen(picture, field)
+    except InvalidRequest:
+        raise
+    except Exception as error:
+        raise InvalidRequest.of(field, f"cannot read {path} as a picture: {error}") from error
+
+
+def encoded(picture: Image.Image, field: str) -> bytes:
+    """A Pillow image as a PNG, or where that is larger than 10 MiB as a lossless WebP. Raises InvalidRequest."""
+    try:
+        seen = as_seen(picture, field)
+        data: bytes = encode_image(seen).data
+        return data if len(data) <= MAX_BYTES else encode_image(seen, "image/webp").data
+    except InvalidRequest:
+        raise
     except Exception as error:  # of a damaged file, a closed one, an empty picture: Pillow and its codecs raise many
         raise InvalidRequest.of(field, f"must be a picture that can be read whole; Pillow says: {error}") from error
-    return file.getvalue()
 
 
 def as_bytes(picture: bytes | bytearray | memoryview, field: str) -> bytes:

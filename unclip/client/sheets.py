@@ -6,7 +6,10 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
+
+from unclip.client.pictures import as_seen
+from unclip.wire.images import flatten
 
 MARGIN = 12
 FONT_SIZE = 14
@@ -26,6 +29,7 @@ def contact_sheet(pictures: Sequence[Image.Image], captions: Sequence[str], colu
     """
     if not pictures or len(pictures) != len(captions):
         raise ValueError(f"a sheet needs pictures with a caption each; got {len(pictures)} and {len(captions)}")
+    pictures = [on_paper(picture) for picture in pictures]
     columns = min(columns or math.ceil(math.sqrt(len(pictures))), len(pictures))
     factor = max(1, math.ceil(MIN_CELL / max(picture.width for picture in pictures)))
     width = factor * max(picture.width for picture in pictures)
@@ -40,7 +44,7 @@ def contact_sheet(pictures: Sequence[Image.Image], captions: Sequence[str], colu
     for index, (picture, lines) in enumerate(zip(pictures, texts, strict=True)):
         row, column = divmod(index, columns)
         left, top = MARGIN + column * (width + MARGIN), MARGIN + row * (cell_height + MARGIN)
-        cell = on_paper(picture).resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+        cell = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
         sheet.paste(cell, (left + (width - cell.width) // 2, top + (height - cell.height) // 2))
         for number, line in enumerate(lines):
             place = (left + width / 2, top + height + MARGIN // 2 + number * line_height)
@@ -67,14 +71,11 @@ def wrap(text: str, font: Font, width: int) -> list[str]:
 
 def on_paper(picture: Image.Image) -> Image.Image:
     """``picture`` as RGB, what is transparent showing the sheet."""
-    if not picture.has_transparency_data:
-        return picture.convert("RGB")
-    layer = picture.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", layer.size, (*PAPER, 255)), layer).convert("RGB")
+    return flatten(as_seen(picture))
 
 
 def pad(picture: Image.Image, left: int = 0, top: int = 0, right: int = 0, bottom: int = 0) -> Image.Image:
-    """``picture``, upright, on a transparent canvas that is so many pixels larger on each side; RGBA.
+    """``picture``, as gateways see it, on a transparent canvas that is so many pixels larger on each side; RGBA.
 
     Edit paints what is transparent: sent without a mask, the canvas has the picture continued beyond its edges.
 
@@ -83,9 +84,9 @@ def pad(picture: Image.Image, left: int = 0, top: int = 0, right: int = 0, botto
     """
     if min(left, top, right, bottom) < 0:
         raise ValueError(f"margins must not be negative; got {left}, {top}, {right}, {bottom}")
-    upright = ImageOps.exif_transpose(picture).convert("RGBA")
-    canvas = Image.new("RGBA", (left + upright.width + right, top + upright.height + bottom))
-    canvas.paste(upright, (left, top))
+    seen = as_seen(picture).convert("RGBA")
+    canvas = Image.new("RGBA", (left + seen.width + right, top + seen.height + bottom))
+    canvas.paste(seen, (left, top))
     return canvas
 
 

@@ -22,7 +22,8 @@ Start = enum_names.Start
 StageName = enum_names.StageName
 
 # A picture to send: a path, a file's bytes, a file open for reading, a Pillow image, or an array, uint8 ``[H, W]``,
-# ``[H, W, 3]`` or ``[H, W, 4]``, or bool ``[H, W]``.
+# ``[H, W, 3]`` or ``[H, W, 4]``, or bool ``[H, W]``. A Pillow image is sent as its own file where it still is what that
+# holds, else as a PNG of what people see.
 Picture = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | npt.NDArray[Any]
 
 

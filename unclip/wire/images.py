@@ -6,6 +6,7 @@ import contextlib
 import io
 import math
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image, ImageFile, ImageOps, JpegImagePlugin, PngImagePlugin, Web
 from unclip.api.type.v1 import image_pb2
 from unclip.errors import InvalidRequest
 from unclip.wire.bare_pictures import strip_metadata
+from unclip.wire.colours import Conversion, UnusableProfile, conversion
 from unclip.wire.picture_headers import USUAL_SCANS, Header, Unreadable, read_header
 
 MAX_BYTES = 10 * 1024 * 1024
@@ -26,6 +28,7 @@ MAX_COST = 32_000_000  # pixels of a JPEG, times its scans beyond what is usual
 MAX_TOGETHER = 64_000_000  # of all pictures of a request, likewise
 MAX_SCANS = 500  # of a JPEG
 STRIP = 1 << 20  # pixels of a large picture that are worked on at a time
+INKS = "must be grey or RGB, or CMYK with an ICC profile that says what its inks look like; got CMYK without"
 CUT = "must be a whole picture file; got one that is cut or damaged"
 READERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "PNG": PngImagePlugin.PngImageFile,
@@ -46,7 +49,7 @@ FORMAT_NAMES = {media_type: name for name, media_type in FORMATS.items()}
 
 
 def open_image(message: image_pb2.Image, field: str) -> Image.Image:
-    """The picture in a message, upright: RGBA where it can be transparent, RGB where it cannot.
+    """The picture in a message, upright, in colours of sRGB: RGBA where it can be transparent, RGB where it cannot.
 
     Accepts one-frame PNG, JPEG and WebP up to 10 MiB, 4096 px a side and 16 megapixels; all that is checked from the
     header, before pixels are allocated. It takes 4 bytes a pixel, on the way up to 16 (WebP).
@@ -54,8 +57,7 @@ def open_image(message: image_pb2.Image, field: str) -> Image.Image:
     Raises:
         InvalidRequest: naming ``field``, the limit and the value.
     """
-    image, orientation = opened(message, field)
-    return upright(image, orientation, field)
+    return opened(message, field).read(field)
 
 
 def decode_image(message: image_pb2.Image, field: str, side: int | None = None) -> Image.Image:
@@ -64,11 +66,12 @@ def decode_image(message: image_pb2.Image, field: str, side: int | None = None) 
     side: of the square that it is to be fitted into. A JPEG far larger than that is decoded at a half, a quarter or an
     eighth of its size, so that at least twice as many pixels as the square has are left to make it from.
     """
-    image, orientation = opened(message, field)
+    found = opened(message, field)
     if side is not None:
-        enough = 2 * side / min(image.size)
-        image.draft(None, (max(1, math.ceil(enough * image.width)), max(1, math.ceil(enough * image.height))))
-    return flatten(upright(image, orientation, field))
+        width, height = found.image.size
+        enough = 2 * side / min(width, height)
+        found.image.draft(None, (max(1, math.ceil(enough * width)), max(1, math.ceil(enough * height))))
+    return flatten(found.read(field))
 
 
 def check_image(message: image_pb2.Image, field: str) -> tuple[int, int]:
@@ -77,7 +80,7 @@ def check_image(message: image_pb2.Image, field: str) -> tuple[int, int]:
     Raises:
         InvalidRequest: as ``open_image``.
     """
-    image, _ = opened(message, field)
+    image = opened(message, field).image
     size = image.size
     image.draft(None, (1, 1))  # the whole file is read all the same
     loaded(image, field)
@@ -110,8 +113,6 @@ def checked_header(message: image_pb2.Image, field: str) -> Header:
         raise InvalidRequest.of(f"{field}.data", f"must be at most {MAX_SIDE} px a side; got {width} x {height}")
     if width * height > MAX_PIXELS:
         raise InvalidRequest.of(f"{field}.data", f"must be at most {MAX_PIXELS} pixels; got {width * height}")
-    if header.channels == 4:
-        raise InvalidRequest.of(f"{field}.data", "must be grey or RGB, with or without transparency; got CMYK")
     if scans > MAX_SCANS:
         raise InvalidRequest.of(f"{field}.data", f"must be a JPEG of at most {MAX_SCANS} scans; got {scans}")
     if header.cost > MAX_COST:
@@ -123,8 +124,30 @@ def checked_header(message: image_pb2.Image, field: str) -> Header:
     return header
 
 
-def opened(message: image_pb2.Image, field: str) -> tuple[ImageFile.ImageFile, int]:
-    """The picture in a message, its pixels unread, and which way is up, as EXIF says it. Raises InvalidRequest."""
+@dataclass(frozen=True)
+class Opened:
+    """A picture file, its pixels unread. orientation: as EXIF numbers them. colours: None where they are sRGB's.
+
+    unusable: that it has an ICC profile which is of no use, and so is passed over.
+    """
+
+    image: ImageFile.ImageFile
+    orientation: int
+    colours: Conversion | None
+    unusable: bool
+
+    def read(self, field: str) -> Image.Image:
+        """The picture as ``open_image`` gives it. Raises InvalidRequest."""
+        try:
+            return upright(loaded(self.image, field), self.orientation, self.colours)
+        except InvalidRequest:
+            raise
+        except Exception:
+            raise InvalidRequest.of(f"{field}.data", CUT) from None
+
+
+def opened(message: image_pb2.Image, field: str) -> Opened:
+    """The picture in a message. Raises InvalidRequest."""
     header = checked_header(message, field)
     with refusing(message.data, field):
         file = strip_metadata(message.data, header)
@@ -133,8 +156,18 @@ def opened(message: image_pb2.Image, field: str) -> tuple[ImageFile.ImageFile, i
             image = READERS[header.kind](io.BytesIO(file.data))
             if image.size != (header.width, header.height):
                 raise ValueError("two sizes")
-            return image, file.orientation
+            colours = colours_of(file.profile, image.mode)
+            if image.mode == "CMYK" and colours is None:
+                raise Unreadable(INKS)
+            return Opened(image, file.orientation, colours, bool(file.profile) and colours is None)
     raise InvalidRequest.of(f"{field}.data", f"must have one frame; got an animation of {file.frames}")
+
+
+def passes_over_profile(data: bytes) -> bool:
+    """Whether a picture file has an ICC profile that is of no use; not of one that is refused."""
+    with contextlib.suppress(InvalidRequest):
+        return opened(image_pb2.Image(data=data), "").unusable
+    return False
 
 
 @contextlib.contextmanager
@@ -162,22 +195,32 @@ def loaded(image: ImageFile.ImageFile, field: str) -> Image.Image:
     return image
 
 
-def upright(image: ImageFile.ImageFile, orientation: int, field: str) -> Image.Image:
-    """The picture as ``open_image`` gives it. Raises InvalidRequest."""
-    try:
-        picture = eight_bits(loaded(image, field))
-        turn = UPRIGHT.get(orientation)
-        return picture if turn is None else picture.transpose(turn)
-    except InvalidRequest:
-        raise
-    except Exception:
-        raise InvalidRequest.of(f"{field}.data", CUT) from None
+def colours_of(profile: bytes, mode: str) -> Conversion | None:
+    """What an ICC profile asks for where a picture is of ``mode``; None where there is none that is of use."""
+    with contextlib.suppress(UnusableProfile):
+        if profile and (found := conversion(profile)).fits(mode):
+            return found
+    return None
+
+
+def upright(image: Image.Image, orientation: int, colours: Conversion | None) -> Image.Image:
+    """A picture with its pixels, of any mode, as people see it: see ``open_image``. It may be changed in place."""
+    picture = image if image.mode == "CMYK" and colours else eight_bits(image)
+    if colours is not None:
+        picture = colours.converted(picture)
+    turn = UPRIGHT.get(orientation)
+    return picture if turn is None else picture.transpose(turn)
 
 
 def eight_bits(image: Image.Image) -> Image.Image:
     """Any mode as RGBA where it can be transparent, else as RGB; 16 bits a channel are scaled to 8."""
     if image.mode.startswith("I"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        deep, transparent = np.asarray(image), image.info.get("transparency")
+        image = Image.fromarray((deep >> 8).clip(0, 255).astype(np.uint8))
+        if isinstance(transparent, int):
+            image.putalpha(Image.fromarray((deep != transparent).astype(np.uint8) * np.uint8(255)))
+    elif image.mode == "La":  # which converts to nothing else
+        image = image.convert("LA")
     mode = "RGBA" if image.has_transparency_data else "RGB"
     return image if image.mode == mode else image.convert(mode)
 

@@ -17,9 +17,12 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from unclip.api.gateway.v1 import gateway_pb2
+from unclip.api.type.v1 import image_pb2
 from unclip.checkpoints.untrusted import read_json
 from unclip.errors import InvalidRequest
-from unclip.wire.images import FORMATS
+from unclip.wire.bare_pictures import chunks_of
+from unclip.wire.images import FORMATS, check_image
+from unclip.wire.picture_headers import PNG
 
 VERSION = 1
 VERSION_KEY = "unclip_recipe"
@@ -93,9 +96,12 @@ def find_text(data: bytes, field: str) -> str:
         InvalidRequest: it is no such file, or has no recipe, naming ``field``.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=list(FORMATS)) as picture:
-            picture.load()  # text may come after the pixels
-            text = getattr(picture, "text", {}).get(PNG_KEYWORD) or _user_comment(picture)
+        check_image(image_pb2.Image(data=data), field)
+        if data.startswith(PNG):  # Pillow reads none with a large text beside
+            text = _png_text(data)
+        else:
+            with Image.open(io.BytesIO(data), formats=list(FORMATS)) as picture:
+                text = _user_comment(picture)
     except Exception:
         raise InvalidRequest.of(field, "must be a whole PNG, JPEG or WebP file") from None
     if not text:
@@ -115,6 +121,13 @@ def exif(text: str) -> bytes:
     block = Image.Exif()
     block.get_ifd(EXIF_IFD)[USER_COMMENT] = ASCII_COMMENT + text.encode("ascii")
     return block.tobytes()
+
+
+def _png_text(data: bytes) -> str:
+    """The text of a PNG's tEXt by the keyword of recipes, else nothing."""
+    keyword = PNG_KEYWORD.encode() + b"\0"
+    found = (data[at : at + length] for name, at, length in chunks_of(data) if name == b"tEXt")
+    return next((text[len(keyword) :].decode("latin-1") for text in found if text.startswith(keyword)), "")
 
 
 def _user_comment(picture: Image.Image) -> str:

@@ -19,7 +19,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 @_typing.final
 class Image(_message.Message):
     """An encoded picture. As input: PNG, JPEG or WebP, one frame, at most 10 MiB, 4096 px a side and 16 megapixels;
-    a JPEG of at most 500 scans, and 32 megapixels when its pixels are counted once for every 16 of them.
+    a JPEG of at most 500 scans, and 32 megapixels when its pixels are counted once for every 16 of them. It is set upright
+    as EXIF says, and its colours become sRGB's as its ICC profile says; CMYK needs one.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -1,0 +1,48 @@
+"""Odd pictures: what is legal is seen as people see it, exactly; what is not is refused by name and in words."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.contract.gateways import pixels_of, png
+from tests.contract.odd_inputs.picture_cases import ILLEGAL, LEGAL, Case
+from tests.contract.services import SAME, Array, gap
+from tests.tiny import FINAL
+from unclip import Client, Sampling
+from unclip.errors import InvalidRequest
+
+QUICK = {"seed": 1, "prior_candidates": 1, "prior": Sampling(steps=1), "decoder": Sampling(steps=1), "resampling": 1}
+CORNER = np.zeros((FINAL, FINAL), np.bool_)
+CORNER[:2, :2] = True
+
+
+@pytest.mark.parametrize(("data", "seen"), [pytest.param(*case[1:], id=case[0]) for case in LEGAL])
+def test_what_an_edit_keeps_of_an_odd_picture_is_what_people_see(client: Client, data: bytes, seen: Array) -> None:
+    [made] = client.edit(data, "a cat", png(CORNER), **QUICK)  # type: ignore[arg-type]
+    assert (pixels_of(made)[~CORNER] == seen[~CORNER]).all()
+
+
+def test_models_see_of_odd_pictures_what_people_see(client: Client) -> None:
+    """Where a stage decodes the file."""
+    for start in range(0, len(LEGAL), 16):
+        batch: list[Case] = LEGAL[start : start + 16]
+        files = client.embed(images=[data for _, data, _ in batch]).images
+        plain = client.embed(images=[png(seen) for _, _, seen in batch]).images
+        for (name, _, _), one, other in zip(batch, files, plain, strict=True):
+            assert gap(one.values, other.values) < SAME, name
+
+
+@pytest.mark.parametrize(("data", "words"), [pytest.param(*case[1:], id=case[0]) for case in ILLEGAL])
+def test_what_is_no_legal_picture_is_refused_by_name(client: Client, data: bytes, words: tuple[str, ...]) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        client.vary(data)
+    [violation] = refused.value.violations
+    assert violation.field == "image.data"
+    assert not [word for word in words if word not in violation.description], violation.description
+
+
+def test_all_that_is_no_picture_is_told_at_once(client: Client) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        client.embed(images=[png(CORNER), b"nothing", ILLEGAL[-1][1]])
+    assert [violation.field for violation in refused.value.violations] == ["images[1].data", "images[2].data"]
