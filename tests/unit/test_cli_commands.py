@@ -70,17 +70,19 @@ def test_generate_writes_each_picture_and_says_where(
 def test_what_is_to_be_known_of_an_answer_is_one_line_beside_it_or_a_field(
     peer: GatewayPeer, capsys: pytest.CaptureFixture[str], command: list[str]
 ) -> None:
-    cut = notice_pb2.Notice(kind=notice_pb2.NOTICE_KIND_CAPTION_CUT, field="caption", parts=["so"], message="cut: so")
+    cut = notice_pb2.Notice(
+        kind=notice_pb2.NOTICE_KIND_CAPTION_CUT, field="caption", parts=["so"], message="cut: so\x1b"
+    )
     peer.notices = [cut]
     assert main(command) == 0
     told = capsys.readouterr()
-    assert told.err.splitlines()[-1] == "note: caption: cut: so"
+    assert told.err.splitlines()[-1] == r"note: caption: cut: so\u001b"
     assert "note" not in told.out
 
     assert main([*command, "--json"]) == 0
     told = capsys.readouterr()
     assert json.loads(told.out)["notices"] == [
-        {"kind": "caption_cut", "field": "caption", "parts": ["so"], "message": "cut: so"}
+        {"kind": "caption_cut", "field": "caption", "parts": ["so"], "message": "cut: so\x1b"}
     ]
     assert "note" not in told.err
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from unclip.client import GeneratedImage, Notice, Request
 from unclip.client.values import KINDS
+from unclip.serving.logs import escaped
 
 ENDINGS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 
@@ -58,7 +59,7 @@ def say(notices: Sequence[Notice]) -> None:
     """Says, beside the results, what is to be known of them."""
     for notice in notices:
         where = f"{notice.field}: " if notice.field else ""
-        print(f"note: {where}{notice.message}", file=sys.stderr)
+        print(f"note: {escaped(where + notice.message)}", file=sys.stderr)
 
 
 def figures(image: GeneratedImage) -> str:
