@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from tests.tiny import CONTEXT, make_tiny_checkpoint
 from unclip.checkpoints.checkpoint import TEXT_FOLDERS, Checkpoint
 from unclip.errors import CheckpointError
 from unclip.local.stack import find_checkpoint
-from unclip.wire.captions import blank, one_line
+from unclip.wire.captions import INVISIBLE, blank, one_line
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 CLEANED = {
@@ -76,9 +77,11 @@ def test_ftfy_1_cleans_captions_as_it_did_when_checkpoints_were_taught_with_it(c
 
 
 @given(TEXTS)
-def test_what_is_clean_stays_so(caption: str) -> None:
-    once = ftfy_1(caption)
-    assert ftfy_1(once) == once
+def test_whatever_it_was_what_is_clean_is_one_line_that_shows_and_in_nfc(caption: str) -> None:
+    cleaned = ftfy_1(caption)
+    assert cleaned == " ".join(cleaned.split())
+    assert not INVISIBLE.search(cleaned)
+    assert unicodedata.is_normalized("NFC", cleaned)
 
 
 @pytest.fixture(scope="module")
