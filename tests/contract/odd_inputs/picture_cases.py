@@ -116,7 +116,7 @@ def kinds_of_png() -> Iterator[Case]:
         hole = np.where((FOUR[..., :3] == FOUR[5, 7, :3]).all(-1)[..., None], np.uint8(255), FOUR[..., :3])
         yield (
             f"PNG of RGB, {depth} bits, one transparent",
-            png_of(deep[..., :3], RGB, depth, chunk(b"tRNS", colour)),
+            png_of(deep[..., :3], RGB, depth, one),
             hole,
         )
     yield "PNG, interlaced", png_of(NOISE, RGB, adam7=True), NOISE
