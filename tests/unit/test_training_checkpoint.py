@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from training import decoder_network as decoder
 from training import networks, presets, tokenizer
 from training.captions import plain_caption, varied_caption
-from training.clip import Clip, pixels
+from training.clip import CLEANING, Clip, pixels
 from training.embeddings import Examples, encode_texts
 from training.export import LARGEST, data_of, export
 from training.loop import device
@@ -131,6 +131,7 @@ def test_the_manifest_names_licences_preset_and_defaults(exported: Exported) -> 
     assert checkpoint.license == "Apache-2.0 AND MIT"
     assert checkpoint.manifest["preset"] == "smoke"
     assert checkpoint.caption_template == "{}"
+    assert checkpoint.cleaning == CLEANING
     assert checkpoint.defaults("prior") == SamplingSettings("ddpm", 10, 1.0)
     assert checkpoint.defaults("upsampler") == SamplingSettings("ddpm", 3, 1.0)
 

@@ -53,7 +53,7 @@ class Violations:
         """``caption`` on one line, empty where it is blank: at most 4 KiB of UTF-8 without control characters."""
         size = len(caption.encode("utf-8", "replace"))
         if blank(caption) and not allow_empty:
-            found = f"; got {len(caption)} blank characters" if caption else ""
+            found = f"; got nothing but blanks, {len(caption)} of them" if caption else ""
             self.add(field, f"must not be empty{found}")
         if size > MAX_CAPTION_BYTES:
             self.add(field, f"must be at most {MAX_CAPTION_BYTES} bytes of UTF-8; got {size}")

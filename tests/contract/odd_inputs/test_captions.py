@@ -85,7 +85,7 @@ REFUSED = {
     "too long in UTF-8": ("ä" * 2049, ["at most 4096 bytes", "got 4098"]),
     "too long and blank": (
         "\u3000" * 1366,
-        ["must not be empty; got 1366 blank characters", "at most 4096 bytes", "got 4098"],
+        ["must not be empty; got nothing but blanks, 1366 of them", "at most 4096 bytes", "got 4098"],
     ),
     "lone surrogate": ("cat\ud800", ["must be Unicode", "U+D800"]),
     "bytes": (b"cat", ["must be a text"]),
@@ -137,13 +137,13 @@ def test_a_caption_of_which_nothing_shows_is_refused_as_empty(
         method, {"image": PICTURE, "mask": MASK}
     )
     caption = BLANKS[name]
-    told = f"must not be empty; got {len(caption)} blank characters" if caption else "must not be empty"
+    told = f"must not be empty; got nothing but blanks, {len(caption)} of them" if caption else "must not be empty"
     assert refused(client, method, field, caption, **given) == told
 
 
 def test_so_is_the_caption_to_go_to(client: Client) -> None:
     assert refused(client, "interpolate", "to_caption", "\u200b", image=PICTURE) == (
-        "must not be empty; got 1 blank characters"
+        "must not be empty; got nothing but blanks, 1 of them"
     )
 
 
