@@ -48,7 +48,7 @@ from unclip.wire.by_name import PLAIN
 from unclip.wire.embeddings import TextEncoding
 from unclip.wire.enums import STAGES
 from unclip.wire.images import decode_cost
-from unclip.wire.notices import Notice
+from unclip.wire.notices import Notice, profile_unusable
 from unclip.wire.recipe_text import write_text
 
 CAPABILITIES: dict[type[Plan], str] = {
@@ -212,6 +212,8 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         prefix = f"{plan.request.WhichOneof('request')}." if watched else ""  # of the fields of what was sent
 
         async def work(queue: EventQueue) -> None:
+            for notice in plan.notices:
+                queue.tell(notice)
             await compose(plan, release.info, stages, unconditional, queue)
 
         def write(event: Finished) -> gateway_pb2.StreamResponse:
@@ -238,14 +240,14 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
             call = self._call(context, ending)
             held, cost = self._requests.held(large_bytes(request), call.client), sum(cost for cost, _ in readers)
             with held, self._decoding.admitted(cost, call.client) as admitted:
-                images = [image.data for image in await reader.collect(admitted.each(readers))]
+                sources = await reader.collect(admitted.each(readers))
                 reader.done()
                 while True:
                     async with self._releases.serving(call) as release:
                         stages = CallStages(release.clients, call)
                         try:
                             encodings = await stages.encode_text(request.captions) if request.captions else []
-                            embeddings = await stages.encode_images(images) if images else []
+                            embeddings = await stages.encode_images([source.data for source in sources])
                             break
                         except PoisonSuspected:
                             raise
@@ -253,10 +255,12 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
                             if not await self._releases.moved_from(release, call):
                                 raise
                     REQUEST_RESTARTS.inc()
+        told = [f"images[{index}]" for index, source in enumerate(sources) if source.unusable_profile]
+        notices = [*(notice for encoding in encodings for notice in encoding.notices), *map(profile_unusable, told)]
         return gateway_pb2.EmbedResponse(
             captions=[encoding.embedding.to_proto() for encoding in encodings],
             images=[embedding.to_proto() for embedding in embeddings],
-            notices=[notice.to_proto() for encoding in encodings for notice in encoding.notices],
+            notices=[notice.to_proto() for notice in notices],
         )
 
     async def GetModelInfo(

@@ -13,7 +13,10 @@ Fit = Literal[
     "letterbox",
 ]
 
-NoticeKind = Literal["caption_cut"]
+NoticeKind = Literal[
+    "caption_cut",
+    "profile_unusable",
+]
 
 SamplerName = Literal[
     "ddpm",

@@ -10,6 +10,7 @@ from unclip.api.gateway.v1 import gateway_pb2
 from unclip.enum_names import FileFormat, Fit, Start
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding
+from unclip.wire.notices import Notice
 
 INT64 = 1 << 64
 
@@ -24,11 +25,12 @@ class SourceImage:
     """A picture that came with a request, checked.
 
     data: the file for the stages, the one that came unless it had to be letterboxed. digest: sha256, in hex, of the one
-    that came.
+    that came. unusable_profile: whether that has an ICC profile which nothing can be done with.
     """
 
     data: bytes
     digest: str
+    unusable_profile: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,11 @@ class Output:
 @dataclass(frozen=True, kw_only=True)
 class Planned:
     """request: as it came, with every default filled in and its pictures left out. Recipes are copies of it, and what
-    a stage's task has under the same name is taken from it."""
+    a stage's task has under the same name is taken from it. notices: what there is to say of the request itself."""
 
     request: gateway_pb2.StreamRequest = field(default_factory=gateway_pb2.StreamRequest, compare=False, repr=False)
+
+    notices: tuple[Notice, ...] = ()
 
     @property
     def asked(self) -> Any:

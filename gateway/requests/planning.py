@@ -5,7 +5,7 @@ Field paths are those of the request as it was sent: ``caption`` in Generate, ``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -33,6 +33,7 @@ from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding
 from unclip.wire.images import MAX_BYTES_TOGETHER, MAX_TOGETHER, decode_cost
 from unclip.wire.known import MAX_RESAMPLING
+from unclip.wire.notices import Notice, profile_unusable
 
 MAX_IMAGES = 16
 MAX_CANDIDATES = 16  # of the prior, for each picture
@@ -66,7 +67,15 @@ def plan_of(request: gateway_pb2.StreamRequest, info: StackInfo, nested: bool) -
     reader.done()
     if isinstance(plan, GeneratePlan) and plan.embedding is not None:
         require_clip(plan.embedding, f"{prefix}embedding", info)
-    return replace(plan, request=filled)
+    return replace(plan, request=filled, notices=notices_of(getattr(request, kind), plan.sources))
+
+
+def notices_of(asked: Message, sources: Sequence[SourceImage]) -> tuple[Notice, ...]:
+    """What there is to say of the pictures that came with a request."""
+    fields = [field.name for field, _ in asked.ListFields() if field.message_type == IMAGE]
+    return tuple(
+        profile_unusable(field) for field, source in zip(fields, sources, strict=True) if source.unusable_profile
+    )
 
 
 def without_pictures(request: gateway_pb2.StreamRequest, kind: str) -> gateway_pb2.StreamRequest:

@@ -20,7 +20,7 @@ from unclip.errors import InvalidRequest
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding
 from unclip.wire.enums import ENUMS
-from unclip.wire.images import check_image, checked_header, decode_image, encode_image, open_image
+from unclip.wire.images import check_image, checked_header, decode_image, encode_image, open_image, passes_over_profile
 from unclip.wire.sampling import sampling_from_proto, sampling_to_proto
 from unclip.wire.tasks import MAX_SIZE
 from unclip.wire.violations import Violations
@@ -161,7 +161,7 @@ def read_image(field: str, image: image_pb2.Image, fit: Fit) -> SourceImage:
 
 def source_of(image: image_pb2.Image) -> SourceImage:
     """The picture file in ``image`` as it came."""
-    return SourceImage(image.data, hashlib.sha256(image.data).hexdigest())
+    return SourceImage(image.data, hashlib.sha256(image.data).hexdigest(), passes_over_profile(image.data))
 
 
 def sampler_name(number: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageOps
 
 from tests.contract.gateways import noise_picture
-from tests.contract.odd_inputs.files import GREY, RGB, chunk, exif, icc_segments, png_of, saved, turned, with_segments
+from tests.contract.odd_inputs.files import GREY, RGB, chunk, exif, png_of, saved, turned
 from tests.contract.odd_inputs.picture_cases import LEGAL, iccp, in_srgb, on_white
 from tests.contract.odd_inputs.profiles import ADOBE_RGB, PRESS
 from tests.contract.services import Array
@@ -157,19 +156,6 @@ def test_inks_are_sent_with_a_profile_and_refused_without() -> None:
     expected = in_srgb(inks, PRESS)
     inks.info["icc_profile"] = PRESS
     assert (seen(file_bytes(inks, "image")) == expected).all()
-
-
-def test_a_profile_that_nobody_can_use_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    plain = png_of(NOISE, RGB)
-    with caplog.at_level(logging.WARNING, "unclip.client"):
-        for sound in (plain, png_of(NOISE, RGB, 8, iccp(ADOBE_RGB)), b"no picture"):
-            file_bytes(sound, "image")
-        assert not caplog.records
-        of_inks = with_segments(saved(NOISE, "JPEG"), *icc_segments(PRESS))
-        for broken in (png_of(NOISE, RGB, 8, iccp(b"nothing")), of_inks):
-            file_bytes(broken, "mask")
-    told = "mask: its ICC profile cannot be used, so its colours are taken for sRGB's"
-    assert [record.getMessage() for record in caplog.records] == [told, told]
 
 
 DEEP = png_of(np.arange(480).reshape(24, 20) * 100, GREY, 16, chunk(b"eXIf", exif(3)))

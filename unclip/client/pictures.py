@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,10 @@ from unclip.wire.images import (
     colours_of,
     encode_image,
     open_image,
-    passes_over_profile,
     upright,
 )
 from unclip.wire.picture_headers import JPEG, PNG, WEBP
 
-LOG = logging.getLogger("unclip.client")
 ORIENTATION = 0x0112
 
 
@@ -59,8 +56,6 @@ def file_bytes(picture: Any, field: str) -> bytes:
         )
     if len(data) > MAX_BYTES:
         raise InvalidRequest.of(field, f"must be at most {MAX_BYTES} bytes; got {len(data)}")
-    if passes_over_profile(data):
-        LOG.warning("%s: its ICC profile cannot be used, so its colours are taken for sRGB's", field)
     return data
 
 

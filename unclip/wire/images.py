@@ -29,6 +29,7 @@ MAX_TOGETHER = 64_000_000  # of all pictures of a request, likewise
 MAX_SCANS = 500  # of a JPEG
 STRIP = 1 << 20  # pixels of a large picture that are worked on at a time
 INKS = "must be grey or RGB, or CMYK with an ICC profile that says what its inks look like; got CMYK without"
+PROFILE_MARKS = (b"iCCP", b"ICC_PROFILE\0", b"ICCP")  # one of which is in a file with an ICC profile
 CUT = "must be a whole picture file; got one that is cut or damaged"
 READERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "PNG": PngImagePlugin.PngImageFile,
@@ -165,6 +166,8 @@ def opened(message: image_pb2.Image, field: str) -> Opened:
 
 def passes_over_profile(data: bytes) -> bool:
     """Whether a picture file has an ICC profile that is of no use; not of one that is refused."""
+    if not any(mark in data for mark in PROFILE_MARKS):
+        return False
     with contextlib.suppress(InvalidRequest):
         return opened(image_pb2.Image(data=data), "").unusable
     return False

@@ -16,7 +16,8 @@ class Notice:
     """What a caller may want to know of an answer. Nothing failed.
 
     kind: None for one that is younger than this code. field: of the request, as a refusal would name it. parts: of that
-    field's text, as the model read it; of "caption_cut" the one that was left out. message: all of it in a sentence.
+    field's text, as the model read it; of "caption_cut" the one that was left out, of others none. message: all of it
+    in a sentence.
     """
 
     kind: NoticeKind | None = None
@@ -44,3 +45,9 @@ def caption_cut(field: str, count: int, read: int, left_out: str) -> Notice:
     shown = left_out if len(left_out) <= SHOWN else left_out[: SHOWN - 1] + "…"
     message = f'the caption has {count} tokens and the model reads the first {read}: left out is "{shown}"'
     return Notice("caption_cut", field, (left_out,), message)
+
+
+def profile_unusable(field: str) -> Notice:
+    """The picture in ``field`` has an ICC profile that nothing can be done with."""
+    message = "the picture's ICC profile is broken, or for another kind of picture: its colours are taken for sRGB's"
+    return Notice("profile_unusable", field, (), message)

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 
 from tests.contract.gateways import pixels_of, png
-from tests.contract.odd_inputs.picture_cases import ILLEGAL, LEGAL, Case
+from tests.contract.odd_inputs.files import RGB, png_of
+from tests.contract.odd_inputs.picture_cases import ILLEGAL, LEGAL, NOISE, Case, iccp
+from tests.contract.odd_inputs.profiles import ADOBE_RGB, PRESS
 from tests.contract.services import SAME, Array, gap
 from tests.tiny import FINAL
-from unclip import Client, Sampling
+from unclip import Client, Edit, Sampling
+from unclip.client import Notice
 from unclip.errors import InvalidRequest
 
 QUICK = {"seed": 1, "prior_candidates": 1, "prior": Sampling(steps=1), "decoder": Sampling(steps=1), "resampling": 1}
@@ -46,3 +49,20 @@ def test_all_that_is_no_picture_is_told_at_once(client: Client) -> None:
     with pytest.raises(InvalidRequest) as refused:
         client.embed(images=[png(CORNER), b"nothing", ILLEGAL[-1][1]])
     assert [violation.field for violation in refused.value.violations] == ["images[1].data", "images[2].data"]
+
+
+BROKEN = png_of(NOISE, RGB, 8, iccp(b"nothing"))
+
+
+def test_a_profile_that_cannot_be_used_is_told_by_every_answer(client: Client) -> None:
+    of_inks = png_of(NOISE, RGB, 8, iccp(PRESS))
+    sound = png_of(NOISE, RGB, 8, iccp(ADOBE_RGB))
+    [made] = client.interpolate(sound, BROKEN, seed=1)
+    assert [(notice.kind, notice.field) for notice in made.notices] == [("profile_unusable", "to_image")]
+    assert "colours are taken for sRGB's" in made.notices[0].message
+    assert not client.vary(sound, seed=1)[0].notices
+    told = client.embed(images=[sound, BROKEN, png(CORNER), of_inks]).notices
+    assert [notice.field for notice in told] == ["images[1]", "images[3]"]
+    asked = Edit(of_inks, "a cat", BROKEN, **QUICK)  # type: ignore[arg-type]
+    streamed = [event.field for event in client.stream(asked) if isinstance(event, Notice)]
+    assert streamed == ["image", "mask"]

@@ -29,6 +29,8 @@ class _NoticeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NoticeKind
     """A kind younger than who reads it: its message says it all the same."""
     NOTICE_KIND_CAPTION_CUT: _NoticeKind.ValueType  # 1
     """A caption has more tokens than the model reads. Its end was left out: it is the one of the notice's parts."""
+    NOTICE_KIND_PROFILE_UNUSABLE: _NoticeKind.ValueType  # 2
+    """A picture's ICC profile is broken, or is for another kind of picture. Its colours were taken for sRGB's."""
 
 class NoticeKind(_NoticeKind, metaclass=_NoticeKindEnumTypeWrapper):
     """What a notice says."""
@@ -37,6 +39,8 @@ NOTICE_KIND_UNSPECIFIED: NoticeKind.ValueType  # 0
 """A kind younger than who reads it: its message says it all the same."""
 NOTICE_KIND_CAPTION_CUT: NoticeKind.ValueType  # 1
 """A caption has more tokens than the model reads. Its end was left out: it is the one of the notice's parts."""
+NOTICE_KIND_PROFILE_UNUSABLE: NoticeKind.ValueType  # 2
+"""A picture's ICC profile is broken, or is for another kind of picture. Its colours were taken for sRGB's."""
 Global___NoticeKind: _TypeAlias = NoticeKind  # noqa: Y015
 
 @_typing.final
