@@ -15,6 +15,8 @@ from unclip.serving.channels import open_channel
 from unclip.serving.error_table import CODES, from_rpc_error, to_status
 from unclip.serving.handlers import GuardedServer
 from unclip.serving.interceptors import ErrorInterceptor
+from unclip.serving.server import options
+from unclip.serving.settings import ServerSettings
 
 EVERY_ERROR = [
     errors.InvalidRequest(
@@ -141,7 +143,8 @@ async def test_what_gRPC_itself_finds_too_large_is_no_overload(
 
 @pytest.mark.parametrize("guarded", [False, True])
 async def test_a_request_that_is_too_large_is_told_so_and_not_tried_again(guarded: bool) -> None:
-    server = grpc.aio.server(interceptors=[ErrorInterceptor(most=1000)])
+    settings = ServerSettings(max_request_bytes=1024)
+    server = grpc.aio.server(interceptors=[ErrorInterceptor(settings.max_request_bytes)], options=options(settings))
     where = GuardedServer(server, []) if guarded else server
     encoder_pb2_grpc.add_EncoderServiceServicer_to_server(Failing(), where)  # type: ignore[abstract, arg-type]
     port = server.add_insecure_port("127.0.0.1:0")
@@ -149,11 +152,11 @@ async def test_a_request_that_is_too_large_is_told_so_and_not_tried_again(guarde
     async with open_channel(f"127.0.0.1:{port}") as channel:
         with pytest.raises(grpc.aio.AioRpcError) as failed:
             await encoder_pb2_grpc.EncoderServiceStub(channel).EncodeText(
-                encoder_pb2.EncodeTextRequest(captions=["x" * 998])
+                encoder_pb2.EncodeTextRequest(captions=["x" * 1022])
             )
     await server.stop(None)
     assert failed.value.code() == grpc.StatusCode.INVALID_ARGUMENT
-    assert failed.value.details() == "request: must be at most 1000 bytes; got 1001"
+    assert failed.value.details() == "request: must be at most 1024 bytes; got 1025"
 
 
 def test_an_answer_that_is_too_large_is_told_as_such() -> None:

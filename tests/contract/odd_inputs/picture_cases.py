@@ -107,7 +107,7 @@ def kinds_of_png() -> Iterator[Case]:
             trns = chunk(b"tRNS", alpha.tobytes())
             yield f"PNG of a transparent palette of {1 << depth}", png_of(samples, PALETTE, depth, plte, trns), seen
     for depth in (8, 16):
-        deep = FOUR.astype(int) * (257 if depth == 16 else 1)
+        deep = FOUR.astype(int) if depth == 8 else FOUR.astype(int) * 256 + (FOUR ^ 0xA5)
         yield f"PNG of RGB, {depth} bits", png_of(deep[..., :3], RGB, depth), FOUR[..., :3]
         yield f"PNG of RGBA, {depth} bits", png_of(deep, RGBA, depth), on_white(FOUR)
         both = np.dstack([grey(FOUR[..., 0]), FOUR[..., 3]])
