@@ -23,8 +23,9 @@ from unclip.serving.clients import client_of
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.decoding import Decoding
 from unclip.wire.embeddings import Embedding
+from unclip.wire.limits import MAX_CAPTIONS, MAX_IMAGES
 from unclip.wire.notices import Notice, caption_cut
-from unclip.wire.requests import MAX_CAPTIONS, MAX_IMAGES, read_encode_image, read_encode_text
+from unclip.wire.requests import read_encode_image, read_encode_text
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -21,7 +21,8 @@ from unclip.model_app import expected
 from unclip.serving.clients import client_of
 from unclip.serving.deadlines import Deadlines
 from unclip.wire.embeddings import Embedding
-from unclip.wire.tasks import MAX_CANDIDATES, SampleTask, StageSpec
+from unclip.wire.limits import MAX_CANDIDATES
+from unclip.wire.tasks import SampleTask, StageSpec
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -31,8 +31,8 @@ mask.save("lower-half.png")
 MASK
 unclip edit flat-snake.png "a flat emoji of a snake" --mask lower-half.png --count 6 --seed 1
 
-cp out/generate-sheet.png "$out/generate.png"
-cp out/vary-noto-automobile-sheet.png "$out/vary.png"
-cp out/text-diff-3d-american-football-sheet.png "$out/text-diff.png"
-cp out/interpolate-flat-tomato-sheet.png "$out/interpolate.png"
-cp out/edit-flat-snake-sheet.png "$out/edit.png"
+cp out/generate-*-sheet.png "$out/generate.png"
+cp out/vary-*-sheet.png "$out/vary.png"
+cp out/text-diff-*-sheet.png "$out/text-diff.png"
+cp out/interpolate-*-sheet.png "$out/interpolate.png"
+cp out/edit-*-sheet.png "$out/edit.png"

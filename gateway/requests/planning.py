@@ -33,13 +33,9 @@ from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding
 from unclip.wire.images import MAX_BYTES_TOGETHER, MAX_TOGETHER, decode_cost
 from unclip.wire.known import MAX_RESAMPLING
+from unclip.wire.limits import MAX_CANDIDATES, MAX_CAPTIONS, MAX_IMAGES, MAX_PREVIEW_INTERVAL, MAX_RANKED
 from unclip.wire.notices import Notice, profile_unusable
 
-MAX_IMAGES = 16
-MAX_CANDIDATES = 16  # of the prior, for each picture
-MAX_RANKED = 64  # pictures made so that the best can be kept
-MAX_CAPTIONS = 64
-MAX_PREVIEW_INTERVAL = 1000
 DEFAULT_CANDIDATES = 2  # section 2.2 of the paper
 DEFAULT_THETA = 0.5
 DEFAULT_T = 0.5

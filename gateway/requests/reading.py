@@ -21,13 +21,13 @@ from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding
 from unclip.wire.enums import ENUMS
 from unclip.wire.images import check_image, checked_header, decode_image, encode_image, open_image, passes_over_profile
+from unclip.wire.limits import MAX_FRAMES
 from unclip.wire.sampling import sampling_from_proto, sampling_to_proto
 from unclip.wire.tasks import MAX_SIZE
 from unclip.wire.violations import Violations
 
 Read = TypeVar("Read")
 
-MAX_FRAMES = 64
 CHOSEN_SEEDS = 1 << 32  # a seed the gateway chooses stays short enough to copy by hand
 LARGE = MAX_SQUARE * MAX_SQUARE  # pixels that reading a picture costs
 

@@ -9,10 +9,8 @@ from gateway.requests.plan import Plan
 from gateway.stack import version_of
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.options import SERVICES, ServiceName
+from unclip.wire.recipe_rules import NOT_IN_RECIPES
 from unclip.wire.recipe_text import RecipeText
-
-# What only measures a picture, or chose it among others.
-NOT_IN_RECIPES = ("candidates", "report_psnr")
 
 
 @dataclass(frozen=True)

@@ -2,32 +2,70 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
 
-from unclip.cli.arguments import parser
-from unclip.cli.exits import INTERRUPTED, exit_code, one_line
-from unclip.errors import UnclipError
+from unclip.cli import report, terminal
+from unclip.cli.arguments import Misused, parser
+from unclip.cli.exits import FAILED, INTERRUPTED, WRONG, Ended, ended
+from unclip.cli.requests import in_flags
+from unclip.cli.sources import require_one_stdin
+from unclip.errors import InvalidRequest, UnclipError
 from unclip.extras import explained
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; the result is the exit status, see ``unclip.cli.exits``."""
-    options = parser().parse_args(arguments)
+    """Runs one command; the result is the exit status, see ``unclip.cli.exits``.
+
+    Raises:
+        SystemExit: of --help, --version, and arguments that make no sense.
+    """
+    terminal.prepare()
+    given = sys.argv[1:] if arguments is None else arguments
     try:
+        options = parser().parse_args(given)
+    except Misused as error:
+        print(error.usage, end="", file=sys.stderr)
+        sys.exit(tell(Ended(WRONG, "USAGE", str(error)), "--json" in given, []))
+    options.made = []  # the pictures that are written, as JSON
+    try:
+        return run(options)
+    except BrokenPipeError:  # the reader of our output, such as `head`, has left; nothing is owed to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the command, and tells how it failed where it does. Raises BrokenPipeError."""
+    try:
+        require_one_stdin(options)
         with explained():
             status = options.run(options)
         sys.stdout.flush()
+        return status or 0
+    except InvalidRequest as error:
+        how = ended(in_flags(error, options.command), error.request_id)
     except UnclipError as error:
-        print(f"unclip: {one_line(error)}", file=sys.stderr)
-        return exit_code(error)
+        how = ended(error, error.request_id)
     except KeyboardInterrupt:
-        print("unclip: interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:  # the reader of our output, such as `head`, has left; nothing is owed to it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        how = Ended(INTERRUPTED, "INTERRUPTED", "interrupted")
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        print(f"unclip: {error}", file=sys.stderr)
-        return 1
-    return status or 0
+        how = Ended(FAILED, "OS_ERROR", str(error))
+    return tell(how, getattr(options, "json", False), options.made)
+
+
+def tell(how: Ended, as_json: bool, made: Sequence[object]) -> int:
+    """Says how the command ended, and which pictures are there all the same; gives the exit status."""
+    first, *log = how.message.split("\n") if how.lines else [how.message]
+    terminal.line(f"unclip: {first}", sys.stderr)
+    for text in log:
+        terminal.line(text, sys.stderr)
+    if made:
+        terminal.line(f"unclip: {len(made)} finished before that, and kept", sys.stderr)
+    if as_json:
+        report.print_json({"error": how.fields(), **({"images": made} if made else {})})
+    return how.status

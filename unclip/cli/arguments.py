@@ -3,23 +3,61 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Sequence
+from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from unclip.cli import asking, checkpoints, demo, making, replaying, serve
 from unclip.cli import keys as cli_keys
-from unclip.cli.connection import add_connection
+from unclip.cli.connection import add_connection, add_json
 from unclip.cli.requests import add_options
 from unclip.client import Edit, Generate, Interpolate, Request, TextDiff, Vary
 from unclip.wire.enums import FITS
+from unclip.wire.limits import MAX_FRAMES
 
 if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+    Commands = argparse._SubParsersAction["Parser"]
+
+PICTURE = "PNG, JPEG or WebP file; - for standard input"
+NAMES = """Files are named by what was done, the source's name, the caption's words and the seed, each shortened to 40
+bytes. A name that another file has gets a number; --force overwrites it."""
+STATUS = """exit status: 0 done, 1 failed, 2 what was asked is wrong, 3 not now, try again, 4 this stack cannot or
+will not, 5 no answer in time, 130 interrupted"""
 
 
-def parser() -> argparse.ArgumentParser:
-    """The parser of ``unclip``; what it gives has ``run``, the function to call with it."""
-    top = argparse.ArgumentParser(prog="unclip", description="Pictures from captions by unCLIP (DALL-E 2) over gRPC.")
+class Misused(Exception):
+    """Arguments that make no sense. usage: how the command is used."""
+
+    def __init__(self, message: str, usage: str) -> None:
+        super().__init__(message)
+        self.usage = usage
+
+
+class Parser(argparse.ArgumentParser):
+    """A command's. What it parses has it as ``command``, so that errors can be said in its words."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does; the innermost command comes first."""
+        found, rest = super().parse_known_args(args, namespace)
+        if not hasattr(found, "command"):
+            found.command = self
+        return found, rest
+
+    def error(self, message: str) -> NoReturn:
+        """Raises Misused."""
+        raise Misused(message, self.format_usage())
+
+
+def parser() -> Parser:
+    """The parser of ``unclip``; what it gives has ``run``, the function to call with it, and ``command``."""
+    top = Parser(
+        prog="unclip",
+        description="Pictures from captions by unCLIP (DALL-E 2) over gRPC.",
+        epilog=examples("unclip serve", 'unclip generate "a flat emoji of a red apple"', "unclip vary --help"),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"unclip {version()}")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     add_serve(commands)
     add_demo(commands)
@@ -32,130 +70,193 @@ def parser() -> argparse.ArgumentParser:
     add_embed(commands)
     add_convert(commands)
     add_export_triton(commands)
-    info = commands.add_parser("info", help="what the stack has loaded and can do")
-    add_connection(info)
-    info.set_defaults(run=asking.info)
+    add_info(commands)
     add_keys(commands)
     add_doctor(commands)
     return top
 
 
+def version() -> str:
+    """The installed version."""
+    try:
+        return metadata.version("unclip")
+    except metadata.PackageNotFoundError:
+        return "of a checkout"
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help."""
+    return "\n".join(["examples:", *(f"  {line}" for line in lines), "", STATUS])
+
+
+def add_command(
+    commands: Commands,
+    name: str,
+    run: Callable[[argparse.Namespace], Any],
+    help: str,
+    lines: Sequence[str],
+    more: str = "",
+) -> Parser:
+    """A command that ``run`` runs. lines: examples of it. more: what its help says beyond ``help``."""
+    description = f"{help[0].upper()}{help[1:]}.\n{more}".strip()
+    command = commands.add_parser(
+        name,
+        help=help,
+        description=description,
+        epilog=examples(*lines),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(run=run)
+    return command
+
+
 def add_serve(commands: Commands) -> None:
     """``unclip serve``."""
-    command = commands.add_parser("serve", help="run all services on this machine until interrupted")
+    lines = ["unclip serve", "unclip serve --port 0 --threads 4", "unclip serve --checkpoint kakaobrain/karlo-v1-alpha"]
+    command = add_command(commands, "serve", serve.serve, "run all services on this machine until interrupted", lines)
     add_service_options(command)
     command.add_argument("--host", default="127.0.0.1", help="where the gateway listens (%(default)s)")
     command.add_argument("--port", type=int, default=50050, help="the gateway's port, 0 for a free one (%(default)s)")
     command.add_argument("--log-dir", type=Path, help="folder for the services' logs, kept (default: a temporary one)")
-    command.set_defaults(run=serve.serve)
 
 
 def add_demo(commands: Commands) -> None:
     """``unclip demo``."""
-    command = commands.add_parser("demo", help="start all services, make pictures, stop them")
+    lines = ["unclip demo", "unclip demo --out elsewhere --steps 10"]
+    more = "Files of an earlier demo in the same folder are written anew."
+    command = add_command(commands, "demo", demo.demo, "start all services, make pictures, stop them", lines, more)
     add_service_options(command)
     command.add_argument(
         "--out", type=Path, default=Path("out/demo"), help="folder for pictures and logs (%(default)s)"
     )
     command.add_argument("--steps", type=positive, help="decoder steps (default: the checkpoint's)")
-    command.set_defaults(run=demo.demo)
 
 
 def add_convert(commands: Commands) -> None:
     """``unclip convert``."""
-    command = commands.add_parser("convert", help="make a checkpoint of safetensors from one whose weights are pickles")
+    lines = ["unclip convert downloads/karlo checkpoints/karlo"]
+    help = "make a checkpoint of safetensors from one whose weights are pickles"
+    command = add_command(commands, "convert", checkpoints.convert, help, lines)
     command.add_argument("source", help="checkpoint folder, or owner/name on the Hugging Face Hub")
     command.add_argument("target", type=Path, help="folder to make")
     command.add_argument("--image-encoder", metavar="CHECKPOINT", help="whose image encoder completes it")
-    command.set_defaults(run=checkpoints.convert)
 
 
 def add_export_triton(commands: Commands) -> None:
     """``unclip export-triton``."""
-    command = commands.add_parser(
-        "export-triton",
-        help="write a checkpoint as a model repository for NVIDIA Triton",
-        description="What follows the two is for python -m unclip.triton.export; its --help lists it.",
-    )
+    lines = ["unclip export-triton checkpoints/emoji models", "unclip export-triton checkpoints/emoji models --gpu 0"]
+    more = "What follows the two is for python -m unclip.triton.export; its --help lists it."
+    help = "write a checkpoint as a model repository for NVIDIA Triton"
+    command = add_command(commands, "export-triton", checkpoints.export_triton, help, lines, more)
     command.add_argument("checkpoint", help="checkpoint folder, or owner/name on the Hugging Face Hub")
     command.add_argument("repository", type=Path, help="folder of the models")
     command.add_argument("options", nargs=argparse.REMAINDER, help="such as --gpu 0 --precision bfloat16")
-    command.set_defaults(run=checkpoints.export_triton)
 
 
 def add_generate(commands: Commands) -> None:
     """``unclip generate``."""
-    command = commands.add_parser("generate", help="make pictures from a caption")
+    lines = [
+        'unclip generate "a flat emoji of a red apple" --count 4 --seed 1',
+        'unclip generate "a 3d emoji of a robot" --candidates 16 --count 4 --out robots',
+        "unclip generate --embedding vectors.npz --index 2+0-1",
+    ]
+    command = add_command(commands, "generate", making.generate, "make pictures from a caption", lines, NAMES)
     command.add_argument("caption", nargs="?", default="", help="may be left out where an embedding is given")
-    command.add_argument("--embedding", type=Path, metavar="FILE", help=".npz of unclip embed --out: what to paint")
+    command.add_argument(
+        "--embedding",
+        type=Path,
+        metavar="FILE",
+        help=".npz of unclip embed --out: what to paint; - for standard input",
+    )
     command.add_argument(
         "--index", default="0", metavar="SUM", help='its row, or a sum of rows as "2-0+1" (%(default)s)'
     )
     add_picture_options(command, Generate)
-    command.set_defaults(run=making.generate)
 
 
 def add_vary(commands: Commands) -> None:
     """``unclip vary``."""
-    command = commands.add_parser("vary", help="make variations of a picture")
-    command.add_argument("image", type=Path)
+    lines = ["unclip vary apple.png --count 4 --eta 0.8", "cat apple.png | unclip vary - --fit letterbox"]
+    command = add_command(commands, "vary", making.vary, "make variations of a picture", lines, NAMES)
+    command.add_argument("image", type=Path, help=PICTURE)
     add_picture_options(command, Vary)
-    command.set_defaults(run=making.vary)
 
 
 def add_text_diff(commands: Commands) -> None:
     """``unclip text-diff``."""
-    command = commands.add_parser("text-diff", help="change a picture from one caption to another")
-    command.add_argument("image", type=Path)
+    lines = ['unclip text-diff apple.png --before "a red apple" --after "a green apple" --theta 0.7 --frames 6']
+    help = "change a picture from one caption to another"
+    command = add_command(commands, "text-diff", making.text_diff, help, lines, NAMES)
+    command.add_argument("image", type=Path, help=PICTURE)
     command.add_argument("--before", default="", help='what it shows now, such as "a victorian house"; may be left out')
     command.add_argument("--after", required=True, help='what it shall show, such as "a modern house"')
-    command.add_argument("--theta", type=float, default=0.5, help="how far to go, 0 to 1 (%(default)s)")
-    command.add_argument("--frames", type=positive, default=6, help="pictures on the way there (%(default)s)")
+    command.add_argument(
+        "--theta", type=float, default=0.5, dest="thetas", metavar="X", help="how far to go, 0 to 1 (%(default)s)"
+    )
+    add_frames(command)
     add_picture_options(command, TextDiff)
-    command.set_defaults(run=making.text_diff)
 
 
 def add_interpolate(commands: Commands) -> None:
     """``unclip interpolate``."""
-    command = commands.add_parser("interpolate", help="go from a picture to another one, or to a caption")
-    command.add_argument("image", type=Path)
+    lines = [
+        "unclip interpolate apple.png robot.png --frames 6",
+        'unclip interpolate apple.png --caption "a 3d emoji of a robot"',
+    ]
+    help = "go from a picture to another one, or to a caption"
+    command = add_command(commands, "interpolate", making.interpolate, help, lines, NAMES)
+    command.add_argument("image", type=Path, help=PICTURE)
     end = command.add_mutually_exclusive_group(required=True)
     end.add_argument("to", type=Path, nargs="?", help="the picture to end with")
-    end.add_argument("--caption", default="", dest="to_caption", help="the caption to end with")
-    command.add_argument("--frames", type=positive, default=6, help="pictures on the way there (%(default)s)")
+    end.add_argument("--caption", default="", dest="to_caption", metavar="TEXT", help="the caption to end with")
+    add_frames(command)
     add_picture_options(command, Interpolate)
-    command.set_defaults(run=making.interpolate)
+
+
+def add_frames(command: Parser) -> None:
+    """How many pictures a trajectory has."""
+    command.add_argument(
+        "--frames", type=frames, default=6, metavar="N", help=f"pictures on the way, 1 to {MAX_FRAMES} (%(default)s)"
+    )
 
 
 def add_replay(commands: Commands) -> None:
     """``unclip replay``."""
-    command = commands.add_parser("replay", help="make a picture again from the recipe inside its file")
-    command.add_argument("picture", type=Path)
+    lines = [
+        "unclip replay out/generate-a-red-apple-1.png",
+        "unclip replay varied.png --source apple.png",
+    ]
+    help = "make a picture again from the recipe inside its file"
+    command = add_command(commands, "replay", replaying.replay, help, lines)
+    command.add_argument("picture", type=Path, help=f"{PICTURE}, that unclip made")
     command.add_argument(
         "--source",
         type=Path,
         action="append",
         default=[],
+        dest="sources",
         metavar="PATH",
         help="a picture it began with, or a folder to look in; may be given many times (the picture's own folder)",
     )
     command.add_argument("--any-model", action="store_true", help="also where the server has another model")
-    command.add_argument("--out", type=Path, default=Path("out"), help="folder for the picture (%(default)s)")
+    add_output(command)
     add_connection(command)
-    command.set_defaults(run=replaying.replay)
 
 
 def add_edit(commands: Commands) -> None:
     """``unclip edit``."""
-    command = commands.add_parser(
-        "edit",
-        help="repaint a part of a picture, or continue it beyond its edges",
-        description="Repaints what the mask says, or else what is transparent; the rest stays exactly as it is.",
-    )
-    command.add_argument("image", type=Path)
+    lines = [
+        'unclip edit apple.png "a green apple" --mask mask.png --count 4',
+        'unclip edit apple.png "a red apple" --pad 32',
+        'unclip edit apple.png "a red apple" --pad 0,0,64,0',
+    ]
+    more = f"Repaints what the mask says, or else what is transparent; the rest stays exactly as it is.\n{NAMES}"
+    help = "repaint a part of a picture, or continue it beyond its edges"
+    command = add_command(commands, "edit", making.edit, help, lines, more)
+    command.add_argument("image", type=Path, help=PICTURE)
     command.add_argument("caption", help="what the whole picture shall show")
     where = command.add_mutually_exclusive_group()
-    where.add_argument("--mask", type=Path, help="a picture of the same size, light where to repaint")
+    where.add_argument("--mask", type=Path, metavar="FILE", help="a picture of the same size, light where to repaint")
     where.add_argument(
         "--pad",
         type=margins,
@@ -163,35 +264,56 @@ def add_edit(commands: Commands) -> None:
         help="pixels to paint beyond the edges",
     )
     add_picture_options(command, Edit)
-    command.set_defaults(run=making.edit)
 
 
 def add_embed(commands: Commands) -> None:
     """``unclip embed``."""
-    command = commands.add_parser("embed", help="CLIP embeddings of captions and pictures, and how alike they are")
-    command.add_argument("--caption", action="append", default=[], dest="captions", help="may be given many times")
-    command.add_argument("--image", action="append", default=[], dest="images", type=Path, help="likewise")
-    command.add_argument("--out", type=Path, help="also write the vectors, one row each, into this .npz file")
+    lines = [
+        'unclip embed --caption "a red apple" --image apple.png',
+        "unclip embed --image apple.png --out vectors.npz",
+    ]
+    help = "CLIP embeddings of captions and pictures, and how alike they are"
+    command = add_command(commands, "embed", asking.embed, help, lines)
+    command.add_argument(
+        "--caption", action="append", default=[], dest="captions", metavar="TEXT", help="may be given many times"
+    )
+    command.add_argument(
+        "--image", action="append", default=[], dest="images", metavar="FILE", type=Path, help="likewise; - for stdin"
+    )
+    command.add_argument(
+        "--out", type=Path, metavar="FILE", help="also write the vectors, one row each, into this .npz file, anew"
+    )
     command.add_argument("--fit", choices=list(FITS.numbers), default="crop", help="as for unclip vary (%(default)s)")
     add_connection(command)
-    command.set_defaults(run=asking.embed)
+
+
+def add_info(commands: Commands) -> None:
+    """``unclip info``."""
+    lines = ["unclip info", "unclip info --server gateway.example:50050 --tls --json"]
+    add_connection(add_command(commands, "info", asking.info, "what the stack has loaded and can do", lines))
 
 
 def add_keys(commands: Commands) -> None:
     """``unclip keys new``."""
-    keys = commands.add_parser("keys", help="API keys for the gateway").add_subparsers(required=True, metavar="COMMAND")
-    new = keys.add_parser("new", help="make a key; prints it, and its entry for the gateway's file of keys")
+    lines = ["unclip keys new alice --days 30 >>keys.toml"]
+    help = "API keys for the gateway"
+    keys = commands.add_parser(
+        "keys", help=help, epilog=examples(*lines), formatter_class=argparse.RawDescriptionHelpFormatter
+    ).add_subparsers(required=True, metavar="COMMAND")
+    help = "make a key; prints it, and its entry for the gateway's file of keys"
+    new = add_command(keys, "new", cli_keys.new, help, lines)
     new.add_argument("name", help="its id, by which logs and figures call it")
     new.add_argument("--requests-per-minute", type=positive, default=60, metavar="N", help="(%(default)s)")
     new.add_argument("--concurrency", type=positive, default=4, metavar="N", help="calls at once (%(default)s)")
     new.add_argument("--days", type=positive, help="until it expires (default: never)")
-    new.add_argument("--json", action="store_true", help="print the result as JSON")
-    new.set_defaults(run=cli_keys.new)
+    add_json(new)
 
 
 def add_doctor(commands: Commands) -> None:
     """``unclip doctor``."""
-    command = commands.add_parser("doctor", help="check this machine and the services; exits with 1 if anything fails")
+    lines = ["unclip doctor", "unclip doctor --remote-only --server gateway.example:50050 --stage prior=10.0.0.7:50052"]
+    help = "check this machine and the services; exits with 1 if anything fails"
+    command = add_command(commands, "doctor", run_doctor, help, lines)
     command.add_argument("--checkpoint", type=Path, help="folder (default: UNCLIP_CHECKPOINT, or checkpoints/emoji)")
     command.add_argument(
         "--stage",
@@ -204,7 +326,6 @@ def add_doctor(commands: Commands) -> None:
     command.add_argument("--no-picture", action="store_true", help="do not have a small picture made")
     command.add_argument("--remote-only", action="store_true", help="leave out what concerns this machine")
     add_connection(command, "--address")
-    command.set_defaults(run=run_doctor)
 
 
 def run_doctor(options: argparse.Namespace) -> int:
@@ -214,7 +335,7 @@ def run_doctor(options: argparse.Namespace) -> int:
     return doctor(options)
 
 
-def add_service_options(command: argparse.ArgumentParser) -> None:
+def add_service_options(command: Parser) -> None:
     """Options of the services on this machine."""
     command.add_argument(
         "--checkpoint",
@@ -237,11 +358,17 @@ def add_service_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--threads", type=positive, help="CPU threads of each model service (default: its own)")
 
 
-def add_picture_options(command: argparse.ArgumentParser, kind: type[Request]) -> None:
+def add_picture_options(command: Parser, kind: type[Request]) -> None:
     """Options, output and connection of what makes the pictures of a ``kind``."""
     add_options(command, kind)
-    command.add_argument("--out", type=Path, default=Path("out"), help="folder for the pictures (%(default)s)")
+    add_output(command)
     add_connection(command)
+
+
+def add_output(command: Parser) -> None:
+    """Where pictures go."""
+    command.add_argument("--out", type=Path, default=Path("out"), help="folder for the pictures (%(default)s)")
+    command.add_argument("--force", action="store_true", help="overwrite files that have the same name")
 
 
 def positive(text: str) -> int:
@@ -249,6 +376,14 @@ def positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1; got {number}")
+    return number
+
+
+def frames(text: str) -> int:
+    """How many pictures a trajectory may have."""
+    number = int(text)
+    if not 1 <= number <= MAX_FRAMES:
+        raise argparse.ArgumentTypeError(f"must be 1 to {MAX_FRAMES}; got {number}")
     return number
 
 

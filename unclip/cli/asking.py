@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 import numpy as np
 
 from unclip.cli import report
 from unclip.cli.connection import connect
+from unclip.cli.output import Folder
+from unclip.cli.sources import STDIN
+from unclip.cli.terminal import line
 from unclip.client import save_embeddings
+from unclip.client.vectors import require_npz
 from unclip.errors import InvalidRequest
 
 
@@ -16,8 +21,11 @@ def embed(options: argparse.Namespace) -> None:
     """Embeddings, printed as the cosine of each with each; the vectors themselves go into JSON or a file."""
     if not options.captions and not options.images:
         raise InvalidRequest.of("embed", "needs at least one --caption or --image")
+    if options.out:
+        Folder(require_npz(options.out).parent).require()
+    pictures = [sys.stdin.buffer if path == STDIN else path for path in options.images]
     with connect(options) as client:
-        answer = client.embed(options.captions, options.images, fit=options.fit)
+        answer = client.embed(options.captions, pictures, fit=options.fit)
     names = [*options.captions, *(str(path) for path in options.images)]
     embeddings = [*answer.captions, *answer.images]
     vectors = np.stack([embedding.values for embedding in embeddings])
@@ -30,10 +38,10 @@ def embed(options: argparse.Namespace) -> None:
         told = {"clip_space": embeddings[0].clip_space, "embeddings": rows, "cosines": np.round(cosines, 6).tolist()}
         report.print_json({**told, "notices": report.plain(answer.notices)})
         return
-    report.say(answer.notices)
+    report.say(answer.notices, options.command)
     width = max(len(name) for name in names)
     for index, (name, row) in enumerate(zip(names, cosines, strict=True)):
-        print(f"{index:>3}  {name:<{width}}", *(f"{cosine:6.3f}" for cosine in row))
+        line(" ".join([f"{index:>3}  {name:<{width}}", *(f"{cosine:6.3f}" for cosine in row)]))
 
 
 def info(options: argparse.Namespace) -> None:
@@ -43,15 +51,15 @@ def info(options: argparse.Namespace) -> None:
     if options.json:
         report.print_json(report.plain(model))
         return
-    print(f"{model.name}  {model.license}  on {model.device}")
-    print(f"version     {model.version}")
-    print(f"clip space  {model.clip_space}  {model.embedding_dim} dimensions")
-    print(f"can         {', '.join(model.capabilities)}")
+    line(f"{model.name}  {model.license}  on {model.device}")
+    line(f"version     {model.version}")
+    line(f"clip space  {model.clip_space}  {model.embedding_dim} dimensions")
+    line(f"can         {', '.join(model.capabilities)}")
     for stage in model.stages:
         size = f"  {stage.image_size} px" if stage.image_size else ""
         defaults = ", ".join(f"{name} {value}" for name, value in report.plain(stage.defaults).items())
         version = f"  version {stage.version[:12]}" if stage.version else ""
-        print(f"{stage.stage:<11} {stage.parameters:,} parameters{size}{version}  {defaults}".rstrip())
+        line(f"{stage.stage:<11} {stage.parameters:,} parameters{size}{version}  {defaults}".rstrip())
     for one in model.replicas:
         if not one.served:
-            print(f"left out    {one.count} of {one.stage} version {one.version[:12]}")
+            line(f"left out    {one.count} of {one.stage} version {one.version[:12]}")

@@ -23,7 +23,7 @@ def add_connection(command: argparse.ArgumentParser, *also: str) -> None:
         help="host:port of the gateway; also UNCLIP_SERVER (%(default)s)",
     )
     command.add_argument("--timeout", type=float, default=DEFAULT_TIMEOUT_S, help="seconds to wait (%(default)g)")
-    command.add_argument("--json", action="store_true", help="print the result as JSON")
+    add_json(command)
     command.add_argument(
         "--api-key",
         default=key_of(None),
@@ -39,6 +39,15 @@ def add_connection(command: argparse.ArgumentParser, *also: str) -> None:
     ):
         variable = VARIABLE + name.upper().replace("-", "_")
         group.add_argument(f"--{name}", default=os.environ.get(variable, ""), metavar=kind, help=help_text)
+
+
+def add_json(command: argparse.ArgumentParser) -> None:
+    """How a result is printed."""
+    command.add_argument(
+        "--json",
+        action="store_true",
+        help='print one JSON document on standard output: the result, or {"error": ...} where the exit status is not 0',
+    )
 
 
 def tls_of(options: argparse.Namespace) -> Tls | None:

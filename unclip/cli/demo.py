@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import re
 import sys
 import time
 from pathlib import Path
@@ -12,8 +11,8 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from unclip.cli import report
 from unclip.cli.making import thetas_to
+from unclip.cli.output import slug
 from unclip.cli.serve import of_services, terminated_as_interrupted
 from unclip.client import AsyncClient, GeneratedImage, Sampling
 from unclip.client.sheets import animate, contact_sheet
@@ -67,7 +66,9 @@ async def show(address: str, out: Path, decoder: Sampling) -> list[Path]:
     async with AsyncClient(address) as client:
         model = await client.model_info()
         pictures = await generate_all(client, decoder)
-        paths = report.save(pictures, out, [slug(caption) for caption in CAPTIONS])
+        paths = [
+            picture.save(out / f"{slug(caption)}.png") for picture, caption in zip(pictures, CAPTIONS, strict=True)
+        ]
         files = [*paths, sheet(pictures, list(CAPTIONS), out / "contact-sheet.png", columns=4)]
         source = paths[CAPTIONS.index(STYLE + BEFORE)]
         if "vary" in model.capabilities:
@@ -104,8 +105,3 @@ def sheet(pictures: list[GeneratedImage], captions: list[str], path: Path, colum
     opened: list[Image.Image] = [picture.to_pil() for picture in pictures]
     contact_sheet(opened, captions, columns).save(path)
     return path
-
-
-def slug(caption: str) -> str:
-    """``caption`` as a file name."""
-    return re.sub(r"[^a-z0-9]+", "-", caption.lower()).strip("-")

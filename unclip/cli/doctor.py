@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from unclip.cli import local_checks, remote_checks, report
 from unclip.cli.connection import tls_of
 from unclip.cli.findings import Finding, table
+from unclip.cli.terminal import line
 from unclip.errors import InvalidRequest
 
 
@@ -22,7 +23,8 @@ def doctor(options: argparse.Namespace) -> int:
     if options.json:
         report.print_json({"ok": not failed, "findings": report.plain(findings)})
     else:
-        print(table(findings))
+        for text in table(findings).split("\n"):
+            line(text)
     return int(failed)
 
 

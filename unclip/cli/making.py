@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import io
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from unclip.cli import report
+from unclip.cli import report, sources
 from unclip.cli.connection import connect
+from unclip.cli.output import Folder, file_name
 from unclip.cli.progress import Bar
 from unclip.cli.requests import request_of
+from unclip.cli.sources import STDIN, Source
+from unclip.cli.terminal import line
 from unclip.client import (
     Edit,
     Embedding,
@@ -23,66 +29,70 @@ from unclip.client import (
     Vary,
 )
 from unclip.client.pictures import open_picture
-from unclip.client.sheets import animate, contact_sheet, pad
+from unclip.client.sheets import animation, contact_sheet, pad
 from unclip.client.vectors import combine, read_rows
+from unclip.wire.notices import Notice
 
 
 def generate(options: argparse.Namespace) -> None:
     """Pictures of a caption."""
     request = request_of(options, Generate, caption=options.caption, embedding=embedding(options))
-    save_with_sheet(options, run(options, request, "generate"), "generate")
+    made = Made(options, "generate", words=options.caption)
+    made.sheet_of_seeds(made.run(request))
 
 
 def vary(options: argparse.Namespace) -> None:
     """Variations of a picture."""
-    request = request_of(options, Vary, image=options.image)
-    save_with_sheet(options, run(options, request, "vary"), f"vary-{options.image.stem}", options.image)
+    source = sources.read(options.image, "image")
+    made = Made(options, "vary", source)
+    made.sheet_of_seeds(made.run(request_of(options, Vary, image=source.data)))
 
 
 def text_diff(options: argparse.Namespace) -> None:
     """A picture on its way from one caption to another: frames, and all of them as an animation and on one sheet."""
-    thetas = thetas_to(options.theta, options.frames)
-    ends = {"image": options.image, "before": options.before, "after": options.after}
-    images = run(options, request_of(options, TextDiff, **ends, thetas=thetas), "text-diff")
-    save_trajectory(options, images, f"text-diff-{options.image.stem}", [f"theta = {theta:.2f}" for theta in thetas])
+    source, thetas = sources.read(options.image, "image"), thetas_to(options.thetas, options.frames)
+    ends = {"image": source.data, "before": options.before, "after": options.after}
+    made = Made(options, "text-diff", source, options.after, trajectory=True)
+    images = made.run(request_of(options, TextDiff, **ends, thetas=thetas))
+    made.film(images, [f"theta = {theta:.2f}" for theta in thetas])
 
 
 def interpolate(options: argparse.Namespace) -> None:
     """From a picture to another one, or to a caption: frames, an animation and a sheet, as of a text diff."""
-    ts = thetas_to(1.0, options.frames)
-    ends = {"image": options.image, "to": options.to, "to_caption": options.to_caption}
-    images = run(options, request_of(options, Interpolate, **ends, ts=ts), "interpolate")
-    save_trajectory(options, images, f"interpolate-{options.image.stem}", [f"t = {t:.2f}" for t in ts])
+    source, ts = sources.read(options.image, "image"), thetas_to(1.0, options.frames)
+    end = None if options.to is None else sources.read(options.to, "to")
+    ends = {"image": source.data, "to": end and end.data, "to_caption": options.to_caption}
+    made = Made(options, "interpolate", source, options.to_caption or (end.stem if end else ""), trajectory=True)
+    made.film(made.run(request_of(options, Interpolate, **ends, ts=ts)), [f"t = {t:.2f}" for t in ts])
+
+
+def edit(options: argparse.Namespace) -> None:
+    """A picture repainted in part, or continued beyond its edges; the canvas for the latter is written too."""
+    source = sources.read(options.image, "image")
+    mask = None if options.mask is None else sources.read(options.mask, "mask")
+    canvas = None if options.pad is None else padded(source, options.pad)
+    ends = {"image": (canvas or source).data, "caption": options.caption, "mask": mask and mask.data}
+    made = Made(options, "edit", source, options.caption, canvas=canvas)
+    made.sheet_of_seeds(made.run(request_of(options, Edit, **ends)))
 
 
 def embedding(options: argparse.Namespace) -> Embedding | None:
     """What ``options`` say to paint, None where the prior shall say."""
     if options.embedding is None:
         return None
-    return combine([row for _, row in read_rows(options.embedding)], options.index)
+    data = sources.embeddings_on_stdin() if options.embedding == STDIN else None
+    return combine([row for _, row in read_rows(options.embedding, data)], options.index)
 
 
-def edit(options: argparse.Namespace) -> None:
-    """A picture repainted in part, or continued beyond its edges; the canvas for the latter is written too."""
-    canvas = None if options.pad is None else padded(options)
-    ends = {"image": canvas or options.image, "caption": options.caption, "mask": options.mask}
-    request = request_of(options, Edit, **ends)
-    images = run(options, request, "edit")
-    more = {} if canvas is None else {"canvas": str(canvas)}
-    save_with_sheet(options, images, f"edit-{options.image.stem}", canvas or options.image, **more)
-
-
-def padded(options: argparse.Namespace) -> Path:
-    """Writes the picture on its larger canvas; with that file, the source of its recipe, an edit can be made again.
+def padded(source: Source, margins: tuple[int, int, int, int]) -> Source:
+    """The picture on its larger canvas; with that file, the source of its recipe, an edit can be made again.
 
     Raises:
-        InvalidRequest: the picture cannot be read.
+        InvalidRequest: the picture cannot be read, or the canvas is larger than a gateway takes.
     """
-    canvas = pad(open_picture(options.image, "image"), *options.pad)
-    options.out.mkdir(parents=True, exist_ok=True)
-    path: Path = options.out / f"edit-{options.image.stem}-canvas.png"
-    canvas.save(path)
-    return path
+    file = io.BytesIO()
+    pad(open_picture(source.data, "image"), *margins).save(file, "PNG")
+    return Source(file.getvalue(), source.name, source.stem)
 
 
 def thetas_to(theta: float, frames: int) -> tuple[float, ...]:
@@ -90,56 +100,96 @@ def thetas_to(theta: float, frames: int) -> tuple[float, ...]:
     return (theta,) if frames == 1 else tuple(theta * index / (frames - 1) for index in range(frames))
 
 
-def run(options: argparse.Namespace, request: Request, label: str) -> list[GeneratedImage]:
-    """The pictures of ``request``, with a progress bar. The folder for them is made first, so as not to fail last."""
-    with connect(options) as client:
-        options.out.mkdir(parents=True, exist_ok=True)
-        with Bar(request, label) as bar:
-            return bar.watch(client.stream(request))
+class Made:
+    """What a command makes, each file written when it is there: what follows may fail, or be interrupted.
 
+    source: the picture it begins with; words: of the caption; both are in the files' names. trajectory: the pictures
+    are frames of one seed. canvas: what the source was padded to, kept beside the pictures made from it.
+    """
 
-def save_with_sheet(
-    options: argparse.Namespace, images: list[GeneratedImage], stem: str, source: Path | None = None, **more: str
-) -> None:
-    """Writes ``images``, and when there are several one sheet of them that ``source`` begins; says where."""
-    if len(images) > 1:
-        pictures = [image.to_pil() for image in images]
-        captions = [f"seed {image.seed}" for image in images]
-        if source is not None:
-            pictures.insert(0, fitted(open_picture(source, "image"), pictures[0].size, options.fit))
-            captions.insert(0, source.name)
-        sheet = options.out / f"{stem}-sheet.png"
-        contact_sheet(pictures, captions, columns=min(len(pictures), 8)).save(sheet)
-        more["contact_sheet"] = str(sheet)
-    save(options, images, [f"{stem}-{image.seed}" for image in images], **more)
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        capability: str,
+        source: Source | None = None,
+        words: str = "",
+        *,
+        trajectory: bool = False,
+        canvas: Source | None = None,
+    ) -> None:
+        self._options, self._capability, self._source, self._canvas = options, capability, source, canvas
+        self._parts: tuple[str, str] = (source.stem if source else "", words)
+        self._trajectory = trajectory
+        self._folder = Folder(options.out, options.force)
+        self._more: dict[str, str] = {}
+        self._notices: list[Notice] = []
+
+    def run(self, request: Request) -> list[GeneratedImage]:
+        """Asks for the pictures of ``request`` and writes each; in order of image_index."""
+        images = []
+        with connect(self._options) as client:
+            self._folder.require()
+            with Bar(request, self._capability) as bar, closing(client.stream(request)) as events:
+                for image in bar.watch(events):
+                    if not images and self._canvas is not None:
+                        name = file_name(self._capability, self._parts[0], "canvas")
+                        self._keep("canvas", self._folder.write(name, "png", self._canvas.data))
+                    self._take(image)
+                    images.append(image)
+        return sorted(images, key=lambda image: image.image_index)
+
+    def sheet_of_seeds(self, images: Sequence[GeneratedImage]) -> None:
+        """Writes one sheet of several ``images`` that the source begins, and ends the answer."""
+        if len(images) > 1:
+            pictures = [image.to_pil() for image in images]
+            captions = [f"seed {image.seed}" for image in images]
+            if source := self._canvas or self._source:
+                opened = open_picture(source.data, "image")
+                pictures.insert(0, fitted(opened, pictures[0].size, self._options.fit))
+                captions.insert(0, source.name)
+            self._sheet(pictures, captions, images[0].seed)
+        self._end()
+
+    def film(self, images: Sequence[GeneratedImage], captions: Sequence[str]) -> None:
+        """Writes ``images``, frames, as an animation and on one sheet with ``captions``, and ends the answer."""
+        frames, seed = [image.to_pil() for image in images], images[0].seed
+        name = file_name(self._capability, *self._parts, seed, "trajectory")
+        self._keep("animation", self._folder.write(name, "webp", animation(frames)))
+        self._sheet(frames, captions, seed)
+        self._end()
+
+    def _take(self, image: GeneratedImage) -> None:
+        """Writes one picture, and says where."""
+        name = file_name(self._capability, *self._parts, image.seed)
+        if self._trajectory:
+            name += f"-{image.image_index:02}"
+        path = self._folder.write(name, report.ending(image), image.data)
+        news = [notice for notice in image.notices if notice not in self._notices]
+        self._notices += news
+        self._options.made.append(report.picture(image, path))
+        if not self._options.json:
+            report.say(news, self._options.command)
+            line(f"{path}  seed {image.seed}{report.figures(image)}")
+
+    def _sheet(self, pictures: Sequence[Image.Image], captions: Sequence[str], seed: int) -> None:
+        file = io.BytesIO()
+        contact_sheet(pictures, captions, columns=min(len(pictures), 8)).save(file, "PNG")
+        name = file_name(self._capability, *self._parts, seed, "sheet")
+        self._keep("contact_sheet", self._folder.write(name, "png", file.getvalue()))
+
+    def _keep(self, kind: str, path: Path) -> None:
+        """Notes a file that is no picture of the answer, and says where it is."""
+        self._more[kind] = str(path)
+        if not self._options.json:
+            line(f"{path}  {kind.replace('_', ' ')}")
+
+    def _end(self) -> None:
+        if self._options.json:
+            images = sorted(self._options.made, key=lambda image: int(image["image_index"]))
+            report.print_json({"images": images, **self._more, "notices": report.plain(self._notices)})
 
 
 def fitted(picture: Image.Image, size: tuple[int, int], fit: Fit) -> Image.Image:
-    """``picture`` as the model saw it, with its transparency."""
+    """``picture``, upright, as the model saw it, with its transparency."""
     layer = picture.convert("RGBA")
     return ImageOps.pad(layer, size, color="white") if fit == "letterbox" else ImageOps.fit(layer, size)
-
-
-def save_trajectory(options: argparse.Namespace, images: list[GeneratedImage], stem: str, captions: list[str]) -> None:
-    """Writes ``images`` as frames, as an animation, and on one sheet with ``captions``; says where."""
-    frames = [image.to_pil() for image in images]
-    film = animate(frames, options.out / f"{stem}-trajectory.webp")
-    sheet = options.out / f"{stem}-sheet.png"
-    contact_sheet(frames, captions, columns=min(len(frames), 8)).save(sheet)
-    names = [f"{stem}-{index:02}" for index in range(len(images))]
-    save(options, images, names, animation=str(film), contact_sheet=str(sheet))
-
-
-def save(options: argparse.Namespace, images: list[GeneratedImage], names: list[str], **more: str) -> None:
-    """Writes ``images`` and says where; ``more`` files are already written."""
-    paths = report.save(images, options.out, names)
-    notices = images[0].notices if images else ()
-    if options.json:
-        told = [report.picture(*pair) for pair in zip(images, paths, strict=True)]
-        report.print_json({"images": told, **more, "notices": report.plain(notices)})
-        return
-    report.say(notices)
-    for image, path in zip(images, paths, strict=True):
-        print(f"{path}  seed {image.seed}{report.figures(image)}")
-    for kind, path_text in more.items():
-        print(f"{path_text}  {kind.replace('_', ' ')}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -39,14 +39,12 @@ class Bar:
         """How much of the work is done, 0 to 1."""
         return sum(fraction * self._share(stage) for (stage, _), fraction in self._done.items()) / self._total
 
-    def watch(self, events: Iterable[Event]) -> list[GeneratedImage]:
-        """Reads ``events`` to their end; the pictures among them, in order of image_index."""
-        pictures = []
+    def watch(self, events: Iterable[Event]) -> Iterator[GeneratedImage]:
+        """Reads ``events`` to their end; gives the pictures among them as they come."""
         for event in events:
             self.show(event)
             if isinstance(event, GeneratedImage):
-                pictures.append(event)
-        return sorted(pictures, key=lambda picture: picture.image_index)
+                yield event
 
     def show(self, event: Event) -> None:
         """Moves the bar to where ``event`` says the work is."""

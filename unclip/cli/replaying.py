@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
-from unclip.cli import report
+from unclip.cli import report, sources
 from unclip.cli.connection import connect
+from unclip.cli.output import Folder, file_name
 from unclip.cli.progress import Bar
+from unclip.cli.sources import STDIN
+from unclip.cli.terminal import line
 from unclip.client import GeneratedImage, ImageFile, read_recipe
 from unclip.client.recipes import complete, find_sources, require_maker, require_model
 
@@ -17,35 +21,37 @@ from unclip.client.recipes import complete, find_sources, require_maker, require
 def replay(options: argparse.Namespace) -> None:
     """Makes the picture again, writes it, and says whether it is the same, byte for byte."""
     path: Path = options.picture
-    recipe = read_recipe(path)
-    request = complete(recipe, find_sources(recipe.source_digests, [*options.source, path.parent]))
+    before = sources.read(path, "picture")
+    recipe = read_recipe(before.data)
+    beside = [] if path == STDIN else [path.parent]
+    request = complete(recipe, find_sources(recipe.source_digests, [*options.sources, *beside]))
+    folder = Folder(options.out, options.force)
     with connect(options) as client:
         if not options.any_model:
             require_model(recipe, client.model_info())
-        options.out.mkdir(parents=True, exist_ok=True)
-        with Bar(request, "replay") as bar:
-            [image] = bar.watch(client.stream(request))
+        folder.require()
+        with Bar(request, "replay") as bar, closing(client.stream(request)) as events:
+            [image] = bar.watch(events)
         if not options.any_model:
             require_maker(recipe, image)
-    [written] = report.save([image], options.out, [f"replay-{path.stem}"])
-    before = path.read_bytes()
-    identical = image.data == before
-    gap = 0 if identical else largest_difference(image, before)
+    written = folder.write(file_name("replay", before.stem), report.ending(image), image.data)
+    identical = image.data == before.data
+    gap = 0 if identical else largest_difference(image, before.data)
     if options.json:
         comparison = {"identical": identical, "largest_difference": gap, "recipe_model_version": recipe.model_version}
         told = {"images": [report.picture(image, written)], **comparison}
         report.print_json({**told, "notices": report.plain(image.notices)})
         return
-    report.say(image.notices)
-    print(f"{written}  seed {image.seed}")
+    report.say(image.notices, options.command)
+    line(f"{written}  seed {image.seed}")
     if identical:
-        print(f"identical to {path}, byte for byte")
+        line(f"identical to {path}, byte for byte")
     elif gap is None:
-        print(f"differs from {path}: another size")
+        line(f"differs from {path}: another size")
     else:
-        print(f"differs from {path}: its pixels by at most {gap} of 255")
+        line(f"differs from {path}: its pixels by at most {gap} of 255")
     if image.model_version != recipe.model_version:
-        print(f"made by model version {image.model_version}, not {recipe.model_version}")
+        line(f"made by model version {image.model_version}, not {recipe.model_version}")
 
 
 def largest_difference(image: GeneratedImage, before: bytes) -> int | None:

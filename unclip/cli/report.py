@@ -1,7 +1,8 @@
-"""Results as JSON and as files."""
+"""Results as JSON and as lines."""
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import sys
@@ -11,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from unclip.cli.requests import flag_of
+from unclip.cli.terminal import line
 from unclip.client import GeneratedImage, Notice, Request
 from unclip.client.values import KINDS
 from unclip.serving.logs import escaped
@@ -19,8 +22,10 @@ ENDINGS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 
 
 def print_json(result: object) -> None:
-    """Prints ``result`` for a program to read."""
-    print(json.dumps(result, indent=2, ensure_ascii=False))
+    """Prints ``result`` as JSON for a program to read, in ASCII where the output is not UTF-8."""
+    unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    text = json.dumps(result, indent=2, ensure_ascii=not unicode)
+    print("\n".join(escaped(part) for part in text.split("\n")))
 
 
 def plain(value: object) -> Any:
@@ -55,11 +60,11 @@ def picture(image: GeneratedImage, path: Path) -> dict[str, Any]:
     return {**fields, **{name: figure for name, figure in measured.items() if figure is not None}}
 
 
-def say(notices: Sequence[Notice]) -> None:
-    """Says, beside the results, what is to be known of them."""
+def say(notices: Sequence[Notice], command: argparse.ArgumentParser) -> None:
+    """Says, beside the results, what is to be known of them, in the words of ``command``."""
     for notice in notices:
-        where = f"{notice.field}: " if notice.field else ""
-        print(f"note: {escaped(where + notice.message)}", file=sys.stderr)
+        where = f"{flag_of(notice.field, command)}: " if notice.field else ""
+        line(f"note: {where}{notice.message}", sys.stderr)
 
 
 def figures(image: GeneratedImage) -> str:
@@ -68,9 +73,6 @@ def figures(image: GeneratedImage) -> str:
     return score if image.inversion_psnr is None else f"{score}  inversion {image.inversion_psnr:.1f} dB"
 
 
-def save(images: Sequence[GeneratedImage], folder: Path, names: Sequence[str]) -> list[Path]:
-    """Writes each picture into ``folder`` under its name, with the ending of its format."""
-    return [
-        image.save(folder / f"{name}.{ENDINGS.get(image.media_type, 'img')}")
-        for image, name in zip(images, names, strict=True)
-    ]
+def ending(image: GeneratedImage) -> str:
+    """The ending of the picture's file."""
+    return ENDINGS.get(image.media_type, "img")

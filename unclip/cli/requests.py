@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
+from functools import partial
 from typing import Any, TypeVar
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -12,12 +14,19 @@ from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import sampling_pb2
 from unclip.client import Request, Sampling
 from unclip.client.values import KINDS
+from unclip.errors import FieldViolation, InvalidRequest
 from unclip.wire.by_name import wire_name
 from unclip.wire.enums import ENUMS
 
 Kind = TypeVar("Kind", bound=Request)
 
 SAMPLING = sampling_pb2.SamplingOptions.DESCRIPTOR
+MEMBERS = {
+    member: str(name) for names in ENUMS.values() for member, name in zip(names.members[1:], names.numbers, strict=True)
+}
+# What a value's field is called, by its name in the contract where that is another.
+OWN_NAMES = {wire_name(field): field.name for kind in KINDS.values() for field in dataclasses.fields(kind)}
+WIRE_WORD = re.compile(r"\b[A-Za-z]+(_[A-Za-z0-9]+)+\b")
 TYPES = {
     FieldDescriptor.CPPTYPE_FLOAT: float,
     FieldDescriptor.CPPTYPE_INT32: int,
@@ -56,6 +65,38 @@ def add_option(
     else:
         kind = TYPES[place.cpp_type]
         command.add_argument(flag, type=kind, metavar={int: "N", float: "X", str: "TEXT"}[kind], **keywords)
+
+
+def in_flags(error: InvalidRequest, command: argparse.ArgumentParser) -> InvalidRequest:
+    """``error`` in the words of the command line: what ``command`` calls the fields of requests, and enums' values."""
+    return InvalidRequest(
+        [
+            FieldViolation(
+                flag_of(violation.field, command), WIRE_WORD.sub(partial(word_of, command), violation.description)
+            )
+            for violation in error.violations
+        ]
+    )
+
+
+def flag_of(path: str, command: argparse.ArgumentParser) -> str:
+    """What ``command`` calls a field; its path where nothing there stands for it."""
+    kind, _, rest = path.partition(".")
+    parts = (rest if kind in KINDS and rest else path).split(".")
+    parts[0] = OWN_NAMES.get(parts[0], parts[0])
+    for count in range(len(parts), 0, -1):
+        name, _, index = "_".join(parts[:count]).partition("[")
+        if action := next((each for each in command._actions if each.dest == name), None):
+            called = action.option_strings[0] if action.option_strings else name
+            many = index and isinstance(action, argparse._AppendAction)
+            return f"{called} (number {int(index.rstrip(']')) + 1})" if many else called
+    return path
+
+
+def word_of(command: argparse.ArgumentParser, found: re.Match[str]) -> str:
+    """A word that the contract has, as the command line has it."""
+    word = found[0]
+    return MEMBERS.get(word) or flag_of(word, command)
 
 
 def request_of(options: argparse.Namespace, kind: type[Kind], **given: Any) -> Kind:

@@ -29,7 +29,7 @@ MAX_TIMEOUT_S = 86_400.0  # the longest that a server can be set to grant
 FAILURES = (grpc.RpcError, asyncio.CancelledError)
 REQUEST_ID = "x-request-id"
 KEY = re.compile(r"[0-9a-z_.-]+")
-ASCII = re.compile(r"[\x20-\x7e]*")
+NOT_ASCII = re.compile(r"[^\x20-\x7e]")
 
 Metadata = Sequence[tuple[str, str]]
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -153,8 +153,11 @@ def checked(metadata: Metadata) -> Metadata:
 
 def header(value: Any, field: str) -> str:
     """A text that may be a header. Raises InvalidRequest, without the text: it may be secret."""
-    if not isinstance(value, str) or not ASCII.fullmatch(value):
-        raise InvalidRequest.of(field, f"must be a text of printable ASCII; got another {type(value).__name__}")
+    if not isinstance(value, str):
+        raise InvalidRequest.of(field, f"must be a text of printable ASCII; got a {type(value).__name__}")
+    if odd := NOT_ASCII.search(value):
+        found = f"U+{ord(odd[0]):04X} at position {odd.start()}"
+        raise InvalidRequest.of(field, f"must be a text of printable ASCII; got {found}")
     return value
 
 

@@ -32,6 +32,7 @@ from unclip.serving.channels import MAX_MESSAGE
 from unclip.wire.by_name import PLAIN, Converter, NotKnown, brief, integer, text
 from unclip.wire.embeddings import Embedding
 from unclip.wire.images import MAX_BYTES_TOGETHER
+from unclip.wire.limits import MAX_CAPTIONS, MAX_FRAMES, MAX_IMAGES
 from unclip.wire.notices import Notice
 from unclip.wire.recipe_text import RecipeText
 
@@ -52,6 +53,8 @@ def stream_message(request: Request, preview_interval: int = 0) -> gateway_pb2.S
             )
     elif isinstance(request, Interpolate):
         request = dataclasses.replace(request, to=file_bytes(request.to, "to"))  # which must be there
+    for name in ("thetas", "ts"):
+        require_few(getattr(request, name, ()), name, MAX_FRAMES)
     message = gateway_pb2.StreamRequest(preview_interval=integer(preview_interval, "preview_interval", 32))
     getattr(message, kind).SetInParent()
     CONVERTER.write(request, getattr(message, kind))
@@ -60,11 +63,20 @@ def stream_message(request: Request, preview_interval: int = 0) -> gateway_pb2.S
 
 def embed_message(asked: Embed) -> gateway_pb2.EmbedRequest:
     """The message that asks for embeddings. Raises InvalidRequest."""
+    require_few(asked.captions, "captions", MAX_CAPTIONS)
+    require_few(asked.images, "images", MAX_IMAGES)
     message = CONVERTER.write(asked, gateway_pb2.EmbedRequest())
     size = sum(len(image.data) for image in message.images)
     if size > MAX_BYTES_TOGETHER:
         raise InvalidRequest.of("images", f"must be at most {MAX_BYTES_TOGETHER} bytes together; got {size}")
     return sendable(message)
+
+
+def require_few(items: Any, field: str, most: int) -> None:
+    """Raises InvalidRequest where there are more ``items`` than a request may have, before any of them is read."""
+    listed = isinstance(items, list | tuple | range) or (isinstance(items, np.ndarray) and items.ndim)
+    if listed and len(items) > most:
+        raise InvalidRequest.of(field, f"must hold 0 to {most} values; got {len(items)}")
 
 
 def sendable(message: Asked) -> Asked:

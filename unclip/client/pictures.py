@@ -124,13 +124,13 @@ def as_seen(picture: Image.Image, field: str = "image") -> Image.Image:
     return upright(picture.copy(), orientation, colours)
 
 
-def open_picture(path: str | os.PathLike[str], field: str) -> Image.Image:
-    """The picture in a file, as gateways see it; see ``as_seen``. Other formats are read as Pillow can.
+def open_picture(file: str | os.PathLike[str] | bytes, field: str) -> Image.Image:
+    """The picture in a file, or its bytes, as gateways see it; see ``as_seen``. Other formats are read as Pillow can.
 
     Raises:
         InvalidRequest: it cannot be read, naming ``field``.
     """
-    data = read_file(path, field)
+    data = file if isinstance(file, bytes) else read_file(file, field)
     if data.startswith((PNG, JPEG)) or WEBP.match(data):
         return open_image(image_pb2.Image(data=data), field)
     try:
@@ -139,7 +139,7 @@ def open_picture(path: str | os.PathLike[str], field: str) -> Image.Image:
     except InvalidRequest:
         raise
     except Exception as error:
-        raise InvalidRequest.of(field, f"cannot read {path} as a picture: {error}") from error
+        raise InvalidRequest.of(field, f"cannot be read as a picture: {error}") from error
 
 
 def encoded(picture: Image.Image, field: str) -> bytes:
@@ -182,7 +182,8 @@ def read_file(path: str | os.PathLike[str], field: str) -> bytes:
         size = Path(path).stat().st_size
         if size > MAX_BYTES:
             raise InvalidRequest.of(field, f"must be at most {MAX_BYTES} bytes; {path} has {size}")
-        return Path(path).read_bytes()
+        with Path(path).open("rb") as file:  # of a device, or a pipe, that is no size
+            return read_open(file, field)
     except OSError as error:
         raise InvalidRequest.of(field, f"cannot read {path}: {error.strerror}") from error
     except (ValueError, TypeError) as error:  # no name that a file can have; a PathLike of bytes

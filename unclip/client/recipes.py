@@ -23,6 +23,7 @@ from unclip.client.values import (
 from unclip.errors import InvalidRequest, PreconditionFailed
 from unclip.wire.by_name import brief, listed
 from unclip.wire.images import MAX_BYTES
+from unclip.wire.recipe_rules import require_one_picture
 from unclip.wire.recipe_text import find_text, read_text
 
 PICTURE_ENDINGS = {".png", ".jpg", ".jpeg", ".webp"}
@@ -32,10 +33,13 @@ def read_recipe(picture: Picture | ImageFile) -> Recipe:
     """The recipe inside a picture file that this project made: a path, the file's bytes, or a picture as it came.
 
     Raises:
-        InvalidRequest: the file has no recipe, a damaged one, or one of another version.
+        InvalidRequest: the file has no recipe, a damaged one, one of another version, or one that asks for more than
+            one picture.
     """
     data = file_bytes(picture.data if isinstance(picture, ImageFile) else picture, "picture")
-    return recipe_of(read_text(find_text(data, "picture"), "picture"))
+    text = read_text(find_text(data, "picture"), "picture")
+    require_one_picture(text, "picture")
+    return recipe_of(text)
 
 
 def complete(recipe: Recipe, sources: Sequence[Picture]) -> Request:
@@ -48,6 +52,13 @@ def complete(recipe: Recipe, sources: Sequence[Picture]) -> Request:
         raise InvalidRequest.of("recipe", f"must be a Recipe; got {brief(recipe)}")
     if not isinstance(recipe.request, tuple(KINDS.values())):
         raise InvalidRequest.of("recipe", f"must hold a request; got {brief(recipe.request)}")
+    request = recipe.request
+    places = [each.name for each in fields(request) if each.name in ("image", "to", "mask")]
+    if isinstance(request, Interpolate) and request.to_caption:
+        places.remove("to")
+    optional, count = 1 if isinstance(request, Edit) else 0, len(recipe.source_digests)
+    if not len(places) - optional <= count <= len(places):
+        raise InvalidRequest.of("recipe", f"is damaged: {type(request).__name__} does not begin with {count} pictures")
     files = [file_bytes(source, f"sources[{index}]") for index, source in enumerate(listed(sources, "sources"))]
     by_digest = {hashlib.sha256(file).hexdigest(): file for file in files}
     if missing := [digest for digest in recipe.source_digests if digest not in by_digest]:
@@ -57,15 +68,7 @@ def complete(recipe: Recipe, sources: Sequence[Picture]) -> Request:
             f"given were {len(files)} files",
         )
     found = [by_digest[digest] for digest in recipe.source_digests]
-    request = recipe.request
-    places = [each.name for each in fields(request) if each.name in ("image", "to", "mask")]
-    if isinstance(request, Interpolate) and request.to_caption:
-        places.remove("to")
-    optional = 1 if isinstance(request, Edit) else 0
-    if len(places) - optional <= len(found) <= len(places):
-        return replace(request, **dict(zip(places, found, strict=False)))  # type: ignore[arg-type]
-    kind = type(recipe.request).__name__
-    raise InvalidRequest.of("recipe", f"is damaged: {kind} does not begin with {len(found)} pictures")
+    return replace(request, **dict(zip(places, found, strict=False)))  # type: ignore[arg-type]
 
 
 def require_model(recipe: Recipe, model: ModelInfo) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from unclip.client.pictures import as_seen
-from unclip.wire.images import flatten
+from unclip.errors import InvalidRequest
+from unclip.wire.images import MAX_PIXELS, MAX_SIDE, flatten
 
 MARGIN = 12
 FONT_SIZE = 14
@@ -81,17 +83,35 @@ def pad(picture: Image.Image, left: int = 0, top: int = 0, right: int = 0, botto
 
     Raises:
         ValueError: a margin is negative.
+        InvalidRequest: the canvas would be larger than a gateway takes.
     """
     if min(left, top, right, bottom) < 0:
         raise ValueError(f"margins must not be negative; got {left}, {top}, {right}, {bottom}")
+    require_size(left + picture.width + right, top + picture.height + bottom, "pad")
     seen = as_seen(picture).convert("RGBA")
+    require_size(left + seen.width + right, top + seen.height + bottom, "pad")  # it may have been turned
     canvas = Image.new("RGBA", (left + seen.width + right, top + seen.height + bottom))
     canvas.paste(seen, (left, top))
     return canvas
 
 
+def require_size(width: int, height: int, field: str) -> None:
+    """Raises InvalidRequest where a picture of this size is larger than a gateway takes."""
+    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+        limits = f"at most {MAX_SIDE} px a side and {MAX_PIXELS} pixels"
+        raise InvalidRequest.of(field, f"must make a picture of {limits}; got {width} x {height}")
+
+
 def animate(frames: Sequence[Image.Image], path: Path, seconds: float = 2.0) -> Path:
-    """Writes ``frames`` as a lossless animated WebP that takes ``seconds`` there, the same back, and begins again.
+    """Writes the ``animation`` of ``frames``; raises as it does."""
+    data = animation(frames, seconds)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def animation(frames: Sequence[Image.Image], seconds: float = 2.0) -> bytes:
+    """``frames`` as a lossless animated WebP that takes ``seconds`` there, the same back, and begins again.
 
     The first and the last frame stay twice as long, so that the eye finds both ends.
 
@@ -105,8 +125,8 @@ def animate(frames: Sequence[Image.Image], path: Path, seconds: float = 2.0) -> 
     each = max(20, round(1000 * seconds / len(there)))
     ends = {0, len(there) - 1}
     durations = [each * (2 if index in ends else 1) for index in range(len(round_trip))]
-    path.parent.mkdir(parents=True, exist_ok=True)
+    file = io.BytesIO()
     round_trip[0].save(
-        path, "WEBP", save_all=True, append_images=round_trip[1:], duration=durations, loop=0, lossless=True
+        file, "WEBP", save_all=True, append_images=round_trip[1:], duration=durations, loop=0, lossless=True
     )
-    return path
+    return file.getvalue()

@@ -13,7 +13,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from unclip import enum_names
+from unclip.errors import InvalidRequest
 from unclip.wire.embeddings import Embedding
+from unclip.wire.images import FORMAT_NAMES, encode_image
 from unclip.wire.notices import Notice
 
 FileFormat = enum_names.FileFormat
@@ -228,15 +230,35 @@ class ImageFile:
             return picture
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Writes the file as it came, or converted, its recipe lost, when the name's ending asks for another format."""
+        """Writes the file as it came, or converted, its recipe lost, when the name's ending asks for another format; as
+        lossless as that can be, JPEG at quality 95.
+
+        Raises:
+            InvalidRequest: the ending is that of no format that can be written.
+        """
         place = Path(path)
+        data = self.data if not place.suffix else self._as_format(place.suffix.lower())
         place.parent.mkdir(parents=True, exist_ok=True)
-        pillow_format = Image.registered_extensions().get(place.suffix.lower())
-        if pillow_format is None or Image.MIME.get(pillow_format) == self.media_type:
-            place.write_bytes(self.data)
-        else:
-            self.to_pil().save(place, pillow_format)
+        place.write_bytes(data)
         return place
+
+    def _as_format(self, ending: str) -> bytes:
+        """The file in the format that a name's ``ending`` asks for."""
+        pillow_format = Image.registered_extensions().get(ending, "")
+        media_type = Image.MIME.get(pillow_format)
+        if media_type == self.media_type:
+            return self.data
+        picture = self.to_pil()
+        if media_type in FORMAT_NAMES:
+            return encode_image(picture, media_type).data
+        file = io.BytesIO()
+        try:
+            picture.save(file, pillow_format or None)
+        except (KeyError, ValueError, OSError) as error:
+            raise InvalidRequest.of(
+                "path", f"must end with .png, .jpg, .webp or as another picture that Pillow writes; got {ending!r:.60}"
+            ) from error
+        return file.getvalue()
 
 
 @dataclass(frozen=True, repr=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
 import zipfile
@@ -11,13 +12,16 @@ from pathlib import Path
 import numpy as np
 
 from unclip.errors import InvalidRequest
+from unclip.wire.by_name import brief
 from unclip.wire.embeddings import Embedding
 
 ENDING = ".npz"
 MEMBERS = ("values", "names", "clip_space")
 MAX_BYTES, MAX_ROWS = 64 * 1024 * 1024, 100_000  # 16,384 embeddings of 1024 dimensions
+MAX_FILE = 4 * MAX_BYTES  # of its three arrays
 READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-SUM = re.compile(r"\d+([+-]\d+)*")
+SUM = re.compile(r"[0-9]+([+-][0-9]+)*")
+MAX_SUM = 1000  # characters
 
 
 def save_embeddings(path: str | Path, embeddings: Sequence[Embedding], names: Sequence[str]) -> Path:
@@ -26,9 +30,7 @@ def save_embeddings(path: str | Path, embeddings: Sequence[Embedding], names: Se
     Raises:
         InvalidRequest: the path does not end with .npz, or they are of different CLIPs, or there are none.
     """
-    place = Path(path)
-    if place.suffix != ENDING:
-        raise InvalidRequest.of("out", f"must end with {ENDING}, which holds the CLIP's name too; got {place.name}")
+    place = require_npz(Path(path))
     spaces = {embedding.clip_space for embedding in embeddings}
     if len(spaces) != 1 or len(names) != len(embeddings):
         raise InvalidRequest.of("out", f"must be embeddings of one CLIP with a name each; got {len(spaces)} CLIPs")
@@ -37,8 +39,17 @@ def save_embeddings(path: str | Path, embeddings: Sequence[Embedding], names: Se
         raise InvalidRequest.of("out", f"must be at most {MAX_ROWS} rows and {MAX_BYTES} bytes; got {size} bytes")
     place.parent.mkdir(parents=True, exist_ok=True)
     values = np.stack([embedding.values for embedding in embeddings])
-    np.savez(place, values=values, names=np.array(names), clip_space=np.array(spaces.pop()))
+    file = io.BytesIO()  # so that what is there already stays where this fails
+    np.savez(file, values=values, names=np.array(names), clip_space=np.array(spaces.pop()))
+    place.write_bytes(file.getvalue())
     return place
+
+
+def require_npz(path: Path) -> Path:
+    """``path``, of a file that ``save_embeddings`` can write. Raises InvalidRequest."""
+    if path.suffix != ENDING:
+        raise InvalidRequest.of("out", f"must end with {ENDING}, which holds the CLIP's name too; got {path.name}")
+    return path
 
 
 def load_embeddings(path: str | Path) -> dict[str, list[Embedding]]:
@@ -53,12 +64,19 @@ def load_embeddings(path: str | Path) -> dict[str, list[Embedding]]:
     return found
 
 
-def read_rows(path: Path) -> list[tuple[str, Embedding]]:
-    """The name and embedding of each row; raises as ``load_embeddings``."""
+def read_rows(path: Path, data: bytes | None = None) -> list[tuple[str, Embedding]]:
+    """The name and embedding of each row of the file at ``path``, or of ``data``, which came from there.
+
+    Raises:
+        InvalidRequest: as ``load_embeddings``.
+    """
     try:
-        check_size(path)
-        with np.load(path, allow_pickle=False) as file:
-            values, names, space = file["values"], file["names"], str(file["clip_space"])
+        check_size(path, data)
+        with np.load(path if data is None else io.BytesIO(data), allow_pickle=False) as file:
+            values, names, spaces = file["values"], file["names"], file["clip_space"]
+        if spaces.ndim:
+            raise ValueError("several CLIPs")
+        space = str(spaces)
         words = [str(name) for name in names]
     except InvalidRequest:
         raise
@@ -71,14 +89,14 @@ def read_rows(path: Path) -> list[tuple[str, Embedding]]:
     return [(word, Embedding(row, space)) for word, row in zip(words, values, strict=True)]
 
 
-def check_size(path: Path) -> None:
+def check_size(path: Path, data: bytes | None) -> None:
     """Refuses a file that would unfold into more than `save_embeddings` writes, before it does, by its headers.
 
     Raises:
         InvalidRequest: it would.
         Exception: it is no .npz file.
     """
-    with zipfile.ZipFile(path) as packed:
+    with zipfile.ZipFile(path if data is None else io.BytesIO(data)) as packed:
         if sorted(packed.namelist()) != sorted(f"{name}.npy" for name in MEMBERS):
             raise ValueError("other members")
         for member in packed.infolist():
@@ -99,10 +117,14 @@ def combine(rows: Sequence[Embedding], text: str) -> Embedding:
         InvalidRequest: it is no such sum, or names a row that is not there.
     """
     if not SUM.fullmatch(text):
-        raise InvalidRequest.of("index", f'must be a row, or a sum of rows such as "2-0+1"; got {text!r}')
-    terms = [(term[0], int(term.lstrip("+-"))) for term in re.findall(r"[+-]?\d+", text)]
+        raise InvalidRequest.of("index", f'must be a row, or a sum of rows such as "2-0+1"; got {text!r:.60}')
+    if len(text) > MAX_SUM:
+        raise InvalidRequest.of("index", f"must have at most {MAX_SUM} characters; got {len(text)}")
+    if not rows:
+        raise InvalidRequest.of("embedding", "must hold a row; there are none")
+    terms = [(term[0], int(term.lstrip("+-"))) for term in re.findall(r"[+-]?[0-9]+", text)]
     if missing := [row for _, row in terms if row >= len(rows)]:
-        raise InvalidRequest.of("index", f"must name rows 0 to {len(rows) - 1}; got {missing[0]}")
+        raise InvalidRequest.of("index", f"must name rows 0 to {len(rows) - 1}; got {brief(missing[0])}")
     first = rows[terms[0][1]]
     total = first
     for sign, row in terms[1:]:

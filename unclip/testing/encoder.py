@@ -14,8 +14,9 @@ from unclip.testing.drawing import draw
 from unclip.testing.stub import Context, Stub
 from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.images import fit
+from unclip.wire.limits import MAX_CAPTIONS, MAX_IMAGES
 from unclip.wire.notices import caption_cut
-from unclip.wire.requests import MAX_CAPTIONS, MAX_IMAGES, read_encode_image, read_encode_text
+from unclip.wire.requests import read_encode_image, read_encode_text
 
 NAME = encoder_pb2.DESCRIPTOR.services_by_name["EncoderService"].full_name
 SEEN_SIDE = 32  # pictures that look the same at this size have the same embedding

@@ -12,7 +12,8 @@ from unclip.serving.server import Service
 from unclip.testing.drawing import draw, sampling_key, text_key
 from unclip.testing.stub import Context, Stub
 from unclip.wire.embeddings import Embedding
-from unclip.wire.tasks import MAX_CANDIDATES, SampleTask
+from unclip.wire.limits import MAX_CANDIDATES
+from unclip.wire.tasks import SampleTask
 
 NAME = prior_pb2.DESCRIPTOR.services_by_name["PriorService"].full_name
 

@@ -14,7 +14,7 @@ from unclip.wire import tensors
 from unclip.wire.notices import Notice
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Embedding:
     """A point of CLIP's joint space, unnormalised. values: float32 ``[D]``; clip_space: digest that names the CLIP.
 
@@ -24,6 +24,10 @@ class Embedding:
 
     values: npt.NDArray[np.float32]
     clip_space: str
+
+    def __repr__(self) -> str:
+        """One line, without the values."""
+        return f"<Embedding {len(self.values)} dimensions, length {self.length:.4g}, CLIP {self.clip_space[:12]!r}>"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Embedding) and self._identity == other._identity

@@ -12,10 +12,8 @@ from PIL import Image
 
 from unclip.api.encoder.v1 import encoder_pb2
 from unclip.wire.images import MAX_BYTES_TOGETHER, MAX_TOGETHER, decode_cost, decode_image
+from unclip.wire.limits import MAX_CAPTIONS, MAX_IMAGES
 from unclip.wire.violations import Violations
-
-MAX_CAPTIONS = 64
-MAX_IMAGES = 16
 
 
 def read_encode_text(request: encoder_pb2.EncodeTextRequest) -> list[str]:

@@ -21,10 +21,10 @@ from unclip.wire.by_name import Converter, limited
 from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.images import decode_image, fit, to_pixels
 from unclip.wire.known import KnownPixels
+from unclip.wire.limits import MAX_CANDIDATES
 from unclip.wire.sampling import MAX_STEPS, sampling_from_proto, sampling_to_proto
 from unclip.wire.violations import Violations
 
-MAX_CANDIDATES = 16
 MAX_CONTEXT = 512  # tokens of a caption; CLIP has 77
 MAX_SIZE = 1e4  # of an embedding's, state's or noise's values; networks make NaN of far larger ones
 
