@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.gateways import gateway_of
+from tests.contract.gateways import gateway_at, gateway_of
 from tests.contract.services import Bounds, Host, Services
 from unclip import Client
 from unclip.testing.blocking import LoopThread
@@ -49,6 +49,13 @@ def client(services: Services) -> Iterator[Client]:
     """A client of a gateway in front of them."""
     with gateway_of(services) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def address(services: Services) -> Iterator[str]:
+    """``host:port`` of such a gateway."""
+    with gateway_at(services) as address:
+        yield address
 
 
 @pytest.fixture

@@ -18,16 +18,22 @@ from unclip.testing.model import STAGES
 
 
 @contextmanager
-def gateway_of(services: Services) -> Iterator[Client]:
-    """A client of a gateway of its own in front of ``services``."""
+def gateway_at(services: Services) -> Iterator[str]:
+    """The address of a gateway in front of ``services``."""
     with LoopThread() as thread:
         gateway = GatewayServer(dict.fromkeys(STAGES, services.address))
         thread.run(gateway.__aenter__())
         try:
-            with Client(gateway.address, timeout=60) as client:
-                yield client
+            yield gateway.address
         finally:
             thread.run(gateway.__aexit__(None, None, None))
+
+
+@contextmanager
+def gateway_of(services: Services) -> Iterator[Client]:
+    """A client of a gateway of its own in front of ``services``."""
+    with gateway_at(services) as address, Client(address, timeout=60) as client:
+        yield client
 
 
 def noise_picture(height: int, width: int, channels: int = 3, seed: int = 0) -> Array:

@@ -1,4 +1,4 @@
-"""What the recipe inside a file may ask for: one picture, within the limits of requests. The file may be a stranger's."""
+"""What the recipe inside a file, which may be a stranger's, may ask for: one picture, within the limits of requests."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ from unclip.api.type.v1 import image_pb2
 from unclip.checkpoints.untrusted import read_json
 from unclip.errors import InvalidRequest
 from unclip.wire.bare_pictures import chunks_of
+from unclip.wire.by_name import brief
 from unclip.wire.images import FORMATS, check_image
 from unclip.wire.picture_headers import PNG
 
@@ -71,7 +72,8 @@ def read_text(text: str, field: str) -> RecipeText:
     except (ValueError, TypeError, LookupError):
         raise InvalidRequest.of(field, "holds a damaged recipe: it is not the JSON that was written") from None
     if version != VERSION:
-        raise InvalidRequest.of(field, f"holds a recipe of version {version}; this client reads version {VERSION}")
+        found = brief(version)
+        raise InvalidRequest.of(field, f"holds a recipe of version {found}; this client reads version {VERSION}")
     try:
         request = json_format.ParseDict(parsed["recipe"], gateway_pb2.StreamRequest())
         model_version, digests, stages = (
