@@ -1,0 +1,174 @@
+"""What the command line says: its own words in errors, JSON for programs, and nothing that steers terminals."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from google.rpc import code_pb2
+
+from tests.unit.client_peer import GatewayPeer, invalid, overloaded, picture, status
+from unclip.cli import main
+from unclip.cli.arguments import Parser, parser
+from unclip.cli.requests import flag_of, in_flags
+from unclip.client import Generate, GeneratedImage, ImageFile, Preview, Sampling
+from unclip.client.values import KINDS
+from unclip.errors import InvalidRequest
+from unclip.wire.by_name import wire_name
+
+ESCAPE = "\x1b[2J\x1b]0;owned\x07\x9b1m\u202e\nunclip: all is well"
+
+
+@pytest.fixture
+def peer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[GatewayPeer]:
+    peer = GatewayPeer()
+    peer.start()
+    monkeypatch.setenv("UNCLIP_SERVER", peer.target)
+    monkeypatch.chdir(tmp_path)
+    Path("house.png").write_bytes(picture(7))
+    yield peer
+    peer.stop()
+
+
+def commands(of: argparse.ArgumentParser | None = None) -> dict[str, Parser]:
+    """Every command, by name."""
+    found = {}
+    for action in (of or parser())._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, command in action.choices.items():
+                found[name] = command
+                found.update({f"{name} {inner}": each for inner, each in commands(command).items()})
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_field_of_a_request_is_called_by_its_flag(kind: str) -> None:
+    command = commands()[kind.replace("_", "-")]
+    flags = {action.dest: action.option_strings for action in command._actions}
+    for field in dataclasses.fields(KINDS[kind]):
+        if field.name in ("ts", "_"):  # always what is legal
+            continue
+        if isinstance(field.default, Sampling):
+            for part in dataclasses.fields(Sampling):
+                if (dest := f"{field.name}_{part.name}") in flags:
+                    for path in (f"{kind}.{field.name}.{part.name}", f"{field.name}.{part.name}"):
+                        assert flag_of(path, command) == flags[dest][0]
+        else:
+            expected = flags[field.name][0] if flags[field.name] else field.name
+            for path in (f"{kind}.{wire_name(field)}", field.name, f"{kind}.{wire_name(field)}.data"):
+                assert flag_of(path, command) == expected
+
+
+def test_a_description_is_in_words_of_the_command_line() -> None:
+    command = commands()["interpolate"]
+    error = InvalidRequest.of("interpolate.to", "must be to_image or to_caption, SAMPLER_DPMPP_2M or some_other_word")
+    assert str(in_flags(error, command)) == "to: must be to or --caption, dpm++2m or some_other_word"
+    assert flag_of("request", command) == "request"
+    assert flag_of("captions[1]", commands()["embed"]) == "--caption (number 2)"
+
+
+def test_every_help_has_examples_that_can_be_said(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, command in {"": parser(), **commands()}.items():
+        told = command.format_help()
+        assert "examples:\n  unclip " in told, name
+        lines = [line for line in told.partition("examples:")[2].splitlines() if line.startswith("  ")]
+        for line in lines:
+            words = shlex.split(line.split("| ")[-1].split(" >>")[0])
+            assert words[0] == "unclip"
+            if words[-1] != "--help":
+                parser().parse_args(words[1:])
+    with pytest.raises(SystemExit) as left:
+        main(["--version"])
+    assert left.value.code == 0
+    assert capsys.readouterr().out.startswith("unclip ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["generate", "a", "--count", "x"],
+        ["generate", "a", "--nonsense"],
+        ["generate", "a", "--timeout", "nan"],
+        ["vary", "nowhere.png"],
+        ["text-diff", "house.png"],
+        ["interpolate", "house.png", "nowhere.png"],
+        ["edit", "house.png", "a", "--pad", "9999"],
+        ["replay", "house.png"],
+        ["embed"],
+        ["info", "--timeout", "0"],
+        ["keys", "new", "not a name"],
+        ["doctor", "--stage", "x", "--remote-only"],
+        ["generate", "a", "--out", "house.png"],
+        ["generate", "a", "--tls-cert", "x"],
+    ],
+)
+def test_every_command_says_its_errors_as_json(
+    peer: GatewayPeer, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    try:
+        code: object = main([*arguments, "--json"])
+    except SystemExit as left:
+        code = left.code
+    assert code == 2
+    told = capsys.readouterr()
+    error = json.loads(told.out)["error"]
+    assert error["exit_status"] == 2
+    assert error["reason"] in ("USAGE", "INVALID_REQUEST", "CONFIGURATION")
+    assert error["message"] in told.err
+    assert error["reason"] != "INVALID_REQUEST" or error["violations"][0].keys() == {"field", "description"}
+
+
+def test_json_errors_have_what_the_server_said(peer: GatewayPeer, capsys: pytest.CaptureFixture[str]) -> None:
+    def said() -> dict[str, object]:
+        assert main(["generate", "a cat", "--json"]) > 0
+        error: dict[str, object] = json.loads(capsys.readouterr().out)["error"]
+        return error
+
+    peer.fails = overloaded(7)
+    assert said()["retry_after"] == 7
+    peer.fails = invalid(("generate.caption", "must not be empty"), ("generate.image_count", "must be 1 to 16; got 0"))
+    error = said()
+    assert len(str(error["request_id"])) == 32
+    assert error["violations"] == [
+        {"field": "caption", "description": "must not be empty"},
+        {"field": "--count", "description": "must be 1 to 16; got 0"},
+    ]
+    peer.stop()
+    error = said()
+    assert (error["reason"], error["stage"], error["exit_status"]) == ("STAGE_UNAVAILABLE", "gateway", 3)
+
+
+@pytest.mark.parametrize("code", [code_pb2.INTERNAL, code_pb2.UNAVAILABLE, code_pb2.FAILED_PRECONDITION])
+def test_a_server_does_not_steer_the_terminal(peer: GatewayPeer, capsys: pytest.CaptureFixture[str], code: int) -> None:
+    peer.fails = status(code, "INTERNAL", ESCAPE)
+    assert main(["info"]) > 0
+    told = capsys.readouterr().err.splitlines()
+    [line] = [line for line in told if line.startswith("unclip: ")]
+    assert line.isprintable()
+    assert "\\u001b" in line
+
+
+@pytest.mark.parametrize("key", ["secret\r", "secret\n", "sécret", "secret\x1b[2J"])
+def test_a_key_that_no_header_takes_is_one_line_without_the_key(
+    peer: GatewayPeer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], key: str
+) -> None:
+    monkeypatch.setenv("UNCLIP_API_KEY", key)
+    assert main(["info"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("unclip: --api-key: must be a text of printable ASCII; got U+00")
+    assert "cret" not in told
+    assert told.count("\n") == 1
+
+
+def test_printing_a_picture_prints_one_line() -> None:
+    image = (b"\0" * 10**6, "image/png", 16, 16)
+    made = GeneratedImage(*image, image_index=1, seed=3, model_version="v", recipe=Generate("a"))
+    for each in (ImageFile(*image), Preview(*image, image_index=1), made, [made]):
+        assert len(str(each)) < 120
+        assert "\n" not in str(each)
+    assert "seed 3" in repr(made)
