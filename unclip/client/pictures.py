@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from unclip.api.type.v1 import image_pb2
 from unclip.errors import InvalidRequest
@@ -138,6 +138,8 @@ def open_picture(file: str | os.PathLike[str] | bytes, field: str) -> Image.Imag
             return as_seen(picture, field)
     except InvalidRequest:
         raise
+    except UnidentifiedImageError:
+        raise InvalidRequest.of(field, f"must be a picture; got {len(data)} bytes of something else") from None
     except Exception as error:
         raise InvalidRequest.of(field, f"cannot be read as a picture: {error}") from error
 
