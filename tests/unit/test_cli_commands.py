@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -13,13 +14,17 @@ import pytest
 from google.rpc import code_pb2
 from PIL import Image
 
+from tests.contract.gateways import noise_picture
+from tests.contract.odd_inputs.files import GREY, chunk, exif, png_of, turned
 from tests.unit.client_peer import CHOSEN_SEED, GatewayPeer, invalid, overloaded, picture, status
 from tests.unit.everything import EVERYTHING
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import notice_pb2, sampling_pb2
 from unclip.cli import main
+from unclip.cli.making import fitted
 from unclip.client import Edit, Embedding, Interpolate, Sampling, TextDiff, load_embeddings, save_embeddings
 from unclip.client.messages import stream_message
+from unclip.client.pictures import open_picture
 
 
 @pytest.fixture
@@ -268,6 +273,24 @@ def test_a_picture_that_cannot_be_padded_is_one_line(peer: GatewayPeer, capsys: 
         assert told.startswith(f"unclip: image: {found}")
         assert told.count("\n") == 1
     assert peer.asked == []
+
+
+def test_what_is_padded_and_shown_beside_variations_is_what_gateways_see(
+    peer: GatewayPeer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pixels = noise_picture(24, 20)
+    stored = turned(pixels[..., 0].astype(int) * 257, 6)
+    told = chunk(b"eXIf", exif(6)), chunk(b"zTXt", b"k\0\0" + zlib.compress(b"a" * 2_000_000))
+    Path("deep.png").write_bytes(png_of(stored, GREY, 16, *told))
+    assert main(["edit", "deep.png", "a house", "--pad", "4", "--json"]) == 0
+    with Image.open(printed_json(capsys)["canvas"]) as canvas:
+        inside = np.asarray(canvas)[4:-4, 4:-4]
+    assert np.array_equal(inside, np.dstack([*[pixels[..., 0]] * 3, np.full((24, 20), 255)]))
+    assert main(["vary", "deep.png", "--count", "2"]) == 0
+    with Image.open("out/vary-deep-sheet.png") as sheet:
+        shown = fitted(open_picture("deep.png", "image"), (16, 16), "crop").convert("RGB")
+        enlarged = shown.resize((128, 128), Image.Resampling.NEAREST)
+        assert np.array_equal(np.asarray(sheet)[12:140, 12:140], np.asarray(enlarged))
 
 
 def test_embed_tells_how_alike_things_are(peer: GatewayPeer, house: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import struct
+import zlib
 from pathlib import Path
 
 import pytest
@@ -63,6 +65,14 @@ def test_a_file_of_each_format_holds_its_text_up_to_the_limit(file_format: FileF
     file = picture_file(to_pixels(PICTURE), file_format, text)
     assert find_text(file.data, "picture") == text
     assert file.data == picture_file(to_pixels(PICTURE), file_format, text).data
+
+
+def test_a_recipe_is_found_beside_texts_that_pillow_does_not_read() -> None:
+    text = write_text(recipe())
+    data = picture_file(to_pixels(PICTURE), "png", text).data
+    for name, body in ((b"zTXt", b"k\0\0" + zlib.compress(b"a" * 2_000_000)), (b"tEXt", b"k\0v")):
+        beside = struct.pack(">I", len(body)) + name + body + b"\1\2\3\4"  # no CRC of it
+        assert find_text(data[:33] + beside + data[33:], "picture") == text
 
 
 def test_a_recipe_beyond_the_limit_is_left_out() -> None:

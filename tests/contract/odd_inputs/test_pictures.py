@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.contract.gateways import pixels_of, png
-from tests.contract.odd_inputs.files import RGB, png_of
-from tests.contract.odd_inputs.picture_cases import ILLEGAL, LEGAL, NOISE, Case, iccp
-from tests.contract.odd_inputs.profiles import ADOBE_RGB, PRESS
+from tests.contract.odd_inputs.files import RGB, chunk, exif, png_of, turned
+from tests.contract.odd_inputs.picture_cases import ILLEGAL, LEGAL, NOISE, Case, iccp, in_srgb
+from tests.contract.odd_inputs.profiles import ADOBE_RGB, DISPLAY_P3, PRESS
 from tests.contract.services import SAME, Array, gap
 from tests.tiny import FINAL
 from unclip import Client, Edit, Sampling
@@ -49,6 +50,17 @@ def test_all_that_is_no_picture_is_told_at_once(client: Client) -> None:
     with pytest.raises(InvalidRequest) as refused:
         client.embed(images=[png(CORNER), b"nothing", ILLEGAL[-1][1]])
     assert [violation.field for violation in refused.value.violations] == ["images[1].data", "images[2].data"]
+
+
+def test_a_large_picture_is_seen_so_too(client: Client) -> None:
+    """Which a worker process of the gateway makes a smaller one of."""
+    rows = np.add.outer(np.arange(1100) // 5, np.arange(1100) // 6) % 256
+    pixels = np.dstack([rows, rows[::-1], rows[:, ::-1]]).astype(np.uint8)
+    told = iccp(DISPLAY_P3), chunk(b"eXIf", exif(6))
+    odd = png_of(turned(pixels, 6).astype(int) * 257, RGB, 16, *told)
+    plain = png(in_srgb(Image.fromarray(pixels), DISPLAY_P3))
+    one, other, unconverted = client.embed(images=[odd, plain, png(pixels)]).images
+    assert gap(one.values, other.values) < SAME < gap(one.values, unconverted.values)
 
 
 BROKEN = png_of(NOISE, RGB, 8, iccp(b"nothing"))
