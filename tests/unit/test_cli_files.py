@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.unit.client_peer import GatewayPeer, invalid, overloaded, picture
-from unclip.cli import main, output
+from unclip.cli import main
 
 PATIENCE_S = 60
 
@@ -75,7 +75,7 @@ def full_after(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
         full[0] -= 1
         return write(handle, data)
 
-    monkeypatch.setattr(output.os, "write", into_little_room)
+    monkeypatch.setattr(os, "write", into_little_room)
 
 
 def test_a_full_disk_leaves_what_is_whole(

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from PIL import Image
 
 from gateway.requests.planning import plan_of
-from gateway.requests.recipes import NOT_IN_RECIPES, Maker, recipe_text_of
+from gateway.requests.recipes import Maker, recipe_text_of
 from gateway.stack import StackInfo
 from tests.unit.everything import EVERYTHING
 from tests.unit.gateway_plans import INFO
@@ -30,6 +30,7 @@ from unclip.client.values import KINDS, Embed
 from unclip.errors import InvalidRequest
 from unclip.wire.by_name import wire_name
 from unclip.wire.enums import ENUMS
+from unclip.wire.recipe_rules import NOT_IN_RECIPES
 from unclip.wire.recipe_text import read_text, write_text
 from unclip.wire.tasks import DecodeTask, InvertTask, SampleTask, UpsampleTask
 

@@ -126,7 +126,7 @@ class Made:
 
     def run(self, request: Request) -> list[GeneratedImage]:
         """Asks for the pictures of ``request`` and writes each; in order of image_index."""
-        images = []
+        images = list[GeneratedImage]()
         with connect(self._options) as client:
             self._folder.require()
             with Bar(request, self._capability) as bar, closing(client.stream(request)) as events:

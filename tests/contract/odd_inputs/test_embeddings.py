@@ -50,7 +50,8 @@ def header(shape: str, kind: str = "<f4", more: str = "") -> bytes:
 
 def without(name: str) -> bytes:
     file = io.BytesIO()
-    np.savez(file, **{each: array for each, array in ROWS.items() if each != name})
+    kept: dict[str, Any] = {each: array for each, array in ROWS.items() if each != name}
+    np.savez(file, **kept)
     return file.getvalue()
 
 

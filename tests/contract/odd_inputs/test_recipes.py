@@ -25,14 +25,14 @@ ESCAPE = "\x1b[2J\x1b]0;owned\x07\x9b1m\u202e"
 
 def recipe(kind: str = "generate", **more: Any) -> dict[str, Any]:
     """As a gateway writes it, with ``more`` in the request; what is None is left out."""
-    asked: dict[str, Any] = {
+    kinds: dict[str, dict[str, Any]] = {
         "generate": {"caption": "a cat", "seed": "1", "image_count": 1},
         "vary": {"seed": "1", "image_count": 1, "eta": 1},
         "text_diff": {"before": "a", "after": "b", "thetas": [0.5], "seed": "1"},
         "interpolate": {"to_caption": "a cat", "ts": [0.5], "seed": "1"},
         "edit": {"caption": "a cat", "seed": "1", "image_count": 1, "resampling": 2},
-    }[kind]
-    asked = {name: value for name, value in {**asked, **more}.items() if value is not None}
+    }
+    asked = {name: value for name, value in {**kinds[kind], **more}.items() if value is not None}
     digests = [] if kind == "generate" else [HOUSE]
     return {
         "unclip_recipe": 1,
