@@ -172,3 +172,35 @@ def test_printing_a_picture_prints_one_line() -> None:
         assert len(str(each)) < 120
         assert "\n" not in str(each)
     assert "seed 3" in repr(made)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["generate", "a", "red", "apple"], "unrecognized arguments: red apple; text of several words needs quotes"),
+        (["generate", "a", "--n", "4"], "unrecognized arguments: --n 4"),
+        (["generate", "a", "--image_count", "4"], "--image_count 4; there is --count"),
+        (["generate", "a", "--steps", "4"], "there is --decoder-steps and --upsampler-steps and --prior-steps"),
+        (["vary", "x.png", "--letterbocks"], "unrecognized arguments: --letterbocks; see unclip vary --help"),
+        (["vary", "x.png", "--ouut=x"], "unrecognized arguments: --ouut=x; there is --out"),
+        (["edit", "x.png"], "the following arguments are required: caption; see unclip edit --help"),
+        ([], "the following arguments are required: COMMAND; see unclip --help"),
+    ],
+)
+def test_who_mistypes_is_told_what_there_is(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert left.value.code == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert told.count("\n") == 1
+
+
+def test_a_folder_that_is_called_as_a_picture_is_a_misunderstanding(
+    peer: GatewayPeer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["generate", "a cat", "--out", "cat.png"]) == 2
+    assert "--out: must be a folder, in which each picture gets a name; got cat.png" in capsys.readouterr().err
+    assert peer.asked == []

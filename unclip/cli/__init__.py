@@ -27,7 +27,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = parser().parse_args(given)
     except Misused as error:
-        print(error.usage, end="", file=sys.stderr)
         sys.exit(tell(Ended(WRONG, "USAGE", str(error)), "--json" in given, []))
     options.made = []  # the pictures that are written, as JSON
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -20,22 +21,41 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction["Parser"]
 
 PICTURE = "PNG, JPEG or WebP file; - for standard input"
-NAMES = """Files are named by what was done, the source's name, the caption's words and the seed, each shortened to 40
-bytes. A name that another file has gets a number; --force overwrites it."""
-STATUS = """exit status: 0 done, 1 failed, 2 what was asked is wrong, 3 not now, try again, 4 this stack cannot or
-will not, 5 no answer in time, 130 interrupted"""
+NAMES = """Files are named by what was done, the source's name, the caption's words and
+the seed, each shortened to 40 bytes. A name that another file has gets a number;
+--force overwrites it."""
+STATUS = """exit status: 0 done, 1 failed, 2 what was asked is wrong, 3 not now, try again,
+4 this stack cannot or will not, 5 no answer in time, 130 interrupted"""
 
 
 class Misused(Exception):
-    """Arguments that make no sense. usage: how the command is used."""
-
-    def __init__(self, message: str, usage: str) -> None:
-        super().__init__(message)
-        self.usage = usage
+    """Arguments that make no sense."""
 
 
 class Parser(argparse.ArgumentParser):
     """A command's. What it parses has it as ``command``, so that errors can be said in its words."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(**more, allow_abbrev=False)  # --n would be --negative
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does; what is not known is told by the innermost command, with what is like it."""
+        found, rest = self.parse_known_args(args, namespace)
+        if rest:
+            found.command.error(found.command.unknown(rest))
+        return found
+
+    def unknown(self, words: Sequence[str]) -> str:
+        """What to say of ``words`` that nothing is known of."""
+        said = f"unrecognized arguments: {' '.join(words)}"
+        flags = [flag for flag in self._option_string_actions if flag.startswith("--")]
+        for word in words:
+            if word.startswith("--"):
+                name = word.partition("=")[0].replace("_", "-")
+                like = [flag for flag in flags if flag.endswith(name[1:]) or name.endswith(flag[1:])]
+                like = like or difflib.get_close_matches(name, flags, 2)
+                return f"{said}; there is {' and '.join(like)}" if like else said
+        return f"{said}; text of several words needs quotes around it"
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse does; the innermost command comes first."""
@@ -46,7 +66,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raises Misused."""
-        raise Misused(message, self.format_usage())
+        raise Misused(f"{message}; see {self.prog} --help")
 
 
 def parser() -> Parser:

@@ -11,6 +11,7 @@ import tempfile
 import unicodedata
 from pathlib import Path
 
+from unclip.client.recipes import PICTURE_ENDINGS
 from unclip.errors import InvalidRequest
 
 MAX_PART = 40  # bytes of a source's name, and of a caption's words, in a file's name: some systems take 143 in all
@@ -26,8 +27,10 @@ class Folder:
         """Makes the folder where it is missing, and tries whether files can be made in it.
 
         Raises:
-            InvalidRequest: it cannot, naming ``out``.
+            InvalidRequest: it cannot, naming ``out``, or is called as a picture.
         """
+        if self.path.suffix.lower() in PICTURE_ENDINGS and not self.path.is_dir():
+            raise InvalidRequest.of("out", f"must be a folder, in which each picture gets a name; got {self.path}")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.path):

@@ -67,7 +67,7 @@ class CaptionOptions(ImageOptions):
     image_count: int | None = option("pictures to make, 1 to 16 (1)", flag="count")
     negative_caption: str = option("what to steer away from (nothing in particular)", "", flag="negative")
     candidates: int | None = option(
-        "pictures to make, image_count to 64, of which CLIP keeps the best image_count, best first (no ranking)"
+        "pictures to make, up to 64, of which CLIP keeps as many as are asked for, best first (no ranking)"
     )
     prior_candidates: int | None = option("prior samples per picture, the best is kept: 1 to 16 (2)")
     prior: Sampling = option("how the prior samples", DEFAULTS)
