@@ -287,7 +287,7 @@ def test_what_is_padded_and_shown_beside_variations_is_what_gateways_see(
         inside = np.asarray(canvas)[4:-4, 4:-4]
     assert np.array_equal(inside, np.dstack([*[pixels[..., 0]] * 3, np.full((24, 20), 255)]))
     assert main(["vary", "deep.png", "--count", "2"]) == 0
-    with Image.open("out/vary-deep-sheet.png") as sheet:
+    with Image.open(next(Path("out").glob("vary-deep-*-sheet.png"))) as sheet:
         shown = fitted(open_picture("deep.png", "image"), (16, 16), "crop").convert("RGB")
         enlarged = shown.resize((128, 128), Image.Resampling.NEAREST)
         assert np.array_equal(np.asarray(sheet)[12:140, 12:140], np.asarray(enlarged))

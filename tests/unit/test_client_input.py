@@ -90,7 +90,7 @@ REFUSED: dict[str, tuple[Callable[[Client], object], str, str]] = {
     "no embedding": (lambda c: c.generate(embedding=UNIT), "embedding", "an Embedding; got a ndarray"),  # type: ignore[arg-type]
     "an embedding of halves": (lambda c: c.generate(embedding=HALF), "embedding.values", "float16 [4]"),
     "an embedding of lists": (lambda c: c.generate(embedding=Embedding([["a"]], "")), "embedding.values", "[1, 1]"),  # type: ignore[arg-type]
-    "no picture": (lambda c: c.vary(None), "image", "must be set"),
+    "no picture": (lambda c: c.vary(None), "image", "must be a picture; got none"),
     "a number as a picture": (lambda c: c.vary(3), "image", "a path, bytes, an open file"),  # type: ignore[arg-type]
     "an array of floats": (lambda c: c.vary(GREY / 255), "image", "float64 [4, 4]"),
     "an array of nothing": (lambda c: c.vary(GREY[:0]), "image", "uint8 [0, 4]"),

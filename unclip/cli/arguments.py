@@ -55,6 +55,8 @@ class Parser(argparse.ArgumentParser):
                 like = [flag for flag in flags if flag.endswith(name[1:]) or name.endswith(flag[1:])]
                 like = like or difflib.get_close_matches(name, flags, 2)
                 return f"{said}; there is {' and '.join(like)}" if like else said
+        if "--caption" in flags and any(" " in word for word in words):
+            return f"{said}; there is --caption"
         return f"{said}; text of several words needs quotes around it"
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
@@ -227,7 +229,7 @@ def add_interpolate(commands: Commands) -> None:
     command = add_command(commands, "interpolate", making.interpolate, help, lines, NAMES)
     command.add_argument("image", type=Path, help=PICTURE)
     end = command.add_mutually_exclusive_group(required=True)
-    end.add_argument("to", type=Path, nargs="?", help="the picture to end with")
+    end.add_argument("to", type=Path, nargs="?", metavar="to-image", help="the picture to end with")
     end.add_argument("--caption", default="", dest="to_caption", metavar="TEXT", help="the caption to end with")
     add_frames(command)
     add_picture_options(command, Interpolate)

@@ -64,5 +64,13 @@ def tls_of(options: argparse.Namespace) -> Tls | None:
 
 
 def connect(options: argparse.Namespace) -> Client:
-    """A client of the gateway that ``options`` name."""
-    return Client(options.server, timeout=options.timeout, tls=tls_of(options), api_key=options.api_key)
+    """A client of the gateway that ``options`` name.
+
+    Raises:
+        ConfigurationError: it is no address, or TLS lacks a CA.
+    """
+    tls = tls_of(options)
+    try:
+        return Client(options.server, timeout=options.timeout, tls=tls, api_key=options.api_key)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"--server: {error}") from error

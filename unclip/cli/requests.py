@@ -87,7 +87,7 @@ def flag_of(path: str, command: argparse.ArgumentParser) -> str:
     for count in range(len(parts), 0, -1):
         name, _, index = "_".join(parts[:count]).partition("[")
         if action := next((each for each in command._actions if each.dest == name), None):
-            called = action.option_strings[0] if action.option_strings else name
+            called = action.option_strings[0] if action.option_strings else str(action.metavar or name)
             many = index and isinstance(action, argparse._AppendAction)
             return f"{called} (number {int(index.rstrip(']')) + 1})" if many else called
     return path

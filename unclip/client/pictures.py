@@ -49,7 +49,9 @@ def file_bytes(picture: Any, field: str) -> bytes:
     elif callable(getattr(picture, "read", None)):
         data = read_open(picture, field)
     elif picture is None:
-        raise InvalidRequest.of(field, "must be set: a recipe leaves its source picture out, put it back")
+        raise InvalidRequest.of(
+            field, "must be a picture; got none (a recipe leaves its source pictures out: put them back)"
+        )
     else:
         raise InvalidRequest.of(
             field, f"must be a path, bytes, an open file, a Pillow image or a uint8 array; got {brief(picture)}"
