@@ -26,6 +26,7 @@ from unclip.serving.channels import open_channel
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.decoding import Decoding
 from unclip.serving.key_guard import KeyGuard
+from unclip.serving.memory import return_large_blocks
 from unclip.serving.metrics import watch_certificate
 from unclip.serving.server import Service
 from unclip.serving.tls import require_current, watch
@@ -67,6 +68,7 @@ async def build(settings: Settings) -> Gateway:
         ConfigurationError: a target is malformed, or the files for TLS or of keys are not what they should be.
         PreconditionFailed: the stages are there but speak different CLIP spaces.
     """
+    return_large_blocks()
     if settings.api_keys and not settings.tls_cert:
         LOG.warning(
             "API keys are taken over plaintext at %s: without a proxy that speaks TLS, others read them", settings.host

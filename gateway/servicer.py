@@ -59,7 +59,7 @@ CAPABILITIES: dict[type[Plan], str] = {
     EditPlan: "edit",
 }
 
-REQUEST_BYTES = 128 * 2**20  # of requests under way at a time, as sent; half of it for each client
+REQUEST_BYTES = 96 * 2**20  # of requests under way at a time, as sent; half of it for each client
 SMALL_BYTES = 64 * 2**10  # of one that is not counted
 
 Context = grpc.aio.ServicerContext[Any, Any]

@@ -63,6 +63,7 @@ def _unary(
                 await accept(context, method)
                 return await handler(parsed(read, request), context)
         except Exception as error:
+            request = None  # see `refuse`: this frame would keep it
             await refuse(error, context, call.id)
 
     return handle
@@ -79,6 +80,7 @@ def _stream(
                 async for answer in handler(parsed(read, request), context):
                     yield answer
         except Exception as error:
+            request = None  # see `refuse`: this frame would keep it
             await refuse(error, context, call.id)
 
     return handle

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from typing import Any
 
 import grpc
@@ -41,5 +42,20 @@ async def refuse(error: Exception, context: Context, name: str = "") -> None:
     status = to_status(error, name)
     if status.code == code_pb2.INTERNAL:
         log.error("call failed", exc_info=error)
+    _forget(error)
     # The trailing metadata of a status replaces what was set before.
     await context.abort_with_status(to_grpc(status, (request_id.HEADER, name), *pushback(error)))
+
+
+def _forget(error: BaseException) -> None:
+    """Lets go of what the code that raised ``error`` had at hand.
+
+    grpc.aio keeps what ends a call in a circle of references, and with it that error: until Python looks for such
+    circles, every refused request of some megabytes would stay in memory, tens of them at a time.
+    """
+    chain: BaseException | None = error
+    while chain is not None:
+        traceback.clear_frames(chain.__traceback__)
+        before, chain.__traceback__ = chain.__cause__ or chain.__context__, None
+        chain.__cause__ = chain.__context__ = None
+        chain = before
