@@ -34,7 +34,7 @@ $(TRITON): Makefile
 	touch $@
 
 test: $(STAMP) $(TRITON) ## the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(STAMP) ## ruff, mypy --strict, buf lint and breaking, yamllint, hadolint, freshness of generated code, import rules
 	$(BIN)/ruff check .
