@@ -33,8 +33,9 @@ $(TRITON): Makefile
 	-$(TRITON_VENV)/bin/pip install --quiet 'nvidia-pytriton>=0.7,<0.8' 'numpy<2'
 	touch $@
 
+# Two processes of one thread each: two of two threads would wait for each other.
 test: $(STAMP) $(TRITON) ## the whole test suite
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(STAMP) ## ruff, mypy --strict, buf lint and breaking, yamllint, hadolint, freshness of generated code, import rules
 	$(BIN)/ruff check .
