@@ -37,7 +37,7 @@ def told(channel: grpc.Channel, symbol: str) -> descriptor_pool.DescriptorPool:
     while files:
         for name, file in list(files.items()):
             if not any(each in files for each in file.dependency):
-                pool.Add(files.pop(name))  # type: ignore[no-untyped-call]
+                pool.Add(files.pop(name))
     return pool
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -84,7 +86,7 @@ def test_a_name_is_cut_between_words() -> None:
     assert file_name("edit", "house", "...", -3) == "edit-house--3"
 
 
-@pytest.mark.parametrize("case", ["a file", "a file in the way", "a device", "a zero", "no room for names"])
+@pytest.mark.parametrize("case", ["a file", "a file in the way", "a zero", "no room for names"])
 def test_a_folder_that_cannot_be_written_is_told_before_anything_is_asked(
     peer: GatewayPeer, refused: Refused, case: str
 ) -> None:
@@ -92,12 +94,23 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_is_asked(
     out = {
         "a file": "file",
         "a file in the way": "file/out",
-        "a device": "/dev/null/out",
         "a zero": "a\0b",
         "no room for names": "x" * 300,
     }[case]
     for command in (["generate", "a cat"], ["vary", "house.png"], ["edit", "house.png", "a", "--pad", "3"]):
         assert refused(*command, "--out", out).startswith("unclip: --out: cannot write into ")
+    assert peer.asked == []
+
+
+def test_a_folder_in_which_no_file_can_be_made_is_told_before_anything_is_asked(
+    peer: GatewayPeer, refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(dir: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(dir))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", denied)
+    Path("out").mkdir()
+    assert refused("generate", "a cat") == "unclip: --out: cannot write into out: Permission denied\n"
     assert peer.asked == []
 
 
