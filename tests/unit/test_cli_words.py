@@ -14,7 +14,8 @@ from google.rpc import code_pb2
 
 from tests.unit.client_peer import GatewayPeer, invalid, overloaded, picture, status
 from unclip.cli import main
-from unclip.cli.arguments import Parser, parser
+from unclip.cli.arguments import parser
+from unclip.cli.parsing import Parser
 from unclip.cli.requests import flag_of, in_flags
 from unclip.client import Generate, GeneratedImage, ImageFile, Preview, Sampling
 from unclip.client.values import KINDS

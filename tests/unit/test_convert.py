@@ -16,6 +16,7 @@ from prior_svc.prior import Prior
 from tests.karlo import make_tiny_karlo
 from unclip.checkpoints.checkpoint import EVERY_FOLDER, IMAGE_FOLDERS, PRIOR_FOLDERS, Checkpoint
 from unclip.checkpoints.convert import convert
+from unclip.checkpoints.convert import main as convert_main
 from unclip.cli import main
 from unclip.errors import CheckpointError, ConfigurationError
 from unclip.options import SamplingSettings
@@ -212,3 +213,11 @@ def test_a_folder_that_is_named_like_weights_does_not_stand_for_them(karlo: tupl
     copy = Path(shutil.copytree(karlo[0], tmp_path / "copy"))
     (copy / "prior" / "x.safetensors").mkdir()
     assert (convert(str(copy), tmp_path / "made") / PICKLE).with_suffix(".safetensors").is_file()
+
+
+def test_a_name_does_not_steer_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["convert", "no/\x1b[2J\nsuch", "target"])
+    assert convert_main() == 2
+    assert capsys.readouterr().err.rstrip("\n").isprintable()

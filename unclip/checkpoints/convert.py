@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 
 from unclip.checkpoints.checkpoint import EVERY_FOLDER, IMAGE_FOLDERS, INDEX, PICKLES, Checkpoint, write_manifest
 from unclip.errors import CheckpointError, ConfigurationError, UnclipError
+from unclip.escaping import escaped
 
 STEMS = {"pytorch_model": "model"}  # where transformers names the two formats' files differently
 STAGES = ("prior", "decoder", "upsampler")
@@ -183,7 +184,7 @@ def main() -> int:
     try:
         print(convert(chosen.source, chosen.target, chosen.image_encoder))
     except UnclipError as error:
-        print(f"unclip: {error}", file=sys.stderr)
+        print(f"unclip: {escaped(str(error))}", file=sys.stderr)
         return 2
     return 0
 

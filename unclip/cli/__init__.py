@@ -8,8 +8,9 @@ import sys
 from collections.abc import Sequence
 
 from unclip.cli import report, terminal
-from unclip.cli.arguments import Misused, parser
+from unclip.cli.arguments import parser
 from unclip.cli.exits import FAILED, INTERRUPTED, WRONG, Ended, ended
+from unclip.cli.parsing import Misused
 from unclip.cli.requests import in_flags
 from unclip.cli.sources import require_one_stdin
 from unclip.errors import InvalidRequest, UnclipError

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from unclip.cli.making import thetas_to
 from unclip.cli.output import slug
 from unclip.cli.serve import of_services, terminated_as_interrupted
+from unclip.cli.terminal import line
 from unclip.client import AsyncClient, GeneratedImage, Sampling
 from unclip.client.sheets import animate, contact_sheet
 from unclip.local.stack import LocalStack
@@ -53,12 +54,13 @@ def demo(options: argparse.Namespace) -> None:
     with terminated_as_interrupted():
         print("starting the services …", file=sys.stderr)
         with stack:
-            print(f"gateway on {stack.address} after {time.monotonic() - began:.1f} s; process ids:")
-            print("  " + "  ".join(f"{role} {pid}" for role, pid in stack.pids.items()), flush=True)
+            line(f"gateway on {stack.address} after {time.monotonic() - began:.1f} s; process ids:")
+            line("  " + "  ".join(f"{role} {pid}" for role, pid in stack.pids.items()))
+            sys.stdout.flush()
             made = asyncio.run(show(stack.address, options.out, Sampling(steps=options.steps)))
     for path in made:
-        print(path)
-    print(f"services stopped; {len(made)} files in {options.out.resolve()}, {time.monotonic() - began:.1f} s in all")
+        line(str(path))
+    line(f"services stopped; {len(made)} files in {options.out.resolve()}, {time.monotonic() - began:.1f} s in all")
 
 
 async def show(address: str, out: Path, decoder: Sampling) -> list[Path]:

@@ -16,7 +16,7 @@ from unclip.cli.requests import flag_of
 from unclip.cli.terminal import line
 from unclip.client import GeneratedImage, Notice, Request
 from unclip.client.values import KINDS
-from unclip.serving.logs import escaped
+from unclip.escaping import escaped
 
 ENDINGS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 

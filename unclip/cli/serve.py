@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
+from unclip.cli.terminal import line
 from unclip.client import Client
 from unclip.errors import ConfigurationError
 from unclip.local.stack import MODEL_SERVICES, LocalStack
@@ -70,12 +71,13 @@ def serve(options: argparse.Namespace) -> None:
     with terminated_as_interrupted():
         print("starting the services …", file=sys.stderr)
         with stack:
-            print(f"gateway on {stack.address}")
+            line(f"gateway on {stack.address}")
             with Client(stack.address) as client:
                 model = client.model_info()
-            print(f"{model.name}, licence {model.license}; it can {', '.join(model.capabilities) or 'nothing'}")
-            print("  ".join(f"{role} {pid}" for role, pid in stack.pids.items()))
-            print(f"logs in {stack.log_dir}", flush=True)
+            line(f"{model.name}, licence {model.license}; it can {', '.join(model.capabilities) or 'nothing'}")
+            line("  ".join(f"{role} {pid}" for role, pid in stack.pids.items()))
+            line(f"logs in {stack.log_dir}")
+            sys.stdout.flush()
             with contextlib.suppress(KeyboardInterrupt):
                 while True:
                     stack.check()

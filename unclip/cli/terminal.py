@@ -8,7 +8,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from unclip.serving.logs import escaped
+from unclip.escaping import escaped
 
 
 def prepare() -> None:

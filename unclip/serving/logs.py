@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime
 import json
 import logging
-import re
 import sys
 import threading
 import warnings
@@ -17,6 +16,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TextIO
 
+from unclip.escaping import escaped
 from unclip.serving import request_id, tracing
 from unclip.serving.log_writer import Lines, Writer, to_stream
 from unclip.serving.sparing import LogLimiter, causes, redacted
@@ -25,13 +25,7 @@ log = logging.getLogger(__name__)
 LAST_LINES_S = 1.0  # that the end of a process waits for its log at most
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")  # of terminals, lines, directions
 CALL_FIELDS = ("client", "method", "code", "seconds")  # of the line that says how a call ended
-
-
-def escaped(text: str) -> str:
-    """``text`` with its control characters written as in JSON, so that it is one line wherever it is shown."""
-    return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 class WithRequest(logging.Filter):

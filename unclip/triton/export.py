@@ -22,6 +22,7 @@ from tritonclient.grpc import model_config_pb2
 
 from unclip.checkpoints.checkpoint import EVERY_FOLDER, Checkpoint
 from unclip.errors import ConfigurationError, UnclipError
+from unclip.escaping import escaped
 from unclip.networks.interface import COMPONENTS, NETWORKS, NetworkName, Port, Signature
 from unclip.triton.backend import networks_of
 from unclip.triton.plan import write_plan
@@ -232,7 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for folder in export(chosen.checkpoint, chosen.repository, options):
             print(folder)
     except UnclipError as error:
-        print(f"unclip: {error}", file=sys.stderr)
+        print(f"unclip: {escaped(str(error))}", file=sys.stderr)
         return 2
     return 0
 
