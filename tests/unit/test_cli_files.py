@@ -49,6 +49,8 @@ def test_a_picture_is_there_before_the_next_and_stays_after_ctrl_c(peer: Gateway
             assert time.monotonic() < end
             time.sleep(0.02)
         assert running.poll() is None
+        assert running.stdout is not None
+        said = "" if as_json else running.stdout.readline()
         running.send_signal(signal.SIGINT)
         out, err = running.communicate(timeout=PATIENCE_S)
     assert running.returncode == 130
@@ -59,7 +61,16 @@ def test_a_picture_is_there_before_the_next_and_stays_after_ctrl_c(peer: Gateway
         assert told["error"]["reason"] == "INTERRUPTED"
         assert [image["path"] for image in told["images"]] == [str(made)]
     else:
-        assert out == f"{made}  seed 3\n"
+        assert (said, out) == (f"{made}  seed 3\n", "")
+
+
+def test_a_reader_that_leaves_ends_no_work(peer: GatewayPeer) -> None:
+    command = [sys.executable, "-m", "unclip.cli", "generate", "a cat", "--count", "3", "--seed", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        running.stdout.close()
+        assert running.wait(PATIENCE_S) == 0
+    assert names() == ["generate-a-cat-1-sheet.png", *(f"generate-a-cat-{seed}.png" for seed in (1, 2, 3))]
 
 
 def full_after(count: int, monkeypatch: pytest.MonkeyPatch) -> None:

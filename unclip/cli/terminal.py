@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from typing import TextIO
 
@@ -19,5 +20,18 @@ def prepare() -> None:
 
 
 def line(text: str, file: TextIO | None = None) -> None:
-    """Prints ``text`` as one line, its control characters escaped, above a progress bar where there is one."""
-    tqdm.write(escaped(text), file=file or sys.stdout)
+    """Prints ``text`` as one line, at once, its control characters escaped, above a progress bar where there is one.
+
+    A reader that has left, such as `head`, ends no work: pictures are made and written without it.
+    """
+    stream = file or sys.stdout
+    try:
+        tqdm.write(escaped(text), file=stream)
+        stream.flush()
+    except BrokenPipeError:
+        nobody_reads(stream)
+
+
+def nobody_reads(stream: TextIO) -> None:
+    """What is written to ``stream`` from now on is thrown away."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
