@@ -58,6 +58,14 @@ def test_what_is_not_run_is_listed() -> None:
     assert README.read_text().count("```sh\n") + README.read_text().count("```python\n") == len(EXAMPLES)
 
 
+@pytest.mark.parametrize("text", ["false\n", "unclip vary nowhere.png\n", "cp nothing x\ntrue\n", "false | cat\n"])
+def test_an_example_that_fails_is_told_with_its_line(text: str, tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(README.parent))
+    with pytest.raises(AssertionError, match=r"README\.md line 7:"):
+        run(Example("sh", text, 7, ""), "127.0.0.1:1", {})
+
+
 @pytest.mark.timeout(600)  # of a busy machine
 def test_every_example_runs_from_top_to_bottom(
     address: str, tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

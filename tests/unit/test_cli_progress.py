@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from unclip.cli.progress import Bar, picture_count
+from unclip.cli.progress import Bar
 from unclip.client import Edit, Event, Generate, GeneratedImage, Progress, Request, TextDiff, Vary
+from unclip.client.values import picture_count
 
 
 def finished(index: int) -> GeneratedImage:

@@ -59,6 +59,21 @@ def test_a_recipe_with_too_few_or_too_many_sources_is_damaged(damaged: Recipe) -
         complete(damaged, [ONE, OTHER])
 
 
+@pytest.mark.parametrize(
+    "several",
+    [
+        Generate("a cat", image_count=2),
+        Generate("a cat", candidates=64),
+        Edit(None, "a cat", image_count=16),
+        TextDiff(None, "a", "b", thetas=(0.1, 0.2)),
+        Interpolate(None, ts=(0.1, 0.2)),
+    ],
+)
+def test_a_recipe_is_of_one_picture(several: Request) -> None:
+    with pytest.raises(InvalidRequest, match="recipe: must be of one picture; got one of "):
+        complete(recipe(several), [])
+
+
 def test_sources_are_found_among_files_and_right_inside_folders(tmp_path: Path) -> None:
     (tmp_path / "deeper").mkdir()
     for name, data in (("b.PNG", OTHER), ("a.jpeg", THIRD), ("notes.txt", ONE), ("deeper/one.png", ONE)):

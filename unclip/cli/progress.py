@@ -9,7 +9,8 @@ from typing import Self
 
 from tqdm import tqdm
 
-from unclip.client import Edit, Event, Generate, GeneratedImage, Interpolate, Progress, Request, StageName, TextDiff
+from unclip.client import Edit, Event, Generate, GeneratedImage, Progress, Request, StageName
+from unclip.client.values import picture_count
 
 # Rough shares of the time: what a picture's own stages take, and what is done once for all pictures of a request.
 OWN: dict[StageName, float] = {"prior": 15, "decoder": 45, "upsampler": 40}
@@ -74,13 +75,3 @@ class Bar:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.close()
-
-
-def picture_count(request: Request) -> int:
-    """How many pictures ``request`` asks for."""
-    match request:
-        case TextDiff():
-            return len(request.thetas) or 1
-        case Interpolate():
-            return len(request.ts) or 1
-    return getattr(request, "candidates", None) or request.image_count or 1

@@ -19,6 +19,7 @@ from unclip.client.values import (
     Picture,
     Recipe,
     Request,
+    picture_count,
 )
 from unclip.errors import InvalidRequest, PreconditionFailed
 from unclip.wire.by_name import brief, listed
@@ -53,6 +54,8 @@ def complete(recipe: Recipe, sources: Sequence[Picture]) -> Request:
     if not isinstance(recipe.request, tuple(KINDS.values())):
         raise InvalidRequest.of("recipe", f"must hold a request; got {brief(recipe.request)}")
     request = recipe.request
+    if (pictures := picture_count(request)) != 1:
+        raise InvalidRequest.of("recipe", f"must be of one picture; got one of {pictures}")
     places = [each.name for each in fields(request) if each.name in ("image", "to", "mask")]
     if isinstance(request, Interpolate) and request.to_caption:
         places.remove("to")

@@ -174,6 +174,16 @@ KINDS: Mapping[str, type[Request]] = {
 }
 
 
+def picture_count(request: Request) -> int:
+    """How many pictures ``request`` has made, those among them that only the best are chosen from."""
+    match request:
+        case TextDiff():
+            return len(request.thetas) or 1
+        case Interpolate():
+            return len(request.ts) or 1
+    return getattr(request, "candidates", None) or request.image_count or 1
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How a picture was made: the request that makes it again, alone, its source pictures left out.
