@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 import unicodedata
 from pathlib import Path
 from typing import Any
 
+import ftfy
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import CLIPTokenizer
 
-from encoder_svc.cleaning import CLEANINGS, cleaning_of, ftfy_1
+from encoder_svc.cleaning import CLEANINGS, cleaning_of, ftfy_1, repaired
 from encoder_svc.tokenizer import Tokenizer
 from tests.tiny import CONTEXT, make_tiny_checkpoint
 from unclip.checkpoints.checkpoint import TEXT_FOLDERS, Checkpoint
@@ -47,14 +49,27 @@ CLEANED = {
 
 
 @pytest.mark.parametrize(
-    "caption", ["", " ", "\t\r\n", "\u00a0", "\u3000\u2003", "\u200b\u2060", "\ufeff \u00ad", "\u2800"]
+    "caption",
+    [
+        "",
+        " ",
+        "\t\r\n",
+        "\u00a0",
+        "\u3000\u2003",
+        "\u200b\u2060",
+        "\ufeff \u00ad",
+        "\u2800",
+        "&nbsp; ",
+        "&#8203;",
+        "&ZeroWidthSpace;",
+    ],
 )
 def test_a_caption_of_which_nothing_shows_is_blank(caption: str) -> None:
     assert blank(caption)
     assert one_line(caption) == ""
 
 
-@pytest.mark.parametrize("caption", [".", "\u200ba", "!", "\u0301", "\0"])
+@pytest.mark.parametrize("caption", [".", "\u200ba", "!", "\u0301", "\0", "&", "&amp;", "&nbsp;a"])
 def test_one_of_which_anything_shows_is_not(caption: str) -> None:
     assert not blank(caption)
 
@@ -74,6 +89,24 @@ def test_a_caption_on_one_line_is_left_alone(caption: str) -> None:
 @pytest.mark.parametrize(("caption", "cleaned"), CLEANED.items())
 def test_ftfy_1_cleans_captions_as_it_did_when_checkpoints_were_taught_with_it(caption: str, cleaned: str) -> None:
     assert ftfy_1(caption) == cleaned
+
+
+ENTITIES = st.sampled_from(["&amp;", "&#38;", "&lt;", "&eacute;", "&nbsp;", "&#10;", "Ã©", "â€œ", "\x1b[31m", "ﬁ", "<"])
+
+
+@given(st.lists(ENTITIES | TEXTS, max_size=6).map("".join))
+def test_ftfy_1_repairs_as_ftfy_does(caption: str) -> None:
+    line = one_line(caption)
+    assert repaired(line) == ftfy.fix_text(line, ftfy.TextFixerConfig(unescape_html=True, normalization="NFC"))
+
+
+@pytest.mark.parametrize("entity", ["amp;", "#38;", "ａｍｐ；"])
+def test_a_caption_that_was_escaped_a_thousand_times_takes_no_longer_than_others(entity: str) -> None:
+    deep = f"&{entity * (4000 // len(entity.encode()))}"
+    began = time.process_time()
+    for _ in range(64):  # of one Embed: 2 s with ftfy's own rounds
+        ftfy_1(deep)
+    assert time.process_time() - began < 1
 
 
 @given(TEXTS)

@@ -27,10 +27,10 @@ PROFILE = b"ICC_PROFILE\0"
 XMP = b"http://ns.adobe.com/xap/1.0/\0"
 XMP_KEYWORD, EXIF_KEYWORD = b"XML:com.adobe.xmp\0", b"Raw profile type exif\0"
 ORIENTATION = 0x0112
-XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
+XMP_ORIENTATION = re.compile(rb"""tiff:Orientation(?:\s*=\s*["']|\s*>)\s*([0-9])""")
 NUMBERS = {1: "B", 3: "H", 4: "I"}  # EXIF's types of whole numbers
 BROKEN = b"\0"  # a profile that is there and cannot be read
-GREY, RGB = 0, 2  # a PNG's types of colour
+GREY, RGB, PALETTE = 0, 2, 3  # a PNG's types of colour
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _png(data: bytes) -> Stripped:
     whole = b"".join(pixels)
     tail = _chunk(b"IDAT", whole) + _chunk(b"IEND", b"")
     head = chunks.get(b"IHDR", b"") + chunks.get(b"PLTE", b"")
-    if b"tRNS" in chunks:
+    if b"tRNS" in chunks and may_be_key(chunks[b"tRNS"], colour=data[25]):
         head += _chunk(b"tRNS", as_pillow_compares(chunks[b"tRNS"], depth=data[24], colour=data[25]))
     profile = (
         b"" if b"iCCP" not in chunks else _inflated(chunks[b"iCCP"].partition(b"\0")[2][1:], MAX_PROFILE) or BROKEN
@@ -112,6 +112,11 @@ def _png(data: bytes) -> Stripped:
 def intact(chunk: bytes) -> bool:
     """Whether a PNG's chunk, its length left out, is what was written. What is not, and not needed, is passed over."""
     return zlib.crc32(memoryview(chunk)[:-4]).to_bytes(4, "big") == chunk[-4:]
+
+
+def may_be_key(key: bytes, colour: int) -> bool:
+    """Whether a PNG's tRNS has as many bytes as it should. One that has not is passed over, as libpng does."""
+    return 0 < len(key) <= 256 if colour == PALETTE else len(key) == {GREY: 2, RGB: 6}.get(colour)
 
 
 def as_pillow_compares(key: bytes, depth: int, colour: int) -> bytes:

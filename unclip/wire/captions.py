@@ -6,6 +6,7 @@ Gateway, encoder and stubs read captions through this module. What a model has d
 
 from __future__ import annotations
 
+import html
 import re
 
 # What front ends put between words, beside spaces: Unicode's mandatory line breaks, and tabs.
@@ -22,8 +23,9 @@ CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
 
 
 def blank(caption: str) -> bool:
-    """Whether nothing of ``caption`` shows: it is empty, or has but spaces and invisible characters."""
-    return BLANK.fullmatch(caption) is not None
+    """Whether nothing of ``caption`` shows: it is empty, or has but spaces and invisible characters, also as HTML's
+    entities."""
+    return BLANK.fullmatch(html.unescape(caption)) is not None
 
 
 def one_line(caption: str) -> str:

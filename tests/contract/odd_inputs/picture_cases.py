@@ -158,6 +158,8 @@ def chunks_of_png() -> Iterator[Case]:
     for name, chunks in beside.items():
         yield f"PNG with {name}", png_of(NOISE, RGB, 8, *chunks), NOISE
     yield "PNG with a wrong CRC of tRNS", png_of(NOISE, RGB, 8, chunk(b"tRNS", b"\0" * 6, wrong)), NOISE
+    for length in (1, 5, 300):
+        yield f"PNG with a tRNS of {length} bytes", png_of(NOISE, RGB, 8, chunk(b"tRNS", bytes(length))), NOISE
     yield "PNG with a text behind its pixels", png_of(NOISE, RGB, after=[chunk(b"zTXt", b"k\0\0" + megabytes)]), NOISE
     plain = png_of(NOISE, RGB)
     yield "PNG with something behind it", plain + b"\0" * 9, NOISE
@@ -183,6 +185,9 @@ def turned_pictures() -> Iterator[Case]:
     xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
     text = chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp)
     yield "PNG turned by XMP", png_of(turned(tall, 6), RGB, 8, text), tall
+    for written in (b"'6'", b' = "6"'):
+        quoted = chunk(b"iTXt", text[8:-4].replace(b'="6"', written if written[:1] == b" " else b"=" + written))
+        yield f"PNG turned by XMP that says {written.decode()}", png_of(turned(tall, 6), RGB, 8, quoted), tall
     yield "PNG whose EXIF is none", png_of(tall, RGB, 8, chunk(b"eXIf", b"nothing")), tall
     yield "PNG turned by 9, which means nothing", png_of(tall, RGB, 8, chunk(b"eXIf", exif(9))), tall
 
