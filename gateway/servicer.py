@@ -179,7 +179,8 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
                         breakers[service].check()
                 plan = await self._plan(request, call, partial(plan_of, request, release.info, nested))
                 if not nested and not reserved:
-                    size = largest_answer(plan, release.info.side(sampling_pb2.STAGE_UPSAMPLER))
+                    side = plan.output.side(release.info.side(sampling_pb2.STAGE_UPSAMPLER))
+                    size = largest_answer(plan, side)
                     self._unread.reserve(size, call.client)
                     reserved = True
                 for capability in capabilities_of(plan):
@@ -331,7 +332,7 @@ def generated_image(event: Finished, plan: Plan, maker: Maker) -> gateway_pb2.Ge
     row = event.image_index if event.row is None else event.row
     written = recipe_text_of(plan, row, maker)
     return gateway_pb2.GeneratedImage(
-        image=picture_file(event.pixels, plan.output.format, write_text(written)),
+        image=picture_file(event.pixels, plan.output.format, write_text(written), plan.output.size),
         image_index=event.image_index,
         seed=plan.seeds[row],
         model_version=written.model_version,

@@ -151,7 +151,7 @@ class StreamOutbox(UnaryOutbox):
 
 
 def largest_answer(plan: Plan, side: int) -> int:
-    """Bytes that all pictures of ``plan`` can have together, of ``side`` pixels each. 0 where the side is not known.
+    """Bytes that all pictures of ``plan`` can have together, of ``side`` pixels a side. 0 where that is not known.
 
     Raises:
         InvalidRequest: more than one message takes, as the answer of a unary call would be.

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from unclip.api.type.v1 import image_pb2
 from unclip.enum_names import FileFormat
@@ -35,10 +36,13 @@ async def in_thread(work: Callable[..., Result], *arguments: Any) -> Result:
     return await asyncio.get_running_loop().run_in_executor(THREADS, partial(known.run, work, *arguments))
 
 
-def picture_file(pixels: npt.NDArray[np.float32], file_format: FileFormat, recipe: str) -> image_pb2.Image:
+def picture_file(
+    pixels: npt.NDArray[np.float32], file_format: FileFormat, recipe: str, size: int | None = None
+) -> image_pb2.Image:
     """``pixels``, float32 ``[3, H, W]`` in [-1, 1], as a file: JPEG at quality 95, the others lossless.
 
-    recipe: text of the recipe inside the file, see ``unclip.wire.recipe_text``; one too large for a file is left out.
+    size: of its side in pixels, where it is to be resized. recipe: text of the recipe inside the file, see
+    ``unclip.wire.recipe_text``; one too large for a file is left out.
     """
     if len(recipe) > recipe_text.MAX_BYTES:
         LOG.warning("a recipe of %d bytes is left out of its file: the limit is %d", len(recipe), recipe_text.MAX_BYTES)
@@ -49,4 +53,11 @@ def picture_file(pixels: npt.NDArray[np.float32], file_format: FileFormat, recip
     elif recipe:
         more["exif"] = recipe_text.exif(recipe)
     with tracing.internal("encode picture", **{"unclip.format": file_format}):
-        return encode_image(from_pixels(pixels), MEDIA_TYPES[file_format], **more)
+        return encode_image(resized(from_pixels(pixels), size), MEDIA_TYPES[file_format], **more)
+
+
+def resized(picture: Image.Image, size: int | None) -> Image.Image:
+    """A square picture at ``size`` pixels a side, by Lanczos' filter; as it is where that is None or its own."""
+    if size is None or picture.size == (size, size):
+        return picture
+    return picture.resize((size, size), Image.Resampling.LANCZOS)

@@ -37,12 +37,18 @@ class SourceImage:
 class Output:
     """What happens to every base-size sample of a request: how it is upsampled, its file format, its previews.
 
-    preview_interval: decoder steps between previews, 0 to 1000; 0 sends none.
+    preview_interval: decoder steps between previews, 0 to 1000; 0 sends none. size: of the file's side in pixels, None
+    for that of what the upsampler makes.
     """
 
     upsampler: SamplingSettings
     format: FileFormat = "png"
     preview_interval: int = 0
+    size: int | None = None
+
+    def side(self, made: int) -> int:
+        """Pixels a side of the files, where the upsampler makes pictures of ``made``."""
+        return self.size or made
 
 
 @dataclass(frozen=True, kw_only=True)

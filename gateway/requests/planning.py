@@ -33,7 +33,15 @@ from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding
 from unclip.wire.images import MAX_BYTES_TOGETHER, MAX_TOGETHER, decode_cost
 from unclip.wire.known import MAX_RESAMPLING
-from unclip.wire.limits import MAX_CANDIDATES, MAX_CAPTIONS, MAX_IMAGES, MAX_PREVIEW_INTERVAL, MAX_RANKED
+from unclip.wire.limits import (
+    MAX_CANDIDATES,
+    MAX_CAPTIONS,
+    MAX_IMAGES,
+    MAX_OUTPUT_SIDE,
+    MAX_PREVIEW_INTERVAL,
+    MAX_RANKED,
+    MIN_OUTPUT_SIDE,
+)
 from unclip.wire.notices import Notice, profile_unusable
 
 DEFAULT_CANDIDATES = 2  # section 2.2 of the paper
@@ -305,7 +313,10 @@ def read_output(info: StackInfo, reader: Reader, preview_interval: int) -> Outpu
         reader.refuse(
             "upsampler.guidance_scale", f"must be 1, the upsampler has no guidance; got {upsampler.guidance_scale:g}"
         )
-    return Output(upsampler, reader.choice("format"), preview_interval)
+    size = reader.asked.size if reader.asked.HasField("size") else None
+    if size is not None:
+        reader.between("size", size, MIN_OUTPUT_SIDE, MAX_OUTPUT_SIDE)
+    return Output(upsampler, reader.choice("format"), preview_interval, size)
 
 
 def inversion_defaults(decoder: SamplingSettings) -> SamplingSettings:

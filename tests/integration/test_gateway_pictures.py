@@ -70,6 +70,19 @@ async def test_pictures_come_in_the_format_asked_for(
     assert (Image.open(io.BytesIO(image.data)).format, image.media_type) == (format_, media_type)
 
 
+@pytest.mark.parametrize("size", [16, 3 * MODEL.final_size])
+async def test_pictures_come_at_the_size_asked_for_resized_from_the_one_made(front: Front, size: int) -> None:
+    made = (await front.stub.Generate(gateway_pb2.GenerateRequest(caption="x", seed=1))).images[0]
+    asked = gateway_pb2.GenerateRequest(caption="x", seed=1, image_count=2, size=size)
+    response = await front.stub.Generate(asked)
+    image = response.images[0]
+    assert (image.image.width, image.image.height) == (size, size)
+    expected = Image.open(io.BytesIO(made.image.data)).resize((size, size), Image.Resampling.LANCZOS)
+    assert pixels_of(image) == expected.tobytes()
+    again = pictures_in(await told(front, response.images[1].recipe))
+    assert [each.image.data for each in again] == [response.images[1].image.data]
+
+
 async def test_generate_hands_each_stage_what_the_one_before_made(front: Front, stages: StubStages) -> None:
     await front.stub.Generate(gateway_pb2.GenerateRequest(caption="a cat", seed=5))
     [sampled] = stages.prior.requests(prior_pb2.SampleRequest)

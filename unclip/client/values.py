@@ -58,6 +58,7 @@ class ImageOptions:
     decoder: Sampling = option("how the decoder samples", DEFAULTS)
     upsampler: Sampling = option("how the upsampler samples", DEFAULTS, without="guidance_scale")
     format: FileFormat = option("file format of the pictures", "png")
+    size: int | None = option("side of the pictures in pixels, 16 to 2048 (as the stack makes them)")
 
 
 @dataclass(frozen=True, kw_only=True)

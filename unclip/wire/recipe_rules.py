@@ -10,7 +10,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from unclip.api.type.v1 import image_pb2, sampling_pb2
 from unclip.errors import InvalidRequest
 from unclip.wire.known import MAX_RESAMPLING
-from unclip.wire.limits import MAX_CANDIDATES
+from unclip.wire.limits import MAX_CANDIDATES, MAX_OUTPUT_SIDE, MIN_OUTPUT_SIDE
 from unclip.wire.recipe_text import RecipeText
 from unclip.wire.sampling import sampling_from_proto
 from unclip.wire.violations import Violations
@@ -22,6 +22,7 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "prior_candidates": (1, MAX_CANDIDATES),
     "resampling": (1, MAX_RESAMPLING),
     "eta": (0, 1),
+    "size": (MIN_OUTPUT_SIDE, MAX_OUTPUT_SIDE),
 }
 MAX_SOURCES = 2  # an edit's picture and mask, or the ends of an interpolation
 MAX_STAGES = 8

@@ -30,6 +30,7 @@ UNASKED = {
 BY_THE_GATEWAY = {
     "--count": ["0", "-1", "17", str(2**31 - 1)],
     "--candidates": ["0", "65", "-3"],
+    "--size": ["0", "15", "2049", "-64"],
     "--prior-candidates": ["0", "17"],
     "--prior-steps": ["0", "1001"],
     "--decoder-steps": ["0", "-5", "1001", str(2**31 - 1)],

@@ -119,6 +119,7 @@ class GenerateRequest(_message.Message):
     NEGATIVE_CAPTION_FIELD_NUMBER: _builtins.int
     CANDIDATES_FIELD_NUMBER: _builtins.int
     EMBEDDING_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
     caption: _builtins.str
     """What to show: 1 byte to 4 KiB of UTF-8, without control characters but tabs and line breaks, which are read as
     spaces. May be empty, or blank, where an embedding is given. What the model's context has no room for is left out,
@@ -140,6 +141,10 @@ class GenerateRequest(_message.Message):
     """Pictures to make, of which the image_count that CLIP finds closest to the caption are kept: image_count to 64. Set,
     even to image_count itself, pictures come ranked, best first, with a score. Candidate i is made from seed + i;
     progress and previews name candidates, pictures their rank. Unset, the default, every picture made is delivered.
+    """
+    size: _builtins.int
+    """Side of the pictures in pixels, 16 to 2048: each is resized (Lanczos) before its file is written. Unset, the
+    default: as the stack makes them.
     """
     @_builtins.property
     def prior(self) -> _sampling_pb2.SamplingOptions:
@@ -174,10 +179,11 @@ class GenerateRequest(_message.Message):
         negative_caption: _builtins.str = ...,
         candidates: _builtins.int | None = ...,
         embedding: _embedding_pb2.Embedding | None = ...,
+        size: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_image_count", b"_image_count", "_prior_candidates", b"_prior_candidates", "_seed", b"_seed", "candidates", b"candidates", "decoder", b"decoder", "embedding", b"embedding", "image_count", b"image_count", "prior", b"prior", "prior_candidates", b"prior_candidates", "seed", b"seed", "upsampler", b"upsampler"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_image_count", b"_image_count", "_prior_candidates", b"_prior_candidates", "_seed", b"_seed", "_size", b"_size", "candidates", b"candidates", "decoder", b"decoder", "embedding", b"embedding", "image_count", b"image_count", "prior", b"prior", "prior_candidates", b"prior_candidates", "seed", b"seed", "size", b"size", "upsampler", b"upsampler"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_image_count", b"_image_count", "_prior_candidates", b"_prior_candidates", "_seed", b"_seed", "candidates", b"candidates", "caption", b"caption", "decoder", b"decoder", "embedding", b"embedding", "format", b"format", "image_count", b"image_count", "negative_caption", b"negative_caption", "prior", b"prior", "prior_candidates", b"prior_candidates", "seed", b"seed", "upsampler", b"upsampler"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_image_count", b"_image_count", "_prior_candidates", b"_prior_candidates", "_seed", b"_seed", "_size", b"_size", "candidates", b"candidates", "caption", b"caption", "decoder", b"decoder", "embedding", b"embedding", "format", b"format", "image_count", b"image_count", "negative_caption", b"negative_caption", "prior", b"prior", "prior_candidates", b"prior_candidates", "seed", b"seed", "size", b"size", "upsampler", b"upsampler"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__candidates: _TypeAlias = _typing.Literal["candidates"]  # noqa: Y015
     _WhichOneofArgType__candidates: _TypeAlias = _typing.Literal["_candidates", b"_candidates"]  # noqa: Y015
@@ -187,6 +193,8 @@ class GenerateRequest(_message.Message):
     _WhichOneofArgType__prior_candidates: _TypeAlias = _typing.Literal["_prior_candidates", b"_prior_candidates"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__size: _TypeAlias = _typing.Literal["size"]  # noqa: Y015
+    _WhichOneofArgType__size: _TypeAlias = _typing.Literal["_size", b"_size"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__candidates) -> _WhichOneofReturnType__candidates | None: ...
     @_typing.overload
@@ -195,6 +203,8 @@ class GenerateRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__prior_candidates) -> _WhichOneofReturnType__prior_candidates | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__size) -> _WhichOneofReturnType__size | None: ...
 
 Global___GenerateRequest: _TypeAlias = GenerateRequest  # noqa: Y015
 
@@ -244,6 +254,7 @@ class VaryRequest(_message.Message):
     FORMAT_FIELD_NUMBER: _builtins.int
     FIT_FIELD_NUMBER: _builtins.int
     REPORT_PSNR_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
     seed: _builtins.int
     """Image i is made from seed + i. Unset, the gateway chooses one."""
     image_count: _builtins.int
@@ -260,6 +271,8 @@ class VaryRequest(_message.Message):
     """Measure how well the inversion reconstructs the picture; see GeneratedImage.inversion_psnr. Costs a walk of the
     decoder. Must be unset with START_RANDOM, which inverts nothing. Not part of the recipe: pictures stay the same.
     """
+    size: _builtins.int
+    """As in GenerateRequest."""
     @_builtins.property
     def image(self) -> _image_pb2.Image:
         """The picture."""
@@ -285,10 +298,11 @@ class VaryRequest(_message.Message):
         format: Global___ImageFormat.ValueType = ...,
         fit: Global___Fit.ValueType = ...,
         report_psnr: _builtins.bool = ...,
+        size: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_eta", b"_eta", "_image_count", b"_image_count", "_seed", b"_seed", "decoder", b"decoder", "eta", b"eta", "image", b"image", "image_count", b"image_count", "seed", b"seed", "upsampler", b"upsampler"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_eta", b"_eta", "_image_count", b"_image_count", "_seed", b"_seed", "_size", b"_size", "decoder", b"decoder", "eta", b"eta", "image", b"image", "image_count", b"image_count", "seed", b"seed", "size", b"size", "upsampler", b"upsampler"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_eta", b"_eta", "_image_count", b"_image_count", "_seed", b"_seed", "decoder", b"decoder", "eta", b"eta", "fit", b"fit", "format", b"format", "image", b"image", "image_count", b"image_count", "report_psnr", b"report_psnr", "seed", b"seed", "start", b"start", "upsampler", b"upsampler"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_eta", b"_eta", "_image_count", b"_image_count", "_seed", b"_seed", "_size", b"_size", "decoder", b"decoder", "eta", b"eta", "fit", b"fit", "format", b"format", "image", b"image", "image_count", b"image_count", "report_psnr", b"report_psnr", "seed", b"seed", "size", b"size", "start", b"start", "upsampler", b"upsampler"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__eta: _TypeAlias = _typing.Literal["eta"]  # noqa: Y015
     _WhichOneofArgType__eta: _TypeAlias = _typing.Literal["_eta", b"_eta"]  # noqa: Y015
@@ -296,12 +310,16 @@ class VaryRequest(_message.Message):
     _WhichOneofArgType__image_count: _TypeAlias = _typing.Literal["_image_count", b"_image_count"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__size: _TypeAlias = _typing.Literal["size"]  # noqa: Y015
+    _WhichOneofArgType__size: _TypeAlias = _typing.Literal["_size", b"_size"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__eta) -> _WhichOneofReturnType__eta | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__image_count) -> _WhichOneofReturnType__image_count | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__size) -> _WhichOneofReturnType__size | None: ...
 
 Global___VaryRequest: _TypeAlias = VaryRequest  # noqa: Y015
 
@@ -351,6 +369,7 @@ class TextDiffRequest(_message.Message):
     FORMAT_FIELD_NUMBER: _builtins.int
     FIT_FIELD_NUMBER: _builtins.int
     REPORT_PSNR_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
     before: _builtins.str
     """What it shows now, such as "a victorian house". May be empty."""
     after: _builtins.str
@@ -363,6 +382,8 @@ class TextDiffRequest(_message.Message):
     """How a picture that is not square becomes one."""
     report_psnr: _builtins.bool
     """As in VaryRequest."""
+    size: _builtins.int
+    """As in GenerateRequest."""
     @_builtins.property
     def image(self) -> _image_pb2.Image:
         """The picture."""
@@ -394,14 +415,20 @@ class TextDiffRequest(_message.Message):
         format: Global___ImageFormat.ValueType = ...,
         fit: Global___Fit.ValueType = ...,
         report_psnr: _builtins.bool = ...,
+        size: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "decoder", b"decoder", "image", b"image", "seed", b"seed", "upsampler", b"upsampler"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_size", b"_size", "decoder", b"decoder", "image", b"image", "seed", b"seed", "size", b"size", "upsampler", b"upsampler"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "after", b"after", "before", b"before", "decoder", b"decoder", "fit", b"fit", "format", b"format", "image", b"image", "report_psnr", b"report_psnr", "seed", b"seed", "thetas", b"thetas", "upsampler", b"upsampler"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_size", b"_size", "after", b"after", "before", b"before", "decoder", b"decoder", "fit", b"fit", "format", b"format", "image", b"image", "report_psnr", b"report_psnr", "seed", b"seed", "size", b"size", "thetas", b"thetas", "upsampler", b"upsampler"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__size: _TypeAlias = _typing.Literal["size"]  # noqa: Y015
+    _WhichOneofArgType__size: _TypeAlias = _typing.Literal["_size", b"_size"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__size) -> _WhichOneofReturnType__size | None: ...
 
 Global___TextDiffRequest: _TypeAlias = TextDiffRequest  # noqa: Y015
 
@@ -453,6 +480,7 @@ class InterpolateRequest(_message.Message):
     FORMAT_FIELD_NUMBER: _builtins.int
     FIT_FIELD_NUMBER: _builtins.int
     REPORT_PSNR_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
     to_caption: _builtins.str
     """A caption, 1 byte to 4 KiB: the prior samples its embedding; every frame starts from the first picture's noise."""
     start: Global___Start.ValueType
@@ -465,6 +493,8 @@ class InterpolateRequest(_message.Message):
     """How pictures that are not square become it."""
     report_psnr: _builtins.bool
     """As in VaryRequest; of two pictures the lower figure is told."""
+    size: _builtins.int
+    """As in GenerateRequest."""
     @_builtins.property
     def image(self) -> _image_pb2.Image:
         """The picture to begin with."""
@@ -506,17 +536,22 @@ class InterpolateRequest(_message.Message):
         format: Global___ImageFormat.ValueType = ...,
         fit: Global___Fit.ValueType = ...,
         report_psnr: _builtins.bool = ...,
+        size: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "decoder", b"decoder", "image", b"image", "prior", b"prior", "seed", b"seed", "to", b"to", "to_caption", b"to_caption", "to_image", b"to_image", "upsampler", b"upsampler"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_size", b"_size", "decoder", b"decoder", "image", b"image", "prior", b"prior", "seed", b"seed", "size", b"size", "to", b"to", "to_caption", b"to_caption", "to_image", b"to_image", "upsampler", b"upsampler"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "decoder", b"decoder", "fit", b"fit", "format", b"format", "image", b"image", "prior", b"prior", "report_psnr", b"report_psnr", "seed", b"seed", "start", b"start", "to", b"to", "to_caption", b"to_caption", "to_image", b"to_image", "ts", b"ts", "upsampler", b"upsampler"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_size", b"_size", "decoder", b"decoder", "fit", b"fit", "format", b"format", "image", b"image", "prior", b"prior", "report_psnr", b"report_psnr", "seed", b"seed", "size", b"size", "start", b"start", "to", b"to", "to_caption", b"to_caption", "to_image", b"to_image", "ts", b"ts", "upsampler", b"upsampler"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__size: _TypeAlias = _typing.Literal["size"]  # noqa: Y015
+    _WhichOneofArgType__size: _TypeAlias = _typing.Literal["_size", b"_size"]  # noqa: Y015
     _WhichOneofReturnType_to: _TypeAlias = _typing.Literal["to_image", "to_caption"]  # noqa: Y015
     _WhichOneofArgType_to: _TypeAlias = _typing.Literal["to", b"to"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__size) -> _WhichOneofReturnType__size | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_to) -> _WhichOneofReturnType_to | None: ...
 
@@ -578,6 +613,7 @@ class EditRequest(_message.Message):
     RESAMPLING_FIELD_NUMBER: _builtins.int
     FIT_FIELD_NUMBER: _builtins.int
     CANDIDATES_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
     caption: _builtins.str
     """What the whole picture shall show, as in GenerateRequest."""
     negative_caption: _builtins.str
@@ -598,6 +634,8 @@ class EditRequest(_message.Message):
     """How a picture that is not square becomes one, and its mask with it. The bars of a letterbox are kept white."""
     candidates: _builtins.int
     """As in GenerateRequest: pictures to make, of which the image_count closest to the caption are kept."""
+    size: _builtins.int
+    """As in GenerateRequest; with another size than the stack makes nothing of the picture comes back exactly."""
     @_builtins.property
     def image(self) -> _image_pb2.Image:
         """The picture. Without a mask it must have an alpha channel: where alpha is below 128 it is repainted. Other
@@ -643,10 +681,11 @@ class EditRequest(_message.Message):
         resampling: _builtins.int | None = ...,
         fit: Global___Fit.ValueType = ...,
         candidates: _builtins.int | None = ...,
+        size: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_image_count", b"_image_count", "_prior_candidates", b"_prior_candidates", "_resampling", b"_resampling", "_seed", b"_seed", "candidates", b"candidates", "decoder", b"decoder", "image", b"image", "image_count", b"image_count", "mask", b"mask", "prior", b"prior", "prior_candidates", b"prior_candidates", "resampling", b"resampling", "seed", b"seed", "upsampler", b"upsampler"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_image_count", b"_image_count", "_prior_candidates", b"_prior_candidates", "_resampling", b"_resampling", "_seed", b"_seed", "_size", b"_size", "candidates", b"candidates", "decoder", b"decoder", "image", b"image", "image_count", b"image_count", "mask", b"mask", "prior", b"prior", "prior_candidates", b"prior_candidates", "resampling", b"resampling", "seed", b"seed", "size", b"size", "upsampler", b"upsampler"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_image_count", b"_image_count", "_prior_candidates", b"_prior_candidates", "_resampling", b"_resampling", "_seed", b"_seed", "candidates", b"candidates", "caption", b"caption", "decoder", b"decoder", "fit", b"fit", "format", b"format", "image", b"image", "image_count", b"image_count", "mask", b"mask", "negative_caption", b"negative_caption", "prior", b"prior", "prior_candidates", b"prior_candidates", "resampling", b"resampling", "seed", b"seed", "upsampler", b"upsampler"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_image_count", b"_image_count", "_prior_candidates", b"_prior_candidates", "_resampling", b"_resampling", "_seed", b"_seed", "_size", b"_size", "candidates", b"candidates", "caption", b"caption", "decoder", b"decoder", "fit", b"fit", "format", b"format", "image", b"image", "image_count", b"image_count", "mask", b"mask", "negative_caption", b"negative_caption", "prior", b"prior", "prior_candidates", b"prior_candidates", "resampling", b"resampling", "seed", b"seed", "size", b"size", "upsampler", b"upsampler"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__candidates: _TypeAlias = _typing.Literal["candidates"]  # noqa: Y015
     _WhichOneofArgType__candidates: _TypeAlias = _typing.Literal["_candidates", b"_candidates"]  # noqa: Y015
@@ -658,6 +697,8 @@ class EditRequest(_message.Message):
     _WhichOneofArgType__resampling: _TypeAlias = _typing.Literal["_resampling", b"_resampling"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__size: _TypeAlias = _typing.Literal["size"]  # noqa: Y015
+    _WhichOneofArgType__size: _TypeAlias = _typing.Literal["_size", b"_size"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__candidates) -> _WhichOneofReturnType__candidates | None: ...
     @_typing.overload
@@ -668,6 +709,8 @@ class EditRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__resampling) -> _WhichOneofReturnType__resampling | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__size) -> _WhichOneofReturnType__size | None: ...
 
 Global___EditRequest: _TypeAlias = EditRequest  # noqa: Y015
 
