@@ -11,6 +11,7 @@ import grpc
 
 from gateway.admission.control import Admission
 from gateway.admission.unread import Unread
+from gateway.requests.marking import Marking
 from gateway.servicer import GatewayServicer
 from gateway.settings import Settings
 from gateway.stages.census import ModelInfoStubs
@@ -29,6 +30,7 @@ from unclip.serving.key_guard import KeyGuard
 from unclip.serving.memory import return_large_blocks
 from unclip.serving.metrics import watch_certificate
 from unclip.serving.server import Service
+from unclip.serving.signing import Signer
 from unclip.serving.tls import require_current, watch
 from unclip.serving.versions import health_name
 from unclip.serving.wrapping import traced
@@ -51,12 +53,21 @@ class Gateway:
     services: Sequence[Service]
     releases: Releases
     census_channels: Sequence[grpc.aio.Channel]
+    marking: Marking
     failed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def close(self) -> None:
         """Closes the channels to the stages, cancelling what still runs on them."""
         await self.releases.close()
         await asyncio.gather(*(channel.close() for channel in self.census_channels))
+        self.marking.close()
+
+
+def signer_of(settings: Settings) -> Signer | None:
+    """What signs pictures, None where nothing does. Raises ConfigurationError."""
+    if not settings.c2pa_certificate:
+        return None
+    return Signer(settings.c2pa_certificate, settings.c2pa_key)
 
 
 async def build(settings: Settings) -> Gateway:
@@ -65,7 +76,8 @@ async def build(settings: Settings) -> Gateway:
     A stage missing by then costs each call that needs it an Unavailable, until it comes.
 
     Raises:
-        ConfigurationError: a target is malformed, or the files for TLS or of keys are not what they should be.
+        ConfigurationError: a target is malformed, or the files for TLS, of keys or to sign with are not what they
+            should be.
         PreconditionFailed: the stages are there but speak different CLIP spaces.
     """
     return_large_blocks()
@@ -74,6 +86,7 @@ async def build(settings: Settings) -> Gateway:
             "API keys are taken over plaintext at %s: without a proxy that speaks TLS, others read them", settings.host
         )
     guards = [KeyGuard(settings.api_keys)] if settings.api_keys else []  # first: it fails at once or not at all
+    marking = Marking(settings.marks == "on", await asyncio.to_thread(signer_of, settings))
     targets: dict[ServiceName, str] = {service: getattr(settings, service) for service in SERVICES}
     tls = settings.stage_tls
 
@@ -93,7 +106,7 @@ async def build(settings: Settings) -> Gateway:
         watch_certificate("client", lambda: material.value.seconds_left())
     breakers = {service: CircuitBreaker(service) for service in SERVICES}
     releases = Releases(ModelInfoStubs(census_channels), SharedChannels(stage_channel), breakers)
-    gateway = Gateway([], releases, list(census_channels.values()))
+    gateway = Gateway([], releases, list(census_channels.values()), marking)
     releases.start()
     try:
         await releases.wait(settings.patience)
@@ -109,6 +122,7 @@ async def build(settings: Settings) -> Gateway:
         Admission(targets, releases.serving_replicas),
         Decoding("gateway", settings.decode_megapixels * 1_000_000),
         Unread(settings.unread_mib * 2**20),
+        marking,
     )
     service = Service(
         gateway_pb2.DESCRIPTOR.services_by_name["GatewayService"].full_name,

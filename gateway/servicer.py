@@ -24,6 +24,7 @@ from gateway.capabilities.interpolate import interpolate
 from gateway.capabilities.text_diff import text_diff
 from gateway.capabilities.vary import vary
 from gateway.events import Delivery, EventQueue, Finished, Outbox, Preview, Progress, events_of
+from gateway.requests.marking import Marking, Origin
 from gateway.requests.pictures import picture_file
 from gateway.requests.plan import EditPlan, GeneratePlan, InterpolatePlan, Plan, TextDiffPlan, VaryPlan
 from gateway.requests.planning import pictures_in, plan_of, read_embed
@@ -84,12 +85,14 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         admission: Admission,
         decoding: Decoding,
         unread: Unread,
+        marking: Marking,
     ) -> None:
         self._releases = releases
         self._texts = texts
         self._deadlines = deadlines
         self._admission = admission
         self._decoding, self._unread, self._limiters = decoding, unread, SharedLimiters()
+        self._marking = marking
         self._requests = Budget("gateway", "request_bytes", REQUEST_BYTES)
 
     async def Generate(self, request: gateway_pb2.GenerateRequest, context: Context) -> gateway_pb2.GenerateResponse:
@@ -170,6 +173,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     ) -> AsyncGenerator[gateway_pb2.StreamResponse, None]:
         """Serves ``request`` by one release; by another from the beginning where that one's replicas are gone and
         no picture is with the caller yet. nested: whether the caller has each answer at once."""
+        self._marking.require_current()
         delivered = reserved = False
         while True:
             async with self._releases.serving(call) as release:
@@ -178,9 +182,10 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
                     if service != "prior":
                         breakers[service].check()
                 plan = await self._plan(request, call, partial(plan_of, request, release.info, nested))
+                origin = await self._marking.origin(plan, pictures_in(request))
                 if not nested and not reserved:
                     side = plan.output.side(release.info.side(sampling_pb2.STAGE_UPSAMPLER))
-                    size = largest_answer(plan, side)
+                    size = largest_answer(plan, side, self._marking.largest(origin))
                     self._unread.reserve(size, call.client)
                     reserved = True
                 for capability in capabilities_of(plan):
@@ -190,7 +195,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
                 ticket = self._admission.enter(workload_of(plan), call.deadline, call.client)
                 try:
                     with ticket:
-                        async with aclosing(self._serve(plan, call, release, ticket, watched=nested)) as answers:
+                        async with aclosing(self._serve(plan, origin, call, release, ticket, nested)) as answers:
                             async for answer in answers:
                                 delivered = delivered or (nested and answer.HasField("image"))
                                 yield answer
@@ -203,7 +208,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
             REQUEST_RESTARTS.inc()
 
     async def _serve(
-        self, plan: Plan, call: Call, release: Release, ticket: Ticket, watched: bool
+        self, plan: Plan, origin: Origin, call: Call, release: Release, ticket: Ticket, watched: bool
     ) -> AsyncGenerator[gateway_pb2.StreamResponse, None]:
         """Runs the composition of ``plan`` on the stages of ``release``, and encodes its events."""
         places = {service: release.info.places(STAGES.numbers[service]) for service in SERVICES}
@@ -218,8 +223,10 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
             await compose(plan, release.info, stages, unconditional, queue)
 
         def write(event: Finished) -> gateway_pb2.StreamResponse:
-            image = generated_image(event, plan, Maker.of(release.versions, stages.made_by))
-            return gateway_pb2.StreamResponse(image=image)
+            maker = Maker.of(release.versions, stages.made_by)
+            made = generated_image(event, plan, maker, self._marking.in_file(origin))
+            self._marking.sign(made.image, origin, maker.version)
+            return gateway_pb2.StreamResponse(image=made)
 
         def outbox(end: Callable[[UnclipError], None]) -> Outbox:
             return self._unread.stream(call.client, write, end) if watched else UnaryOutbox(write)
@@ -327,12 +334,12 @@ def response(event: Progress | Preview) -> gateway_pb2.StreamResponse:
             return gateway_pb2.StreamResponse(preview=preview)
 
 
-def generated_image(event: Finished, plan: Plan, maker: Maker) -> gateway_pb2.GeneratedImage:
-    """The picture of ``event`` as a file with its recipe inside, and beside it."""
+def generated_image(event: Finished, plan: Plan, maker: Maker, source_type: str) -> gateway_pb2.GeneratedImage:
+    """The picture of ``event`` as a file with its recipe inside, and beside it, and what it is in IPTC's terms."""
     row = event.image_index if event.row is None else event.row
     written = recipe_text_of(plan, row, maker)
     return gateway_pb2.GeneratedImage(
-        image=picture_file(event.pixels, plan.output.format, write_text(written), plan.output.size),
+        image=picture_file(event.pixels, plan.output.format, write_text(written), plan.output.size, source_type),
         image_index=event.image_index,
         seed=plan.seeds[row],
         model_version=written.model_version,

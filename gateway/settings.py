@@ -32,12 +32,24 @@ class Settings(ServerSettings):
     text_cache: int = setting(32, "MiB of encoded captions to keep", 0, 65536)
     decode_megapixels: int = megapixels()
     unread_mib: int = setting(256, "MiB of finished pictures that wait for readers; half for one client", 64, 65536)
+    marks: str = setting("on", "on, off: whether picture files say in XMP (IPTC's DigitalSourceType) that AI made them")
+    c2pa_certificate: str = setting(
+        "", "PEM file of a certificate, and those between it and a CA; with it, pictures are signed with C2PA manifests"
+    )
+    c2pa_key: str = setting("", "PEM file of its key; both are read again when they change")
     patience: float = setting(30.0, "seconds to wait at start for stages that are not there yet", 0, 86400)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.balancing not in get_args(Balancing):
             raise ConfigurationError(f"balancing must be of {', '.join(get_args(Balancing))}; got {self.balancing!r}")
+        if bool(self.c2pa_key) != bool(self.c2pa_certificate):
+            raise ConfigurationError(
+                "c2pa_certificate and c2pa_key go together; "
+                f"got {self.c2pa_certificate or 'none'} and {self.c2pa_key or 'none'}"
+            )
+        if self.marks not in ("on", "off"):
+            raise ConfigurationError(f"marks must be on or off; got {self.marks!r}")
 
     @property
     def balanced(self) -> Balancing:

@@ -48,6 +48,7 @@ EXTRAS: Mapping[str, Extra] = {
         },
         "to send traces from here",
     ),
+    "c2pa": Extra("unclip[c2pa]", {"c2pa-python": "c2pa"}, "to sign C2PA manifests and to check them"),
     "triton": Extra("unclip[triton]", {"tritonclient": "tritonclient"}, "to use networks on a Triton server"),
 }
 

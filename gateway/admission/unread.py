@@ -150,14 +150,15 @@ class StreamOutbox(UnaryOutbox):
             self._unread.release(self, self._waiting.popleft())
 
 
-def largest_answer(plan: Plan, side: int) -> int:
-    """Bytes that all pictures of ``plan`` can have together, of ``side`` pixels a side. 0 where that is not known.
+def largest_answer(plan: Plan, side: int, signature: int = 0) -> int:
+    """Bytes that all pictures of ``plan`` can have together, of ``side`` pixels a side, with ``signature`` bytes of a
+    signature each. 0 where the side is not known.
 
     Raises:
         InvalidRequest: more than one message takes, as the answer of a unary call would be.
     """
     count = plan.keep if isinstance(plan, GeneratePlan) and plan.keep is not None else len(plan.seeds)
-    each = round(WORST_BYTES_PER_PIXEL[plan.output.format] * side * side) + METADATA_BYTES
+    each = round(WORST_BYTES_PER_PIXEL[plan.output.format] * side * side) + METADATA_BYTES + signature
     if not side or count * each <= MAX_MESSAGE:
         return count * each if side else 0
     field = "thetas" if isinstance(plan, TextDiffPlan) else "ts" if isinstance(plan, InterpolatePlan) else "image_count"

@@ -14,11 +14,12 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from unclip.api.type.v1 import image_pb2
 from unclip.enum_names import FileFormat
 from unclip.serving import tracing
-from unclip.wire import recipe_text
+from unclip.wire import marks, recipe_text
 from unclip.wire.images import encode_image, from_pixels
 
 LOG = logging.getLogger(__name__)
@@ -37,21 +38,32 @@ async def in_thread(work: Callable[..., Result], *arguments: Any) -> Result:
 
 
 def picture_file(
-    pixels: npt.NDArray[np.float32], file_format: FileFormat, recipe: str, size: int | None = None
+    pixels: npt.NDArray[np.float32],
+    file_format: FileFormat,
+    recipe: str,
+    size: int | None = None,
+    source_type: str = "",
 ) -> image_pb2.Image:
     """``pixels``, float32 ``[3, H, W]`` in [-1, 1], as a file: JPEG at quality 95, the others lossless.
 
     size: of its side in pixels, where it is to be resized. recipe: text of the recipe inside the file, see
-    ``unclip.wire.recipe_text``; one too large for a file is left out.
+    ``unclip.wire.recipe_text``; one too large for a file is left out. source_type: IPTC's term of what the picture is,
+    which its XMP says, see ``unclip.wire.marks``; without one it has none. The same of all these makes the same bytes.
     """
     if len(recipe) > recipe_text.MAX_BYTES:
         LOG.warning("a recipe of %d bytes is left out of its file: the limit is %d", len(recipe), recipe_text.MAX_BYTES)
         recipe = ""
+    packet = marks.xmp(source_type) if source_type else ""
     more: dict[str, Any] = {}
-    if recipe and file_format == "png":
-        more["pnginfo"] = recipe_text.png_info(recipe)
-    elif recipe:
-        more["exif"] = recipe_text.exif(recipe)
+    if file_format == "png":
+        more["pnginfo"] = info = recipe_text.png_info(recipe) if recipe else PngInfo()
+        if packet:
+            marks.add_to_png(info, packet)
+    else:
+        if recipe:
+            more["exif"] = recipe_text.exif(recipe)
+        if packet:
+            more["xmp"] = packet.encode()
     with tracing.internal("encode picture", **{"unclip.format": file_format}):
         return encode_image(resized(from_pixels(pixels), size), MEDIA_TYPES[file_format], **more)
 

@@ -1,5 +1,8 @@
 """The same request makes the same bytes as ever: pictures and recipes of forty mixed requests, compared by digest.
 
+The digests are from before files were marked (docs/provenance.md): each file is compared with its mark, of which it has
+one, taken out again, and the files of a gateway that marks nothing are compared as they are.
+
 ``python -m tests.contract.test_same_bytes`` writes the digests anew, where a change of what is made is meant. Real
 networks add in another order on another processor, and files are compressed by whatever zlib Pillow has: where these
 differ from those that the digests were taken with, they are not compared.
@@ -11,6 +14,7 @@ import hashlib
 import io
 import json
 import random
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -100,30 +104,66 @@ def request_of(number: int) -> gateway_pb2.StreamRequest:
     return asked
 
 
-def made(stub: Any, number: int) -> tuple[list[str], list[str]]:
-    """Digests of what request ``number`` makes: of each picture's pixels and recipe, and of its file."""
+def unmarked(file: bytes) -> bytes:
+    """``file`` without its XMP, of which it must have one, and what that changed in a WebP's header."""
+    parts: list[bytes] = []
+    if file.startswith(b"\x89PNG"):
+        at, kept = 8, file[:8]
+        while at < len(file):
+            end = at + 12 + struct.unpack_from(">I", file, at)[0]
+            parts.append(file[at:end])
+            at = end
+        found = [part for part in parts if part[4:8] == b"iTXt"]
+    elif file.startswith(b"RIFF"):
+        at, kept = 12, file[:12]
+        while at < len(file):
+            end = at + 8 + struct.unpack_from("<I", file, at + 4)[0]
+            parts.append(file[at : end + end % 2])
+            at = end + end % 2
+        found = [part for part in parts if part.startswith(b"XMP ")]
+    else:
+        at, kept = 2, file[:2]
+        while file[at + 1] != 0xDA:
+            end = at + 2 + struct.unpack_from(">H", file, at + 2)[0]
+            parts.append(file[at:end])
+            at = end
+        parts.append(file[at:])
+        found = [part for part in parts if part.startswith(b"http://ns.adobe.com/xap/1.0/", 4)]
+    [mark] = found
+    assert b"lgorithmicMedia</Iptc4xmpExt:DigitalSourceType>" in mark
+    bare = kept + b"".join(part for part in parts if part != mark)
+    if file.startswith(b"RIFF"):
+        flags = bare[20] & ~0x04
+        bare = bare[:4] + struct.pack("<I", len(bare) - 8) + bare[8:20] + bytes([flags]) + bare[21:]
+    return bare
+
+
+def made(stub: Any, number: int, marked: bool) -> tuple[list[str], list[str]]:
+    """Digests of what request ``number`` makes: of each picture's pixels and recipe, and of its file unmarked."""
     contents, files = [], []
     answers = stub.Stream(request_of(number), timeout=60)
     for image in sorted((a.image for a in answers if a.HasField("image")), key=lambda image: int(image.image_index)):
         with Image.open(io.BytesIO(image.image.data)) as opened:
             lossy = opened.format == "JPEG"
             pixels = b"" if lossy else opened.convert("RGB").tobytes()
-        files.append(hashlib.sha256(image.image.data).hexdigest()[:16])
+        file = unmarked(image.image.data) if marked else image.image.data
+        files.append(hashlib.sha256(file).hexdigest()[:16])
         image.image.data = pixels
         contents.append(hashlib.sha256(image.SerializeToString(deterministic=True)).hexdigest()[:16])
     return contents, files
 
 
-def measured(services: Services) -> dict[str, Any]:
-    """Digests of all requests, and what they hold for."""
+def measured(services: Services, marked: bool = True) -> dict[str, Any]:
+    """Digests of all requests to a gateway that marks its files, or does not, and what they hold for."""
     with LoopThread() as thread:
-        gateway = GatewayServer(dict.fromkeys(STAGES, services.address))
+        more = {} if marked else {"marks": "off"}
+        gateway = GatewayServer(dict.fromkeys(STAGES, services.address), **more)
         thread.run(gateway.__aenter__())
         try:
             with grpc.insecure_channel(gateway.address) as channel:
                 stub = gateway_pb2_grpc.GatewayServiceStub(channel)
                 version = stub.GetModelInfo(gateway_pb2.GetModelInfoRequest(), timeout=60).model.version
-                found = [made(stub, number) for number in range(REQUESTS)]
+                found = [made(stub, number, marked) for number in range(REQUESTS)]
         finally:
             thread.run(gateway.__aexit__(None, None, None))
     codec = f"Pillow {PIL.__version__}, zlib {features.version('zlib')}"
@@ -141,13 +181,16 @@ def processor() -> str:
     return hashlib.sha256((mixed @ mixed.transpose(1, 2)).softmax(-1).numpy().tobytes()).hexdigest()[:16]
 
 
+@pytest.mark.parametrize("marked", [True, False], ids=["marked", "unmarked"])
 def test_the_same_requests_make_the_same_pictures_and_recipes_as_ever(
-    services: Services, checkpoint: Path | None
+    services: Services, checkpoint: Path | None, marked: bool
 ) -> None:
+    if checkpoint is not None and not marked:
+        pytest.skip("marks are the gateway's, whatever makes the pixels")
     expected: dict[str, Any] = json.loads(DIGESTS.read_text())["stub" if checkpoint is None else "real"]
     if checkpoint is not None and expected["processor"] != processor():
         pytest.skip("taken on a processor that rounds in another way")
-    found = measured(services)
+    found = measured(services, marked)
     assert found["version"] == expected["version"]
     assert found["contents"] == expected["contents"]
     if found["codec"] == expected["codec"]:

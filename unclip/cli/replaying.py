@@ -19,7 +19,8 @@ from unclip.client.recipes import complete, find_sources, require_maker, require
 
 
 def replay(options: argparse.Namespace) -> None:
-    """Makes the picture again, writes it, and says whether it is the same, byte for byte."""
+    """Makes the picture again, writes it, and says whether it is the same: byte for byte, or at least its pixels, where
+    the files differ in marks, as signed ones always do."""
     path: Path = options.picture
     before = sources.read(path, "picture")
     recipe = read_recipe(before.data)
@@ -38,14 +39,16 @@ def replay(options: argparse.Namespace) -> None:
     identical = image.data == before.data
     gap = 0 if identical else largest_difference(image, before.data)
     if options.json:
-        comparison = {"identical": identical, "largest_difference": gap, "recipe_model_version": recipe.model_version}
-        told = {"images": [report.picture(image, written)], **comparison}
+        comparison = {"identical": identical, "same_pixels": gap == 0, "largest_difference": gap}
+        told = {"images": [report.picture(image, written)], **comparison, "recipe_model_version": recipe.model_version}
         report.print_json({**told, "notices": report.plain(image.notices)})
         return
     report.say(image.notices, options.command)
     line(f"{written}  seed {image.seed}")
     if identical:
         line(f"identical to {path}, byte for byte")
+    elif gap == 0:
+        line(f"same pixels as {path}; the files differ in their marks")
     elif gap is None:
         line(f"differs from {path}: another size")
     else:

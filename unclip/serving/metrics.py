@@ -34,9 +34,11 @@ CONNECTIONS_CUT = Counter(
 )
 CERTIFICATE_SECONDS = Gauge(
     "unclip_tls_certificate_expiry_seconds",
-    "Seconds until the certificate ends that this process serves with (server) or calls with (client).",
+    "Seconds until the certificate ends that this process serves with (server), calls with (client) or signs with "
+    "(c2pa).",
     ["role"],
 )
+SIGN_SECONDS = Histogram("unclip_sign_seconds", "Time until a picture was signed, waiting included.", buckets=SECONDS)
 CALL_SECONDS = Histogram(
     "rpc_server_call_duration_seconds",
     "Time of a call.",

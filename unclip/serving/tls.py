@@ -10,7 +10,7 @@ import datetime
 import logging
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -85,10 +85,13 @@ class Material:
         return f"{verb} at {moment:%Y-%m-%d %H:%M}Z"
 
 
-def watch(cert: str, key: str, ca: str) -> Watched[Material]:
+def watch(
+    cert: str, key: str, ca: str, accept: Callable[[Material], None] = lambda material: None
+) -> Watched[Material]:
     """The material in these files; "" stands for no file, ``cert`` and ``key`` come together.
 
     One whose certificate has ended or not begun takes the place of no other that is good, as long as it is.
+    ``accept``: raises ConfigurationError where it is of no use for what it is for.
 
     Raises:
         ConfigurationError: a file cannot be read, is not PEM, or the key is not the certificate's.
@@ -105,7 +108,9 @@ def watch(cert: str, key: str, ca: str) -> Watched[Material]:
         leaf = _certificates(cert, found[cert])[0]
         _check_pair(cert, leaf, key, found[key])
         began, ends = leaf.not_valid_before_utc.timestamp(), leaf.not_valid_after_utc.timestamp()
-        return Material((found[key], found[cert]), roots, ends, leaf.serial_number, began)
+        material = Material((found[key], found[cert]), roots, ends, leaf.serial_number, began)
+        accept(material)
+        return material
 
     def check(before: Material, now: Material) -> None:
         if before.current and not now.current:

@@ -37,11 +37,11 @@ class WorkerLost(Exception):
 class Worker:
     """A process that is started at its first call, and again at the first after it was lost. It ends with this one.
 
-    For one thread at a time. patience: seconds that a call may take.
+    For one thread at a time. patience: seconds that a call may take. niceness: how far it stands back, 0 to 19.
     """
 
-    def __init__(self, patience: float = PATIENCE_S) -> None:
-        self._patience = patience
+    def __init__(self, patience: float = PATIENCE_S, niceness: int = NICENESS) -> None:
+        self._patience, self._niceness = patience, niceness
         self._process: subprocess.Popen[bytes] | None = None
 
     def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
@@ -80,7 +80,7 @@ class Worker:
     def _started(self) -> subprocess.Popen[bytes]:
         path = os.pathsep.join(folder or str(Path.cwd()) for folder in sys.path)  # the same modules as here
         self._process = process = subprocess.Popen(
-            [sys.executable, "-P", "-m", __name__],
+            [sys.executable, "-P", "-m", __name__, str(self._niceness)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
@@ -149,11 +149,11 @@ def answer_to(asked: bytes) -> bytes:
         return pickle.dumps((RuntimeError(f"a worker process failed: {places}"), None), pickle.HIGHEST_PROTOCOL)
 
 
-def main() -> None:
+def main(niceness: int) -> None:
     """Answers what is asked at stdin until that ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; whoever started this ends it
     with contextlib.suppress(OSError, AttributeError):
-        os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
+        os.setpriority(os.PRIO_PROCESS, 0, niceness)
     asked, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever prints does not answer
     with contextlib.suppress(EOFError, BrokenPipeError):
@@ -164,4 +164,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]))

@@ -20,7 +20,7 @@ MAX_PIXEL_CHUNKS = 5000  # of a PNG; libpng writes one for each 8 KiB
 MAX_TABLES = 1 << 16  # bytes of a JPEG's tables before its pixels; usual are 500
 MAX_TAGS = 1000  # of EXIF that are looked at
 MAX_TEXT = 1 << 18  # bytes that a compressed text is inflated to
-JFIF, EXIF_OR_XMP, ICC, ADOBE = 0xE0, 0xE1, 0xE2, 0xEE
+JFIF, EXIF_OR_XMP, ICC, JUMBF, ADOBE = 0xE0, 0xE1, 0xE2, 0xEB, 0xEE
 TABLES = FRAMES | {0xC4, 0xCC, 0xDB, 0xDC, 0xDD}
 EXIF = b"Exif\0\0"
 PROFILE = b"ICC_PROFILE\0"
@@ -38,13 +38,16 @@ class Stripped:
     """A picture file with nothing but a picture.
 
     orientation: as EXIF numbers them, 1 to 8; others mean nothing. frames: how many pictures an animation has.
-    profile: what it has for an ICC profile, unchecked, empty where it has none.
+    profile: what it has for an ICC profile, unchecked, empty where it has none. xmp: likewise. manifests: bytes of
+    C2PA's.
     """
 
     data: bytes
     orientation: int = 1
     frames: int = 1
     profile: bytes = b""
+    xmp: bytes = b""
+    manifests: int = 0
 
 
 def strip_metadata(data: bytes, header: Header) -> Stripped:
@@ -82,7 +85,7 @@ def _png(data: bytes) -> Stripped:
     chunks: dict[bytes, bytes] = {}
     texts: dict[bytes, bytes] = {}
     pixels: list[memoryview] = []
-    frames, view = 1, memoryview(data)
+    frames, manifests, view = 1, 0, memoryview(data)
     for name, begin, length in chunks_of(data):
         at = begin + length + 4
         if name == b"IDAT":
@@ -91,6 +94,8 @@ def _png(data: bytes) -> Stripped:
             chunks[name] = data[begin - 8 : at]
         elif name in (b"tRNS", b"iCCP") and not pixels and name not in chunks and intact(data[begin - 4 : at]):
             chunks[name] = data[begin : begin + length]
+        elif name == b"caBX":
+            manifests += length
         elif name == b"acTL" and length >= 4:
             frames = int.from_bytes(data[begin : begin + 4], "big")
         elif name == b"eXIf" or ((name[1:] == b"TXt" or name == b"tEXt") and length):
@@ -106,7 +111,8 @@ def _png(data: bytes) -> Stripped:
         b"" if b"iCCP" not in chunks else _inflated(chunks[b"iCCP"].partition(b"\0")[2][1:], MAX_PROFILE) or BROKEN
     )
     exif = texts[b""][4:] if b"" in texts else _raw_profile(texts.get(EXIF_KEYWORD, b""))
-    return Stripped(PNG + head + tail, _orientation(exif, _xmp_of(texts.get(XMP_KEYWORD, b""))), frames, profile)
+    xmp = _xmp_of(texts.get(XMP_KEYWORD, b""))
+    return Stripped(PNG + head + tail, _orientation(exif, xmp), frames, profile, xmp, manifests)
 
 
 def intact(chunk: bytes) -> bool:
@@ -163,7 +169,7 @@ def _inflated(body: bytes, most: int = MAX_TEXT) -> bytes:
 
 
 def _jpeg(data: bytes, header: Header) -> Stripped:
-    kept, tables = [b"\xff\xd8"], 0
+    kept, tables, manifests = [b"\xff\xd8"], 0, 0
     exif, xmp, profile = [], b"", dict[int, bytes]()
     for marker, begin, end in segments(data):
         body = data[begin + 2 : end]
@@ -175,7 +181,9 @@ def _jpeg(data: bytes, header: Header) -> Stripped:
         elif marker == EXIF_OR_XMP and body.startswith(EXIF):
             exif.append(body[len(EXIF) :])  # one that is longer than a segment goes on in the next
         elif marker == EXIF_OR_XMP and body.startswith(XMP):
-            xmp = body
+            xmp = body[len(XMP) :]
+        elif marker == JUMBF and body.startswith(b"JP"):
+            manifests += len(body)
         elif marker == ICC and body.startswith(PROFILE) and len(body) > len(PROFILE) + 2:
             profile[body[len(PROFILE)]] = body[len(PROFILE) + 2 :]  # which part it is, and of how many
         elif marker == START_OF_SCAN:
@@ -183,14 +191,14 @@ def _jpeg(data: bytes, header: Header) -> Stripped:
     if tables > MAX_TABLES:
         raise Unreadable(f"must be a JPEG of at most {MAX_TABLES} bytes of tables before its pixels; got {tables}")
     whole = b"".join(part for _, part in sorted(profile.items()))
-    return Stripped(b"".join(kept), _orientation(b"".join(exif), xmp), profile=whole)
+    return Stripped(b"".join(kept), _orientation(b"".join(exif), xmp), 1, whole, xmp, manifests)
 
 
 def _webp(data: bytes) -> Stripped:
     """The file as it is: libwebp passes over what it does not know."""
     if data[12:16] != b"VP8X":
         return Stripped(data)
-    exif, xmp, profile, frames, parts, at = b"", b"", b"", 0, 0, 12
+    exif, xmp, profile, manifests, frames, parts, at = b"", b"", b"", 0, 0, 0, 12
     while at + 8 <= len(data):
         name, length = struct.unpack_from("<4sI", data, at)
         begin, at = at + 8, at + 8 + length + length % 2
@@ -204,7 +212,9 @@ def _webp(data: bytes) -> Stripped:
             xmp = xmp or data[begin : begin + length]
         elif name == b"ICCP":
             profile = profile or data[begin : begin + length]
-    return Stripped(data, _orientation(exif, xmp), max(1, frames), profile)
+        elif name == b"C2PA":
+            manifests += length
+    return Stripped(data, _orientation(exif, xmp), max(1, frames), profile, xmp, manifests)
 
 
 def orientation_of(info: Mapping[Any, Any]) -> int | None:
