@@ -12,11 +12,13 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
 DAY = datetime.timedelta(days=1)
+CLAIM_SIGNING = "1.3.6.1.4.1.62558.2.1"  # a certificate's purpose, as C2PA numbers it
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 
 
 @dataclass(frozen=True)
@@ -65,15 +67,34 @@ class Authority:
             names += [*(x509.IPAddress(address) for address in addresses), x509.DNSName("localhost")]
         if names:
             built = built.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        return self._put(name, key, built)
+
+    def issue_signer(
+        self, name: str, key: Key | None = None, *, purpose: str = CLAIM_SIGNING, lasts: datetime.timedelta = DAY
+    ) -> Files:
+        """As `issue`, of a certificate that signs C2PA's claims; ``purpose``: the one that it is for, "" for none."""
+        key = key or ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name(
+            [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Tests"), x509.NameAttribute(NameOID.COMMON_NAME, name)]
+        )
+        built = (
+            _builder(subject, self._name, key, lasts)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
+            .add_extension(x509.KeyUsage(True, *[False] * 8), critical=True)
+        )
+        if purpose:
+            built = built.add_extension(x509.ExtendedKeyUsage([x509.ObjectIdentifier(purpose)]), critical=False)
+        return self._put(name, key, built)
+
+    def _put(self, name: str, key: Key, built: x509.CertificateBuilder) -> Files:
         files = Files(self._folder / f"{name}.pem", self._folder / f"{name}.key")
         put(files.key, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         put(files.cert, built.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
         return files
 
 
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, lasts: datetime.timedelta
-) -> x509.CertificateBuilder:
+def _builder(subject: x509.Name, issuer: x509.Name, key: Key, lasts: datetime.timedelta) -> x509.CertificateBuilder:
     end = datetime.datetime.now(datetime.UTC) + lasts
     return (
         x509.CertificateBuilder()
