@@ -31,7 +31,7 @@ MANAGED = frozenset(
         *("host", "port", "address_file", "metrics", "log_level", "log_format", "drain", "grace", "health_listen"),
         *("checkpoint", "device", "threads", "stages", "encoder", "prior", "decoder", "upsampler", "reflection"),
         *("tls_cert", "tls_key", "tls_ca", "allowed_identities", "api_keys"),
-        *("stage_tls_ca", "stage_tls_cert", "stage_tls_key"),
+        *("stage_tls_ca", "stage_tls_cert", "stage_tls_key", "c2pa_certificate", "c2pa_key"),
     ]
 )
 TYPES = {int: "integer", float: "number", str: "string", bool: "boolean"}

@@ -42,7 +42,7 @@ def pixels_of(file: bytes) -> bytes:
 @pytest.mark.parametrize("file_format", FORMATS)
 @pytest.mark.parametrize("source_type", [TRAINED, COMPOSITE])
 def test_other_readers_find_the_mark(file_format: FileFormat, source_type: str) -> None:
-    file = picture_file(PIXELS, file_format, RECIPE, source_type).data
+    file = picture_file(PIXELS, file_format, RECIPE, source_type=source_type).data
     assert said_in(file) == source_type
     assert marks_in(file) == Marks(xmp(source_type).encode(), 0)
     assert marks_in(file).source_type == source_type
@@ -52,12 +52,12 @@ def test_other_readers_find_the_mark(file_format: FileFormat, source_type: str) 
 @pytest.mark.parametrize("recipe", [RECIPE, ""])
 def test_marking_changes_no_pixel_and_no_recipe_and_is_the_same_each_time(file_format: FileFormat, recipe: str) -> None:
     bare = picture_file(PIXELS, file_format, recipe).data
-    marked = picture_file(PIXELS, file_format, recipe, TRAINED).data
+    marked = picture_file(PIXELS, file_format, recipe, source_type=TRAINED).data
     assert pixels_of(marked) == pixels_of(bare)
     if recipe:
         assert find_text(marked, "picture") == recipe
     assert marks_in(bare) == Marks(b"", 0)
-    assert marked == picture_file(PIXELS, file_format, recipe, TRAINED).data
+    assert marked == picture_file(PIXELS, file_format, recipe, source_type=TRAINED).data
     assert len(bare) < len(marked) < len(bare) + 1024
 
 
