@@ -26,7 +26,8 @@ class Encoder:
     """A checkpoint's CLIP on a device.
 
     Attributes: embedding_dim D; context L, tokens of a caption; image_size, 0 where no image encoder is there;
-    where, the place its networks run on; tokenize, what makes a caption's tokens.
+    where, the place its networks run on; tokenize, what makes a caption's tokens; vocabulary, None where the checkpoint
+    does not say what it was taught.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Encoder:
         self.device = device
         self.where = running_on(device, remotes, ["text_encoder", "image_encoder"] if images else ["text_encoder"])
         self.clip_space = checkpoint.clip_space
+        self.vocabulary = checkpoint.vocabulary
         read = signature("text_encoder", checkpoint)
         self.context = read.inputs[0].shape[0]
         self.tokenize = Tokenizer(checkpoint, self.context)

@@ -22,9 +22,10 @@ from unclip.engine.forward import ForwardJob
 from unclip.serving.clients import client_of
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.decoding import Decoding
+from unclip.serving.model_info import with_vocabulary
 from unclip.wire.embeddings import Embedding
 from unclip.wire.limits import MAX_CAPTIONS, MAX_IMAGES
-from unclip.wire.notices import Notice, caption_cut
+from unclip.wire.notices import Notice, caption_cut, words_unknown
 from unclip.wire.requests import read_encode_image, read_encode_text
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -67,6 +68,8 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
             if tokens.count > self._encoder.context:
                 # Without start and end, which nobody wrote.
                 yield caption_cut(f"captions[{index}]", tokens.count - 2, self._encoder.context - 2, tokens.left_out)
+            if tokens.unknown:
+                yield words_unknown(f"captions[{index}]", tokens.unknown)
 
     async def EncodeImage(
         self, request: encoder_pb2.EncodeImageRequest, context: Context
@@ -94,7 +97,9 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         self, request: encoder_pb2.GetModelInfoRequest, context: Context
     ) -> encoder_pb2.GetModelInfoResponse:
         """Says which model is loaded."""
-        return encoder_pb2.GetModelInfoResponse(model=self._info)
+        return encoder_pb2.GetModelInfoResponse(
+            model=with_vocabulary(self._info, self._encoder.vocabulary, request.vocabulary)
+        )
 
 
 async def run(reservation: Reservation, jobs: list[ForwardJob]) -> None:

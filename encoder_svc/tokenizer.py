@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from transformers import CLIPTokenizer
 
 from encoder_svc.cleaning import cleaning_of
 from unclip.checkpoints.checkpoint import Checkpoint, loading
+from unclip.checkpoints.words import KnownWords
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,12 +19,14 @@ class Tokens:
     """Of one caption. ids: int64 ``[L]``; mask: bool ``[L]``, which of them are the caption's; the others are padding.
 
     count: tokens that the caption has, its start and end among them. left_out: the end of its text beyond L of them.
+    unknown: words of the rest that the checkpoint was never taught, and what each may stand for: see `KnownWords`.
     """
 
     ids: torch.Tensor
     mask: torch.Tensor
     count: int
     left_out: str
+    unknown: Mapping[str, str] = field(default_factory=dict)
 
 
 class Tokenizer:
@@ -33,6 +36,9 @@ class Tokenizer:
         """Raises CheckpointError."""
         self._clean = cleaning_of(checkpoint.cleaning)
         self._context = context
+        # Without a vocabulary nobody knows what a word is to the checkpoint.
+        taught = checkpoint.vocabulary
+        self._taught = None if taught is None else KnownWords(taught, [checkpoint.caption_template])
         with loading("tokenizer"):
             # By its own folder: given the whole one, libraries also look at files beside the components.
             self._words = CLIPTokenizer.from_pretrained(checkpoint.folder / "tokenizer", local_files_only=True)
@@ -50,14 +56,22 @@ class Tokenizer:
         return [self._of(*each) for each in zip(texts, batch.input_ids, batch.offset_mapping, strict=True)]
 
     def _of(self, text: str, ids: list[int], places: list[tuple[int, int]]) -> Tokens:
-        kept, left_out = ids, ""
+        kept, end = ids, len(text)
         if len(ids) > self._context:
-            kept, left_out = [*ids[: self._context - 1], ids[-1]], text[places[self._context - 1][0] :]
+            kept, end = [*ids[: self._context - 1], ids[-1]], places[self._context - 1][0]
         padded = torch.full((self._context,), self._words.pad_token_id)
         padded[: len(kept)] = torch.tensor(kept)
-        return Tokens(padded, torch.arange(self._context) < len(kept), len(ids), left_out.strip())
+        unknown = self._taught.unknown(text[: whole_words(text, end)]) if self._taught else {}
+        return Tokens(padded, torch.arange(self._context) < len(kept), len(ids), text[end:].strip(), unknown)
 
 
 def as_text(special: re.Match[str]) -> str:
     """A special token's name as it is read where it is no token but text: by its words and signs."""
     return " ".join(re.findall(r"\w+|\W+", special[0]))
+
+
+def whole_words(text: str, end: int) -> int:
+    """Where the last word ends that is whole before ``end``."""
+    while 0 < end < len(text) and not text[end].isspace() and not text[end - 1].isspace():
+        end -= 1
+    return end

@@ -276,8 +276,14 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     ) -> gateway_pb2.GetModelInfoResponse:
         """Says what the stack has loaded and can do."""
         async with self._deadlines.ending(context) as ending:
-            info = await self._releases.info(self._call(context, ending))
-        return gateway_pb2.GetModelInfoResponse(model=info.model, replicas=self._releases.replicas())
+            call = self._call(context, ending)
+            answer = gateway_pb2.GetModelInfoResponse(model=(await self._releases.info(call)).model)
+            if request.vocabulary:
+                async with self._releases.serving(call) as release:
+                    if (taught := await CallStages(release.clients, call).vocabulary()) is not None:
+                        answer.model.vocabulary.CopyFrom(taught)
+        answer.replicas.extend(self._releases.replicas())
+        return answer
 
 
 def large_bytes(request: gateway_pb2.StreamRequest | gateway_pb2.EmbedRequest) -> int:

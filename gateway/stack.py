@@ -68,6 +68,7 @@ def merge(infos: Mapping[ServiceName, model_info_pb2.ModelInfo]) -> StackInfo:
         stages=[stages[number] for number in sorted(stages)],
         caption_template=next((info.caption_template for info in infos.values() if info.caption_template), "{}"),
         embedding_dim=next((info.embedding_dim for info in infos.values() if info.embedding_dim), 0),
+        captions=next((info.captions for info in infos.values() if info.captions), ()),
     )
 
     def defaults(number: sampling_pb2.Stage.ValueType) -> SamplingSettings:

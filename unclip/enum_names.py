@@ -16,6 +16,7 @@ Fit = Literal[
 NoticeKind = Literal[
     "caption_cut",
     "profile_unusable",
+    "words_unknown",
 ]
 
 SamplerName = Literal[

@@ -19,7 +19,7 @@ from gateway.stages.text_cache import TextCache
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, upsampler_pb2_grpc
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
-from unclip.api.type.v1 import image_pb2, sampling_pb2, tensor_pb2
+from unclip.api.type.v1 import image_pb2, model_info_pb2, sampling_pb2, tensor_pb2
 from unclip.enum_names import StageName
 from unclip.errors import Overloaded
 from unclip.options import ServiceName
@@ -111,6 +111,19 @@ class CallStages:
                 lambda: self._clients.encoder.EncodeText(request, timeout=seconds, metadata=self._call.metadata)
             )
             return require_count(text_encodings(answer), len(captions), "encoder")
+
+        return await self._with_retries(attempt, "encoder")
+
+    async def vocabulary(self) -> model_info_pb2.Vocabulary | None:
+        """What the encoder, which reads captions, says that it was taught; None where it does not say."""
+        request = encoder_pb2.GetModelInfoRequest(vocabulary=True)
+
+        async def attempt(seconds: float) -> model_info_pb2.Vocabulary | None:
+            model = (
+                await self._clients.encoder.GetModelInfo(request, timeout=seconds, metadata=self._call.metadata)
+            ).model
+            self._record_version("encoder", model.version)
+            return model.vocabulary if model.HasField("vocabulary") else None
 
         return await self._with_retries(attempt, "encoder")
 

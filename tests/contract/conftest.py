@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.contract.gateways import gateway_at, gateway_of
-from tests.contract.services import Bounds, Host, Services
+from tests.contract.services import MODEL, Bounds, Host, Services
 from unclip import Client
 from unclip.testing.blocking import LoopThread
+from unclip.testing.model import StubModel
 
 # One sample at a time, none waiting: what is not let go blocks the next caller.
 NARROW = Bounds(capacity=1, queue_limit=0, step_seconds=0.01)
@@ -27,8 +28,8 @@ def checkpoint(request: pytest.FixtureRequest) -> Path | None:
 
 
 @contextmanager
-def serving(bounds: Bounds, checkpoint: Path | None) -> Iterator[Services]:
-    host = Host(bounds, checkpoint)
+def serving(bounds: Bounds, checkpoint: Path | None, model: StubModel = MODEL) -> Iterator[Services]:
+    host = Host(bounds, checkpoint, model)
     with LoopThread() as thread, ExitStack() as exits:
         exits.callback(lambda: thread.run(host.stop()))  # also when it fails to start
         thread.run(host.start())

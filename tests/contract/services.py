@@ -93,9 +93,9 @@ def slowed(seconds: float) -> Iterator[None]:
 class Host:
     """Serves all four stages on one port; ``address`` says where."""
 
-    def __init__(self, bounds: Bounds, checkpoint: Path | None) -> None:
-        """``checkpoint``: of the real services; None serves the stubs."""
-        self._bounds = bounds
+    def __init__(self, bounds: Bounds, checkpoint: Path | None, model: StubModel = MODEL) -> None:
+        """``checkpoint``: of the real services; None serves the stubs of ``model``."""
+        self._bounds, self._model = bounds, model
         self._checkpoint = checkpoint
         self._exits = AsyncExitStack()
         self.address = ""
@@ -114,7 +114,7 @@ class Host:
             queue_limit=self._bounds.queue_limit,
             step_seconds=self._bounds.step_seconds,
         )
-        stages = StubStages(MODEL, dict.fromkeys(STAGES, faults), max_deadline=self._bounds.max_deadline)
+        stages = StubStages(self._model, dict.fromkeys(STAGES, faults), max_deadline=self._bounds.max_deadline)
         return [stub.service for stub in stages.stubs.values()]
 
     async def _real(self, checkpoint: str) -> list[Service]:

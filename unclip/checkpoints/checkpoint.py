@@ -19,6 +19,7 @@ from typing import Any
 
 from unclip.checkpoints import untrusted
 from unclip.checkpoints.hub import HubId
+from unclip.checkpoints.vocabulary import Vocabulary
 from unclip.errors import CheckpointError
 from unclip.families import Family, family_of
 from unclip.options import SAMPLERS, SamplingSettings
@@ -213,6 +214,12 @@ class Checkpoint:
         return str(self.manifest.get("cleaning", ""))
 
     @cached_property
+    def vocabulary(self) -> Vocabulary | None:
+        """What it was taught to draw, None where it does not say. It makes no other picture, so it is part of
+        `digest` and of no `version`. Raises CheckpointError where it is none."""
+        return Vocabulary.from_json(self.manifest["vocabulary"]) if "vocabulary" in self.manifest else None
+
+    @cached_property
     def clip_space(self) -> str:
         """Names the CLIP: sha256 over the weights of its encoders, in hex.
 
@@ -302,7 +309,7 @@ def loading(component: str) -> Iterator[None]:
 def write_manifest(folder: Path, **fields: Any) -> None:
     """Writes unclip.json with the digest of every file in the folder.
 
-    fields: name, license, defaults, cleaning, ...; clip_space where the folder has no CLIP.
+    fields: name, license, defaults, cleaning, vocabulary, ...; clip_space where the folder has no CLIP.
     """
     files = {
         path.relative_to(folder).as_posix(): digest(path)

@@ -41,7 +41,7 @@ def convert(source: str, target: Path, image_encoder: str = "") -> Path:
 
     Raises:
         CheckpointError: there is no such checkpoint, a file of weights holds more than tensors, or a file is a link
-            that leads out of it or nowhere.
+            that leads out of it or nowhere, or its unclip.json's vocabulary is none.
         ConfigurationError: ``target`` is there already and not empty, or cannot be made.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -74,6 +74,7 @@ def _write(checkpoint: Checkpoint, completing: Checkpoint | None, target: Path) 
         caption_template=checkpoint.caption_template,
         defaults={stage: asdict(checkpoint.defaults(stage)) for stage in STAGES},
         **({"cleaning": checkpoint.cleaning} if checkpoint.cleaning else {}),
+        **({"vocabulary": checkpoint.vocabulary.to_json()} if checkpoint.vocabulary else {}),
     )
 
 

@@ -94,6 +94,7 @@ def weights(chosen: Path | None) -> Finding:
         return Finding("checkpoint", "ok", "none here; only services with networks need one")
     try:
         checkpoint = Checkpoint.open(folder)
+        _ = checkpoint.vocabulary
         checkpoint.verify([*FOLDERS, *(name for name in OPTIONAL_FOLDERS if checkpoint.has(name))])
     except CheckpointError as error:
         return Finding("checkpoint", "fail", str(error).removeprefix("checkpoint: "), "copy it again into a new folder")

@@ -1,5 +1,6 @@
 """Clients of the gateway: ``Client`` blocks, ``AsyncClient`` awaits; both speak the plain values exported here."""
 
+from unclip.checkpoints.vocabulary import Vocabulary
 from unclip.client.aio import AsyncClient
 from unclip.client.blocking import Client
 from unclip.client.recipes import read_recipe
@@ -56,6 +57,7 @@ __all__ = [
     "StageName",
     "TextDiff",
     "Vary",
+    "Vocabulary",
     "load_embeddings",
     "read_recipe",
     "save_embeddings",

@@ -133,10 +133,11 @@ class AsyncClient:
         with self._calls.call() as how:
             return embeddings_of(await self._stub.Embed(message, **how))
 
-    async def model_info(self) -> ModelInfo:
-        """What the stack has loaded and can do."""
+    async def model_info(self, *, vocabulary: bool = False) -> ModelInfo:
+        """What the stack has loaded and can do, and with ``vocabulary`` what it was taught to draw."""
+        request = gateway_pb2.GetModelInfoRequest(vocabulary=vocabulary)
         with self._calls.call() as how:
-            return model_info_of(await self._stub.GetModelInfo(gateway_pb2.GetModelInfoRequest(), **how))
+            return model_info_of(await self._stub.GetModelInfo(request, **how))
 
     async def stream(self, request: Request, *, preview_interval: int = 0) -> AsyncGenerator[Event, None]:
         """Runs ``request``, yielding progress, previews and each picture as it is finished.

@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import embedding_pb2, image_pb2, model_info_pb2, sampling_pb2
+from unclip.checkpoints.vocabulary import Vocabulary
 from unclip.client.pictures import file_bytes
 from unclip.client.values import (
     KINDS,
@@ -188,5 +189,6 @@ CONVERTER: Converter = Converter(
         full_name(gateway_pb2.StreamRequest): request_of,
         full_name(gateway_pb2.ReplicaCount): lambda message, name: PLAIN.read(ReplicaCount, message),
         full_name(model_info_pb2.StageInfo): lambda message, name: CONVERTER.read(StageInfo, message),
+        full_name(model_info_pb2.Vocabulary): lambda message, name: PLAIN.read(Vocabulary, message),
     },
 )

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from unclip import enum_names
+from unclip.checkpoints.vocabulary import Vocabulary
 from unclip.errors import InvalidRequest
 from unclip.wire.embeddings import Embedding
 from unclip.wire.images import FORMAT_NAMES, encode_image
@@ -339,7 +340,8 @@ class ReplicaCount:
 class ModelInfo:
     """What the stack has loaded. Equal versions make equal pictures. embedding_dim: length of its CLIP's embeddings.
 
-    replicas: of each stage, those included that are left out while weights are replaced.
+    replicas: of each stage, those included that are left out while weights are replaced. captions: examples, the best
+    to begin with first. vocabulary: what it was taught to draw, where that was asked for and it says so.
     """
 
     name: str
@@ -352,3 +354,5 @@ class ModelInfo:
     caption_template: str
     embedding_dim: int = 0
     replicas: tuple[ReplicaCount, ...] = ()
+    captions: tuple[str, ...] = ()
+    vocabulary: Vocabulary | None = None

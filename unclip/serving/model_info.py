@@ -10,8 +10,10 @@ from google.protobuf import timestamp_pb2
 
 from unclip.api.type.v1 import model_info_pb2, sampling_pb2
 from unclip.checkpoints.checkpoint import Checkpoint
+from unclip.checkpoints.vocabulary import Vocabulary
 from unclip.options import Room, SamplingSettings
 from unclip.serving.acceptance import REPLICA
+from unclip.wire.by_name import PLAIN
 from unclip.wire.sampling import sampling_to_proto
 
 _NUMBERS = count(1)
@@ -58,6 +60,20 @@ def model_info(
         started=started,
         checkpoint=checkpoint.digest,
     )
+
+
+def with_vocabulary(
+    info: model_info_pb2.ModelInfo, vocabulary: Vocabulary | None, whole: bool = False
+) -> model_info_pb2.ModelInfo:
+    """``info`` with the examples of a ``vocabulary``, and with the ``whole`` of it. The encoder tells it: it is what
+    reads captions."""
+    told = model_info_pb2.ModelInfo()
+    told.CopyFrom(info)
+    if vocabulary is not None:
+        told.captions[:] = vocabulary.captions
+        if whole:
+            PLAIN.write(vocabulary, told.vocabulary)
+    return told
 
 
 def identity() -> tuple[str, timestamp_pb2.Timestamp]:

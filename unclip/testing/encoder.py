@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 from PIL import Image
 
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
+from unclip.checkpoints.words import KnownWords
+from unclip.serving.model_info import with_vocabulary
 from unclip.serving.server import Service
 from unclip.testing.drawing import draw
 from unclip.testing.stub import Context, Stub
 from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.images import fit
 from unclip.wire.limits import MAX_CAPTIONS, MAX_IMAGES
-from unclip.wire.notices import caption_cut
+from unclip.wire.notices import caption_cut, words_unknown
 from unclip.wire.requests import read_encode_image, read_encode_text
 
 NAME = encoder_pb2.DESCRIPTOR.services_by_name["EncoderService"].full_name
@@ -27,6 +29,11 @@ class StubEncoder(Stub, encoder_pb2_grpc.EncoderServiceServicer):
 
     stage = "encoder"
     capabilities = ("encode_text", "encode_image")
+
+    @cached_property
+    def _taught(self) -> KnownWords | None:
+        vocabulary = self.model.vocabulary
+        return None if vocabulary is None else KnownWords(vocabulary, [self.model.caption_template])
 
     @property
     def service(self) -> Service:
@@ -64,17 +71,22 @@ class StubEncoder(Stub, encoder_pb2_grpc.EncoderServiceServicer):
         self, request: encoder_pb2.GetModelInfoRequest, context: Context
     ) -> encoder_pb2.GetModelInfoResponse:
         """Says which model is stubbed."""
-        return encoder_pb2.GetModelInfoResponse(model=self.info)
+        return encoder_pb2.GetModelInfoResponse(
+            model=with_vocabulary(self.info, self.model.vocabulary, request.vocabulary)
+        )
 
     def encode_text(self, caption: str, field: str = "") -> TextEncoding:
         """The encoding of a caption: one token a word between a start and an end; what exceeds L is cut."""
         length, dim, said = self.model.context, self.model.dim, caption.split()
         words, left_out = [word.lower() for word in said[: length - 2]], " ".join(said[length - 2 :])
+        notices = [caption_cut(field, len(said), length - 2, left_out)] if left_out else []
+        if self._taught and (unknown := self._taught.unknown(" ".join(said[: length - 2]))):
+            notices.append(words_unknown(field, unknown))
         return TextEncoding(
             Embedding(draw((dim,), "text", self.model.version, words), self.model.clip_space),
             draw((length, dim), "states", self.model.version, words),
             np.arange(length) < len(words) + 2,
-            (caption_cut(field, len(said), length - 2, left_out),) if left_out else (),
+            tuple(notices),
         )
 
     def encode_image(self, image: Image.Image) -> Embedding:

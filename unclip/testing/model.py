@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from unclip.api.type.v1 import model_info_pb2, sampling_pb2
+from unclip.checkpoints.vocabulary import Vocabulary
 from unclip.errors import ConfigurationError
 from unclip.options import Room, SamplingSettings, ServiceName
 from unclip.serving.model_info import stage_info
@@ -33,7 +34,8 @@ class StubModel:
 
     version: of every stage; answers of stages of another version are others. clip_space: names its CLIP.
     dim: D of embeddings and of token states. context: L, tokens of a caption. base_size, final_size: sides of the
-    decoder's and the upsampler's pictures. prior, decoder, upsampler: defaults of their sampling.
+    decoder's and the upsampler's pictures. prior, decoder, upsampler: defaults of their sampling. vocabulary: what it
+    says that it was taught.
 
     Raises:
         ConfigurationError: sizes that no model has.
@@ -51,6 +53,7 @@ class StubModel:
     prior: SamplingSettings = PRIOR
     decoder: SamplingSettings = DECODER
     upsampler: SamplingSettings = UPSAMPLER
+    vocabulary: Vocabulary | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.base_size <= self.final_size:

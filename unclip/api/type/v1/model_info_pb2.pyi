@@ -38,6 +38,8 @@ class ModelInfo(_message.Message):
     REPLICA_FIELD_NUMBER: _builtins.int
     STARTED_FIELD_NUMBER: _builtins.int
     CHECKPOINT_FIELD_NUMBER: _builtins.int
+    CAPTIONS_FIELD_NUMBER: _builtins.int
+    VOCABULARY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name of the checkpoint."""
     version: _builtins.str
@@ -74,6 +76,16 @@ class ModelInfo(_message.Message):
     def started(self) -> _timestamp_pb2.Timestamp:
         """Since when it has been there. Unset for a stack."""
 
+    @_builtins.property
+    def captions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Examples of captions that it draws well, the best to begin with first; at most 64. Of a stack, and of its encoder.
+        Empty where its checkpoint names none, as Karlo's.
+        """
+
+    @_builtins.property
+    def vocabulary(self) -> Global___Vocabulary:
+        """What it was taught to draw, where that was asked for. Unset where its checkpoint does not say."""
+
     def __init__(
         self,
         *,
@@ -89,14 +101,104 @@ class ModelInfo(_message.Message):
         replica: _builtins.str = ...,
         started: _timestamp_pb2.Timestamp | None = ...,
         checkpoint: _builtins.str = ...,
+        captions: _abc.Iterable[_builtins.str] | None = ...,
+        vocabulary: Global___Vocabulary | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["started", b"started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["started", b"started", "vocabulary", b"vocabulary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "caption_template", b"caption_template", "checkpoint", b"checkpoint", "clip_space", b"clip_space", "device", b"device", "embedding_dim", b"embedding_dim", "license", b"license", "name", b"name", "replica", b"replica", "stages", b"stages", "started", b"started", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "caption_template", b"caption_template", "captions", b"captions", "checkpoint", b"checkpoint", "clip_space", b"clip_space", "device", b"device", "embedding_dim", b"embedding_dim", "license", b"license", "name", b"name", "replica", b"replica", "stages", b"stages", "started", b"started", "version", b"version", "vocabulary", b"vocabulary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModelInfo: _TypeAlias = ModelInfo  # noqa: Y015
+
+@_typing.final
+class Vocabulary(_message.Message):
+    """What a model was taught to draw, each text as a caption has it. At most 20,000 texts of at most 100 characters, 256 KiB
+    together.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class SynonymsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    CONCEPTS_FIELD_NUMBER: _builtins.int
+    SYNONYMS_FIELD_NUMBER: _builtins.int
+    STYLES_FIELD_NUMBER: _builtins.int
+    COLOURS_FIELD_NUMBER: _builtins.int
+    BACKGROUNDS_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
+    CAPTIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def concepts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What there were pictures of, such as "red apple"."""
+
+    @_builtins.property
+    def synonyms(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Other names of concepts, and the concept that each names."""
+
+    @_builtins.property
+    def styles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """In which it was drawn, such as "flat", of "a flat emoji of a red apple"."""
+
+    @_builtins.property
+    def colours(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """In which things were shown that have another one by themselves: "a blue apple"."""
+
+    @_builtins.property
+    def backgrounds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Before which: "on a blue background"."""
+
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """In how many, in words: "two apples"."""
+
+    @_builtins.property
+    def words(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Other words that captions had."""
+
+    @_builtins.property
+    def captions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """ModelInfo.captions."""
+
+    def __init__(
+        self,
+        *,
+        concepts: _abc.Iterable[_builtins.str] | None = ...,
+        synonyms: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        styles: _abc.Iterable[_builtins.str] | None = ...,
+        colours: _abc.Iterable[_builtins.str] | None = ...,
+        backgrounds: _abc.Iterable[_builtins.str] | None = ...,
+        counts: _abc.Iterable[_builtins.str] | None = ...,
+        words: _abc.Iterable[_builtins.str] | None = ...,
+        captions: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backgrounds", b"backgrounds", "captions", b"captions", "colours", b"colours", "concepts", b"concepts", "counts", b"counts", "styles", b"styles", "synonyms", b"synonyms", "words", b"words"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Vocabulary: _TypeAlias = Vocabulary  # noqa: Y015
 
 @_typing.final
 class StageInfo(_message.Message):

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1funclip/api/type/v1/notice.proto\x12\x12unclip.api.type.v1\"e\n\x06Notice\x12,\n\x04kind\x18\x01 \x01(\x0e\x32\x1e.unclip.api.type.v1.NoticeKind\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\r\n\x05parts\x18\x03 \x03(\t\x12\x0f\n\x07message\x18\x04 \x01(\t*h\n\nNoticeKind\x12\x1b\n\x17NOTICE_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17NOTICE_KIND_CAPTION_CUT\x10\x01\x12 \n\x1cNOTICE_KIND_PROFILE_UNUSABLE\x10\x02\x42S\n\x12unclip.api.type.v1B\x0bNoticeProtoP\x01Z\x19unclip/api/type/v1;typev1\xaa\x02\x12Unclip.Api.Type.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1funclip/api/type/v1/notice.proto\x12\x12unclip.api.type.v1\"e\n\x06Notice\x12,\n\x04kind\x18\x01 \x01(\x0e\x32\x1e.unclip.api.type.v1.NoticeKind\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\r\n\x05parts\x18\x03 \x03(\t\x12\x0f\n\x07message\x18\x04 \x01(\t*\x87\x01\n\nNoticeKind\x12\x1b\n\x17NOTICE_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17NOTICE_KIND_CAPTION_CUT\x10\x01\x12 \n\x1cNOTICE_KIND_PROFILE_UNUSABLE\x10\x02\x12\x1d\n\x19NOTICE_KIND_WORDS_UNKNOWN\x10\x03\x42S\n\x12unclip.api.type.v1B\x0bNoticeProtoP\x01Z\x19unclip/api/type/v1;typev1\xaa\x02\x12Unclip.Api.Type.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,8 +32,8 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'unclip.api.type.v1.notice_p
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\022unclip.api.type.v1B\013NoticeProtoP\001Z\031unclip/api/type/v1;typev1\252\002\022Unclip.Api.Type.V1'
-  _globals['_NOTICEKIND']._serialized_start=158
-  _globals['_NOTICEKIND']._serialized_end=262
+  _globals['_NOTICEKIND']._serialized_start=159
+  _globals['_NOTICEKIND']._serialized_end=294
   _globals['_NOTICE']._serialized_start=55
   _globals['_NOTICE']._serialized_end=156
 # @@protoc_insertion_point(module_scope)

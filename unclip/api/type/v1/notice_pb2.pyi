@@ -31,6 +31,8 @@ class _NoticeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NoticeKind
     """A caption has more tokens than the model reads. Its end was left out: it is the one of the notice's parts."""
     NOTICE_KIND_PROFILE_UNUSABLE: _NoticeKind.ValueType  # 2
     """A picture's ICC profile is broken, or is for another kind of picture. Its colours were taken for sRGB's."""
+    NOTICE_KIND_WORDS_UNKNOWN: _NoticeKind.ValueType  # 3
+    """A caption has words that the model was never taught. They are the notice's parts; what is drawn for them is a guess."""
 
 class NoticeKind(_NoticeKind, metaclass=_NoticeKindEnumTypeWrapper):
     """What a notice says."""
@@ -41,6 +43,8 @@ NOTICE_KIND_CAPTION_CUT: NoticeKind.ValueType  # 1
 """A caption has more tokens than the model reads. Its end was left out: it is the one of the notice's parts."""
 NOTICE_KIND_PROFILE_UNUSABLE: NoticeKind.ValueType  # 2
 """A picture's ICC profile is broken, or is for another kind of picture. Its colours were taken for sRGB's."""
+NOTICE_KIND_WORDS_UNKNOWN: NoticeKind.ValueType  # 3
+"""A caption has words that the model was never taught. They are the notice's parts; what is drawn for them is a guess."""
 Global___NoticeKind: _TypeAlias = NoticeKind  # noqa: Y015
 
 @_typing.final
