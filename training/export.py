@@ -18,6 +18,7 @@ from training.clip import CLEANING, MEAN, STD, Clip
 from training.decoder_network import Decoder
 from training.presets import Preset
 from training.sources import manifest
+from training.vocabulary import vocabulary_of
 from unclip.checkpoints.checkpoint import write_manifest
 
 SHARD = "15MB"  # of a weights file: repositories and code hosts dislike larger ones
@@ -78,6 +79,7 @@ def export(
         defaults=DEFAULTS,
         cleaning=CLEANING,
         preset=preset.name,
+        vocabulary=vocabulary_of(preset, preset.pairs()[0]).to_json(),
     )
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if size > LARGEST:

@@ -24,7 +24,19 @@ from unclip.errors import CheckpointError
 from unclip.wire.notices import words_unknown
 
 TAUGHT = Vocabulary(
-    concepts=("red apple", "dog face", "wolf", "cherries", "glasses", "mouse", "T-Rex", "man's shoe", "teacup"),
+    concepts=(
+        "red apple",
+        "dog face",
+        "wolf",
+        "cherries",
+        "glasses",
+        "mouse",
+        "fly",
+        "yo-yo",
+        "T-Rex",
+        "man's shoe",
+        "teacup",
+    ),
     synonyms={"puppy": "dog face", "spectacles": "glasses"},
     styles=("flat", "3d"),
     colours=("red", "blue"),
@@ -88,6 +100,7 @@ def test_only_what_is_wanted_is_left_and_a_concept_is_also_found_by_its_synonym(
         *TAUGHT.captions,
         "A Red APPLE, with the dog!",
         "three mice and two wolves",
+        "flies with yo-yos",
         "a cherry beside the dog’s glasses; its glass",
         "a puppy without spectacles",
         "teacups for men's shoes",
@@ -107,6 +120,7 @@ def test_words_that_were_taught_are_known_in_other_forms_and_so_are_those_withou
         ("glases, teecup and teacupp", {"glases": "glasses", "teecup": "teacup", "teacupp": "teacup"}),
         ("a happle", {"happle": ""}),  # another first letter is another word
         ("cat", {"cat": ""}),
+        ("toes", {"toes": ""}),
         ("4 wolves", {"4": ""}),
         ("🐈 on a dog ❤", {"🐈": "", "❤": ""}),
         ("собака и волк", {"собака": "", "и": "", "волк": ""}),

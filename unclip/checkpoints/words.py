@@ -35,7 +35,7 @@ IRREGULAR = {
     "teeth": "tooth",
     "women": "woman",
 }
-SHORTEST = 3  # letters that an ending leaves
+ENDINGS = {"ies": ("y", "ie"), "ves": ("f", "fe", "ve"), "es": ("", "e"), "s": ("",)}  # of plurals, and of one thing
 MISSPELT = range(4, 31)  # letters of a word that may be another one with a slip: shorter ones are like too many
 
 
@@ -94,9 +94,10 @@ def forms(word: str) -> set[str]:
     found = {word, IRREGULAR.get(word, word)}
     if word.endswith("men"):
         found.add(f"{word[:-3]}man")
-    for ending, singulars in {"ies": ("y", "ie"), "ves": ("f", "fe", "ve"), "es": ("", "e"), "s": ("",)}.items():
-        if word.endswith(ending) and len(word) - len(ending) >= SHORTEST - (ending == "ves") and word[-2:] != "ss":
-            found |= {word[: -len(ending)] + singular for singular in singulars}
+    for ending, singulars in ENDINGS.items():
+        if word.endswith(ending) and not word.endswith("ss"):
+            one = {word[: -len(ending)] + singular for singular in singulars}
+            found |= {each for each in one if len(each) > (1 if ending == "s" else 2)}
     return found
 
 
