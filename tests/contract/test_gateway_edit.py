@@ -162,7 +162,7 @@ def test_a_recipe_makes_the_same_edit_once_its_sources_are_put_back(client: Clie
     first = client.edit(sources[0], "a cat", *sources[1:], **options)[1]
     assert list(first.source_digests) == [hashlib.sha256(source).hexdigest() for source in sources]
     assert isinstance(first.recipe, Edit)
-    with pytest.raises(InvalidRequest, match="put it back"):
+    with pytest.raises(InvalidRequest, match="put them back"):
         list(client.stream(first.recipe))
     recipe = dataclasses.replace(first.recipe, image=sources[0], mask=sources[1] if masked else None)
     [again] = [event for event in client.stream(recipe) if isinstance(event, GeneratedImage)]

@@ -97,7 +97,7 @@ def test_the_recipe_of_a_variation_wants_its_source_back(client: Client) -> None
     assert isinstance(made.recipe, Vary)
     assert (made.recipe.image, made.recipe.eta, made.recipe.start) == (None, 0.25, "random")
 
-    with pytest.raises(InvalidRequest, match="put it back"):
+    with pytest.raises(InvalidRequest, match="put them back"):
         list(client.stream(made.recipe))
     events = list(client.stream(replace(made.recipe, image=picture(7))))
     assert isinstance(events[-1], GeneratedImage)
@@ -147,7 +147,7 @@ def test_an_edit_sends_picture_and_mask_and_wants_both_back(peer: GatewayPeer, c
     assert (asked.edit.caption, asked.edit.negative_caption, asked.edit.prior_candidates) == ("a cat", "a dog", 4)
     assert (asked.edit.resampling, asked.edit.fit) == (6, gateway_pb2.FIT_LETTERBOX)
     assert made.recipe == replace(said, image=None, mask=None)
-    with pytest.raises(InvalidRequest, match="put it back"):
+    with pytest.raises(InvalidRequest, match="put them back"):
         list(client.stream(made.recipe))
 
 

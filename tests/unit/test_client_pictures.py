@@ -191,7 +191,8 @@ def test_what_is_seen_of_an_image_is_what_a_gateway_opens() -> None:
         if can_be_opened(data) and not name.startswith(SCALED):
             theirs = open_image(image_pb2.Image(data=data), "image")
             ours = as_seen(opened(data))
-            assert (ours.mode, ours.tobytes()) == (theirs.mode, theirs.tobytes()), name
+            # Pillow makes a transparent colour of a tRNS that is too long, which no pixel has.
+            assert ours.convert("RGBA").tobytes() == theirs.convert("RGBA").tobytes(), name
 
 
 def test_the_limit_of_bytes_holds_for_images_too(monkeypatch: pytest.MonkeyPatch) -> None:
