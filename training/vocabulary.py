@@ -82,12 +82,12 @@ def examples(preset: Preset, taught: Sequence[Pair]) -> Iterator[str]:
 
 def composed(preset: Preset, taught: Sequence[Pair]) -> Iterator[str]:
     """One example each of a background, a colour and a number, as far as the preset teaches them."""
-    hidden = preset.hidden()
+    hidden, labels = preset.hidden(), {pair.label for pair in taught}
     if (pair := one_of(taught, BEHIND, "3d")) is not None and preset.variety.coloured:
         yield before(plain_caption(pair.label, pair.style), BACKGROUNDS[0][0])
     if (pair := one_of(taught, COLOURED, "flat")) is not None and preset.variety.recoloured and main_colour(pair.rgba):
-        colour = next(c for c in ("blue", *COLOURS) if in_colour(pair.label, c) not in hidden.colours)
-        yield caption_of(with_article(in_colour(pair.label, colour)), pair.style)
+        things = [in_colour(pair.label, colour) for colour in ("blue", *COLOURS)]
+        yield caption_of(with_article(next(t for t in things if t not in hidden.colours | labels)), pair.style)
     if (pair := one_of(taught, COUNTED, "noto")) is not None and preset.variety.counted and countable(pair):
         for count in COUNTS:
             if (thing := f"{count} {plural(pair.label)}") not in hidden.counts:

@@ -68,7 +68,8 @@ class GatewayPeer(gateway_pb2_grpc.GatewayServiceServicer):
     """Answers from the seed, remembers what it was asked.
 
     fails: the status of every answer. fails_after: of a stream, after its first picture. hangs: streams never end
-    by themselves. notices: of every answer. ``left`` is set once a stream is over.
+    by themselves. notices: of every answer. vocabulary: what the model was taught, None where it does not say. ``left``
+    is set once a stream is over.
     """
 
     def __init__(self) -> None:
@@ -78,6 +79,7 @@ class GatewayPeer(gateway_pb2_grpc.GatewayServiceServicer):
         self.fails_after: status_pb2.Status | None = None
         self.hangs = False
         self.notices: list[notice_pb2.Notice] = []
+        self.vocabulary: model_info_pb2.Vocabulary | None = None
         self.left = threading.Event()
         self._server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
         gateway_pb2_grpc.add_GatewayServiceServicer_to_server(self, self._server)
@@ -163,6 +165,8 @@ class GatewayPeer(gateway_pb2_grpc.GatewayServiceServicer):
                     )
                 ],
                 caption_template="a photo of {}",
+                captions=self.vocabulary.captions if self.vocabulary else [],
+                vocabulary=self.vocabulary if request.vocabulary else None,
             )
         )
 

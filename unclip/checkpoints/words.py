@@ -71,6 +71,12 @@ class KnownWords:
         return next((self._slips[rest] for rest in (word, *without_one(word)) if rest in self._slips), "")
 
 
+def has_word(text: str, word: str) -> bool:
+    """Whether a text has a word, in whatever number, or begins one of its words with it."""
+    wanted = forms(plain(word))
+    return any(found.startswith(plain(word)) or not wanted.isdisjoint(forms(found)) for found in words_of(text))
+
+
 def words_of(text: str) -> Iterator[str]:
     """The words of a text, in small letters and without "'s"."""
     return map(plain, pieces(text))

@@ -239,8 +239,19 @@ def add_embed(commands: Commands) -> None:
 
 def add_info(commands: Commands) -> None:
     """``unclip info``."""
-    lines = ["unclip info", "unclip info --server gateway.example:50050 --tls --json"]
-    add_connection(add_command(commands, "info", asking.info, "what the stack has loaded and can do", lines))
+    lines = [
+        "unclip info",
+        "unclip info --captions apple",
+        "unclip info --server gateway.example:50050 --tls --json",
+    ]
+    command = add_command(commands, "info", asking.info, "what the stack has loaded and can do", lines)
+    command.add_argument(
+        "--captions",
+        nargs="*",
+        metavar="WORD",
+        help="list what it was taught to draw and examples of captions, all or those with these words",
+    )
+    add_connection(command)
 
 
 def add_keys(commands: Commands) -> None:

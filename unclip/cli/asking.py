@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 
-from unclip.cli import report
+from unclip.cli import captions, report
 from unclip.cli.connection import connect
 from unclip.cli.output import Folder
 from unclip.cli.sources import STDIN
@@ -15,6 +15,8 @@ from unclip.cli.terminal import line
 from unclip.client import save_embeddings
 from unclip.client.vectors import require_npz
 from unclip.errors import InvalidRequest
+
+EXAMPLES = 3  # captions that are shown unasked
 
 
 def embed(options: argparse.Namespace) -> None:
@@ -44,17 +46,21 @@ def embed(options: argparse.Namespace) -> None:
         line(" ".join([f"{index:>3}  {name:<{width}}", *(f"{cosine:6.3f}" for cosine in row)]))
 
 
-def info(options: argparse.Namespace) -> None:
-    """What the stack has loaded and can do."""
+def info(options: argparse.Namespace) -> int:
+    """What the stack has loaded and can do, or with --captions what it can be asked for."""
+    if options.captions is not None:
+        return captions.show(options)
     with connect(options) as client:
         model = client.model_info()
     if options.json:
         report.print_json(report.plain(model))
-        return
+        return 0
     line(f"{model.name}  {model.license}  on {model.device}")
     line(f"version     {model.version}")
     line(f"clip space  {model.clip_space}  {model.embedding_dim} dimensions")
     line(f"can         {', '.join(model.capabilities)}")
+    for caption in model.captions[:EXAMPLES]:
+        line(f"{'such as' if caption is model.captions[0] else '':<11} {caption}")
     for stage in model.stages:
         size = f"  {stage.image_size} px" if stage.image_size else ""
         defaults = ", ".join(f"{name} {value}" for name, value in report.plain(stage.defaults).items())
@@ -63,3 +69,4 @@ def info(options: argparse.Namespace) -> None:
     for one in model.replicas:
         if not one.served:
             line(f"left out    {one.count} of {one.stage} version {one.version[:12]}")
+    return 0

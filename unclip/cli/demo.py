@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -19,22 +20,10 @@ from unclip.client import AsyncClient, GeneratedImage, Sampling
 from unclip.client.sheets import animate, contact_sheet
 from unclip.local.stack import LocalStack
 
-CAPTIONS = (
-    "a flat emoji of a red apple",
-    "a flat emoji of a full moon",
-    "a flat emoji of a sunflower",
-    "a flat emoji of a birthday cake",
-    "a flat emoji of a red heart",
-    "a flat emoji of an umbrella",
-    "a noto emoji of a pizza",
-    "a noto emoji of a tropical fish",
-    "a noto emoji of a rainbow",
-    "a 3d emoji of a trophy",
-    "a 3d emoji of a robot",
-    "a 3d emoji of a red apple on a blue background",
-)
+PICTURES = 12  # of the model's own examples
+# For a model that gives none.
+CAPTIONS = ("a red apple", "a full moon", "a sunflower", "a birthday cake", "an umbrella", "a robot")
 BEFORE, AFTER = "a red apple", "a green apple"
-STYLE = "a flat emoji of "
 SEED = 1
 CONCURRENCY = 4  # captions under way: enough to fill a batch, few enough for a small machine's queue
 VARIATIONS = 4
@@ -67,31 +56,32 @@ async def show(address: str, out: Path, decoder: Sampling) -> list[Path]:
     """Makes everything through the gateway at ``address``; the files written, sheets last."""
     async with AsyncClient(address) as client:
         model = await client.model_info()
-        pictures = await generate_all(client, decoder)
+        captions = list(model.captions[:PICTURES] or CAPTIONS)
+        before = next((caption for caption in captions if caption.endswith(BEFORE)), BEFORE)
+        captions = list(dict.fromkeys([before, *captions]))
+        pictures = await generate_all(client, captions, decoder)
         paths = [
-            picture.save(out / f"{slug(caption)}.png") for picture, caption in zip(pictures, CAPTIONS, strict=True)
+            picture.save(out / f"{slug(caption)}.png") for picture, caption in zip(pictures, captions, strict=True)
         ]
-        files = [*paths, sheet(pictures, list(CAPTIONS), out / "contact-sheet.png", columns=4)]
-        source = paths[CAPTIONS.index(STYLE + BEFORE)]
+        files = [*paths, sheet(pictures, captions, out / "contact-sheet.png", columns=4)]
+        source = paths[0]
         if "vary" in model.capabilities:
             varied = await client.vary(source, seed=SEED, image_count=VARIATIONS, decoder=decoder)
-            captions = ["the source", *(f"variation {picture.image_index + 1}" for picture in varied)]
-            files.append(sheet([pictures[0], *varied], captions, out / "variations.png", columns=VARIATIONS + 1))
+            names = ["the source", *(f"variation {picture.image_index + 1}" for picture in varied)]
+            files.append(sheet([pictures[0], *varied], names, out / "variations.png", columns=VARIATIONS + 1))
         if "text_diff" in model.capabilities:
             thetas = thetas_to(0.5, FRAMES)
-            style = STYLE if model.caption_template == "{}" else ""  # else the template says it
-            frames = await client.text_diff(
-                source, style + BEFORE, style + AFTER, thetas=thetas, seed=SEED, decoder=decoder
-            )
+            after = before.replace(BEFORE, AFTER)
+            frames = await client.text_diff(source, before, after, thetas=thetas, seed=SEED, decoder=decoder)
             files.append(sheet(frames, [f"theta = {theta:.1f}" for theta in thetas], out / "text-diff.png", FRAMES))
             files.append(animate([frame.to_pil() for frame in frames], out / "text-diff.webp"))
         return files
 
 
-async def generate_all(client: AsyncClient, decoder: Sampling) -> list[GeneratedImage]:
+async def generate_all(client: AsyncClient, captions: Sequence[str], decoder: Sampling) -> list[GeneratedImage]:
     """One picture per caption, in the captions' order, some at a time."""
     room = asyncio.Semaphore(CONCURRENCY)
-    with tqdm(total=len(CAPTIONS), desc="pictures", file=sys.stderr, mininterval=1.0) as bar:
+    with tqdm(total=len(captions), desc="pictures", file=sys.stderr, mininterval=1.0) as bar:
 
         async def one(caption: str) -> GeneratedImage:
             async with room:
@@ -99,7 +89,7 @@ async def generate_all(client: AsyncClient, decoder: Sampling) -> list[Generated
                 bar.update()
                 return picture
 
-        return list(await asyncio.gather(*(one(caption) for caption in CAPTIONS)))
+        return list(await asyncio.gather(*(one(caption) for caption in captions)))
 
 
 def sheet(pictures: list[GeneratedImage], captions: list[str], path: Path, columns: int) -> Path:
