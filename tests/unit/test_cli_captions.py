@@ -102,7 +102,7 @@ def test_a_long_list_is_wrapped_and_a_servers_words_steer_no_terminal(
     lines, _ = told(capsys)
     assert all(len(line) <= 110 and line.isprintable() for line in lines)
     assert " ".join(line[13:] for line in lines[:-1]) == "; ".join(peer.vocabulary.concepts)
-    assert lines[-1] == r"styles       \x1b[31mred"
+    assert lines[-1] == r"styles       \u001b[31mred"
 
 
 def test_programs_get_it_as_json(peer: GatewayPeer, capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,13 +69,14 @@ class Vocabulary:
             yield from texts
 
     def only(self, wanted: Callable[[str], bool]) -> Vocabulary:
-        """Those of its texts that are ``wanted``; a concept also where a synonym is, and then with all of them."""
+        """Those of its texts that are ``wanted``; a concept also where a synonym is, and then with all of them,
+        which a message has in no order."""
         concepts = {text for text in self.concepts if wanted(text)}
         concepts |= {concept for text, concept in self.synonyms.items() if wanted(text)}
         rest = ("styles", "colours", "backgrounds", "counts", "words", "captions")
         return Vocabulary(
             tuple(text for text in self.concepts if text in concepts),
-            {text: concept for text, concept in self.synonyms.items() if concept in concepts},
+            {text: concept for text, concept in sorted(self.synonyms.items()) if concept in concepts},
             **{name: tuple(text for text in getattr(self, name) if wanted(text)) for name in rest},
         )
 
