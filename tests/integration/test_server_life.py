@@ -20,7 +20,8 @@ from tests.processes import free_port
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.serving.channels import open_channel
 from unclip.serving.error_table import from_rpc_error
-from unclip.serving.server import EXIT_FAILED, Service, serve
+from unclip.serving.process import EXIT_FAILED
+from unclip.serving.server import Service, serve
 from unclip.serving.settings import ServerSettings
 
 NAME = "unclip.api.encoder.v1.EncoderService"

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import importlib
 import logging
-import signal
-import sys
-import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from unclip.errors import CheckpointError, ConfigurationError, PreconditionFailed, Unavailable
+from unclip.errors import Unavailable
 from unclip.extras import explained
 from unclip.networks.idle_threads import spin_briefly
 from unclip.serving import quiet, reflection, trace_export
@@ -28,9 +23,18 @@ from unclip.serving.grpc_server import new_server, watch_floods
 from unclip.serving.handlers import Guard, GuardedServer
 from unclip.serving.interceptors import ErrorInterceptor
 from unclip.serving.listening import guards_of, health_server, listen, material_of
-from unclip.serving.logs import logging_to, stderr_that_never_waits
 from unclip.serving.metrics import serve_metrics
-from unclip.serving.settings import ServerSettings, parse
+from unclip.serving.process import (
+    EXIT_FAILED,
+    in_background,
+    remove_address,
+    result_unless_stopped,
+    run_process,
+    told_to_stop,
+    wait_for_any,
+    write_address,
+)
+from unclip.serving.settings import ServerSettings
 from unclip.serving.versions import health_name
 
 log = logging.getLogger(__name__)
@@ -38,7 +42,6 @@ S_contra = TypeVar("S_contra", bound=ServerSettings, contravariant=True)
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-EXIT_FAILED, EXIT_MISCONFIGURED = 1, 2
 
 
 @dataclass(frozen=True)
@@ -139,24 +142,10 @@ class LateHealth(health.aio.HealthServicer):
 
 
 def main(package: str, settings_class: type[ServerSettings], arguments: Sequence[str] | None = None) -> int:
-    """Runs ``package``, whose ``app.build`` makes its `App` from settings; the result is the exit status.
-
-    0: stopped on request. 1: failed while serving, or as nobody foresaw. 2: cannot start as configured; one line on
-    standard error says why, if somebody reads it: a pipe that is full holds up no process, nor its end. arguments: of
-    the command line, this process's own when None.
-    """
+    """Runs ``package``, whose ``app.build`` makes its `App` from settings; the result is the exit status, and
+    ``arguments`` are as in `unclip.serving.process.run_process`."""
     stage = package.removesuffix("_svc")
-    with stderr_that_never_waits() as writer:
-        try:
-            settings = parse(settings_class, sys.argv[1:] if arguments is None else arguments, package)
-            with logging_to(writer, settings.log_level, settings.log_format):
-                return _run(package, stage, settings)
-        except (CheckpointError, ConfigurationError, PreconditionFailed) as error:
-            print(f"{stage}: {error}", file=sys.stderr)
-            return EXIT_MISCONFIGURED
-        except Exception:
-            traceback.print_exc()
-            return EXIT_FAILED
+    return run_process(package, stage, settings_class, arguments, lambda settings: _run(package, stage, settings))
 
 
 def _run(package: str, stage: str, settings: ServerSettings) -> int:
@@ -175,11 +164,8 @@ def _run(package: str, stage: str, settings: ServerSettings) -> int:
 
 
 async def serve(settings: S_contra, stage: str, build: Callable[[S_contra], Awaitable[App]]) -> int:
-    """Serves what ``build`` makes until SIGTERM or SIGINT; see `main`. Raises what ``build`` raises."""
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
+    """Serves what ``build`` makes until SIGTERM or SIGINT; see `run_process`. Raises what ``build`` raises."""
+    stopped = told_to_stop()
     stop_tracing = trace_export.start(settings.tracing, stage)
     handlers, probes = LateHandlers(stage), LateHealth()
     server = new_server(options(settings), [ErrorInterceptor(settings.max_request_bytes)], late=True)
@@ -198,7 +184,7 @@ async def serve(settings: S_contra, stage: str, build: Callable[[S_contra], Awai
         await each.start()
     log.info("%s listens on %s and loads", stage, address)
     try:
-        app = await _result_unless_stopped(stopped, build(settings))
+        app = await result_unless_stopped(stopped, build(settings))
         if app is None:
             return 0
         names = [name for service in app.services for name in service.health_names]
@@ -211,10 +197,10 @@ async def serve(settings: S_contra, stage: str, build: Callable[[S_contra], Awai
 
         await set_ready(True)
         probes.loading = False
-        _write(settings.address_file, address)
+        write_address(settings.address_file, address)
         log.info("%s is ready", stage)
-        async with _in_background(app.watch(set_ready) if isinstance(app, Dependent) else None):
-            await _wait_for_any(stopped, app.failed)
+        async with in_background(app.watch(set_ready) if isinstance(app, Dependent) else None):
+            await wait_for_any(stopped, app.failed)
         broken = app.failed.is_set()
         log.info("%s %s", stage, "failed" if broken else "drains")
         for name in ("", *names) if broken else names:
@@ -227,44 +213,9 @@ async def serve(settings: S_contra, stage: str, build: Callable[[S_contra], Awai
         return EXIT_FAILED if broken else 0
     finally:
         await asyncio.gather(*(each.stop(0) for each in servers))
-        _remove(settings.address_file)
+        remove_address(settings.address_file)
         await asyncio.to_thread(stop_metrics)
         await asyncio.to_thread(stop_tracing)
-
-
-Result = TypeVar("Result")
-
-
-async def _result_unless_stopped(stopped: asyncio.Event, work: Awaitable[Result]) -> Result | None:
-    """The result of ``work``, or None when ``stopped`` comes first."""
-    task, stop = asyncio.ensure_future(work), asyncio.ensure_future(stopped.wait())
-    try:
-        await asyncio.wait([task, stop], return_when=asyncio.FIRST_COMPLETED)
-        return await task if task.done() else None
-    finally:
-        for pending in (task, stop):
-            pending.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await pending
-
-
-async def _wait_for_any(*events: asyncio.Event) -> None:
-    waits = [asyncio.ensure_future(event.wait()) for event in events]
-    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    for wait in waits:
-        wait.cancel()
-
-
-@contextlib.asynccontextmanager
-async def _in_background(work: Coroutine[Any, Any, None] | None) -> AsyncIterator[None]:
-    """``work`` goes on beside what is inside, and is ended with it."""
-    task = asyncio.ensure_future(work) if work else None
-    try:
-        yield
-    finally:
-        if task:
-            task.cancel()
-            await asyncio.wait([task])
 
 
 def _reflections(services: Sequence[Service]) -> list[Service]:
@@ -273,19 +224,6 @@ def _reflections(services: Sequence[Service]) -> list[Service]:
     guards = [guard for service in services for guard in service.guards]
     servicer = reflection.servicer(names)
     return [Service(name, functools.partial(reflection.add, name), servicer, guards) for name in reflection.NAMES]
-
-
-def _write(file: str, address: str) -> None:
-    """Appears whole or not at all: others poll it."""
-    if file:
-        part = Path(f"{file}.part")
-        part.write_text(address + "\n")
-        part.replace(file)
-
-
-def _remove(file: str) -> None:
-    if file:
-        Path(file).unlink(missing_ok=True)
 
 
 PENDING = 8_000  # calls, of at most 16 KB of metadata each, that have come and wait to be looked at

@@ -15,7 +15,7 @@ from unclip.errors import ConfigurationError
 from unclip.options import ROOMS, Room
 from unclip.wire.images import MAX_BYTES_TOGETHER
 
-S = TypeVar("S", bound="ServerSettings")
+S = TypeVar("S", bound="ProcessSettings")
 HIGHEST_PORT = 65535
 # What Kubernetes says, in UNCLIP_PORT too, to the containers beside a Service that is called unclip.
 SERVICE_LINK = re.compile(r"(?:tcp|udp|sctp)://\S+:\d+")
@@ -41,8 +41,8 @@ def megapixels() -> Any:
 
 
 @dataclass(frozen=True)
-class ServerSettings:
-    """Where a server listens, and how it stops.
+class ProcessSettings:
+    """Where a process listens, whatever it speaks there, and how it stops.
 
     Raises:
         ConfigurationError: a number is out of range.
@@ -58,18 +58,8 @@ class ServerSettings:
     drain: float = setting(0.0, "seconds to go on serving after SIGTERM while balancers look elsewhere", 0, 600)
     grace: float = setting(30.0, "seconds that calls under way may take to end after that", 0, 3600)
     max_deadline: float = setting(300.0, "seconds a call may take, whatever its caller allows", 0.1, 86400)
-    max_request_bytes: int = setting(MAX_REQUEST_BYTES, "largest request accepted", 1024, 256 * 1024 * 1024)
-    max_connection_age: float = setting(300.0, "seconds after which clients reconnect, and find new replicas", 1, 86400)
     tls_cert: str = setting("", "PEM file of the certificate to serve TLS with, read again when it changes")
     tls_key: str = setting("", "PEM file of its key")
-    tls_ca: str = setting("", "PEM file of CAs; with it, callers must present a certificate that one of them signed")
-    allowed_identities: str = setting("", "URIs, DNS or common names, with commas, of certificates that may call")
-    allowed_identities_file: str = setting("", "file with more of them, one a line, read again when it changes")
-    health_listen: str = setting("", "host:port where probes find health without TLS, and nothing else; empty for none")
-    wasted_calls: float = setting(
-        0.0, "calls a second that one host may give up at once before its connections are shut; 0 for all", 0, 1e6
-    )
-    reflection: str = setting("auto", "on, off, or auto: on unless TLS or API keys are on")
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -80,23 +70,47 @@ class ServerSettings:
             raise ConfigurationError(f"log_level must be DEBUG, INFO, WARNING or ERROR; got {self.log_level!r}")
         if self.log_format not in ("text", "json"):
             raise ConfigurationError(f"log_format must be text or json; got {self.log_format!r}")
-        for name, value in (("reflection", self.reflection), ("tracing", self.tracing)):
-            if value not in ("auto", "on", "off"):
-                raise ConfigurationError(f"{name} must be auto, on or off; got {value!r}")
+        require_switch("tracing", self.tracing)
         if bool(self.tls_cert) != bool(self.tls_key):
             raise ConfigurationError(
                 f"tls_cert and tls_key go together; got {self.tls_cert or 'none'} and {self.tls_key or 'none'}"
             )
-        if self.tls_ca and not self.tls_cert:
-            raise ConfigurationError(f"tls_ca needs tls_cert and tls_key; got only {self.tls_ca}")
-        if (self.allowed_identities or self.allowed_identities_file) and not self.tls_ca:
-            raise ConfigurationError("allowed identities need tls_ca: without it no caller's certificate is checked")
 
     @property
     def listen(self) -> str:
         """``host:port``, IPv6 in brackets."""
         host = self.host.strip("[]")
         return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+
+
+def require_switch(name: str, value: str) -> None:
+    """Raises ConfigurationError unless ``value`` is auto, on or off."""
+    if value not in ("auto", "on", "off"):
+        raise ConfigurationError(f"{name} must be auto, on or off; got {value!r}")
+
+
+@dataclass(frozen=True)
+class ServerSettings(ProcessSettings):
+    """What servers that speak gRPC have beside that."""
+
+    max_request_bytes: int = setting(MAX_REQUEST_BYTES, "largest request accepted", 1024, 256 * 1024 * 1024)
+    max_connection_age: float = setting(300.0, "seconds after which clients reconnect, and find new replicas", 1, 86400)
+    tls_ca: str = setting("", "PEM file of CAs; with it, callers must present a certificate that one of them signed")
+    allowed_identities: str = setting("", "URIs, DNS or common names, with commas, of certificates that may call")
+    allowed_identities_file: str = setting("", "file with more of them, one a line, read again when it changes")
+    health_listen: str = setting("", "host:port where probes find health without TLS, and nothing else; empty for none")
+    wasted_calls: float = setting(
+        0.0, "calls a second that one host may give up at once before its connections are shut; 0 for all", 0, 1e6
+    )
+    reflection: str = setting("auto", "on, off, or auto: on unless TLS or API keys are on")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_switch("reflection", self.reflection)
+        if self.tls_ca and not self.tls_cert:
+            raise ConfigurationError(f"tls_ca needs tls_cert and tls_key; got only {self.tls_ca}")
+        if (self.allowed_identities or self.allowed_identities_file) and not self.tls_ca:
+            raise ConfigurationError("allowed identities need tls_ca: without it no caller's certificate is checked")
 
     @property
     def secured(self) -> bool:
