@@ -15,7 +15,7 @@ help: ## this list
 $(STAMP): pyproject.toml deploy/services/pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet torch==2.13.0
-	$(BIN)/pip install --quiet --editable '.[server,model,triton,onnx,otel,c2pa,train,dev]' --editable deploy/services
+	$(BIN)/pip install --quiet --editable '.[server,web,model,triton,onnx,otel,c2pa,train,dev]' --editable deploy/services
 	touch $@
 
 install: $(STAMP) ## makes .venv with everything

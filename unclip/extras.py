@@ -32,6 +32,16 @@ SERVER = {
 EXTRAS: Mapping[str, Extra] = {
     "tls": Extra("unclip[tls]", {"cryptography": "cryptography"}, "to show a certificate of one's own"),
     "server": Extra("unclip[server]", SERVER, "to run servers here, stubs of the stages among them"),
+    "web": Extra(
+        "unclip[web]",
+        {
+            "starlette": "starlette",
+            "uvicorn": "uvicorn",
+            "python-multipart": "python_multipart",
+            "obstore": "obstore",
+        },
+        "to serve OpenAI's Images API here",
+    ),
     "services": Extra(
         SERVICES, {SERVICES: "gateway", **SERVER}, "to run the gateway here, and with networks the stages"
     ),

@@ -21,6 +21,7 @@ from unclip.wire.images import (
     INKS,
     MAX_BYTES,
     colours_of,
+    decode_cost,
     encode_image,
     open_image,
     upright,
@@ -192,3 +193,17 @@ def read_file(path: str | os.PathLike[str], field: str) -> bytes:
         raise InvalidRequest.of(field, f"cannot read {path}: {error.strerror}") from error
     except (ValueError, TypeError) as error:  # no name that a file can have; a PathLike of bytes
         raise InvalidRequest.of(field, f"cannot read {path!r:.60}: {error}") from error
+
+
+def open_file(data: bytes, field: str) -> Image.Image:
+    """The picture in a file as gateways see it, upright, RGBA where it can be transparent, else RGB.
+
+    Raises:
+        InvalidRequest: they would refuse it, naming ``field``.
+    """
+    return open_image(image_pb2.Image(data=data), field)
+
+
+def file_cost(data: bytes) -> int:
+    """What opening a file costs, in pixels, by its header; 0 where gateways refuse it by that."""
+    return decode_cost([image_pb2.Image(data=data)])

@@ -152,5 +152,8 @@ def finish(span: trace.Span, code: str, failed: bool) -> None:
 
 
 def call_attributes(method: str) -> dict[str, str]:
-    """Attributes of a call of ``method``, "package.Service/Method"."""
+    """Attributes of a call of ``method``, "package.Service/Method", or of HTTP "POST /path"."""
+    verb, _, route = method.partition(" ")
+    if route:
+        return {"http.request.method": verb, "http.route": route}
     return {"rpc.system.name": "grpc", "rpc.method": method}

@@ -1,0 +1,207 @@
+"""What OpenAI's parameters ask the gateway for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from unclip.client import Edit, FileFormat, Generate, Request, Sampling, TextDiff, Vary
+from unclip.client.values import picture_count
+from unclip.web.bodies import Form
+from unclip.web.errors import HttpError
+from unclip.web.fields import Fields, required, shown
+from unclip.web.sources import Sources
+from unclip.wire.limits import MAX_OUTPUT_SIDE, MIN_OUTPUT_SIDE
+
+MAX_PICTURES = 10
+MAX_PARTIAL = 3
+SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
+QUALITIES = ("standard", "hd", "low", "medium", "high", "auto")
+BASE64_MODELS = ("gpt-image-", "chatgpt-image-")  # whose answers never have addresses
+
+Kind = Literal["image_generation", "image_edit"]
+Way = Literal["url", "b64_json"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request for pictures. kind: what its events are called. model: what it calls the model, "" for no name. way: of
+    answering pictures. partial_images: how many previews of each picture are wanted. steps: of the decoder,
+    None for its default."""
+
+    request: Request
+    kind: Kind
+    model: str
+    way: Way
+    quality: str
+    stream: bool = False
+    partial_images: int = 0
+    steps: int | None = None
+
+    @property
+    def format(self) -> FileFormat:
+        """File format of the pictures."""
+        return self.request.format
+
+    @property
+    def count(self) -> int:
+        """Pictures that are answered."""
+        if isinstance(self.request, TextDiff):
+            return picture_count(self.request)
+        return getattr(self.request, "image_count", None) or 1
+
+    def preview_interval(self, steps: int) -> int:
+        """Decoder steps, of ``steps``, between previews, so that there are as many as are wanted; 0 for none."""
+        return max(1, (self.steps or steps) // (self.partial_images + 1)) if self.stream and self.partial_images else 0
+
+
+@dataclass(frozen=True)
+class Common:
+    """What all requests may say. n: how many pictures; None where it is refused, and the request with it."""
+
+    model: str
+    n: int
+    size: int | None
+    way: Way
+    format: FileFormat
+    quality: str
+    stream: bool
+    partial_images: int
+    seed: int | None
+    steps: int | None
+    guidance: float | None
+    eta: float | None
+
+    @classmethod
+    def read(cls, fields: Fields) -> Common:
+        """What ``fields`` say. What changes nothing that a caller relies on is read, so that it is sound, and left."""
+        model = fields.text("model") or ""
+        fields.text("user")
+        fields.choice("style", "vivid", "natural")
+        fields.choice("background", "auto", "opaque")
+        fields.choice("moderation", "auto", "low")
+        fields.choice("input_fidelity", "high", "low")
+        fields.whole("output_compression", 100, 100)
+        way: Any = fields.choice("response_format", "url", "b64_json")
+        form: Any = fields.choice("output_format", "png", "jpeg", "webp")
+        return cls(
+            model=model,
+            n=fields.whole("n", 1, MAX_PICTURES) or 1,
+            size=read_size(fields),
+            way=way or ("b64_json" if model.startswith(BASE64_MODELS) else "url"),
+            format=form or "png",
+            quality=fields.choice("quality", *QUALITIES) or "auto",
+            stream=fields.flag("stream"),
+            partial_images=fields.whole("partial_images", 0, MAX_PARTIAL) or 0,
+            seed=fields.whole("seed"),
+            steps=fields.whole("steps", 1, 1000),
+            guidance=fields.number("guidance"),
+            eta=fields.number("eta"),
+        )
+
+    @property
+    def output(self) -> dict[str, Any]:
+        """What every request of the gateway has alike."""
+        return {"seed": self.seed, "size": self.size, "format": self.format}
+
+    def decoder(self, with_eta: bool = True) -> Sampling:
+        """How the decoder samples."""
+        return Sampling(steps=self.steps, guidance_scale=self.guidance, eta=self.eta if with_eta else None)
+
+    def asks(self, request: Request, kind: Kind) -> Asked:
+        """That request, and how it is answered."""
+        way: Way = "b64_json" if self.stream else self.way
+        return Asked(request, kind, self.model, way, self.quality, self.stream, self.partial_images, self.steps)
+
+
+def read_size(fields: Fields) -> int | None:
+    """Pixels a side; None for as many as the model makes."""
+    value = fields.text("size")
+    if value is None or value == "auto":
+        return None
+    found = SIZE.fullmatch(value)
+    if found is None or found[1] != found[2] or not MIN_OUTPUT_SIDE <= int(found[1]) <= MAX_OUTPUT_SIDE:
+        limits = f"{MIN_OUTPUT_SIDE}x{MIN_OUTPUT_SIDE} to {MAX_OUTPUT_SIDE}x{MAX_OUTPUT_SIDE}"
+        fields.refuse("size", f"must be auto or square, {limits}; got {shown(value)}")
+        return None
+    return int(found[1])
+
+
+def generation(values: Mapping[str, Any]) -> Asked:
+    """What a JSON body asks for. Raises InvalidRequest and HttpError."""
+    fields = Fields(values, typed=True)
+    prompt, common = fields.text("prompt"), Common.read(fields)
+    negative, candidates = fields.text("negative_prompt"), fields.whole("candidates")
+    fields.done()
+    if not prompt:
+        raise required("prompt")
+    request = Generate(
+        prompt,
+        image_count=common.n,
+        negative_caption=negative or "",
+        candidates=candidates,
+        decoder=common.decoder(),
+        **common.output,
+    )
+    return common.asks(request, "image_generation")
+
+
+def edit(form: Form, sources: Sources) -> Asked:
+    """What a form asks for: with a mask, or a picture that is transparent in part, to repaint that part; else to move
+    all of the picture towards the prompt. Raises InvalidRequest and HttpError."""
+    fields = Fields(form.texts, typed=False)
+    prompt, common = fields.text("prompt"), Common.read(fields)
+    negative, candidates = fields.text("negative_prompt"), fields.whole("candidates")
+    if sources.repaints and common.eta is not None:
+        fields.refuse("eta", "must be left out: what is repainted is sampled by DDPM")
+    if not sources.repaints:
+        for name, value in (("negative_prompt", negative), ("candidates", candidates)):
+            if value is not None:
+                fields.refuse(name, "must be left out where neither a mask nor transparency says what to repaint")
+    fields.done()
+    if not prompt:
+        raise required("prompt")
+    if not sources.repaints:
+        moved = TextDiff(sources.image, "", prompt, thetas=thetas(common.n), decoder=common.decoder(), **common.output)
+        return common.asks(moved, "image_edit")
+    request = Edit(
+        sources.image,
+        prompt,
+        sources.mask,
+        image_count=common.n,
+        negative_caption=negative or "",
+        candidates=candidates,
+        decoder=common.decoder(with_eta=False),
+        **common.output,
+    )
+    return common.asks(request, "image_edit")
+
+
+def variation(form: Form) -> Asked:
+    """What a form asks for. Raises InvalidRequest and HttpError."""
+    fields = Fields(form.texts, typed=False)
+    common = Common.read(fields)
+    if common.stream:
+        fields.refuse("stream", "must be false: variations have no events")
+    fields.done()
+    image = only(form.pictures["image"], "image")
+    if form.pictures["mask"]:
+        raise HttpError(400, "unknown_parameter", "Unknown parameter: 'mask'.", param="mask")
+    request = Vary(image, image_count=common.n, eta=common.eta, decoder=common.decoder(with_eta=False), **common.output)
+    return common.asks(request, "image_generation")
+
+
+def only(pictures: Sequence[bytes], name: str) -> bytes:
+    """The one picture that there must be. Raises HttpError."""
+    if not pictures:
+        raise required(name)
+    if len(pictures) > 1:
+        raise HttpError(400, "invalid_value", f"{name} must be one picture; got {len(pictures)}.", param=name)
+    return pictures[0]
+
+
+def thetas(count: int) -> tuple[float, ...]:
+    """How far each picture is moved, the last one half-way: the paper's range is 0.25 to 0.5."""
+    return tuple(0.5 - 0.25 * (count - 1 - index) / max(1, count - 1) for index in range(count))

@@ -1,0 +1,211 @@
+"""The life of the web process: listen, serve, drain, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from unclip.errors import ConfigurationError
+from unclip.serving import tls, trace_export
+from unclip.serving.files import Watched
+from unclip.serving.memory import return_large_blocks
+from unclip.serving.metrics import serve_metrics, watch_certificate
+from unclip.serving.process import in_background, remove_address, run_process, told_to_stop, write_address
+from unclip.web.api import Api
+from unclip.web.gateway import Gateway
+from unclip.web.settings import Settings
+from unclip.web.store import PictureStore
+
+log = logging.getLogger(__name__)
+STAGE = "web"
+MAX_HEADERS = 16 * 1024  # bytes of all headers of a request
+KEEP_ALIVE_S = 75
+LAST_WRITES_S = 30.0  # beyond the longest call, for an answer on its way
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the process; its exit status, and ``arguments``, are as in `unclip.serving.process.run_process`."""
+    return run_process("unclip.web", STAGE, Settings, arguments, lambda settings: asyncio.run(serve(settings)))
+
+
+async def serve(settings: Settings) -> int:
+    """Serves until SIGTERM or SIGINT; 0. Raises ConfigurationError where it cannot start."""
+    stopped = told_to_stop()
+    return_large_blocks()
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    stop_tracing = trace_export.start(settings.tracing, STAGE)
+    stop_metrics = serve_metrics(settings.metrics) if settings.metrics else lambda: None
+    gateway = Gateway(settings.gateway, settings.gateway_tls, settings.max_deadline)
+    store = PictureStore(settings.store, settings.url_seconds, settings.store_mib * 2**20)
+    api = Api(settings, gateway, store)
+    try:
+        with listening(settings) as listener:
+            address = replace(settings, port=listener.getsockname()[1]).listen
+            server = Server(config_of(settings, api))
+            running = asyncio.create_task(server._serve([listener]))
+            await server.listens.wait()
+            log.info("%s is ready at %s", STAGE, address)
+            write_address(settings.address_file, address)
+            async with in_background(store.clean()):
+                await asyncio.wait(
+                    [running, waiting := asyncio.create_task(stopped.wait())], return_when=asyncio.FIRST_COMPLETED
+                )
+                waiting.cancel()
+                api.draining = True
+                log.info("%s drains", STAGE)
+                await asyncio.sleep(settings.drain)
+                server.should_exit = True
+                await running
+        return 0
+    finally:
+        remove_address(settings.address_file)
+        await gateway.close()
+        api.close()
+        store.close()
+        await asyncio.to_thread(stop_metrics)
+        await asyncio.to_thread(stop_tracing)
+
+
+class Server(uvicorn.Server):
+    """Signals are this process's own business. listens: set once connections are taken."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listens = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begins to listen."""
+        await super().startup(sockets)
+        self.listens.set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Captures none."""
+        yield
+
+
+def config_of(settings: Settings, api: Api) -> uvicorn.Config:
+    """How uvicorn serves ``api``."""
+    material = material_of(settings)
+    return uvicorn.Config(
+        api.application,
+        http=timed(settings.header_seconds, settings.max_deadline + settings.body_seconds + LAST_WRITES_S),
+        ws="none",
+        loop="asyncio",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies.split(","),
+        limit_concurrency=settings.max_connections,
+        h11_max_incomplete_event_size=MAX_HEADERS,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=max(1, round(settings.grace)),
+        ssl_context_factory=None if material is None else lambda *_: context_of(settings, material),
+    )
+
+
+@contextmanager
+def listening(settings: Settings) -> Iterator[socket.socket]:
+    """The socket that it listens on. Raises ConfigurationError where it cannot."""
+    host = settings.host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    both = host == "::" and socket.has_dualstack_ipv6()
+    try:
+        listener = socket.create_server((host, settings.port), family=family, backlog=2048, dualstack_ipv6=both)
+    except (OSError, OverflowError):
+        raise ConfigurationError(f"cannot listen on {settings.listen}: taken or not allowed") from None
+    with listener:
+        yield listener
+
+
+def material_of(settings: Settings) -> Watched[tls.Material] | None:
+    """The certificate to serve with, its end among the metrics; None for plaintext. Raises ConfigurationError."""
+    if not settings.tls_cert:
+        return None
+    material = tls.watch(settings.tls_cert, settings.tls_key, "")
+    tls.require_current(settings.tls_cert, material.value)
+    watch_certificate("server", lambda: material.value.seconds_left())
+    return material
+
+
+def context_of(settings: Settings, material: Watched[tls.Material]) -> ssl.SSLContext:
+    """What connections are encrypted with: each new one sees the files as they are then."""
+    served, current = material.value, loaded(settings)
+
+    def follow(connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+        nonlocal served, current
+        if (now := material.value) is not served:
+            try:
+                served, current = now, loaded(settings)
+            except (OSError, ssl.SSLError) as error:  # half of another pair: the next connection tries again
+                log.error("the certificate that was read before stays in force: %s", type(error).__name__)
+        connection.context = current
+
+    context = loaded(settings)
+    context.sni_callback = follow  # called for callers that name nobody, too
+    return context
+
+
+def loaded(settings: Settings) -> ssl.SSLContext:
+    """A context with the certificate in the files."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(settings.tls_cert, settings.tls_key)
+    return context
+
+
+def timed(header_seconds: float, longest: float) -> type[H11Protocol]:
+    """HTTP/1.1 whose callers have ``header_seconds`` for the headers of a request, and ``longest`` for all of it, its
+    answer included; then their connection is shut, whatever waits to be sent. uvicorn itself waits for ever."""
+
+    class TimedProtocol(H11Protocol):
+        _timer: asyncio.TimerHandle | None = None
+        _in_headers = False
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self._set_timer(header_seconds)
+            self._in_headers = True
+
+        def data_received(self, data: bytes) -> None:
+            before = self.cycle
+            super().data_received(data)
+            if self.cycle is not before or (self.cycle and not self.cycle.response_complete):
+                if self._in_headers or self.cycle is not before:
+                    self._in_headers = False
+                    self._set_timer(longest)
+            elif not self._in_headers:  # the first bytes of another request
+                self._in_headers = True
+                self._set_timer(header_seconds)
+
+        def on_response_complete(self) -> None:
+            self._cancel_timer()
+            self._in_headers = False
+            super().on_response_complete()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._cancel_timer()
+            super().connection_lost(exc)
+
+        def _set_timer(self, seconds: float) -> None:
+            self._cancel_timer()
+            self._timer = self.loop.call_later(seconds, self.transport.abort)
+
+        def _cancel_timer(self) -> None:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+    return TimedProtocol
