@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TRITON_VENV := .venv-triton
 TRITON := $(TRITON_VENV)/.installed
+NODE := tests/web/node/node_modules/.installed
 
 .DEFAULT_GOAL := help
 
@@ -33,8 +34,13 @@ $(TRITON): Makefile
 	-$(TRITON_VENV)/bin/pip install --quiet 'nvidia-pytriton>=0.7,<0.8' 'numpy<2'
 	touch $@
 
+# SDKs for Node that the web process is tested by. Where npm or its packages cannot be had the tests say so and are skipped.
+$(NODE): tests/web/node/package.json
+	-npm install --silent --no-audit --no-fund --no-package-lock --prefix tests/web/node
+	mkdir -p $(@D) && touch $@
+
 # Two processes of one thread each: two of two threads would wait for each other.
-test: $(STAMP) $(TRITON) ## the whole test suite
+test: $(STAMP) $(TRITON) $(NODE) ## the whole test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(STAMP) ## ruff, mypy --strict, buf lint and breaking, yamllint, hadolint, freshness of generated code, import rules
@@ -80,6 +86,6 @@ drill: $(STAMP) ## what can happen to a cluster: restarts, kills, overload ...; 
 	$(BIN)/python -m tests.drill
 
 clean: ## removes .venv and everything made
-	rm -rf $(VENV) $(TRITON_VENV) out build deploy/services/build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(TRITON_VENV) tests/web/node/node_modules out build deploy/services/build *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
 .PHONY: help install demo serve test check format protos release chart lock sbom evaluate bench drill clean

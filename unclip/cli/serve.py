@@ -67,11 +67,14 @@ def serve(options: argparse.Namespace) -> None:
         options.threads,
         options.log_dir,
         options=of_services(options),
+        web_port=options.web,
     )
     with terminated_as_interrupted():
         print("starting the services …", file=sys.stderr)
         with stack:
             line(f"gateway on {stack.address}")
+            if stack.web_address:
+                line(f"OpenAI's Images API on http://{stack.web_address}/v1")
             with Client(stack.address) as client:
                 model = client.model_info()
             line(f"{model.name}, licence {model.license}; it can {', '.join(model.capabilities) or 'nothing'}")

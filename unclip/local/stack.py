@@ -95,12 +95,13 @@ class ServiceProcess:
 
 
 class LocalStack:
-    """Encoder, prior, decoder with upsampler, and gateway: four processes, each on a port of its own.
+    """Encoder, prior, decoder with upsampler, and gateway: four processes, each on a port of its own; and where it is
+    wanted the one that serves OpenAI's Images API.
 
     Use it as a context manager. Should this process die before that, a fifth, ``unclip.local.reaper``, ends them.
 
-    ``address`` is the gateway's ``host:port``, ``pids`` the process id of each role, ``log_dir`` the folder with
-    ``<role>.log``.
+    ``address`` is the gateway's ``host:port``, ``web_address`` that of the Images API, "" without, ``pids`` the process
+    id of each role, ``log_dir`` the folder with ``<role>.log``.
     """
 
     def __init__(
@@ -116,6 +117,7 @@ class LocalStack:
         options: Mapping[str, Sequence[str]] | None = None,
         tls: Tls | None = None,
         api_key: str = "",
+        web_port: int | None = None,
     ) -> None:
         """``host``, ``port``: of the gateway, port 0 takes a free one; the others stay on free ports of 127.0.0.1.
         ``checkpoint``: a folder, or ``owner/name`` of a repository on the Hub; that of `find_checkpoint` when None.
@@ -123,15 +125,16 @@ class LocalStack:
         None. ``patience``: seconds in which all must be ready. ``grace``: seconds a service may take to stop.
         ``options``: more words of the command line of a role, such as
         ``{"gateway": ["--log-format", "json"]}``. ``tls``: how the gateway is spoken to if these have it serve TLS.
-        ``api_key``: shown to it if they have it want one.
+        ``api_key``: shown to it if they have it want one. ``web_port``: of the Images API on ``host``, 0 for a free
+        one; None for no such process.
 
         Raises:
             ConfigurationError: the services or what they need is not installed, or no checkpoint is found.
         """
-        require("a stack on this machine", "services", "model")
+        require("a stack on this machine", "services", "model", *(["web"] if web_port is not None else []))
         self._checkpoint = checkpoint or find_checkpoint()
         self._host = host
-        self._port = port
+        self._port, self._web_port = port, web_port
         self._threads = threads
         self._patience = patience
         self._grace = grace
@@ -141,7 +144,7 @@ class LocalStack:
         self._reaper: subprocess.Popen[bytes] | None = None
         self._chosen_log_dir = log_dir
         self.log_dir = log_dir or Path(tempfile.gettempdir())
-        self.address = ""
+        self.address = self.web_address = ""
 
     @property
     def pids(self) -> dict[str, int]:
@@ -182,6 +185,9 @@ class LocalStack:
             with open_sync_channel(self.address, tls=self._tls) as channel:
                 stub = gateway_pb2_grpc.GatewayServiceStub(channel)
                 self._wait(gateway, lambda: ready(stub, self._metadata), deadline)
+            if self._web_port is not None:
+                web = self._launch("web", "unclip.web", self._host, self._web_port, self._to_gateway())
+                self.web_address = self._wait(web, web.address, deadline)
         except BaseException:
             self.stop()
             raise
@@ -221,6 +227,13 @@ class LocalStack:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def _to_gateway(self) -> list[str]:
+        """How the web process reaches the gateway."""
+        tls = self._tls or Tls()
+        files = {"ca": tls.ca, "cert": tls.cert, "key": tls.key, "name": tls.server_name}
+        secured = [word for name, value in files.items() if value for word in (f"--gateway-tls-{name}", value)]
+        return ["--gateway", self.address, *secured]
 
     def _launch(self, role: str, module: str, host: str, port: int, options: Sequence[str]) -> ServiceProcess:
         """Starts one service and has the reaper know it."""
