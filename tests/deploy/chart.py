@@ -54,6 +54,7 @@ SWITCHES: Mapping[str, Values] = {
         }
     },
     "api keys": {"apiKeys": {"enabled": True, "secretName": "callers"}},
+    "c2pa": {"c2pa": {"enabled": True, "secretName": "signing"}},
     "json logs": {"logs": {"format": "json", "level": "WARNING"}},
     "reflection": {"reflection": "off"},
     "tracing": {"tracing": {"enabled": True}},
@@ -139,6 +140,7 @@ def variants() -> dict[str, Values]:
             "gpu",
             "tls by cert-manager",
             "api keys",
+            "c2pa",
             "json logs",
             "tracing",
             "weights by download",

@@ -117,7 +117,7 @@ def test_the_gateway_has_no_torch_and_torch_is_locked_apart() -> None:
 
 def test_both_images_speak_the_same_versions() -> None:
     gateway, model = locked("gateway"), locked("model")
-    assert {name: version for name, version in gateway.items() if model[name] != version} == {}
+    assert {name: version for name, version in gateway.items() if model.get(name, version) != version} == {}
 
 
 def test_the_build_backend_is_locked() -> None:

@@ -59,6 +59,7 @@ def pod(values: Values, name: str) -> dict[str, Any]:
         ({"weights": {"source": "download", "download": {"url": "file:///a"}}}, "/weights/download/url"),
         ({"weights": {"folder": "../../etc"}}, "/weights/folder"),
         ({"apiKeys": {"enabled": True}}, "/apiKeys/secretName"),
+        ({"c2pa": {"enabled": True}}, "/c2pa/secretName"),
         ({"grpcRoute": {"enabled": True}}, "/grpcRoute/parentRefs"),
         ({"tracing": {"endpoint": "collector"}}, "/tracing/endpoint"),
         ({"tracing": {"sampledShare": 2}}, "maximum: got 2, want 1"),
@@ -206,6 +207,14 @@ def test_the_gateway_asks_callers_for_certificates_only_when_told_to() -> None:
     assert closed["UNCLIP_TLS_CA"] == "/etc/unclip/tls/ca.crt"
     assert closed["UNCLIP_ALLOWED_IDENTITIES"] == "spiffe://shop/front"
     assert closed["UNCLIP_STAGE_TLS_CERT"] == "/etc/unclip/to-stages/tls.crt"
+
+
+def test_the_gateway_alone_has_what_pictures_are_signed_with() -> None:
+    for name in SERVICES:
+        found = pod(SWITCHES["c2pa"], name)
+        files = {"UNCLIP_C2PA_CERTIFICATE": "/etc/unclip/c2pa/tls.crt", "UNCLIP_C2PA_KEY": "/etc/unclip/c2pa/tls.key"}
+        assert (files.items() <= environment(found).items()) == (name == "gateway")
+        assert ("signing" in json.dumps(found)) == (name == "gateway")
 
 
 def test_every_service_has_a_secret_of_its_own() -> None:

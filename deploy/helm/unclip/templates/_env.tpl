@@ -28,6 +28,10 @@ What the chart decides comes first; `settings` adds the rest, and its schema has
 {{- if $root.Values.apiKeys.enabled }}
 - {name: UNCLIP_API_KEYS, value: /etc/unclip/api-keys/{{ $root.Values.apiKeys.key }}}
 {{- end }}
+{{- if $root.Values.c2pa.enabled }}
+- {name: UNCLIP_C2PA_CERTIFICATE, value: /etc/unclip/c2pa/tls.crt}
+- {name: UNCLIP_C2PA_KEY, value: /etc/unclip/c2pa/tls.key}
+{{- end }}
 {{- else }}
 - {name: UNCLIP_CHECKPOINT, value: {{ include "unclip.checkpoint" $root | quote }}}
 - {name: UNCLIP_DEVICE, value: {{ ternary "cuda" "cpu" (gt (int .values.gpu.count) 0) }}}
