@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Sampling,
         TextDiff,
         Vary,
+        read_provenance,
         read_recipe,
     )
     from unclip.errors import UnclipError
@@ -42,6 +43,7 @@ __all__ = [
     "Tls",
     "UnclipError",
     "Vary",
+    "read_provenance",
     "read_recipe",
 ]
 

@@ -18,15 +18,16 @@ from PIL import Image
 from tests.certificates import DAY, Authority, Files, Key
 from unclip.errors import ConfigurationError, Unavailable
 from unclip.serving import signing
-from unclip.serving.signing import PURPOSES, Claim, Ingredient, Signer
+from unclip.serving.signing import Claim, Ingredient, Signer
 from unclip.wire.images import encode_image
-from unclip.wire.marks import COMPOSITE, TRAINED
+from unclip.wire.marks import COMPOSITE, PURPOSES, TRAINED
 
 PICTURE = Image.linear_gradient("L").resize((40, 30)).convert("RGB")
 MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp")
 REMOTE = (
     '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-    '<rdf:Description rdf:about="" xmlns:d="http://purl.org/dc/terms/" d:provenance="%s"/></rdf:RDF></x:xmpmeta>'
+    '<rdf:Description rdf:about="" xmlns:dcterms="http://purl.org/dc/terms/" dcterms:provenance="%s"/>'
+    "</rdf:RDF></x:xmpmeta>"
 )
 
 

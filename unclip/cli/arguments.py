@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unclip.cli import asking, checkpoints, demo, making, replaying, serve
+from unclip.cli import asking, checkpoints, demo, making, replaying, serve, verifying
 from unclip.cli import keys as cli_keys
 from unclip.cli.connection import add_connection, add_json
 from unclip.cli.parsing import Parser, add_command, examples
@@ -43,6 +43,7 @@ def parser() -> Parser:
     add_interpolate(commands)
     add_edit(commands)
     add_replay(commands)
+    add_verify(commands)
     add_embed(commands)
     add_convert(commands)
     add_export_triton(commands)
@@ -192,6 +193,21 @@ def add_replay(commands: Commands) -> None:
     command.add_argument("--any-model", action="store_true", help="also where the server has another model")
     add_output(command)
     add_connection(command)
+
+
+def add_verify(commands: Commands) -> None:
+    """``unclip verify``."""
+    lines = ["unclip verify out/*.png", "unclip verify picture.jpg --trust ca.pem --json"]
+    help = "say which marks picture files carry of having been made by AI, and whether they hold"
+    more = """A file has passed that says so, in XMP or signed, and holds nothing broken; with
+--trust, its signature must be of somebody whom these CAs know. Exits with 1 if one
+has not, with 2 if one is no picture. Nothing is asked of any server."""
+    command = add_command(commands, "verify", verifying.verify, help, lines, more)
+    command.add_argument("pictures", type=Path, nargs="+", metavar="picture", help=PICTURE)
+    command.add_argument(
+        "--trust", type=Path, metavar="FILE", help="PEM file of CAs, one of which must know the signer"
+    )
+    add_json(command)
 
 
 def add_edit(commands: Commands) -> None:

@@ -3,6 +3,7 @@
 from unclip.checkpoints.vocabulary import Vocabulary
 from unclip.client.aio import AsyncClient
 from unclip.client.blocking import Client
+from unclip.client.provenance import Mark, Provenance, Signature, read_provenance
 from unclip.client.recipes import read_recipe
 from unclip.client.values import (
     Edit,
@@ -44,21 +45,25 @@ __all__ = [
     "GeneratedImage",
     "ImageFile",
     "Interpolate",
+    "Mark",
     "ModelInfo",
     "Notice",
     "Picture",
     "Preview",
     "Progress",
+    "Provenance",
     "Recipe",
     "ReplicaCount",
     "Request",
     "Sampling",
+    "Signature",
     "StageInfo",
     "StageName",
     "TextDiff",
     "Vary",
     "Vocabulary",
     "load_embeddings",
+    "read_provenance",
     "read_recipe",
     "save_embeddings",
 ]

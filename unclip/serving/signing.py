@@ -23,7 +23,7 @@ from unclip.serving.files import Watched
 from unclip.serving.metrics import SIGN_SECONDS, watch_certificate
 from unclip.serving.worker import Worker, WorkerLost
 from unclip.wire.images import encode_image
-from unclip.wire.marks import TRAINED
+from unclip.wire.marks import OFFLINE, PURPOSES, TRAINED
 
 LOG = logging.getLogger(__name__)
 MAX_RETAINED = 1 << 20  # bytes of a source's manifests that are kept; with thumbnails inside usual ones have 100,000
@@ -31,9 +31,6 @@ MAX_SIGNATURE = 1 << 16  # bytes that a manifest has without its sources', certi
 PATIENCE_S = 10.0  # a signature takes some milliseconds; the library has to be loaded before the first
 RSA_BITS = 2048  # at least; so the standard demands
 CURVES = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}
-# What a certificate may be for, one of which it must say: signing of C2PA's claims, of mail, of documents.
-PURPOSES = ("1.3.6.1.4.1.62558.2.1", "1.3.6.1.5.5.7.3.4", "1.3.6.1.5.5.7.3.36")
-OFFLINE = {"remote_manifest_fetch": False, "ocsp_fetch": False}
 
 
 @dataclass(frozen=True)

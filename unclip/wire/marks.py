@@ -19,6 +19,10 @@ TRAINED = f"{TERMS}trainedAlgorithmicMedia"  # made by a model alone
 COMPOSITE = f"{TERMS}compositeWithTrainedAlgorithmicMedia"  # it began with a picture that somebody had
 GENERATED = frozenset([TRAINED, COMPOSITE])
 PNG_KEYWORD = "XML:com.adobe.xmp"
+# What a certificate may be for that signs manifests: C2PA's claims, mail, documents; it must say one of them.
+PURPOSES = ("1.3.6.1.4.1.62558.2.1", "1.3.6.1.5.5.7.3.4", "1.3.6.1.5.5.7.3.36")
+# C2PA's library: what it asks nobody, wherever a file points to.
+OFFLINE = {"remote_manifest_fetch": False, "ocsp_fetch": False}
 IPTC_EXTENSION = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 PROPERTY, RESOURCE = f"{IPTC_EXTENSION} DigitalSourceType", f"{RDF} resource"  # as expat has them
