@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime
 import socket
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,35 @@ def silent() -> Iterator[str]:
         yield f"127.0.0.1:{listening.getsockname()[1]}"
 
 
+@contextmanager
+def answering(words: bytes) -> Iterator[str]:
+    """Something of another kind, whose answer to everybody is ``words``."""
+
+    def answer(listening: socket.socket) -> None:
+        with suppress(OSError):  # it was closed
+            while True:
+                calling, _ = listening.accept()
+                with calling:
+                    calling.sendall(words)
+                    calling.recv(4096)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=answer, args=(listening,), daemon=True).start()
+        yield f"127.0.0.1:{listening.getsockname()[1]}"
+        listening.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def full() -> Iterator[str]:
+    """Something that accepts nobody: as where a firewall drops what comes."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listening, ExitStack() as waiting:
+        for _ in range(3):
+            one = waiting.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(listening.getsockname())
+        yield f"127.0.0.1:{listening.getsockname()[1]}"
+
+
 def secured(authority: Authority, demanding: bool = False) -> ServerSettings:
     files = authority.issue("server", lasts=QUARTER)
     ca = str(authority.ca) if demanding else ""
@@ -56,6 +86,15 @@ CASES: dict[str, tuple[Place, str, str]] = {
     "nobody listens": (lambda _, a: ("127.0.0.1:1", None), "nothing listens there", "unclip serve"),
     "no such host": (lambda _, a: ("nowhere.invalid:1", None), "its name does not resolve", "UNCLIP_SERVER"),
     "silence": (lambda on, a: (on.enter_context(silent()), None), "nothing answers there", "firewalls"),
+    "nobody who accepts": (lambda on, a: (on.enter_context(full()), None), "nothing answers there", "firewalls"),
+    "a web server": (
+        lambda on, a: (on.enter_context(answering(b"HTTP/1.1 400 Bad Request\r\n\r\n")), None),
+        "does not speak HTTP/2", "port of a gateway",
+    ),
+    "SSH": (
+        lambda on, a: (on.enter_context(answering(b"SSH-2.0-OpenSSH_9.2\r\n")), None),
+        "does not speak HTTP/2", "port of a gateway",
+    ),
     "TLS to plaintext": (
         lambda on, a: (on.enter_context(server()), Tls(str(a.ca))), "it does not speak TLS", "--tls-ca"
     ),

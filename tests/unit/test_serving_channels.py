@@ -10,7 +10,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc
 from unclip.errors import ConfigurationError
-from unclip.serving.channels import open_channel, options, resolved
+from unclip.serving.channels import is_loopback, open_channel, options, resolved
 from unclip.testing.decoder import StubDecoder
 from unclip.testing.model import StubModel
 from unclip.testing.stack import start_server
@@ -97,3 +97,23 @@ async def test_listed_replicas_take_turns() -> None:
             await server.stop(None)
     assert set(names) == {"first", "second", "third"}
     assert sorted(names[-30:]) == ["first"] * 10 + ["second"] * 10 + ["third"] * 10
+
+
+@pytest.mark.parametrize(
+    ("target", "here"),
+    [
+        ("localhost:1", True),
+        ("LocalHost:1", True),
+        ("dns:///localhost:1", True),
+        ("dns://10.0.0.1:53/localhost:1", True),
+        ("dns://127.0.0.1:53/unclip.example:1", False),
+        ("[::1]:1", True),
+        ("127.0.0.1:1", True),
+        ("127.0.0.1.example:1", False),
+        ("ipv4:127.0.0.1:1", True),
+        ("ipv4:127.0.0.1:1,127.0.0.2:1", True),
+        ("ipv4:127.0.0.1:1,10.0.0.1:1", False),
+    ],
+)
+def test_what_is_on_this_machine_is_known_by_every_kind_of_target(target: str, here: bool) -> None:
+    assert is_loopback(target) == here

@@ -47,7 +47,12 @@ CAUSES = (
         "not found|lookup failed|resolv", "its name does not resolve", "check the address (--server, UNCLIP_SERVER)"
     ),
     _cause(
-        "timed out|unreachable|no route|settings",
+        r"http1\.x|expected settings frame",
+        "what answers there does not speak HTTP/2, which gRPC does",
+        "give the address and port of a gateway, or of a proxy that passes gRPC on (--server)",
+    ),
+    _cause(
+        "timed out|unreachable|no route|settings|tcp handshaker shutdown",
         "nothing answers there",
         "check the address, and what stands between: firewalls, policies, another kind of server",
     ),

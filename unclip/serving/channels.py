@@ -15,6 +15,7 @@ from unclip.serving.tls import Tls, channel_credentials, watch
 
 TARGET = re.compile(r"(?:dns://(?:\d+\.\d+\.\d+\.\d+:\d{1,5})?/)?(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}")
 LIST = re.compile(r"ipv4:\d+\.\d+\.\d+\.\d+:\d{1,5}(?:,\d+\.\d+\.\d+\.\d+:\d{1,5})*")
+LOOPBACK = re.compile(r"localhost\.?|\[?::1\]?|127(?:\.\d+){3}", re.IGNORECASE)
 MAX_MESSAGE = 32 * 1024 * 1024
 RETRYABLE = ["UNAVAILABLE", "CANCELLED"]  # a server that stops drops some calls as CANCELLED
 # gRFC A50. Every call must have failed: an overloaded replica serves some, and is no better off without the others.
@@ -69,9 +70,9 @@ def service_config(service: str, to_stage: Balancing | None = None) -> str:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether what is sent to ``host:port`` stays on this machine."""
-    host = address.removeprefix("dns:///").rpartition(":")[0].strip("[]")
-    return host in ("localhost", "::1") or host.startswith("127.")
+    """Whether what is sent to ``host:port``, or to any target of `resolved`, stays on this machine."""
+    places = address.removeprefix("ipv4:") if LIST.fullmatch(address) else address.rpartition("/")[2]
+    return all(LOOPBACK.fullmatch(place.rpartition(":")[0]) for place in places.split(","))
 
 
 def options(target: str, service: str, to_stage: Balancing | None = None) -> Sequence[tuple[str, str | int]]:
