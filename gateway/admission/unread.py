@@ -111,7 +111,8 @@ class StreamOutbox(UnaryOutbox):
         super().__init__(write)
         self.client = client
         self.since = 0.0
-        self._unread, self._end = unread, end
+        self._unread = unread
+        self._end: Callable[[UnclipError], None] | None = end
         self._waiting: deque[int] = deque()
 
     @property
@@ -138,12 +139,15 @@ class StreamOutbox(UnaryOutbox):
     def fail(self, error: UnclipError) -> None:
         """Ends the stream, and gives up what waits."""
         self._drop()
-        self._end(error)
+        if self._end is not None:
+            self._end(error)
 
     def close(self) -> None:
         """See `gateway.events.Outbox`."""
         self._drop()
         self._unread.forget(self)
+        # It knows what delivers here: in that circle the request's pictures would stay until Python looks for such.
+        self._end = None
 
     def _drop(self) -> None:
         while self._waiting:
