@@ -20,6 +20,7 @@ from unclip.checkpoints.checkpoint import EVERY_FOLDER, Checkpoint, write_manife
 from unclip.checkpoints.convert import convert
 from unclip.checkpoints.vocabulary import MAX_BYTES, MAX_CAPTIONS, MAX_TEXT, MAX_TEXTS, Vocabulary
 from unclip.checkpoints.words import KnownWords
+from unclip.cli.local_checks import weights
 from unclip.errors import CheckpointError
 from unclip.wire.notices import words_unknown
 
@@ -120,7 +121,7 @@ def test_words_that_were_taught_are_known_in_other_forms_and_so_are_those_withou
         ("glases, teecup and teacupp", {"glases": "glasses", "teecup": "teacup", "teacupp": "teacup"}),
         ("a happle", {"happle": ""}),  # another first letter is another word
         ("cat", {"cat": ""}),
-        ("toes", {"toes": ""}),
+        ("toes hiss", {"toes": "", "hiss": ""}),  # which are neither "to" nor "his"
         ("4 wolves", {"4": ""}),
         ("🐈 on a dog ❤", {"🐈": "", "❤": ""}),
         ("собака и волк", {"собака": "", "и": "", "волк": ""}),
@@ -189,6 +190,12 @@ def test_an_encoder_does_not_start_with_one_that_is_none(
     folder = taught(tiny_checkpoint, tmp_path / "broken", {"concepts": [7]})
     with pytest.raises(CheckpointError, match=r"vocabulary\.concepts must be texts"):
         load(Checkpoint.open(folder))
+
+
+def test_nor_does_the_doctor_find_it_well(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    found = weights(taught(tiny_checkpoint, tmp_path / "broken", {"concepts": [7]}))
+    assert found.state == "fail"
+    assert "vocabulary.concepts must be texts" in found.found
 
 
 def test_of_a_caption_that_is_cut_only_the_words_that_are_read_are_looked_up(

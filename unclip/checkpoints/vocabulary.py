@@ -54,7 +54,8 @@ class Vocabulary:
         for name, concept in found.get("synonyms", {}).items():
             if not isinstance(concept, str) or concept not in concepts:
                 raise refused(f".synonyms[{name!r}]", "one of the concepts", f"{concept!r:.60}")
-        return cls(**{name: texts if name == "synonyms" else tuple(texts) for name, texts in found.items()})
+        synonyms = found.pop("synonyms", {})
+        return cls(synonyms=synonyms, **{name: tuple(texts) for name, texts in found.items()})
 
     def to_json(self) -> dict[str, Any]:
         """What `from_json` reads; what is empty is left out."""
