@@ -11,7 +11,7 @@ from gateway.requests.plan import EditPlan, InterpolatePlan, Plan
 from unclip.api.type.v1 import image_pb2
 from unclip.serving.signing import MAX_RETAINED, MAX_SIGNATURE, Claim, Ingredient, Signer
 from unclip.wire.images import FORMATS
-from unclip.wire.marks import COMPOSITE, TRAINED, BrokenXmp, marks_in
+from unclip.wire.marks import COMPOSITE, TRAINED, marks_in, said_in
 from unclip.wire.picture_headers import read_header
 
 
@@ -86,10 +86,6 @@ def ingredients(plan: Plan, pictures: Sequence[image_pb2.Image]) -> tuple[Ingred
 
 def ingredient(data: bytes, title: str) -> Ingredient:
     """A picture file that was found to be one, called ``title``. Its manifests go along up to a size."""
-    media_type, marks = FORMATS[read_header(data).kind], marks_in(data)
-    try:
-        source_type = marks.source_type
-    except BrokenXmp:
-        source_type = ""
-    kept = data if 0 < marks.manifests <= MAX_RETAINED else b""
-    return Ingredient(title, media_type, hashlib.sha256(data).hexdigest(), False, source_type, kept)
+    kept = data if 0 < marks_in(data).manifests <= MAX_RETAINED else b""
+    media_type, digest = FORMATS[read_header(data).kind], hashlib.sha256(data).hexdigest()
+    return Ingredient(title, media_type, digest, False, said_in(data), kept)

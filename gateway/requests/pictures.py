@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from unclip.api.type.v1 import image_pb2
 from unclip.enum_names import FileFormat
@@ -53,19 +52,12 @@ def picture_file(
     if len(recipe) > recipe_text.MAX_BYTES:
         LOG.warning("a recipe of %d bytes is left out of its file: the limit is %d", len(recipe), recipe_text.MAX_BYTES)
         recipe = ""
-    packet = marks.xmp(source_type) if source_type else ""
-    more: dict[str, Any] = {}
-    if file_format == "png":
-        more["pnginfo"] = info = recipe_text.png_info(recipe) if recipe else PngInfo()
-        if packet:
-            marks.add_to_png(info, packet)
-    else:
-        if recipe:
-            more["exif"] = recipe_text.exif(recipe)
-        if packet:
-            more["xmp"] = packet.encode()
+    media_type, png = MEDIA_TYPES[file_format], file_format == "png"
+    more = marks.pillow_options(media_type, source_type, recipe_text.png_info(recipe) if recipe and png else None)
+    if recipe and not png:
+        more["exif"] = recipe_text.exif(recipe)
     with tracing.internal("encode picture", **{"unclip.format": file_format}):
-        return encode_image(resized(from_pixels(pixels), size), MEDIA_TYPES[file_format], **more)
+        return encode_image(resized(from_pixels(pixels), size), media_type, **more)
 
 
 def resized(picture: Image.Image, size: int | None) -> Image.Image:

@@ -160,47 +160,47 @@ async def test_what_a_picture_began_with_is_in_its_manifest_with_the_marks_it_ha
 def test_replay_of_a_signed_picture_says_that_its_pixels_are_the_same(
     signing: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def made_and_replayed() -> None:
-        async with StubStages() as stages, GatewayServer(stages.addresses, **signing) as server:
-            for words in (
-                [
-                    "vary",
-                    str(tmp_path / "source.png"),
-                    "--seed",
-                    "1",
-                    "--out",
-                    str(tmp_path),
-                    "--server",
-                    server.address,
-                ],
-                [
-                    "replay",
-                    str(tmp_path / "vary-source-1.png"),
-                    "--out",
-                    str(tmp_path / "again"),
-                    "--server",
-                    server.address,
-                ],
-                [
-                    "replay",
-                    str(tmp_path / "vary-source-1.png"),
-                    "--json",
-                    "--out",
-                    str(tmp_path / "json"),
-                    "--server",
-                    server.address,
-                ],
-            ):
-                capsys.readouterr()
-                assert await asyncio.to_thread(main, words) == 0
-                said.append(capsys.readouterr().out)
-
-    said: list[str] = []
-    (tmp_path / "source.png").write_bytes(SOURCE)
-    asyncio.run(made_and_replayed())
+    said = commands(
+        signing,
+        capsys,
+        ["vary", str(tmp_path / "source.png"), "--seed", "1", "--out", str(tmp_path)],
+        ["replay", str(tmp_path / "vary-source-1.png"), "--out", str(tmp_path / "again")],
+        ["replay", str(tmp_path / "vary-source-1.png"), "--json", "--out", str(tmp_path / "json")],
+        source=tmp_path / "source.png",
+    )
     assert f"same pixels as {tmp_path / 'vary-source-1.png'}; the files differ in their marks" in said[1]
     told = json.loads(said[2])
     assert (told["identical"], told["same_pixels"], told["largest_difference"]) == (False, True, 0)
+
+
+def test_what_the_command_line_makes_of_pictures_says_it_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    words = ["text-diff", str(tmp_path / "source.png"), "--after", "a dog", "--frames", "2", "--seed", "1"]
+    commands({}, capsys, [*words, "--out", str(out)], source=tmp_path / "source.png")
+    made = sorted(out.iterdir())
+    assert {path.suffix for path in made} == {".png", ".webp"}
+    assert len(made) == 4
+    assert main(["verify", *map(str, made)]) == 0
+
+
+def commands(
+    settings: dict[str, str], capsys: pytest.CaptureFixture[str], *lines: Sequence[str], source: Path
+) -> list[str]:
+    """What command lines print that go to a gateway with ``settings``; ``source`` is a picture for them."""
+    said: list[str] = []
+    source.write_bytes(SOURCE)
+
+    async def run() -> None:
+        async with StubStages() as stages, GatewayServer(stages.addresses, **settings) as server:
+            for words in lines:
+                capsys.readouterr()
+                assert await asyncio.to_thread(main, [*words, "--server", server.address]) == 0
+                said.append(capsys.readouterr().out)
+
+    asyncio.run(run())
+    return said
 
 
 async def test_a_key_of_another_certificate_keeps_the_gateway_from_starting(authority: Authority) -> None:

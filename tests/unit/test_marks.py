@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zlib
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from gateway.requests.pictures import picture_file
+from unclip.client import ImageFile
 from unclip.enum_names import FileFormat
 from unclip.wire.images import encode_image, to_pixels
 from unclip.wire.marks import COMPOSITE, TRAINED, BrokenXmp, Marks, marks_in, source_type_in, xmp
@@ -26,7 +28,7 @@ DESCRIPTION = (
 )
 
 
-def said_in(file: bytes) -> str:
+def read_elsewhere(file: bytes) -> str:
     """What Pillow and Python's XML find: the text of the one DigitalSourceType."""
     with Image.open(io.BytesIO(file)) as opened:
         packet = opened.info.get("xmp") or opened.info["XML:com.adobe.xmp"]
@@ -43,7 +45,7 @@ def pixels_of(file: bytes) -> bytes:
 @pytest.mark.parametrize("source_type", [TRAINED, COMPOSITE])
 def test_other_readers_find_the_mark(file_format: FileFormat, source_type: str) -> None:
     file = picture_file(PIXELS, file_format, RECIPE, source_type=source_type).data
-    assert said_in(file) == source_type
+    assert read_elsewhere(file) == source_type
     assert marks_in(file) == Marks(xmp(source_type).encode(), 0)
     assert marks_in(file).source_type == source_type
 
@@ -80,6 +82,16 @@ def test_a_compressed_mark_is_read() -> None:
     chunk = len(body).to_bytes(4, "big") + b"iTXt" + body + zlib.crc32(b"iTXt" + body).to_bytes(4, "big")
     bare = encode_image(Image.new("RGB", (4, 4))).data
     assert marks_in(bare[:33] + chunk + bare[33:]).source_type == TRAINED
+
+
+@pytest.mark.parametrize(("ending", "before"), [("jpg", "png"), ("webp", "jpeg"), ("png", "webp")])
+def test_a_file_that_is_converted_still_says_it(ending: str, before: FileFormat, tmp_path: Path) -> None:
+    made = picture_file(PIXELS, before, RECIPE, source_type=COMPOSITE)
+    path = ImageFile(made.data, made.media_type, 32, 24).save(tmp_path / f"picture.{ending}")
+    assert read_elsewhere(path.read_bytes()) == COMPOSITE
+    bare = picture_file(PIXELS, before, RECIPE)
+    path = ImageFile(bare.data, bare.media_type, 32, 24).save(tmp_path / f"picture.{ending}")
+    assert marks_in(path.read_bytes()) == Marks(b"", 0)
 
 
 def test_xmp_that_says_nothing_of_it_says_nothing() -> None:

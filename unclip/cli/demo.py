@@ -19,6 +19,8 @@ from unclip.cli.terminal import line
 from unclip.client import AsyncClient, GeneratedImage, Sampling
 from unclip.client.sheets import animate, contact_sheet
 from unclip.local.stack import LocalStack
+from unclip.wire.images import encode_image
+from unclip.wire.marks import pillow_options, said_in
 
 PICTURES = 12  # of the model's own examples
 # For a model that gives none.
@@ -74,7 +76,7 @@ async def show(address: str, out: Path, decoder: Sampling) -> list[Path]:
             after = before.replace(BEFORE, AFTER)
             frames = await client.text_diff(source, before, after, thetas=thetas, seed=SEED, decoder=decoder)
             files.append(sheet(frames, [f"theta = {theta:.1f}" for theta in thetas], out / "text-diff.png", FRAMES))
-            files.append(animate([frame.to_pil() for frame in frames], out / "text-diff.webp"))
+            files.append(film(frames, out / "text-diff.webp"))
         return files
 
 
@@ -95,5 +97,16 @@ async def generate_all(client: AsyncClient, captions: Sequence[str], decoder: Sa
 def sheet(pictures: list[GeneratedImage], captions: list[str], path: Path, columns: int) -> Path:
     """Writes a contact sheet of ``pictures``."""
     opened: list[Image.Image] = [picture.to_pil() for picture in pictures]
-    contact_sheet(opened, captions, columns).save(path)
+    made = encode_image(contact_sheet(opened, captions, columns), **pillow_options("image/png", said(pictures)))
+    path.write_bytes(made.data)
     return path
+
+
+def film(frames: list[GeneratedImage], path: Path) -> Path:
+    """Writes ``frames`` as an animation."""
+    return animate([frame.to_pil() for frame in frames], path, source_type=said(frames))
+
+
+def said(pictures: list[GeneratedImage]) -> str:
+    """What the last of ``pictures`` says that it is; the first may be what the others began with."""
+    return said_in(pictures[-1].data)

@@ -31,6 +31,8 @@ from unclip.client import (
 from unclip.client.pictures import open_picture
 from unclip.client.sheets import animation, contact_sheet, pad
 from unclip.client.vectors import combine, read_rows
+from unclip.wire.images import encode_image
+from unclip.wire.marks import pillow_options, said_in
 from unclip.wire.notices import Notice
 
 
@@ -123,6 +125,7 @@ class Made:
         self._folder = Folder(options.out, options.force)
         self._more: dict[str, str] = {}
         self._notices: list[Notice] = []
+        self._said = ""  # by the pictures, of what they are: what is made of them here says it too
 
     def run(self, request: Request) -> list[GeneratedImage]:
         """Asks for the pictures of ``request`` and writes each; in order of image_index."""
@@ -154,7 +157,7 @@ class Made:
         """Writes ``images``, frames, as an animation and on one sheet with ``captions``, and ends the answer."""
         frames, seed = [image.to_pil() for image in images], images[0].seed
         name = file_name(self._capability, *self._parts, seed, "trajectory")
-        self._keep("animation", self._folder.write(name, "webp", animation(frames)))
+        self._keep("animation", self._folder.write(name, "webp", animation(frames, source_type=self._said)))
         self._sheet(frames, captions, seed)
         self._end()
 
@@ -164,6 +167,7 @@ class Made:
         if self._trajectory:
             name += f"-{image.image_index:02}"
         path = self._folder.write(name, report.ending(image), image.data)
+        self._said = said_in(image.data)
         news = [notice for notice in image.notices if notice not in self._notices]
         self._notices += news
         self._options.made.append(report.picture(image, path))
@@ -172,10 +176,10 @@ class Made:
             line(f"{path}  seed {image.seed}{report.figures(image)}")
 
     def _sheet(self, pictures: Sequence[Image.Image], captions: Sequence[str], seed: int) -> None:
-        file = io.BytesIO()
-        contact_sheet(pictures, captions, columns=min(len(pictures), 8)).save(file, "PNG")
+        sheet = contact_sheet(pictures, captions, columns=min(len(pictures), 8))
+        file = encode_image(sheet, **pillow_options("image/png", self._said))
         name = file_name(self._capability, *self._parts, seed, "sheet")
-        self._keep("contact_sheet", self._folder.write(name, "png", file.getvalue()))
+        self._keep("contact_sheet", self._folder.write(name, "png", file.data))
 
     def _keep(self, kind: str, path: Path) -> None:
         """Notes a file that is no picture of the answer, and says where it is."""

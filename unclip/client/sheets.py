@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from unclip.client.pictures import as_seen
 from unclip.errors import InvalidRequest
 from unclip.wire.images import MAX_PIXELS, MAX_SIDE, flatten
+from unclip.wire.marks import pillow_options
 
 MARGIN = 12
 FONT_SIZE = 14
@@ -102,18 +103,19 @@ def require_size(width: int, height: int, field: str) -> None:
         raise InvalidRequest.of(field, f"must make a picture of {limits}; got {width} x {height}")
 
 
-def animate(frames: Sequence[Image.Image], path: Path, seconds: float = 2.0) -> Path:
+def animate(frames: Sequence[Image.Image], path: Path, seconds: float = 2.0, source_type: str = "") -> Path:
     """Writes the ``animation`` of ``frames``; raises as it does."""
-    data = animation(frames, seconds)
+    data = animation(frames, seconds, source_type)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     return path
 
 
-def animation(frames: Sequence[Image.Image], seconds: float = 2.0) -> bytes:
+def animation(frames: Sequence[Image.Image], seconds: float = 2.0, source_type: str = "") -> bytes:
     """``frames`` as a lossless animated WebP that takes ``seconds`` there, the same back, and begins again.
 
-    The first and the last frame stay twice as long, so that the eye finds both ends.
+    The first and the last frame stay twice as long, so that the eye finds both ends. source_type: what it says that it
+    is, see `unclip.wire.marks`, empty for nothing.
 
     Raises:
         ValueError: there are no frames, or they differ in size.
@@ -126,7 +128,6 @@ def animation(frames: Sequence[Image.Image], seconds: float = 2.0) -> bytes:
     ends = {0, len(there) - 1}
     durations = [each * (2 if index in ends else 1) for index in range(len(round_trip))]
     file = io.BytesIO()
-    round_trip[0].save(
-        file, "WEBP", save_all=True, append_images=round_trip[1:], duration=durations, loop=0, lossless=True
-    )
+    more = {"save_all": True, "append_images": round_trip[1:], "duration": durations, "loop": 0, "lossless": True}
+    round_trip[0].save(file, "WEBP", **more, **pillow_options("image/webp", source_type))
     return file.getvalue()

@@ -17,6 +17,7 @@ from unclip.checkpoints.vocabulary import Vocabulary
 from unclip.errors import InvalidRequest
 from unclip.wire.embeddings import Embedding
 from unclip.wire.images import FORMAT_NAMES, encode_image
+from unclip.wire.marks import pillow_options, said_in
 from unclip.wire.notices import Notice
 
 FileFormat = enum_names.FileFormat
@@ -242,8 +243,8 @@ class ImageFile:
             return picture
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Writes the file as it came, or converted, its recipe lost, when the name's ending asks for another format; as
-        lossless as that can be, JPEG at quality 95.
+        """Writes the file as it came, or converted, its recipe and signature lost, when the name's ending asks for
+        another format; as lossless as that can be, JPEG at quality 95. That AI made it is said in PNG, JPEG and WebP.
 
         Raises:
             InvalidRequest: the ending is that of no format that can be written.
@@ -262,7 +263,7 @@ class ImageFile:
             return self.data
         picture = self.to_pil()
         if media_type in FORMAT_NAMES:
-            return encode_image(picture, media_type).data
+            return encode_image(picture, media_type, **pillow_options(media_type, said_in(self.data))).data
         file = io.BytesIO()
         try:
             picture.save(file, pillow_format or None)

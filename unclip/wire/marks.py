@@ -6,8 +6,11 @@ manifest says it signed: here it is only found; `unclip.serving.signing` makes i
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
+from typing import Any
 from xml.parsers import expat
+from xml.sax.saxutils import escape
 
 from PIL.PngImagePlugin import PngInfo
 
@@ -65,14 +68,28 @@ def marks_in(data: bytes) -> Marks:
     return Marks(found.xmp, found.manifests)
 
 
+def said_in(data: bytes) -> str:
+    """The DigitalSourceType that a picture file says in XMP; empty where it says none, or cannot be read."""
+    try:
+        return marks_in(data).source_type
+    except (ValueError, struct.error, IndexError):
+        return ""
+
+
 def xmp(source_type: str) -> str:
     """An XMP packet that says ``source_type``, one of IPTC's terms, and nothing else: the same for the same term."""
-    return PACKET % source_type
+    return PACKET % escape(source_type)
 
 
-def add_to_png(info: PngInfo, packet: str) -> None:
-    """Has Pillow write an XMP packet into a PNG; into JPEG and WebP it does so by its argument ``xmp``."""
-    info.add_itxt(PNG_KEYWORD, packet)
+def pillow_options(media_type: str, source_type: str, info: PngInfo | None = None) -> dict[str, Any]:
+    """What Pillow needs to write into a file that it is ``source_type``, if that is not empty. info: what else a PNG
+    gets."""
+    if media_type != "image/png":
+        return {"xmp": xmp(source_type).encode()} if source_type else {}
+    info = info or PngInfo()
+    if source_type:
+        info.add_itxt(PNG_KEYWORD, xmp(source_type))
+    return {"pnginfo": info}
 
 
 def source_type_in(packet: bytes) -> str:
