@@ -156,7 +156,7 @@ def made(stub: Any, number: int, marked: bool) -> tuple[list[str], list[str]]:
 def measured(services: Services, marked: bool = True) -> dict[str, Any]:
     """Digests of all requests to a gateway that marks its files, or does not, and what they hold for."""
     with LoopThread() as thread:
-        more = {} if marked else {"marks": "off"}
+        more: dict[str, Any] = {} if marked else {"marks": "off"}
         gateway = GatewayServer(dict.fromkeys(STAGES, services.address), **more)
         thread.run(gateway.__aenter__())
         try:

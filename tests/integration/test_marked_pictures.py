@@ -32,8 +32,8 @@ FORMATS: Sequence[FileFormat] = get_args(FileFormat)
 FAST = Sampling(steps=1)
 
 
-def png(*size: int) -> bytes:
-    return encode_image(Image.linear_gradient("L").resize(size).convert("RGB")).data
+def png(width: int, height: int) -> bytes:
+    return encode_image(Image.linear_gradient("L").resize((width, height)).convert("RGB")).data
 
 
 SOURCE, OTHER = png(24, 20), png(30, 30)
@@ -68,12 +68,12 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.fixture(scope="module")
-def signing(authority: Authority) -> dict[str, str]:
+def signing(authority: Authority) -> dict[str, Any]:
     """Settings of a gateway that signs."""
     return settings_of(authority.issue_signer("gateway"))
 
 
-def settings_of(files: Files) -> dict[str, str]:
+def settings_of(files: Files) -> dict[str, Any]:
     return {"c2pa_certificate": str(files.cert), "c2pa_key": str(files.key)}
 
 
@@ -104,7 +104,7 @@ async def all_of(
 
 
 async def test_a_hundred_signed_pictures_are_trusted_and_have_the_pixels_and_recipes_of_unmarked_ones(
-    authority: Authority, signing: dict[str, str]
+    authority: Authority, signing: dict[str, Any]
 ) -> None:
     async with gateway(**signing) as client:
         signed = await all_of(client, (0, 1))
@@ -125,7 +125,7 @@ async def test_a_hundred_signed_pictures_are_trusted_and_have_the_pixels_and_rec
         assert manifest["claim_generator_info"][0]["name"] == "unclip"
 
 
-async def test_without_a_key_files_are_marked_and_always_the_same(signing: dict[str, str]) -> None:
+async def test_without_a_key_files_are_marked_and_always_the_same(signing: dict[str, Any]) -> None:
     async with gateway() as client:
         one, again = await all_of(client, (3,), ["png"]), await all_of(client, (3,), ["png"])
     for key, image in one.items():
@@ -135,7 +135,7 @@ async def test_without_a_key_files_are_marked_and_always_the_same(signing: dict[
 
 
 async def test_what_a_picture_began_with_is_in_its_manifest_with_the_marks_it_had(
-    authority: Authority, signing: dict[str, str]
+    authority: Authority, signing: dict[str, Any]
 ) -> None:
     async with gateway(**signing) as client:
         [source] = await client.generate("a cat", format="jpeg")
@@ -158,7 +158,7 @@ async def test_what_a_picture_began_with_is_in_its_manifest_with_the_marks_it_ha
 
 
 def test_replay_of_a_signed_picture_says_that_its_pixels_are_the_same(
-    signing: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    signing: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = commands(
         signing,
@@ -186,7 +186,7 @@ def test_what_the_command_line_makes_of_pictures_says_it_too(
 
 
 def commands(
-    settings: dict[str, str], capsys: pytest.CaptureFixture[str], *lines: Sequence[str], source: Path
+    settings: dict[str, Any], capsys: pytest.CaptureFixture[str], *lines: Sequence[str], source: Path
 ) -> list[str]:
     """What command lines print that go to a gateway with ``settings``; ``source`` is a picture for them."""
     said: list[str] = []
@@ -230,7 +230,7 @@ async def test_a_new_certificate_signs_without_a_restart(authority: Authority) -
 
 
 async def test_a_gateway_whose_certificate_has_ended_makes_nothing(
-    signing: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    signing: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with (
         StubStages() as stages,
@@ -246,7 +246,7 @@ async def test_a_gateway_whose_certificate_has_ended_makes_nothing(
 
 
 async def test_others_are_served_while_a_signature_takes_long(
-    signing: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    signing: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, go_on = threading.Event(), threading.Event()
     sign: Callable[..., bytes] = Signer.sign

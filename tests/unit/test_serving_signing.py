@@ -17,8 +17,8 @@ from PIL import Image
 
 from tests.certificates import DAY, Authority, Files, Key
 from unclip.errors import ConfigurationError, Unavailable
-from unclip.serving import signing
 from unclip.serving.signing import Claim, Ingredient, Signer
+from unclip.serving.worker import WorkerLost
 from unclip.wire.images import encode_image
 from unclip.wire.marks import COMPOSITE, PURPOSES, TRAINED
 
@@ -215,14 +215,14 @@ def test_a_picture_that_the_worker_dies_at_is_signed_without_its_sources_manifes
     def lost(function: Any, *arguments: Any) -> Any:
         calls.append(arguments[-1])
         if len(calls) == 1:
-            raise signing.WorkerLost
+            raise WorkerLost
         return call(function, *arguments)
 
     monkeypatch.setattr(signer._worker, "call", lost)
     state, manifest = read(signer.sign(bare, "image/png", Claim(COMPOSITE, "", (source,))), "image/png", authority.ca)
     assert (state, len(calls)) == ("Trusted", 2)
     assert "active_manifest" not in manifest["ingredients"][0]
-    monkeypatch.setattr(signer._worker, "call", lambda *_: (_ for _ in ()).throw(signing.WorkerLost()))
+    monkeypatch.setattr(signer._worker, "call", lambda *_: (_ for _ in ()).throw(WorkerLost()))
     with pytest.raises(Unavailable, match="could not be signed"):
         signer.sign(bare, "image/png", Claim(TRAINED))
     signer.close()
