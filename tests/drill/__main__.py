@@ -25,6 +25,7 @@ NAMES = (
     "metadata",
     "poison",
     "stalled",
+    "web",
 )
 
 

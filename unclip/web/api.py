@@ -25,7 +25,7 @@ from unclip.web.sources import read_sources
 from unclip.web.store import PictureStore
 
 FILES = "/v1/images/files/"
-HOST = re.compile(r"(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?")
+HOST = re.compile(r"(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?", re.ASCII)
 
 
 class Api:

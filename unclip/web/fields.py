@@ -9,8 +9,8 @@ from typing import Any
 from unclip.web.errors import HttpError
 from unclip.wire.violations import Violations
 
-NUMBER = re.compile(r"[+-]?(?:\d{1,40}(?:\.\d{0,40})?|\.\d{1,40})(?:[eE][+-]?\d{1,3})?")
-WHOLE = re.compile(r"[+-]?\d{1,20}")
+NUMBER = re.compile(r"[+-]?(?:\d{1,40}(?:\.\d{0,40})?|\.\d{1,40})(?:[eE][+-]?\d{1,3})?", re.ASCII)
+WHOLE = re.compile(r"[+-]?\d{1,20}", re.ASCII)
 INT64 = 2**63
 NAME = re.compile(r"[A-Za-z0-9_.\[\]-]{1,64}")
 

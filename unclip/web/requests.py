@@ -17,7 +17,7 @@ from unclip.wire.limits import MAX_OUTPUT_SIDE, MIN_OUTPUT_SIDE
 
 MAX_PICTURES = 10
 MAX_PARTIAL = 3
-SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
+SIZE = re.compile(r"(\d{1,5})x(\d{1,5})", re.ASCII)
 QUALITIES = ("standard", "hd", "low", "medium", "high", "auto")
 BASE64_MODELS = ("gpt-image-", "chatgpt-image-")  # whose answers never have addresses
 
