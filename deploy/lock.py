@@ -22,7 +22,7 @@ FOLDER = ROOT / "deploy" / "requirements"
 SERVICES = ROOT / "deploy" / "services"
 HEADER = "# Made by `make lock` for Python 3.11 on Linux, x86-64; do not edit.\n"
 # What each image has beside the base; an extra that pyproject.toml does not have is left out.
-EXTRAS = {"gateway": ["server", "otel", "c2pa"], "model": ["server", "model", "triton", "otel"]}
+EXTRAS = {"gateway": ["server", "web", "otel", "c2pa"], "model": ["server", "model", "triton", "otel"]}
 OURS = ("unclip", "unclip-services")
 ONLY_CUDA = re.compile(r"(torch|triton|nvidia-.*|cuda-.*)==")
 LOCAL = re.compile(r"\+\w+$")  # "+cpu" of a version

@@ -15,7 +15,8 @@ from decoder_svc.settings import Settings as DecoderSettings
 from encoder_svc.settings import Settings as EncoderSettings
 from gateway.settings import Settings as GatewaySettings
 from prior_svc.settings import Settings as PriorSettings
-from unclip.serving.settings import ServerSettings
+from unclip.serving.settings import ProcessSettings, ServerSettings
+from unclip.web.settings import Settings as WebSettings
 
 SCHEMA = Path(__file__).parent / "helm" / "unclip" / "values.schema.json"
 SERVICES: Mapping[str, type[ServerSettings]] = {
@@ -25,6 +26,8 @@ SERVICES: Mapping[str, type[ServerSettings]] = {
     "decoder": DecoderSettings,
     "upsampler": DecoderSettings,
 }
+# Beside them, what speaks HTTP; it takes no part in what those have alike.
+ALL: Mapping[str, type[ProcessSettings]] = {**SERVICES, "web": WebSettings}
 # Decided by the chart's own values; what is named here cannot be set beside them.
 MANAGED = frozenset(
     [
@@ -32,12 +35,13 @@ MANAGED = frozenset(
         *("checkpoint", "device", "threads", "stages", "encoder", "prior", "decoder", "upsampler", "reflection"),
         *("tls_cert", "tls_key", "tls_ca", "allowed_identities", "api_keys"),
         *("stage_tls_ca", "stage_tls_cert", "stage_tls_key", "c2pa_certificate", "c2pa_key"),
+        *("gateway", "gateway_tls_ca", "gateway_tls_cert", "gateway_tls_key"),
     ]
 )
 TYPES = {int: "integer", float: "number", str: "string", bool: "boolean"}
 
 
-def settings_schema(cls: type[ServerSettings]) -> dict[str, Any]:
+def settings_schema(cls: type[ProcessSettings]) -> dict[str, Any]:
     """JSON schema of the settings of one service that a chart's user may choose."""
     hints, properties = get_type_hints(cls), {}
     for field in sorted(dataclasses.fields(cls), key=lambda field: field.name):
@@ -60,7 +64,7 @@ def shared_schema(classes: Iterable[type[ServerSettings]]) -> dict[str, Any]:
 
 def filled(schema: dict[str, Any]) -> dict[str, Any]:
     """The chart's schema with its settings as the services have them now."""
-    made = {f"{name}Settings": settings_schema(cls) for name, cls in SERVICES.items()}
+    made = {f"{name}Settings": settings_schema(cls) for name, cls in ALL.items()}
     made["commonSettings"] = shared_schema(SERVICES.values())
     made["stageSettings"] = shared_schema(cls for name, cls in SERVICES.items() if name != "gateway")
     return {**schema, "$defs": {**schema["$defs"], **made}}

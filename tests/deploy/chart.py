@@ -11,8 +11,8 @@ from typing import Any
 import helm_python
 import yaml
 
-from deploy.settings_schema import SERVICES
-from unclip.serving.settings import ServerSettings
+from deploy.settings_schema import ALL
+from unclip.serving.settings import ProcessSettings
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "deploy" / "helm" / "unclip"
@@ -111,6 +111,32 @@ SWITCHES: Mapping[str, Values] = {
         "stages": {"settings": {"queue_limit": 12}},
         "decoder": {"settings": {"capacity": 24, "max_deadline": 90}},
     },
+    "web": {"web": {"enabled": True}},
+    "web before the world": {
+        "web": {
+            "enabled": True,
+            "autoscaling": {"kind": "hpa"},
+            "settings": {"store": "s3://pictures/made", "public_url": "https://img.example.com"},
+            "store": {"secretName": "bucket", "port": 9000},
+            "service": {"type": "LoadBalancer", "port": 443},
+            "ingress": {
+                "enabled": True,
+                "className": "nginx",
+                "hosts": ["img.example.com"],
+                "tlsSecret": "img",
+                "annotations": {"nginx.ingress.kubernetes.io/proxy-body-size": "24m"},
+            },
+        },
+        "networkPolicy": {"clients": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "in"}}}]},
+    },
+    "web over tls": {
+        "web": {"enabled": True},
+        "tls": {
+            "enabled": True,
+            "clients": {"required": True, "allowedIdentities": ["spiffe://shop/front"]},
+            "certManager": {"enabled": True, "issuer": {"name": "pictures-ca"}},
+        },
+    },
     "names of their own": {"fullnameOverride": "dalle", "nameOverride": "dalle"},
 }
 
@@ -146,7 +172,10 @@ def variants() -> dict[str, Values]:
             "weights by download",
         )
     ]
-    more = [SWITCHES[name] for name in ("route", "service monitor", "known clients", "every field of a pod")]
+    more = [
+        SWITCHES[name]
+        for name in ("route", "service monitor", "known clients", "every field of a pod", "web before the world")
+    ]
     return {"default": {}, **examples(), **SWITCHES, "all together": merged(*together, *more)}
 
 
@@ -202,10 +231,10 @@ def environment(pod: Object) -> dict[str, str]:
     return {entry["name"]: entry.get("value", "1") for entry in container(pod).get("env", [])}
 
 
-def settings_class(pod: Object) -> type[ServerSettings]:
+def settings_class(pod: Object) -> type[ProcessSettings]:
     """The settings of the service that a pod runs."""
     module = container(pod)["command"][-1]
-    [cls] = {cls for cls in SERVICES.values() if cls.__module__ == f"{module}.settings"}
+    [cls] = {cls for cls in ALL.values() if cls.__module__ == f"{module}.settings"}
     return cls
 
 

@@ -58,11 +58,13 @@ def only_the_gateway_reaches_stages(objects: Sequence[Object]) -> Iterator[str]:
     for source in pods(objects):
         for target in services_pods(objects):
             meant = (component(source), component(target))
-            needed = meant[0] == "gateway" != meant[1] or meant == ("test", "gateway")
-            possible = may_call(objects, source, target, ports_of(target)["grpc"])
+            stages = meant[0] == "gateway" and meant[1] not in ("gateway", "web")
+            needed = stages or meant in (("test", "gateway"), ("web", "gateway"))
+            ports = ports_of(target)
+            possible = may_call(objects, source, target, ports.get("grpc") or ports["http"])
             if needed and not possible:
                 yield f"{meant[0]} cannot reach {meant[1]}"
-            if closed and possible and meant[1] != "gateway" and not needed:
+            if closed and possible and meant[1] not in ("gateway", "web") and not needed:
                 yield f"{meant[0]} reaches {meant[1]}"
             if closed and may_call(objects, source, target, ports_of(target)["metrics"]):
                 yield f"{meant[0]} reads the metrics of {meant[1]}"

@@ -37,6 +37,9 @@ LONGEST_NAME = 63
 
 def probes_ask_what_the_service_answers(objects: Sequence[Object]) -> Iterator[str]:
     for pod in services_pods(objects):
+        if component(pod) == "web":
+            yield from http_probes_ask_what_web_answers(pod)
+            continue
         name, health = component(pod), HEALTH[component(pod)]
         for kind, asked in (("startupProbe", health), ("readinessProbe", health), ("livenessProbe", None)):
             probe = container(pod).get(kind, {}).get("grpc")
@@ -49,6 +52,14 @@ def probes_ask_what_the_service_answers(objects: Sequence[Object]) -> Iterator[s
                 yield f"{name}: {kind} asks for {probe.get('service')}, not {asked}"
             if "UNCLIP_TLS_CERT" in environment(pod) and probe["port"] == ports_of(pod)["grpc"]:
                 yield f"{name}: {kind} has no certificate to show at port {probe['port']}"
+
+
+def http_probes_ask_what_web_answers(pod: Object) -> Iterator[str]:
+    scheme = "HTTPS" if "UNCLIP_TLS_CERT" in environment(pod) else "HTTP"
+    for kind, path in (("startupProbe", "/readyz"), ("readinessProbe", "/readyz"), ("livenessProbe", "/healthz")):
+        probe = container(pod).get(kind, {}).get("httpGet")
+        if probe != {"path": path, "port": "http", "scheme": scheme}:
+            yield f"web: {kind} asks {probe}, not {path} by {scheme}"
 
 
 def resources_are_asked_for_and_bounded(objects: Sequence[Object]) -> Iterator[str]:
@@ -109,6 +120,38 @@ def the_gateway_finds_every_stage(objects: Sequence[Object]) -> Iterator[str]:
         verb = {"decoder": "decode", "upsampler": "upsample"}.get(stage)
         if verb and not all(verb in environment(pod)["UNCLIP_STAGES"].split(",") for pod in serving):
             yield f"{stage}: the pods behind {found[1]} do not {verb}"
+
+
+def web_finds_the_gateway(objects: Sequence[Object]) -> Iterator[str]:
+    """By a headless Service, at the pods' own port, over TLS where that is on; its several replicas by a bucket."""
+    services = {found["metadata"]["name"]: found for found in of_kind(objects, "Service")}
+    [gateway] = [pod for pod in services_pods(objects) if component(pod) == "gateway"]
+    for pod in services_pods(objects):
+        if component(pod) != "web":
+            continue
+        found = re.fullmatch(r"dns:///([^.]+)\..+:(\d+)", environment(pod).get("UNCLIP_GATEWAY", ""))
+        service = services.get(found[1]) if found else None
+        if (
+            found is None
+            or service is None
+            or component(service) != "gateway"
+            or service["spec"].get("clusterIP") != "None"
+        ):
+            yield f"web: {environment(pod).get('UNCLIP_GATEWAY')} leads to no headless Service of the gateway"
+        elif int(found[2]) != ports_of(gateway)["grpc"]:
+            yield f"web: the gateway does not listen on {found[2]}"
+        secured, asked = ({*environment(each)} for each in (gateway, pod))
+        if ("UNCLIP_TLS_CERT" in secured) != ("UNCLIP_GATEWAY_TLS_CA" in asked):
+            yield "web and the gateway do not agree on TLS"
+        if "UNCLIP_TLS_CA" in secured and "UNCLIP_GATEWAY_TLS_CERT" not in asked:
+            yield "web has no certificate to show to the gateway"
+    for ingress in of_kind(objects, "Ingress"):
+        for rule in ingress["spec"]["rules"]:
+            for path in rule["http"]["paths"]:
+                backend = path["backend"]["service"]
+                ports = [port["name"] for port in services[backend["name"]]["spec"]["ports"]]
+                if path["path"] != "/v1" or backend["port"]["name"] not in ports:
+                    yield f"Ingress {ingress['metadata']['name']} leads to {backend}"
 
 
 def settings_are_known_and_in_range(objects: Sequence[Object]) -> Iterator[str]:
@@ -270,10 +313,19 @@ def certificates_bear_the_names_that_are_called(objects: Sequence[Object]) -> It
             if component(service) == name and host not in spec["dnsNames"]:
                 yield f"{name}: the certificate does not bear {host}"
         allowed = environment(pod).get("UNCLIP_ALLOWED_IDENTITIES", "")
-        if name != "gateway" and not set(allowed.split(",")) & set(issued["gateway"]["dnsNames"]):
+        if name not in ("gateway", "web") and not set(allowed.split(",")) & set(issued["gateway"]["dnsNames"]):
             yield f"{name} lets in {allowed}, which the gateway's certificate does not bear"
-        if name == "gateway" and "client auth" not in spec["usages"]:
-            yield "the gateway's certificate is none for a client"
+        if name in ("gateway", "web") and "client auth" not in spec["usages"]:
+            yield f"the certificate of {name} is none for a client"
+        lets = environment_of(objects, "gateway").get("UNCLIP_ALLOWED_IDENTITIES", "")
+        if name == "web" and lets and not set(lets.split(",")) & set(spec["dnsNames"]):
+            yield f"the gateway lets in {lets}, which the certificate of web does not bear"
+
+
+def environment_of(objects: Sequence[Object], name: str) -> dict[str, str]:
+    """Variables of the service called ``name``."""
+    [pod] = [pod for pod in services_pods(objects) if component(pod) == name]
+    return environment(pod)
 
 
 def disruption_budgets_allow_one(objects: Sequence[Object]) -> Iterator[str]:
@@ -288,6 +340,7 @@ RULES: Sequence[Rule] = (
     selectors_find_pods,
     every_port_of_a_service_is_open,
     the_gateway_finds_every_stage,
+    web_finds_the_gateway,
     settings_are_known_and_in_range,
     stopping_outlasts_every_call,
     new_pods_are_known_before_old_ones_go,

@@ -10,7 +10,15 @@ from tests.deploy import network, rules
 from tests.deploy.chart import SWITCHES, Object, container, merged, named, of_kind, pods, render
 
 Break = Callable[[list[Object]], object]
-EVERYTHING = merged(SWITCHES["keda"], SWITCHES["gpu"], SWITCHES["tls by cert-manager"], SWITCHES["service monitor"])
+EVERYTHING = merged(
+    SWITCHES["keda"],
+    SWITCHES["gpu"],
+    SWITCHES["tls by cert-manager"],
+    SWITCHES["service monitor"],
+    {"web": {"enabled": True, "settings": {"store": "s3://pictures"}, "ingress": {"enabled": True, "hosts": ["a.b"]}}},
+    {"networkPolicy": {"clients": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "shop"}}}]}},
+    {"tls": {"clients": {"required": True, "allowedIdentities": ["spiffe://shop/front"]}}},
+)
 
 
 def deployment(objects: list[Object], name: str) -> Object:
@@ -33,12 +41,60 @@ def variable(objects: list[Object], name: str, key: str, value: str) -> None:
     entries[:] = [entry for entry in entries if entry["name"] != key] + [{"name": key, "value": value}]
 
 
+def without(objects: list[Object], name: str, key: str) -> None:
+    """Takes an environment variable from a service."""
+    entries = of(objects, name)["env"]
+    entries[:] = [entry for entry in entries if entry["name"] != key]
+
+
 def policy(objects: list[Object], name: str) -> Object:
     spec: Object = named(objects, "NetworkPolicy", f"unclip-{name}")["spec"]
     return spec
 
 
 BROKEN: list[tuple[rules.Rule, str, Break, str]] = [
+    (
+        rules.web_finds_the_gateway,
+        "another port",
+        lambda o: variable(o, "web", "UNCLIP_GATEWAY", "dns:///unclip-gateway-pods.pictures.svc:50051"),
+        "does not listen on 50051",
+    ),
+    (
+        rules.web_finds_the_gateway,
+        "one address for all replicas",
+        lambda o: variable(o, "web", "UNCLIP_GATEWAY", "dns:///unclip-gateway.pictures.svc:50050"),
+        "no headless Service",
+    ),
+    (
+        rules.web_finds_the_gateway,
+        "plaintext",
+        lambda o: without(o, "web", "UNCLIP_GATEWAY_TLS_CA"),
+        "do not agree on TLS",
+    ),
+    (
+        rules.web_finds_the_gateway,
+        "no certificate",
+        lambda o: without(o, "web", "UNCLIP_GATEWAY_TLS_CERT"),
+        "no certificate to show",
+    ),
+    (
+        rules.web_finds_the_gateway,
+        "an Ingress to all paths",
+        lambda o: named(o, "Ingress", "unclip-web")["spec"]["rules"][0]["http"]["paths"][0].update(path="/"),
+        "Ingress unclip-web leads to",
+    ),
+    (
+        rules.probes_ask_what_the_service_answers,
+        "HTTP in plaintext",
+        lambda o: of(o, "web")["readinessProbe"]["httpGet"].update(scheme="HTTP"),
+        "web: readinessProbe asks",
+    ),
+    (
+        network.only_the_gateway_reaches_stages,
+        "web shut out",
+        lambda o: policy(o, "gateway")["ingress"][0]["from"].pop(1),
+        "web cannot reach gateway",
+    ),
     (
         rules.probes_ask_what_the_service_answers,
         "no probe",
@@ -341,6 +397,6 @@ def test_every_rule_has_something_that_it_notices() -> None:
 
 def test_there_is_something_to_rule_over() -> None:
     objects = render(EVERYTHING)
-    assert len(pods(objects)) == 6
-    assert len(of_kind(objects, "ScaledObject")) == 5
+    assert len(pods(objects)) == 7
+    assert len(of_kind(objects, "ScaledObject")) == 6
     assert all(container(each)["command"] for each in pods(objects))

@@ -58,6 +58,8 @@ def pod(values: Values, name: str) -> dict[str, Any]:
         ),
         ({"weights": {"source": "download", "download": {"url": "file:///a"}}}, "/weights/download/url"),
         ({"weights": {"folder": "../../etc"}}, "/weights/folder"),
+        ({"web": {"ingress": {"enabled": True}}}, "/web/ingress/hosts"),
+        ({"web": {"settings": {"gateway": "x:1"}}}, "additional properties 'gateway' not allowed"),
         ({"apiKeys": {"enabled": True}}, "/apiKeys/secretName"),
         ({"c2pa": {"enabled": True}}, "/c2pa/secretName"),
         ({"grpcRoute": {"enabled": True}}, "/grpcRoute/parentRefs"),
@@ -112,6 +114,29 @@ def test_a_services_own_values_win_over_those_of_stages_which_win_over_defaults(
     assert replicas == {f"unclip-{name}": 3 for name in SERVICES} | {"unclip-decoder": 7, "unclip-gateway": 1}
     budgets = {found["metadata"]["name"] for found in of_kind(objects, "PodDisruptionBudget")}
     assert budgets == {f"unclip-{name}" for name in SERVICES} - {"unclip-decoder"}
+
+
+def test_web_is_there_when_asked_for_and_of_one_replica_without_a_bucket() -> None:
+    assert not [found for found in render({}) if "web" in found["metadata"]["name"]]
+    one: Values = {"web": {"enabled": True}}
+    assert container(pod(one, "web"))["image"] == "unclip-gateway:0.1.0"
+    assert environment(pod(one, "web"))["UNCLIP_STORE_MIB"] == "512"
+    for more in (
+        {"replicas": 2},
+        {"autoscaling": {"kind": "hpa"}},
+        {"replicas": 2, "settings": {"store": "memory:///"}},
+    ):
+        with pytest.raises(helm_python.HelmError, match="must be a bucket"):
+            render(merged(one, {"web": more}))
+    several = merged(one, {"web": {"replicas": 2, "settings": {"store": "s3://pictures"}}})
+    assert named(render(several), "Deployment", "unclip-web")["spec"]["replicas"] == 2
+
+
+def test_the_settings_of_grpc_services_are_not_webs() -> None:
+    values: Values = {"web": {"enabled": True}, "defaults": {"settings": {"max_connection_age": 30}}}
+    assert "UNCLIP_MAX_CONNECTION_AGE" not in environment(pod(values, "web"))
+    with pytest.raises(helm_python.HelmError, match="max_connection_age"):
+        render({"web": {"enabled": True, "settings": {"max_connection_age": 30}}})
 
 
 def test_zero_is_a_value() -> None:

@@ -15,10 +15,15 @@ What the chart decides comes first; `settings` adds the rest, and its schema has
 {{- if ne $root.Values.logs.format "text" }}
 - {name: UNCLIP_LOG_FORMAT, value: {{ $root.Values.logs.format }}}
 {{- end }}
-{{- if ne $root.Values.reflection "auto" }}
+{{- if and (ne $root.Values.reflection "auto") (ne .name "web") }}
 - {name: UNCLIP_REFLECTION, value: {{ $root.Values.reflection | quote }}}
 {{- end }}
-{{- if eq .name "gateway" }}
+{{- if eq .name "web" }}
+{{- if and (or (gt (int .values.replicas) 1) (ne .values.autoscaling.kind "none")) (not (regexMatch "^(s3a?|gs|az|abfss?)://" (.values.settings.store | default ""))) }}
+{{- fail "web.settings.store must be a bucket, such as s3://pictures, where web has several replicas: each finds what others made" }}
+{{- end }}
+- {name: UNCLIP_GATEWAY, value: {{ printf "dns:///%s:50050" (include "unclip.host" (dict "root" $root "name" "gateway")) | quote }}}
+{{- else if eq .name "gateway" }}
 {{- range $stage := list "encoder" "prior" "decoder" "upsampler" }}
 {{- $served := ternary $stage "decoder" (or (ne $stage "upsampler") $root.Values.upsampler.enabled) }}
 {{- $port := (index (include "unclip.facts" $root | fromYaml) $served).port }}
@@ -45,6 +50,13 @@ What the chart decides comes first; `settings` adds the rest, and its schema has
 {{- if $root.Values.tls.enabled }}
 - {name: UNCLIP_TLS_CERT, value: /etc/unclip/tls/tls.crt}
 - {name: UNCLIP_TLS_KEY, value: /etc/unclip/tls/tls.key}
+{{- if eq .name "web" }}
+- {name: UNCLIP_GATEWAY_TLS_CA, value: /etc/unclip/tls/ca.crt}
+{{- if $root.Values.tls.clients.required }}
+- {name: UNCLIP_GATEWAY_TLS_CERT, value: /etc/unclip/tls/tls.crt}
+- {name: UNCLIP_GATEWAY_TLS_KEY, value: /etc/unclip/tls/tls.key}
+{{- end }}
+{{- else }}
 # The kubelet has no certificate to show: its probes find health, and nothing else, at a port without TLS.
 - {name: UNCLIP_HEALTH_LISTEN, value: {{ printf "%s:50060" $listen | quote }}}
 {{- $clients := $root.Values.tls.clients }}
@@ -60,7 +72,9 @@ What the chart decides comes first; `settings` adds the rest, and its schema has
 {{- if $clients.required }}
 - {name: UNCLIP_TLS_CA, value: /etc/unclip/tls/ca.crt}
 {{- with $clients.allowedIdentities }}
-- {name: UNCLIP_ALLOWED_IDENTITIES, value: {{ join "," . | quote }}}
+{{- $web := ternary (list (include "unclip.host" (dict "root" $root "name" "web"))) list $root.Values.web.enabled }}
+- {name: UNCLIP_ALLOWED_IDENTITIES, value: {{ join "," (concat . $web) | quote }}}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -32,7 +32,8 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end }}
 {{- end -}}
 
-{{/* What is fixed of each service: its module, port, health name, and what an upsampler or decoder serves. */}}
+{{/* What is fixed of each service: its module, port, health name, and what an upsampler or decoder serves. The web process
+speaks HTTP; all others speak gRPC. */}}
 {{- define "unclip.facts" -}}
 gateway: {module: gateway, port: 50050, health: unclip.api.gateway.v1.GatewayService}
 encoder: {module: encoder_svc, port: 50051, health: unclip.api.encoder.v1.EncoderService}
@@ -43,13 +44,19 @@ upsampler: {module: decoder_svc, port: 50054, health: unclip.api.decoder.v1.Upsa
 {{- else }}
 decoder: {module: decoder_svc, port: 50053, health: unclip.api.decoder.v1.DecoderService, stages: "decode,upsample"}
 {{- end }}
+{{- if .Values.web.enabled }}
+web: {module: unclip.web, port: 8080, protocol: http}
+{{- end }}
 {{- end -}}
 
-{{/* The values of one service: the defaults, overridden key by key by those of all stages and by its own. */}}
+{{/* The values of one service: the defaults, overridden key by key by those of all stages and by its own. The settings of
+the defaults are of services that speak gRPC: the web process has its own. */}}
 {{- define "unclip.values" -}}
-{{- $stages := ternary dict .root.Values.stages (eq .name "gateway") -}}
-{{- $own := omit (index .root.Values .name) "enabled" "service" -}}
-{{- mergeOverwrite (deepCopy .root.Values.defaults) (deepCopy $stages) $own | toYaml -}}
+{{- $front := has .name (list "gateway" "web") -}}
+{{- $stages := ternary dict .root.Values.stages $front -}}
+{{- $own := omit (index .root.Values .name) "enabled" "service" "store" "ingress" -}}
+{{- $defaults := ternary (omit .root.Values.defaults "settings") .root.Values.defaults (eq .name "web") -}}
+{{- mergeOverwrite (deepCopy $defaults) (deepCopy $stages) $own | toYaml -}}
 {{- end -}}
 
 {{/* A reference to an image: registry, repository, then digest or tag. Takes (dict "root" $ "image" map "tag" default). */}}
@@ -67,7 +74,7 @@ decoder: {module: decoder_svc, port: 50053, health: unclip.api.decoder.v1.Decode
 {{- define "unclip.imageOf" -}}
 {{- $images := .root.Values.image -}}
 {{- $version := .root.Chart.AppVersion -}}
-{{- if eq .name "gateway" -}}
+{{- if has .name (list "gateway" "web") -}}
 {{ include "unclip.image" (dict "root" .root "image" $images.gateway "tag" $version) }}
 {{- else if gt (int .values.gpu.count) 0 -}}
 {{ include "unclip.image" (dict "root" .root "image" $images.modelCuda "tag" (printf "%s-cuda" $version)) }}
@@ -78,7 +85,7 @@ decoder: {module: decoder_svc, port: 50053, health: unclip.api.decoder.v1.Decode
 
 {{/* DNS name of a service's headless Service. */}}
 {{- define "unclip.host" -}}
-{{- $service := ternary "gateway-pods" .name (eq .name "gateway") -}}
+{{- $service := ternary (printf "%s-pods" .name) .name (has .name (list "gateway" "web")) -}}
 {{ printf "%s-%s.%s.svc" (include "unclip.fullname" .root) $service .root.Release.Namespace }}
 {{- end -}}
 
