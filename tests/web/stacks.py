@@ -19,12 +19,15 @@ KEY = "sk-anything"  # where the gateway wants none
 
 @dataclass(frozen=True)
 class WebStack:
-    """base_url: as SDKs want it. gateway: its ``host:port``. web, stubs: the processes."""
+    """base_url: as SDKs want it. gateway: its ``host:port``. web, stubs: the processes. native, base: pixels a side of
+    the pictures that the stack makes, and of their previews."""
 
     base_url: str
     gateway: str
     web: Process
     stubs: Process | None = None
+    native: int = 256
+    base: int = 64
 
     @property
     def root(self) -> str:

@@ -35,7 +35,7 @@ def decoded(data: str | None) -> Image.Image:
     return opened(base64.b64decode(data))
 
 
-def test_a_picture_is_answered_by_an_address_that_anybody_may_fetch(client: openai.OpenAI) -> None:
+def test_a_picture_is_answered_by_an_address_that_anybody_may_fetch(client: openai.OpenAI, stack: WebStack) -> None:
     answer = client.images.generate(model="dall-e-2", prompt="a white siamese cat", n=2, size="1024x1024")
     assert answer.data is not None
     assert [fetched(each.url).size for each in answer.data] == [(1024, 1024)] * 2
@@ -44,16 +44,16 @@ def test_a_picture_is_answered_by_an_address_that_anybody_may_fetch(client: open
     assert url.endswith(".png")
     assert fetched(url, authorization="Bearer other").size == (1024, 1024)
     assert answer.size == "1024x1024"
-    assert (answer.model_extra or {})["native_size"] == "256x256"
+    assert (answer.model_extra or {})["native_size"] == f"{stack.native}x{stack.native}"
 
 
-def test_base64_has_the_picture_with_its_recipe(client: openai.OpenAI) -> None:
+def test_base64_has_the_picture_with_its_recipe(client: openai.OpenAI, stack: WebStack) -> None:
     answer = client.images.generate(prompt="a cat", response_format="b64_json", extra_body={"seed": 7, "steps": 3})
     assert answer.data is not None
     assert answer.data[0].b64_json is not None
     recipe = read_recipe(base64.b64decode(answer.data[0].b64_json)).request
     assert (recipe.seed, recipe.decoder.steps) == (7, 3)
-    assert decoded(answer.data[0].b64_json).size == (256, 256)
+    assert decoded(answer.data[0].b64_json).size == (stack.native, stack.native)
     assert answer.data[0].url is None
 
 
@@ -74,25 +74,30 @@ def test_extra_parameters_reach_the_gateway(client: openai.OpenAI) -> None:
     assert (recipe.decoder.steps, recipe.decoder.guidance_scale, recipe.negative_caption) == (4, 2.5, "a dog")
 
 
-def test_an_edit_repaints_what_is_transparent_in_the_mask_and_nothing_else(client: openai.OpenAI) -> None:
-    source = picture()
+def test_an_edit_repaints_what_is_transparent_in_the_mask_and_nothing_else(
+    client: openai.OpenAI, stack: WebStack
+) -> None:
+    side = stack.native
+    source = picture(side)
     answer = client.images.edit(
         model="dall-e-2",
         image=source,  # sent as "upload", application/octet-stream
-        mask=openai_mask(),
+        mask=openai_mask(side),
         prompt="a sunlit lounge",
         n=1,
-        size="256x256",
+        extra_body={"steps": 8},
         response_format="b64_json",
     )
     assert answer.data is not None
     made, before = np.asarray(decoded(answer.data[0].b64_json)), np.asarray(opened(source))
-    assert (made[:, :128] == before[:, :128]).all()
-    assert (made[:, 128:] != before[:, 128:]).any()
+    assert (made[:, : side // 2] == before[:, : side // 2]).all()
+    assert (made[:, side // 2 :] != before[:, side // 2 :]).any()
 
 
-def test_an_edit_without_a_mask_repaints_what_is_transparent_in_the_picture(client: openai.OpenAI) -> None:
-    pixels = np.asarray(opened(picture()).convert("RGBA")).copy()
+def test_an_edit_without_a_mask_repaints_what_is_transparent_in_the_picture(
+    client: openai.OpenAI, stack: WebStack
+) -> None:
+    pixels = np.asarray(opened(picture(stack.native)).convert("RGBA")).copy()
     pixels[:100, :, 3] = 0
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
@@ -117,7 +122,7 @@ def test_variations_are_made(client: openai.OpenAI) -> None:
 
 @pytest.mark.parametrize("partial", [0, 1, 3])
 def test_a_stream_has_as_many_previews_as_are_asked_for_and_then_the_picture(
-    client: openai.OpenAI, partial: int
+    client: openai.OpenAI, stack: WebStack, partial: int
 ) -> None:
     stream = client.images.generate(
         model="gpt-image-1", prompt="a cat", stream=True, partial_images=partial, extra_body={"steps": 12, "seed": 1}
@@ -128,8 +133,8 @@ def test_a_stream_has_as_many_previews_as_are_asked_for_and_then_the_picture(
         "image_generation.completed",
     ]
     assert [event.partial_image_index for event in events[:-1]] == list(range(partial))  # type: ignore[union-attr]
-    assert decoded(events[-1].b64_json).size == (256, 256)
-    assert all(decoded(event.b64_json).size == (64, 64) for event in events[:-1])
+    assert decoded(events[-1].b64_json).size == (stack.native, stack.native)
+    assert all(decoded(event.b64_json).size == (stack.base, stack.base) for event in events[:-1])
     assert events[-1].usage.total_tokens == 0  # type: ignore[union-attr]
 
 
@@ -149,7 +154,7 @@ async def test_the_asyncio_client_does_all_of_it(stack: WebStack) -> None:
         varied = await client.images.create_variation(image=picture(), response_format="b64_json")
         for each in (answer, edited, varied):
             assert each.data is not None
-            assert decoded(each.data[0].b64_json).size == (256, 256)
+            assert decoded(each.data[0].b64_json).size == (stack.native, stack.native)
         stream = await client.images.generate(prompt="a cat", stream=True, partial_images=1)
         assert [event.type async for event in stream][-1] == "image_generation.completed"
 
