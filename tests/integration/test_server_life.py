@@ -112,6 +112,18 @@ async def test_while_it_loads_it_lives_is_not_ready_and_says_so(life: Life) -> N
     assert not life.file.exists()
 
 
+async def test_whoever_watches_its_health_hears_of_changes_also_when_others_have_left(life: Life) -> None:
+    stub: Any = health_pb2_grpc.HealthStub(life.channel)
+    watches = [stub.Watch(health_pb2.HealthCheckRequest(service=NAME), wait_for_ready=True) for _ in range(3)]
+    first = [(await watch.read()).status for watch in watches]
+    assert first == [health_pb2.HealthCheckResponse.NOT_SERVING] * 3
+    watches.pop(0).cancel()
+    await asyncio.sleep(0.1)
+    await life.ready()
+    async with asyncio.timeout(10):
+        assert [(await watch.read()).status for watch in watches] == [health_pb2.HealthCheckResponse.SERVING] * 2
+
+
 async def test_names_made_up_by_callers_are_refused_and_do_not_fill_the_metrics(life: Life) -> None:
     ask: Any = life.channel.unary_unary("/made.Up/ByACaller")
     with pytest.raises(grpc.aio.AioRpcError) as refused:

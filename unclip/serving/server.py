@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 
 from unclip.errors import Unavailable
 from unclip.extras import explained
@@ -21,6 +21,7 @@ from unclip.serving.channels import MAX_MESSAGE
 from unclip.serving.floods import Floods, shut_connection
 from unclip.serving.grpc_server import new_server, watch_floods
 from unclip.serving.handlers import Guard, GuardedServer
+from unclip.serving.health import NOT_SERVING, SERVICE_NAME, SERVING, Health
 from unclip.serving.interceptors import ErrorInterceptor
 from unclip.serving.listening import guards_of, health_server, listen, material_of
 from unclip.serving.metrics import serve_metrics
@@ -39,9 +40,6 @@ from unclip.serving.versions import health_name
 
 log = logging.getLogger(__name__)
 S_contra = TypeVar("S_contra", bound=ServerSettings, contravariant=True)
-
-SERVING = health_pb2.HealthCheckResponse.SERVING
-NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 @dataclass(frozen=True)
@@ -129,18 +127,6 @@ class LateHandlers(grpc.GenericRpcHandler):
         raise Unavailable(self._stage, f"the {self._stage} is {self._refusal}")
 
 
-class LateHealth(health.aio.HealthServicer):
-    """Health of services whose names are known once they are loaded; until then every service is not ready."""
-
-    loading = True
-
-    async def Check(self, request: health_pb2.HealthCheckRequest, context: Any) -> health_pb2.HealthCheckResponse:
-        """NOT_SERVING for whatever is asked for while it loads, but for the process itself."""
-        if self.loading and request.service:
-            return health_pb2.HealthCheckResponse(status=NOT_SERVING)
-        return await super().Check(request, context)
-
-
 def main(package: str, settings_class: type[ServerSettings], arguments: Sequence[str] | None = None) -> int:
     """Runs ``package``, whose ``app.build`` makes its `App` from settings; the result is the exit status, and
     ``arguments`` are as in `unclip.serving.process.run_process`."""
@@ -167,10 +153,11 @@ async def serve(settings: S_contra, stage: str, build: Callable[[S_contra], Awai
     """Serves what ``build`` makes until SIGTERM or SIGINT; see `run_process`. Raises what ``build`` raises."""
     stopped = told_to_stop()
     stop_tracing = trace_export.start(settings.tracing, stage)
-    handlers, probes = LateHandlers(stage), LateHealth()
+    handlers, probes = LateHandlers(stage), Health()
     server = new_server(options(settings), [ErrorInterceptor(settings.max_request_bytes)], late=True)
     health_pb2_grpc.add_HealthServicer_to_server(probes, server)
     # Serving is not being ready: "" says that the process lives, each service's name that it takes calls.
+    probes.loading = True
     await probes.set("", SERVING)
     guards = guards_of(settings, stage)
     port = listen(server, settings.listen, material_of(settings))
@@ -220,7 +207,7 @@ async def serve(settings: S_contra, stage: str, build: Callable[[S_contra], Awai
 
 def _reflections(services: Sequence[Service]) -> list[Service]:
     """Server reflection, for those who may call all the services it describes."""
-    names = [*(service.name for service in services), health.SERVICE_NAME, *reflection.NAMES]
+    names = [*(service.name for service in services), SERVICE_NAME, *reflection.NAMES]
     guards = [guard for service in services for guard in service.guards]
     servicer = reflection.servicer(names)
     return [Service(name, functools.partial(reflection.add, name), servicer, guards) for name in reflection.NAMES]

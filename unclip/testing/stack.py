@@ -9,11 +9,12 @@ from types import TracebackType
 from typing import Any, Self, TypedDict
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 
 from unclip.extras import explained
 from unclip.options import ServiceName
 from unclip.serving.grpc_server import new_server
+from unclip.serving.health import SERVING, Health
 from unclip.serving.interceptors import ErrorInterceptor
 from unclip.serving.listening import guards_of, listen, material_of
 from unclip.serving.server import App, LateHandlers, Service, options
@@ -41,12 +42,12 @@ async def start_server(
     guards = guards_of(secured, stage)
     server = new_server(options(secured), [ErrorInterceptor(secured.max_request_bytes)], late=True)
     handlers = LateHandlers(stage)
-    probes = health.aio.HealthServicer()
+    probes = Health()
     health_pb2_grpc.add_HealthServicer_to_server(probes, server)
     server.add_generic_rpc_handlers((handlers,))
     handlers.open([replace(service, guards=[*guards, *service.guards]) for service in services])
     for name in ("", *(name for service in services for name in service.health_names)):
-        await probes.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await probes.set(name, SERVING)
     address = f"{HOST}:{listen(server, f'{HOST}:{port}', material_of(secured))}"
     await server.start()
     return server, address
