@@ -17,7 +17,7 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICE_NAME = "grpc.health.v1.Health"
 UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-Status = health_pb2.HealthCheckResponse.ServingStatus.ValueType
+Status = int  # of grpc.health.v1.HealthCheckResponse.ServingStatus
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
