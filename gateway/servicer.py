@@ -173,7 +173,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     ) -> AsyncGenerator[gateway_pb2.StreamResponse, None]:
         """Serves ``request`` by one release; by another from the beginning where that one's replicas are gone and
         no picture is with the caller yet. nested: whether the caller has each answer at once."""
-        self._marking.require_current()
+        await self._marking.require_current()
         delivered = reserved = False
         while True:
             async with self._releases.serving(call) as release:

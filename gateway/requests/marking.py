@@ -24,8 +24,8 @@ class Origin:
 
     @property
     def size(self) -> int:
-        """Bytes that a signature of it can have."""
-        return MAX_SIGNATURE + sum(len(each.data) for each in self.ingredients)
+        """Bytes that a signature of it can have. What is said of manifests that are kept may be as long as they are."""
+        return MAX_SIGNATURE + 2 * sum(each.manifests for each in self.ingredients)
 
 
 class Marking:
@@ -34,10 +34,10 @@ class Marking:
     def __init__(self, xmp: bool = True, signer: Signer | None = None) -> None:
         self._xmp, self._signer = xmp, signer
 
-    def require_current(self) -> None:
+    async def require_current(self) -> None:
         """Raises Unavailable where pictures are to be signed, and cannot be."""
-        if self._signer is not None:
-            self._signer.require_current()
+        if self._signer is not None:  # it may have a new certificate to try
+            await asyncio.to_thread(self._signer.require_current)
 
     async def origin(self, plan: Plan, pictures: Sequence[image_pb2.Image]) -> Origin:
         """Of the pictures of ``plan``, a request that brought ``pictures``."""
@@ -86,6 +86,7 @@ def ingredients(plan: Plan, pictures: Sequence[image_pb2.Image]) -> tuple[Ingred
 
 def ingredient(data: bytes, title: str) -> Ingredient:
     """A picture file that was found to be one, called ``title``. Its manifests go along up to a size."""
-    kept = data if 0 < marks_in(data).manifests <= MAX_RETAINED else b""
+    size = marks_in(data).manifests
+    kept, size = (data, size) if 0 < size <= MAX_RETAINED else (b"", 0)
     media_type, digest = FORMATS[read_header(data).kind], hashlib.sha256(data).hexdigest()
-    return Ingredient(title, media_type, digest, False, said_in(data), kept)
+    return Ingredient(title, media_type, digest, False, said_in(data), kept, size)

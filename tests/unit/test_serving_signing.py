@@ -203,6 +203,16 @@ def test_who_asks_for_pictures_is_told_at_once_where_the_certificate_has_ended(a
             signer.require_current()
 
 
+def test_a_worker_that_was_killed_is_replaced(authority: Authority) -> None:
+    signer = opened(authority.issue_signer("killed"))
+    bare = encode_image(PICTURE).data
+    for _ in range(2):
+        assert read(signer.sign(bare, "image/png", Claim(TRAINED)), "image/png", authority.ca)[0] == "Trusted"
+        assert signer._worker._process is not None
+        signer._worker._process.kill()
+    signer.close()
+
+
 def test_a_picture_that_the_worker_dies_at_is_signed_without_its_sources_manifests(
     authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,6 +232,8 @@ def test_a_picture_that_the_worker_dies_at_is_signed_without_its_sources_manifes
     state, manifest = read(signer.sign(bare, "image/png", Claim(COMPOSITE, "", (source,))), "image/png", authority.ca)
     assert (state, len(calls)) == ("Trusted", 2)
     assert "active_manifest" not in manifest["ingredients"][0]
+    signer.sign(bare, "image/png", Claim(COMPOSITE, "", (source,)))  # for which the worker is not risked again
+    assert [each.files for each in calls] == [["ab"], [], []]
     monkeypatch.setattr(signer._worker, "call", lambda *_: (_ for _ in ()).throw(WorkerLost()))
     with pytest.raises(Unavailable, match="could not be signed"):
         signer.sign(bare, "image/png", Claim(TRAINED))

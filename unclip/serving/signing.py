@@ -10,8 +10,9 @@ import io
 import logging
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from importlib import metadata
 from typing import Any
@@ -28,7 +29,8 @@ from unclip.wire.marks import OFFLINE, PURPOSES, TRAINED
 LOG = logging.getLogger(__name__)
 MAX_RETAINED = 1 << 20  # bytes of a source's manifests that are kept; with thumbnails inside usual ones have 100,000
 MAX_SIGNATURE = 1 << 16  # bytes that a manifest has without its sources', certificates included
-PATIENCE_S = 10.0  # a signature takes some milliseconds; the library has to be loaded before the first
+PATIENCE_S = 30.0  # a signature takes some milliseconds; before the first the process has to start, perhaps in a crowd
+REMEMBERED = 256
 RSA_BITS = 2048  # at least; so the standard demands
 CURVES = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}
 
@@ -39,7 +41,7 @@ class Ingredient:
 
     title: what it was there, for people. media_type: of its file. digest: sha256 of that, in hex. parent: whether the
     other one is an edit of it, and not made by a model that was shown it. source_type: the DigitalSourceType that its
-    XMP says. data: its file where that has manifests to keep, else empty.
+    XMP says. data: its file where that has manifests to keep, else empty; manifests: the bytes of these.
     """
 
     title: str
@@ -48,6 +50,7 @@ class Ingredient:
     parent: bool = False
     source_type: str = ""
     data: bytes = field(default=b"", repr=False)
+    manifests: int = 0
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,11 @@ class Claim:
     source_type: str
     version: str = ""
     ingredients: tuple[Ingredient, ...] = ()
+
+    @property
+    def files(self) -> list[str]:
+        """Digests of the ingredients whose files are there."""
+        return [each.digest for each in self.ingredients if each.data]
 
 
 @dataclass(frozen=True)
@@ -84,6 +92,7 @@ class Signer:
         require("signing pictures", "c2pa")
         self._certificate, self._key_file = certificate, key
         self._worker, self._lock = Worker(PATIENCE_S, niceness=0), threading.Lock()
+        self._costly = deque[str](maxlen=REMEMBERED)  # digests of sources at whose manifests the worker was lost
         try:
             self._watched: Watched[tls.Material] = tls.watch(certificate, key, "", self._try)
             tls.require_current(certificate, self._watched.value)
@@ -103,20 +112,17 @@ class Signer:
         Raises:
             Unavailable: it could not be signed.
         """
-        key, began = self._key(self._watched.value), time.monotonic()
-        bare = [Ingredient(**{**vars(each), "data": b""}) for each in claim.ingredients]
+        began, key = time.monotonic(), self._key(self._watched.value)
         with tracing.internal("sign picture"), self._lock:
-            try:
-                made = self._worker.call(signed, key, data, media_type, claim)
-            except (WorkerLost, RuntimeError) as lost:
-                if not any(each.data for each in claim.ingredients):
-                    raise _failed(lost) from None
-                LOG.warning("the manifests of source pictures are left out, which could not be read: %s", lost)
+            for attempt in (without_files(claim, self._costly), without_files(claim)):
                 try:
-                    without = Claim(claim.source_type, claim.version, tuple(bare))
-                    made = self._worker.call(signed, key, data, media_type, without)
-                except (WorkerLost, RuntimeError) as again:
-                    raise _failed(again) from None
+                    made = self._worker.call(signed, key, data, media_type, attempt)
+                    break
+                except (WorkerLost, RuntimeError) as error:  # on its own, or by what a source has inside
+                    LOG.warning("a picture could not be signed%s: %s", " at first" if attempt.files else "", error)
+                    self._costly.extend(attempt.files)
+            else:
+                raise Unavailable("gateway", "the picture could not be signed")
         SIGN_SECONDS.observe(time.monotonic() - began)
         return made
 
@@ -142,9 +148,13 @@ class Signer:
             raise ConfigurationError(f"the process that signs pictures does not work: {error}") from None
 
 
-def _failed(error: Exception) -> Unavailable:
-    LOG.error("a picture could not be signed: %s", error)
-    return Unavailable("gateway", "the picture could not be signed")
+def without_files(claim: Claim, digests: Container[str] | None = None) -> Claim:
+    """``claim`` without the files, and so the manifests, of ingredients with ``digests``; of all where that is None."""
+    kept = (
+        each if digests is not None and each.digest not in digests else replace(each, data=b"")
+        for each in claim.ingredients
+    )
+    return replace(claim, ingredients=tuple(kept))
 
 
 @lru_cache(4)
