@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
+import httpx
 
 from tests.certificates import Authority
 from tests.deploy.chart import Object, component, container, environment, of_kind, render
@@ -75,7 +77,7 @@ def release(objects: list[Object], checkpoint: Path, folder: Path, stubbed: bool
         try:
             for name, pod in pods.items():
                 _, *arguments = container(pod)["command"]
-                if stubbed and name != "gateway":
+                if stubbed and name not in ("gateway", "web"):
                     arguments = ["-m", "tests.e2e.stand_in", *arguments[1:]]
                 told = {**os.environ, **variables(pod, addresses[name], server, checkpoint, folder)}
                 with (folder / f"{name}.log").open("wb") as log:
@@ -92,10 +94,25 @@ def release(objects: list[Object], checkpoint: Path, folder: Path, stubbed: bool
 
 def wait_for(probe: Object, address: str, log: Path) -> None:
     """Until a probe of the chart succeeds."""
-    asked, end = probe["grpc"], time.monotonic() + PATIENCE_S
+    end = time.monotonic() + PATIENCE_S
+    if http := probe.get("httpGet"):
+        url = f"{http['scheme'].lower()}://{address}:8080{http['path']}"
+        while (status := answered(url)) != 200:
+            assert time.monotonic() < end, f"{status}\n{log.read_text()[-2000:]}"
+            time.sleep(0.2)
+        return
+    asked = probe["grpc"]
     while (found := state(f"{address}:{asked['port']}", asked.get("service", ""))) != "SERVING":
         assert time.monotonic() < end, f"{found}\n{log.read_text()[-2000:]}"
         time.sleep(0.2)
+
+
+def answered(url: str) -> int:
+    """The status at ``url``, asked as the kubelet does: whatever the certificate says; 0 for none."""
+    try:
+        return httpx.get(url, verify=False).status_code
+    except httpx.TransportError:
+        return 0
 
 
 def wait_until_ready(running: Release, folder: Path) -> None:
@@ -121,7 +138,8 @@ def test_a_release_makes_pictures(tiny_checkpoint: Path, tmp_path: Path) -> None
 def test_a_release_with_tls_lets_in_only_the_gateway(tiny_checkpoint: Path, tmp_path: Path) -> None:
     """With the certificates that the chart asks cert-manager for, checked against the names that are called."""
     authority = Authority(tmp_path)
-    objects = render({"tls": {"enabled": True, "certManager": {"enabled": True, "issuer": {"name": "ca"}}}})
+    tls = {"enabled": True, "certManager": {"enabled": True, "issuer": {"name": "ca"}}}
+    objects = render({"tls": tls, "web": {"enabled": True}})
     for found in of_kind(objects, "Certificate"):
         mounted = tmp_path / component(found) / "tls"
         mounted.mkdir(parents=True)
@@ -133,6 +151,14 @@ def test_a_release_with_tls_lets_in_only_the_gateway(tiny_checkpoint: Path, tmp_
         assert state(f"{running.addresses['prior']}:50052") == "UNAVAILABLE"  # without TLS
         with Client(running.target, tls=Tls(str(authority.ca))) as client:
             assert [image.seed for image in client.generate("a red apple", seed=7)] == [7]
+        with httpx.Client(verify=ssl.create_default_context(cafile=str(authority.ca))) as http:
+            answer = http.post(
+                f"https://{running.addresses['web']}:8080/v1/images/generations",
+                json={"prompt": "a red apple", "response_format": "b64_json"},
+                extensions={"sni_hostname": "unclip-web.pictures.svc"},
+                timeout=60,
+            )
+        assert answer.json()["data"][0]["b64_json"]
         assert called_as("encoder", running, tmp_path) == grpc.StatusCode.PERMISSION_DENIED
         assert called_as("gateway", running, tmp_path) == grpc.StatusCode.OK
 

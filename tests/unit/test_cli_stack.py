@@ -26,7 +26,8 @@ from pathlib import Path
 
 module = sys.argv.pop(1)
 parser = argparse.ArgumentParser()
-for name in ("host", "port", "address-file", "checkpoint", "threads", "encoder", "prior", "decoder", "upsampler"):
+names = "host port address-file checkpoint threads encoder prior decoder upsampler gateway"
+for name in names.split():
     parser.add_argument("--" + name)
 options = parser.parse_args()
 here = Path(__file__).parent
@@ -94,6 +95,17 @@ def test_four_processes_start_know_each_other_and_stop(faults: Faults, tmp_path:
     gateway = json.loads((tmp_path / "gateway.json").read_text())
     assert gateway["decoder"] == gateway["upsampler"] == "127.0.0.1:1"
     assert gateway["threads"] is None
+
+
+def test_openais_api_is_a_fifth_process_before_the_gateway(faults: Faults, tmp_path: Path) -> None:
+    with LocalStack(tmp_path, web_port=0) as stack:
+        assert list(stack.pids)[-1] == "web"
+        assert stack.web_address == "127.0.0.1:1"
+        pid = stack.pids["web"]
+    assert not alive(pid)
+    web = json.loads((tmp_path / "unclip.web.json").read_text())
+    assert web["gateway"] == stack.address
+    assert web["checkpoint"] is None
 
 
 def test_a_service_that_ends_fails_the_start_with_its_last_words(faults: Faults, tmp_path: Path) -> None:

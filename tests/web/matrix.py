@@ -46,7 +46,7 @@ def real(folder: Path) -> Iterator[WebStack]:
 
 def cases(suite: ModuleType) -> Iterator[tuple[str, Callable[..., Any], dict[str, Any]]]:
     """Each test of a module: its name, the function, and the parameters that it is given."""
-    for name, function in vars(suite).items():
+    for name, function in [*vars(suite).items()]:
         if name.startswith("test_"):
             marks = [mark for mark in getattr(function, "pytestmark", ()) if mark.name == "parametrize"]
             rows = marks[0].args[1] if marks else [()]
