@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,19 +59,21 @@ class Bodies:
         """
         require_type(request, "application/json")
         body = bytearray()
-        async for chunk in self._chunks(request, MAX_JSON, room):
-            body += chunk
+        async with aclosing(self._chunks(request, MAX_JSON, room)) as chunks:
+            async for chunk in chunks:
+                body += chunk
         return object_in(bytes(body))
 
     async def form(self, request: Request, room: Room) -> Form:
         """The form in the body. Raises as `json` does."""
         require_type(request, "multipart/form-data")
         reader = FormReader(boundary_of(request))
-        async for chunk in self._chunks(request, MAX_FORM, room):
-            reader.feed(chunk)
+        async with aclosing(self._chunks(request, MAX_FORM, room)) as chunks:
+            async for chunk in chunks:
+                reader.feed(chunk)
         return reader.done()
 
-    async def _chunks(self, request: Request, most: int, room: Room) -> AsyncIterator[bytes]:
+    async def _chunks(self, request: Request, most: int, room: Room) -> AsyncGenerator[bytes, None]:
         declared = request.headers.get("content-length", "")
         if declared.isdecimal() and (len(declared) > 12 or int(declared) > most):
             raise too_large(most)
