@@ -35,7 +35,12 @@ async def run(setting: Setting) -> Finding:
     count = REQUESTS_SHORT if setting.short else REQUESTS
     finding = Finding(f"{count} malformed or hostile HTTP requests")
     called: list[Any] = []
-    trap = await asyncio.start_server(lambda reader, writer: called.append(writer.close()), "127.0.0.1", 0)
+
+    def caught(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        called.append(writer.get_extra_info("peername"))
+        writer.close()
+
+    trap = await asyncio.start_server(caught, "127.0.0.1", 0)
     host, port = trap.sockets[0].getsockname()[:2]
     options = ("--header-seconds", "2", "--body-seconds", "2", "--log-level", "DEBUG")
     with ExitStack() as exits:

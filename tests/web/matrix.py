@@ -71,7 +71,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.web.matrix", description=__doc__)
     parser.add_argument("--stubs", action="store_true", help="against stubs, which is what `make test` does")
     chosen = parser.parse_args()
-    rows, failed = [], False
+    failed = False
+    rows: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory(prefix="unclip-matrix-") as scratch:
         folder = Path(scratch)
         with stubbed(folder) if chosen.stubs else real(folder) as stack:

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from openai import OpenAI
+from pydantic import SecretStr
 
 from tests.web.stacks import KEY, WebStack, openai_mask, opened, picture
 
@@ -24,8 +25,8 @@ def test_langchains_wrapper_makes_pictures(stack: WebStack) -> None:
         warnings.simplefilter("ignore")  # of the package's end of life
         from langchain_community.utilities.dalle_image_generator import DallEAPIWrapper
 
-        tool = DallEAPIWrapper(  # type: ignore[call-arg]
-            model="dall-e-3", api_key=KEY, base_url=stack.base_url, quality="standard", n=2, max_retries=0
+        tool = DallEAPIWrapper(
+            model="dall-e-3", api_key=SecretStr(KEY), base_url=stack.base_url, quality="standard", n=2, max_retries=0
         )
         urls = tool.run("a halloween night at a haunted museum").split("\n")
     assert [opened(httpx.get(url).content).size for url in urls] == [(1024, 1024)] * 2

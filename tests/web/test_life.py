@@ -30,7 +30,7 @@ STREAM = "unclip.api.gateway.v1.GatewayService/Stream"
 def slow(folder: Path, *options: str) -> Iterator[tuple[WebStack, Metrics]]:
     """Stubs whose pictures take some seconds, and the figures of the gateway before them."""
     address = f"127.0.0.1:{free_port()}"
-    with stubbed(folder, *options, stubs=("--step-seconds", "0.2", "--metrics", address)) as stack:
+    with stubbed(folder, *options, stubs=("--step-seconds", "0.1", "--metrics", address)) as stack:
         yield stack, Metrics(address)
 
 
@@ -47,7 +47,7 @@ def test_the_caller_who_leaves_ends_the_work(tmp_path: Path, stream: bool) -> No
         body = {"prompt": "x", "stream": stream, "steps": 500}
         with (
             pytest.raises(httpx.ReadTimeout),
-            httpx.stream("POST", f"{stack.base_url}/images/generations", json=body, timeout=1.5) as answer,
+            httpx.stream("POST", f"{stack.base_url}/images/generations", json=body, timeout=1.0) as answer,
         ):
             answer.read()
         until("work goes on", lambda: gateway.known("rpc_server_active_requests", rpc_method=STREAM) == 0)
@@ -127,7 +127,7 @@ def test_callers_have_shares_of_their_own_by_key_and_by_host(tmp_path: Path) -> 
 
         def status(key: str) -> int:
             headers = {"Authorization": f"Bearer {key}"}
-            body = {"prompt": "x", "steps": 5}
+            body = {"prompt": "x", "steps": 10}
             url = f"{stack.base_url}/images/generations"
             return httpx.post(url, json=body, headers=headers, timeout=60).status_code
 
@@ -135,6 +135,15 @@ def test_callers_have_shares_of_their_own_by_key_and_by_host(tmp_path: Path) -> 
         time.sleep(0.5)
         assert status("other") == 200
         assert sorted(each.result() for each in greedy) == [200, 200, 429, 429, 429]
+
+
+def test_a_proxy_that_is_trusted_says_how_it_was_called(stack: WebStack, tmp_path: Path) -> None:
+    headers = {"x-forwarded-proto": "https", "x-forwarded-for": "192.0.2.7", "host": "img.example"}
+    with web_before(stack.gateway, tmp_path, "--trusted-proxies", "127.0.0.1") as trusting:
+        for web, scheme in ((trusting, "https"), (stack, "http")):
+            answer = httpx.post(f"{web.base_url}/images/generations", json={"prompt": "x"}, headers=headers)
+            assert answer.json()["data"][0]["url"].startswith(f"{scheme}://img.example/v1/images/files/")
+        until("not logged", lambda: "200" in trusting.web.log.read_text())
 
 
 def test_equal_requests_make_equal_pictures_by_http_and_by_grpc(stack: WebStack) -> None:

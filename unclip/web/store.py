@@ -29,6 +29,9 @@ ENDINGS: Mapping[FileFormat, str] = {"png": "png", "jpeg": "jpg", "webp": "webp"
 MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
 NAME = re.compile(rf"[0-9a-f]{{{2 * NAME_BYTES}}}\.(png|jpg|webp)")
 LEAST_PAUSE_S = 1.0
+BUCKET = re.compile(r"(?:s3a?|gs|az|abfss?)://")
+# Of a bucket that does not answer: callers are told to come back, and do not wait for minutes.
+RETRIES: Any = {"max_retries": 2, "retry_timeout": datetime.timedelta(seconds=10)}
 
 
 class PictureStore:
@@ -38,7 +41,7 @@ class PictureStore:
         """``url``: see `Settings.store`. Raises ConfigurationError where it cannot be opened."""
         self._own = tempfile.TemporaryDirectory(prefix="unclip-web-") if not url else None
         self._store: Any = opened(url or Path(self._own.name).as_uri() if self._own else url)
-        self._limit = None if re.match(r"(s3a?|gs|az|abfss?)://", url) else limit
+        self._limit = None if BUCKET.match(url) else limit
         self._seconds, self._held = seconds, 0
 
     async def put(self, picture: bytes, file_format: FileFormat) -> str:
@@ -116,6 +119,8 @@ def opened(url: str) -> Any:
     """The store at ``url``; what a bucket needs beside that, credentials first, is in the environment. Raises
     ConfigurationError."""
     try:
+        if BUCKET.match(url):
+            return from_url(url, retry_config=RETRIES)
         return from_url(url, mkdir=True) if url.startswith("file:") else from_url(url)
     except (BaseError, OSError, ValueError) as error:
         kinds = "file:///folder, s3://bucket/prefix or memory:///"
