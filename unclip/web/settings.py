@@ -40,8 +40,8 @@ class Settings(ProcessSettings):
     body_seconds: float = setting(60.0, "seconds in which its body must have come", 0.1, 3600)
     max_connections: int = setting(2048, "connections at once", 1, 65536)
     max_calls: int = setting(512, "requests under way at once; half of them for one client", 1, 65536)
-    body_mib: int = setting(64, "MiB of bodies of requests under way; half of it for one client", 24, 65536)
-    answer_mib: int = setting(128, "MiB of answers that are put together; half of it for one client", 32, 65536)
+    body_mib: int = setting(32, "MiB of bodies of requests under way; half of it for one client", 24, 65536)
+    answer_mib: int = setting(64, "MiB of answers that are put together; half of it for one client", 32, 65536)
     decode_megapixels: int = megapixels()
 
     def __post_init__(self) -> None:
