@@ -26,10 +26,8 @@ MAX_MESSAGE = 1500  # characters
 DO_NOT_RETRY = {"x-should-retry": "false"}  # which OpenAI's SDKs heed
 
 
-class HttpError(UnclipError):
-    """What is wrong with a request as far as HTTP, or the API's own names, are concerned."""
-
-    reason = "HTTP"
+class HttpError(Exception):
+    """What is wrong with a request as far as HTTP, or the API's own names, are concerned; no error of the gateway."""
 
     def __init__(self, status: int, code: str, message: str, param: str | None = None, **headers: str) -> None:
         self.status, self.code, self.param = status, code, param
