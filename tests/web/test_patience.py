@@ -8,13 +8,14 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import pytest
 import uvicorn
 
 from unclip.web.calls import CallerLeft, while_connected
-from unclip.web.server import Server, timed
+from unclip.web.server import Server, bounded
 
-HEADERS_S, LONGEST_S = 0.5, 1.5
+MOST, HEADERS_S, LONGEST_S = 3, 0.5, 1.5
 PIECE = b"x" * 2**20
 
 
@@ -22,7 +23,13 @@ PIECE = b"x" * 2**20
 async def serving(app: Any) -> AsyncIterator[int]:
     """The port of a server of ``app`` with these limits."""
     config = uvicorn.Config(
-        app, port=0, http=timed(HEADERS_S, LONGEST_S), ws="none", lifespan="off", log_config=None, interface="asgi3"
+        app,
+        port=0,
+        http=bounded(MOST, HEADERS_S, LONGEST_S),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        interface="asgi3",
     )
     server = Server(config)
     running = asyncio.create_task(server.serve())
@@ -79,6 +86,20 @@ async def test_headers_that_trickle_end_it_too_and_so_do_those_of_a_second_reque
             assert await asyncio.wait_for(reader.read(), 20) == b""
         assert HEADERS_S * 0.9 < time.monotonic() - began < 10
         writer.close()
+
+
+async def test_more_connections_than_there_may_be_are_told_to_come_back() -> None:
+    async with serving(quick) as port:
+        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(MOST)]
+        await asyncio.sleep(0.05)
+        async with httpx.AsyncClient() as client:
+            answer = await client.get(f"http://127.0.0.1:{port}/")
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+            assert answer.json()["error"]["code"] == "service_unavailable"
+            for _, writer in held:
+                writer.close()
+            await asyncio.sleep(0.05)
+            assert (await client.get(f"http://127.0.0.1:{port}/")).status_code == 204
 
 
 async def test_a_caller_who_does_not_take_its_answer_is_left_and_what_made_it_ends() -> None:

@@ -12,15 +12,17 @@ from dataclasses import replace
 from typing import Any
 
 import uvicorn
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from unclip.errors import ConfigurationError
+from unclip.errors import ConfigurationError, Unavailable
 from unclip.serving import tls, trace_export
 from unclip.serving.files import Watched
 from unclip.serving.memory import return_large_blocks
-from unclip.serving.metrics import serve_metrics, watch_certificate
+from unclip.serving.metrics import REFUSALS, serve_metrics, watch_certificate
 from unclip.serving.process import in_background, remove_address, run_process, told_to_stop, write_address
 from unclip.web.api import Api
+from unclip.web.errors import refusal_of
 from unclip.web.gateway import Gateway
 from unclip.web.settings import Settings
 from unclip.web.store import PictureStore
@@ -98,7 +100,11 @@ def config_of(settings: Settings, api: Api) -> uvicorn.Config:
     material = material_of(settings)
     return uvicorn.Config(
         api.application,
-        http=timed(settings.header_seconds, settings.max_deadline + settings.body_seconds + LAST_WRITES_S),
+        http=bounded(
+            settings.max_connections,
+            settings.header_seconds,
+            settings.max_deadline + settings.body_seconds + LAST_WRITES_S,
+        ),
         ws="none",
         loop="asyncio",
         lifespan="off",
@@ -108,7 +114,6 @@ def config_of(settings: Settings, api: Api) -> uvicorn.Config:
         server_header=False,
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=settings.trusted_proxies.split(","),
-        limit_concurrency=settings.max_connections,
         h11_max_incomplete_event_size=MAX_HEADERS,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=max(1, round(settings.grace)),
@@ -166,16 +171,32 @@ def loaded(settings: Settings) -> ssl.SSLContext:
     return context
 
 
-def timed(header_seconds: float, longest: float) -> type[H11Protocol]:
-    """HTTP/1.1 whose callers have ``header_seconds`` for the headers of a request, and ``longest`` for all of it, its
-    answer included; then their connection is shut, whatever waits to be sent. uvicorn itself waits for ever."""
+async def full(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers in the place of the application where there are too many connections."""
+    REFUSALS.labels(STAGE, "connections").inc()
+    refusal = refusal_of(Unavailable(STAGE, "too many connections"), "")
+    headers = {"content-type": "application/json", "connection": "close", **refusal.headers}
+    encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": refusal.status, "headers": encoded})
+    await send({"type": "http.response.body", "body": refusal.body})
 
-    class TimedProtocol(H11Protocol):
+
+def bounded(most: int, header_seconds: float, longest: float) -> type[H11Protocol]:
+    """HTTP/1.1 with bounds that uvicorn does not have.
+
+    most: connections at once; requests on more are answered by `full`. header_seconds: that callers have for the
+    headers of a request, and longest: for all of it, its answer included; then their connection is shut, whatever waits
+    to be sent.
+    """
+
+    class BoundedProtocol(H11Protocol):
         _timer: asyncio.TimerHandle | None = None
         _in_headers = False
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
+            if len(self.connections) > most:
+                self.app = full
             self._set_timer(header_seconds)
             self._in_headers = True
 
@@ -208,4 +229,4 @@ def timed(header_seconds: float, longest: float) -> type[H11Protocol]:
                 self._timer.cancel()
                 self._timer = None
 
-    return TimedProtocol
+    return BoundedProtocol
