@@ -23,7 +23,7 @@ from tests.web.stacks import WebStack, stubbed, web_before
 from unclip.client import Client, Generate
 
 PATIENCE_S = 20.0
-STREAM = "unclip.api.gateway.v1.GatewayService/Stream"
+SERVICE = "unclip.api.gateway.v1.GatewayService"
 
 
 @contextmanager
@@ -43,6 +43,7 @@ def until(what: str, true: object) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_the_caller_who_leaves_ends_the_work(tmp_path: Path, stream: bool) -> None:
+    method = f"{SERVICE}/{'Stream' if stream else 'Generate'}"
     with slow(tmp_path) as (stack, gateway):
         body = {"prompt": "x", "stream": stream, "steps": 500}
         with (
@@ -50,7 +51,7 @@ def test_the_caller_who_leaves_ends_the_work(tmp_path: Path, stream: bool) -> No
             httpx.stream("POST", f"{stack.base_url}/images/generations", json=body, timeout=1.0) as answer,
         ):
             answer.read()
-        until("work goes on", lambda: gateway.known("rpc_server_active_requests", rpc_method=STREAM) == 0)
+        until("work goes on", lambda: gateway.known("rpc_server_active_requests", rpc_method=method) == 0)
         assert httpx.get(f"{stack.root}/healthz").status_code == 200
         until("not logged", lambda: " 499 " in stack.web.log.read_text())
         assert "Traceback" not in stack.web.log.read_text()

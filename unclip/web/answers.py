@@ -82,13 +82,12 @@ class Answers:
             UnclipError: the gateway's, or that there is no room.
         """
         data = dict[int, bytes]()
-        async with aclosing(making.client.stream(making.asked.request)) as events:
-            async for event in events:
-                if isinstance(event, GeneratedImage):
-                    data[event.image_index] = await self._datum(event, making, room)
+        async with aclosing(pictures(making)) as made:
+            async for picture in made:
+                data[picture.image_index] = await self._datum(picture, making, room)
         told = {"created": int(time.time()), **making.about(making.size, making.asked.format), "usage": NO_TOKENS}
-        pictures = [data[index] for index in sorted(data)]
-        between = [piece for picture in pictures for piece in (b",", picture)][1:]
+        in_order = [data[index] for index in sorted(data)]
+        between = [piece for datum in in_order for piece in (b",", datum)][1:]
         return Pieces([json.dumps(told)[:-1].encode() + b', "data": [', *between, b"]}"])
 
     async def _datum(self, picture: GeneratedImage, making: Making, room: ExitStack) -> bytes:
@@ -121,6 +120,19 @@ class Answers:
                 raise
             told = json.dumps({"type": "error", "error": refusal_of(error, making.call.id).error})
             yield f"event: error\ndata: {told}\n\n".encode()
+
+
+async def pictures(making: Making) -> AsyncGenerator[GeneratedImage, None]:
+    """The pictures as they are finished. A single one is asked for by itself, which spares everybody the news of its
+    steps; several come one by one, so that they need not fit into one message."""
+    if making.asked.count == 1:
+        for picture in await making.client.make(making.asked.request):
+            yield picture
+        return
+    async with aclosing(making.client.stream(making.asked.request)) as events:
+        async for event in events:
+            if isinstance(event, GeneratedImage):
+                yield event
 
 
 def frame(making: Making, what: str, picture: ImageFile, **more: Any) -> bytes:
