@@ -195,6 +195,9 @@ def bounded(most: int, header_seconds: float, longest: float) -> type[H11Protoco
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
+            # asyncio does so for sockets that say they are TCP's, which one that was accepted from ours does not: then
+            # an answer in two pieces waits for an acknowledgement between them, which comes after 40 ms.
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if len(self.connections) > most:
                 self.app = full
             self._set_timer(header_seconds)
