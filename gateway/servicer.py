@@ -18,19 +18,14 @@ from gateway.admission.concurrency import RequestLimits, SharedLimiters
 from gateway.admission.control import Admission, Ticket
 from gateway.admission.unread import UnaryOutbox, Unread, largest_answer
 from gateway.admission.workload import workload_of
-from gateway.capabilities.edit import edit
-from gateway.capabilities.generate import generate
-from gateway.capabilities.interpolate import interpolate
-from gateway.capabilities.text_diff import text_diff
-from gateway.capabilities.vary import vary
-from gateway.events import Delivery, EventQueue, Finished, Outbox, Preview, Progress, events_of
+from gateway.answers import generated_image, response
+from gateway.capabilities.dispatch import asks_prior, capabilities_of, compose
+from gateway.events import Delivery, EventQueue, Finished, Outbox, events_of
 from gateway.requests.marking import Marking, Origin
-from gateway.requests.pictures import picture_file
-from gateway.requests.plan import EditPlan, GeneratePlan, InterpolatePlan, Plan, TextDiffPlan, VaryPlan
+from gateway.requests.plan import Plan
 from gateway.requests.planning import pictures_in, plan_of, read_embed
 from gateway.requests.reading import Reader
-from gateway.requests.recipes import Maker, recipe_text_of
-from gateway.stack import StackInfo
+from gateway.requests.recipes import Maker
 from gateway.stages.calls import Call
 from gateway.stages.clients import CallStages
 from gateway.stages.releases import Release, Releases
@@ -45,20 +40,9 @@ from unclip.serving.deadlines import Deadlines, Ending
 from unclip.serving.decoding import Decoding
 from unclip.serving.metrics import REQUEST_RESTARTS
 from unclip.serving.request_id import call_metadata
-from unclip.wire.by_name import PLAIN
-from unclip.wire.embeddings import TextEncoding
 from unclip.wire.enums import STAGES
 from unclip.wire.images import decode_cost
 from unclip.wire.notices import Notice, profile_unusable
-from unclip.wire.recipe_text import write_text
-
-CAPABILITIES: dict[type[Plan], str] = {
-    GeneratePlan: "generate",
-    VaryPlan: "vary",
-    TextDiffPlan: "text_diff",
-    InterpolatePlan: "interpolate",
-    EditPlan: "edit",
-}
 
 REQUEST_BYTES = 96 * 2**20  # of requests under way at a time, as sent; half of it for each client
 SMALL_BYTES = 64 * 2**10  # of one that is not counted
@@ -290,68 +274,3 @@ def large_bytes(request: gateway_pb2.StreamRequest | gateway_pb2.EmbedRequest) -
     """The bytes of ``request``, if they are worth counting."""
     size = request.ByteSize()
     return size if size > SMALL_BYTES else 0
-
-
-def capabilities_of(plan: Plan) -> set[str]:
-    """What the stack must be able to do for ``plan``."""
-    needed = {CAPABILITIES[type(plan)]}
-    generation = plan.generation if isinstance(plan, EditPlan) else plan
-    if asks_prior(plan):
-        needed.add("generate")
-    if isinstance(generation, GeneratePlan) and generation.keep is not None:
-        needed.add("embed")  # pictures are ranked by their embeddings
-    return needed
-
-
-def asks_prior(plan: Plan) -> bool:
-    """Whether a caption of ``plan`` goes through the prior."""
-    match plan:
-        case GeneratePlan():
-            return plan.embedding is None
-        case InterpolatePlan():
-            return plan.to_image is None
-    return isinstance(plan, EditPlan)
-
-
-async def compose(
-    plan: Plan, info: StackInfo, stages: CallStages, unconditional: TextEncoding, queue: EventQueue
-) -> None:
-    """Runs the composition that ``plan`` is for."""
-    match plan:
-        case GeneratePlan():
-            await generate(plan, stages, unconditional, queue)
-        case VaryPlan():
-            await vary(plan, stages, unconditional, queue)
-        case TextDiffPlan():
-            await text_diff(plan, info.model.caption_template, stages, unconditional, queue)
-        case InterpolatePlan():
-            await interpolate(plan, stages, unconditional, queue)
-        case EditPlan():
-            await edit(plan, info.side(sampling_pb2.STAGE_DECODER), stages, unconditional, queue)
-
-
-def response(event: Progress | Preview) -> gateway_pb2.StreamResponse:
-    """``event`` as a message."""
-    match event:
-        case Progress():
-            return gateway_pb2.StreamResponse(progress=PLAIN.write(event, sampling_pb2.Progress()))
-        case Preview():
-            preview = gateway_pb2.Preview(image=event.image, image_index=event.image_index)
-            return gateway_pb2.StreamResponse(preview=preview)
-
-
-def generated_image(event: Finished, plan: Plan, maker: Maker, source_type: str) -> gateway_pb2.GeneratedImage:
-    """The picture of ``event`` as a file with its recipe inside, and beside it, and what it is in IPTC's terms."""
-    row = event.image_index if event.row is None else event.row
-    written = recipe_text_of(plan, row, maker)
-    return gateway_pb2.GeneratedImage(
-        image=picture_file(event.pixels, plan.output.format, write_text(written), plan.output.size, source_type),
-        image_index=event.image_index,
-        seed=plan.seeds[row],
-        model_version=written.model_version,
-        stage_versions=written.stage_versions,
-        recipe=written.request,
-        source_digests=written.source_digests,
-        score=event.score,
-        inversion_psnr=event.inversion_psnr,
-    )

@@ -32,15 +32,13 @@ from unclip.errors import PreconditionFailed
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding
 from unclip.wire.images import MAX_BYTES_TOGETHER, MAX_TOGETHER, decode_cost
-from unclip.wire.known import MAX_RESAMPLING
 from unclip.wire.limits import (
     MAX_CANDIDATES,
     MAX_CAPTIONS,
     MAX_IMAGES,
-    MAX_OUTPUT_SIDE,
     MAX_PREVIEW_INTERVAL,
     MAX_RANKED,
-    MIN_OUTPUT_SIDE,
+    RANGES,
 )
 from unclip.wire.notices import Notice, profile_unusable
 
@@ -152,7 +150,7 @@ def read_generate(
 
 def read_vary(request: gateway_pb2.VaryRequest, info: StackInfo, reader: Reader, preview_interval: int) -> VaryPlan:
     """The plan of a Vary, as ``read_generate``."""
-    eta = reader.number("eta", 1.0, 0, 1)
+    eta = reader.number("eta", 1.0, *RANGES["eta"])
     if request.decoder.HasField("eta"):
         reader.refuse("decoder.eta", f"must be unset, the request's own eta stands for it; got {request.decoder.eta:g}")
     decoder = reader.sampling("decoder", inversion_defaults(info.decoder), ddim_only=True)
@@ -222,7 +220,7 @@ def read_interpolate(
 
 def read_edit(request: gateway_pb2.EditRequest, info: StackInfo, reader: Reader, preview_interval: int) -> EditPlan:
     """The plan of an Edit, as ``read_generate``."""
-    resampling = reader.number("resampling", DEFAULT_RESAMPLING, 1, MAX_RESAMPLING)
+    resampling = reader.number("resampling", DEFAULT_RESAMPLING, *RANGES["resampling"])
     fit = reader.choice("fit")
     mask = request.mask if request.HasField("mask") else None
     side = max(1, info.side(sampling_pb2.STAGE_UPSAMPLER))  # without an upsampler nobody gets as far as using it
@@ -302,7 +300,7 @@ def read_candidate_seeds(
 
 def read_seeds(reader: Reader) -> tuple[int, ...]:
     """The seed of each picture asked for."""
-    count, seed = reader.number("image_count", 1, 1, MAX_IMAGES), reader.seed()
+    count, seed = reader.number("image_count", 1, *RANGES["image_count"]), reader.seed()
     return tuple(seed_of_image(seed, index) for index in range(min(count, MAX_IMAGES)))
 
 
@@ -315,7 +313,7 @@ def read_output(info: StackInfo, reader: Reader, preview_interval: int) -> Outpu
         )
     size = reader.asked.size if reader.asked.HasField("size") else None
     if size is not None:
-        reader.between("size", size, MIN_OUTPUT_SIDE, MAX_OUTPUT_SIDE)
+        reader.between("size", size, *RANGES["size"])
     return Output(upsampler, reader.choice("format"), preview_interval, size)
 
 

@@ -103,10 +103,10 @@ async def with_retries(
         try:
             with timed(stage):
                 return await attempt(call.seconds_for(stage, after()))
-        except DeadlineExceeded as error:
-            raise before or error from None
+        except DeadlineExceeded as error:  # no time was left to ask
+            failure: Exception = error
         except grpc.aio.AioRpcError as error:
-            failure: Exception = from_rpc_error(error, stage)
+            failure = from_rpc_error(error, stage)
             if isinstance(failure, InvalidRequest | Unauthenticated | PermissionDenied):
                 raise RuntimeError(f"the {stage} refused what the gateway asked: {failure}") from error
         except InvalidRequest as error:
@@ -124,7 +124,7 @@ async def with_retries(
             call.lose(failure)
         if isinstance(failure, Unavailable):
             failure.asked_again, before = True, failure
-        if isinstance(failure, DeadlineExceeded) and before is not None:
+        elif isinstance(failure, DeadlineExceeded) and before is not None:
             raise before
         if not isinstance(failure, Unavailable | Overloaded) or pause is None or not breaker.allow_retry():
             if isinstance(failure, Overloaded):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.unit.client_peer import GatewayPeer
+from tests.unit.client_peer import GatewayPeer, picture
 from tests.unit.engine_bench import Bench, MakeBench
 from unclip import Client
 
@@ -40,6 +41,14 @@ def peer() -> Iterator[GatewayPeer]:
     peer.start()
     yield peer
     peer.stop()
+
+
+@pytest.fixture
+def called_peer(peer: GatewayPeer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Commands call ``peer``, in a folder of their own with the picture ``house.png``."""
+    monkeypatch.setenv("UNCLIP_SERVER", peer.target)
+    monkeypatch.chdir(tmp_path)
+    Path("house.png").write_bytes(picture(7))
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -26,23 +25,12 @@ from unclip.client import Edit, Embedding, Interpolate, Sampling, TextDiff, load
 from unclip.client.messages import stream_message
 from unclip.client.pictures import open_picture
 
-
-@pytest.fixture
-def peer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[GatewayPeer]:
-    """A gateway that UNCLIP_SERVER names, with the test in a folder of its own."""
-    peer = GatewayPeer()
-    peer.start()
-    monkeypatch.setenv("UNCLIP_SERVER", peer.target)
-    monkeypatch.chdir(tmp_path)
-    yield peer
-    peer.stop()
+pytestmark = pytest.mark.usefixtures("called_peer")
 
 
 @pytest.fixture
 def house(tmp_path: Path) -> Path:
-    path = tmp_path / "house.png"
-    path.write_bytes(picture(7))
-    return path
+    return tmp_path / "house.png"
 
 
 def printed_json(capsys: pytest.CaptureFixture[str]) -> Any:

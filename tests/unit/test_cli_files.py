@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +20,7 @@ from unclip.cli import main
 PATIENCE_S = 60
 
 
-@pytest.fixture
-def peer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[GatewayPeer]:
-    """A gateway that UNCLIP_SERVER names; the test is in a folder of its own, with the picture ``house.png``."""
-    peer = GatewayPeer()
-    peer.start()
-    monkeypatch.setenv("UNCLIP_SERVER", peer.target)
-    monkeypatch.chdir(tmp_path)
-    Path("house.png").write_bytes(picture(7))
-    yield peer
-    peer.stop()
+pytestmark = pytest.mark.usefixtures("called_peer")
 
 
 def names() -> list[str]:

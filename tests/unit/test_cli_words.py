@@ -6,13 +6,11 @@ import argparse
 import dataclasses
 import json
 import shlex
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from google.rpc import code_pb2
 
-from tests.unit.client_peer import GatewayPeer, invalid, overloaded, picture, status
+from tests.unit.client_peer import GatewayPeer, invalid, overloaded, status
 from unclip.cli import main
 from unclip.cli.arguments import parser
 from unclip.cli.parsing import Parser
@@ -25,15 +23,7 @@ from unclip.wire.by_name import wire_name
 ESCAPE = "\x1b[2J\x1b]0;owned\x07\x9b1m\u202e\nunclip: all is well"
 
 
-@pytest.fixture
-def peer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[GatewayPeer]:
-    peer = GatewayPeer()
-    peer.start()
-    monkeypatch.setenv("UNCLIP_SERVER", peer.target)
-    monkeypatch.chdir(tmp_path)
-    Path("house.png").write_bytes(picture(7))
-    yield peer
-    peer.stop()
+pytestmark = pytest.mark.usefixtures("called_peer")
 
 
 def commands(of: argparse.ArgumentParser | None = None) -> dict[str, Parser]:

@@ -31,11 +31,11 @@ def read_json(text: str | bytes) -> Any:
     """The value that ``text`` is.
 
     Raises:
-        ValueError: it is no JSON, no UTF-8, or nested deeper than anything of ours, which would overflow the call stack
-            of whatever looks at it.
+        ValueError: it is no JSON, which has neither NaN nor Infinity, no UTF-8, or nested deeper than anything of ours,
+            which would overflow the call stack of whatever looks at it.
     """
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_constant=_refuse)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     level = [value]
@@ -44,6 +44,10 @@ def read_json(text: str | bytes) -> Any:
         if not level:
             return value
     raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 def _inside(value: dict[str, Any] | list[Any]) -> list[Any]:

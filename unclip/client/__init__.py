@@ -2,28 +2,30 @@
 
 from unclip.checkpoints.vocabulary import Vocabulary
 from unclip.client.aio import AsyncClient
+from unclip.client.answers import (
+    Embeddings,
+    Event,
+    GeneratedImage,
+    ImageFile,
+    ModelInfo,
+    Preview,
+    Progress,
+    Recipe,
+    ReplicaCount,
+    StageInfo,
+)
 from unclip.client.blocking import Client
 from unclip.client.provenance import Mark, Provenance, Signature, read_provenance
 from unclip.client.recipes import read_recipe
 from unclip.client.values import (
     Edit,
-    Embeddings,
-    Event,
     FileFormat,
     Fit,
     Generate,
-    GeneratedImage,
-    ImageFile,
     Interpolate,
-    ModelInfo,
     Picture,
-    Preview,
-    Progress,
-    Recipe,
-    ReplicaCount,
     Request,
     Sampling,
-    StageInfo,
     StageName,
     TextDiff,
     Vary,

@@ -10,6 +10,7 @@ from typing import Any, Concatenate, ParamSpec, Self
 import grpc
 
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
+from unclip.client.answers import Embeddings, Event, GeneratedImage, ModelInfo, Recipe
 from unclip.client.calling import (
     DEFAULT_TIMEOUT_S,
     FAILURES,
@@ -27,22 +28,7 @@ from unclip.client.messages import (
     stream_message,
 )
 from unclip.client.recipes import complete, require_maker, require_model
-from unclip.client.values import (
-    Edit,
-    Embed,
-    Embeddings,
-    Event,
-    Fit,
-    Generate,
-    GeneratedImage,
-    Interpolate,
-    ModelInfo,
-    Picture,
-    Recipe,
-    Request,
-    TextDiff,
-    Vary,
-)
+from unclip.client.values import Edit, Embed, Fit, Generate, Interpolate, Picture, Request, TextDiff, Vary
 from unclip.serving.channels import open_channel
 from unclip.serving.tls import Tls
 

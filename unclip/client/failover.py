@@ -11,8 +11,8 @@ from collections import Counter
 from dataclasses import replace
 
 from unclip.api.gateway.v1 import gateway_pb2
+from unclip.client.answers import Event, GeneratedImage, Preview, Progress
 from unclip.client.messages import event_of
-from unclip.client.values import Event, GeneratedImage, Preview, Progress
 from unclip.errors import Cancelled, Unavailable, UnclipError
 from unclip.wire.notices import Notice
 

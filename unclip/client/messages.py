@@ -11,23 +11,19 @@ from google.protobuf.message import Message
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import embedding_pb2, image_pb2, model_info_pb2, sampling_pb2
 from unclip.checkpoints.vocabulary import Vocabulary
-from unclip.client.pictures import file_bytes
-from unclip.client.values import (
-    KINDS,
-    Embed,
+from unclip.client.answers import (
     Embeddings,
     Event,
     GeneratedImage,
-    Interpolate,
     ModelInfo,
     Preview,
     Progress,
     Recipe,
     ReplicaCount,
-    Request,
-    Sampling,
     StageInfo,
 )
+from unclip.client.pictures import file_bytes
+from unclip.client.values import KINDS, Embed, Interpolate, Request, Sampling
 from unclip.errors import InvalidRequest
 from unclip.serving.channels import MAX_MESSAGE
 from unclip.wire.by_name import PLAIN, Converter, NotKnown, brief, integer, text

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from unclip.api.type.v1 import image_pb2
+from unclip.client.answers import ImageFile
 from unclip.client.pictures import file_bytes
-from unclip.client.values import ImageFile, Picture
+from unclip.client.values import Picture
 from unclip.errors import ConfigurationError, InvalidRequest
 from unclip.extras import EXTRAS, command, require
 from unclip.wire.images import FORMATS, checked_header

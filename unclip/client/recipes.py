@@ -7,20 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
+from unclip.client.answers import GeneratedImage, ImageFile, ModelInfo, Recipe
 from unclip.client.messages import recipe_of
 from unclip.client.pictures import file_bytes
-from unclip.client.values import (
-    KINDS,
-    Edit,
-    GeneratedImage,
-    ImageFile,
-    Interpolate,
-    ModelInfo,
-    Picture,
-    Recipe,
-    Request,
-    picture_count,
-)
+from unclip.client.values import KINDS, Edit, Interpolate, Picture, Request, picture_count
 from unclip.errors import InvalidRequest, PreconditionFailed
 from unclip.wire.by_name import brief, listed
 from unclip.wire.images import MAX_BYTES

@@ -1,7 +1,8 @@
 """Health of what a server serves: grpc.health.v1, for probes and for callers' channels.
 
-The servicer of ``grpcio-health-checking`` (1.85, asyncio) is not used: when one of those that watch a name leaves, it
-forgets the others, who never hear of that name again, and so send calls to a replica that is about to go.
+The servicer of ``grpcio-health-checking`` is not used while its versions for protobuf 6, which Triton's client wants,
+must do: in 1.81, for asyncio, one of those that watch a name leaves, and the others never hear of it again, and so send
+calls to a replica that is about to go. (1.85 counts them.)
 """
 
 from __future__ import annotations

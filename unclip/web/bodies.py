@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
@@ -14,6 +13,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
+from unclip.checkpoints.untrusted import read_json
 from unclip.serving.budget import Budget
 from unclip.web.errors import HttpError
 from unclip.wire.images import MAX_BYTES_TOGETHER
@@ -124,13 +124,9 @@ def require_type(request: Request, wanted: str) -> None:
 
 def object_in(body: bytes) -> Mapping[str, Any]:
     """The JSON object in ``body``. Raises HttpError."""
-
-    def no_constant(name: str) -> None:
-        raise ValueError(name)
-
     try:
-        found = json.loads(body.decode(), parse_constant=no_constant)
-    except (ValueError, RecursionError):  # of what is nested too deep, and of numbers with too many digits, too
+        found = read_json(body)
+    except ValueError:
         raise HttpError(400, "invalid_json", "The request's body must be a JSON object.") from None
     if not isinstance(found, dict):
         raise HttpError(400, "invalid_json", "The request's body must be a JSON object.")

@@ -13,7 +13,7 @@ from unclip.web.bodies import Form
 from unclip.web.errors import HttpError
 from unclip.web.fields import Fields, required, shown
 from unclip.web.sources import Sources
-from unclip.wire.limits import MAX_OUTPUT_SIDE, MIN_OUTPUT_SIDE
+from unclip.wire.limits import RANGES
 
 MAX_PICTURES = 10
 MAX_PARTIAL = 3
@@ -121,9 +121,9 @@ def read_size(fields: Fields) -> int | None:
     value = fields.text("size")
     if value is None or value == "auto":
         return None
-    found = SIZE.fullmatch(value)
-    if found is None or found[1] != found[2] or not MIN_OUTPUT_SIDE <= int(found[1]) <= MAX_OUTPUT_SIDE:
-        limits = f"{MIN_OUTPUT_SIDE}x{MIN_OUTPUT_SIDE} to {MAX_OUTPUT_SIDE}x{MAX_OUTPUT_SIDE}"
+    found, (low, high) = SIZE.fullmatch(value), RANGES["size"]
+    if found is None or found[1] != found[2] or not low <= int(found[1]) <= high:
+        limits = f"{low}x{low} to {high}x{high}"
         fields.refuse("size", f"must be auto or square, {limits}; got {shown(value)}")
         return None
     return int(found[1])

@@ -9,9 +9,8 @@ import numpy.typing as npt
 
 from unclip.api.decoder.v1 import known_pixels_pb2
 from unclip.wire import tensors
+from unclip.wire.limits import RANGES
 from unclip.wire.violations import Violations
-
-MAX_RESAMPLING = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +42,7 @@ class KnownPixels:
         Broken rules are added to ``violations``.
         """
         resampling = message.resampling if message.HasField("resampling") else 1
-        violations.number(f"{field}.resampling", resampling, 1, MAX_RESAMPLING)
+        violations.number(f"{field}.resampling", resampling, *RANGES["resampling"])
         pixels = violations.take(
             lambda: tensors.from_proto(message.pixels, f"{field}.pixels", dtype=np.float32, shape=[3, size, size])
         )

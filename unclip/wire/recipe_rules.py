@@ -9,21 +9,14 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from unclip.api.type.v1 import image_pb2, sampling_pb2
 from unclip.errors import InvalidRequest
-from unclip.wire.known import MAX_RESAMPLING
-from unclip.wire.limits import MAX_CANDIDATES, MAX_OUTPUT_SIDE, MIN_OUTPUT_SIDE
+from unclip.wire.limits import RANGES
 from unclip.wire.recipe_text import RecipeText
 from unclip.wire.sampling import sampling_from_proto
 from unclip.wire.violations import Violations
 
 # What only measures a picture, or chose it among others.
 NOT_IN_RECIPES = ("candidates", "report_psnr")
-LIMITS: Mapping[str, tuple[float, float]] = {
-    "image_count": (1, 1),
-    "prior_candidates": (1, MAX_CANDIDATES),
-    "resampling": (1, MAX_RESAMPLING),
-    "eta": (0, 1),
-    "size": (MIN_OUTPUT_SIDE, MAX_OUTPUT_SIDE),
-}
+ONE_PICTURE: Mapping[str, tuple[float, float]] = {**RANGES, "image_count": (1, 1)}
 MAX_SOURCES = 2  # an edit's picture and mask, or the ends of an interpolation
 MAX_STAGES = 8
 DIGEST = re.compile("[0-9a-f]{64}")
@@ -57,8 +50,8 @@ def _check_request(recipe: RecipeText, found: Violations) -> None:
     for place, value in getattr(request, request.WhichOneof("request") or "generate").ListFields():
         if place.name in NOT_IN_RECIPES or place.message_type == image_pb2.Image.DESCRIPTOR:
             found.add(place.name, "must be unset")
-        elif place.name in LIMITS:
-            found.number(place.name, value, *LIMITS[place.name])
+        elif place.name in ONE_PICTURE:
+            found.number(place.name, value, *ONE_PICTURE[place.name])
         elif place.message_type == sampling_pb2.SamplingOptions.DESCRIPTOR:
             sampling_from_proto(value, None, place.name, found)
         elif place.cpp_type == FieldDescriptor.CPPTYPE_STRING:
