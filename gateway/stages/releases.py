@@ -49,7 +49,7 @@ LOG = logging.getLogger(__name__)
 STEADY_S, MOVING_S, LEAST_S, FIRST_S = 5.0, 1.0, 0.15, 0.05
 # How long a call that has lost its replicas waits to hear whether others serve; and as long again where replicas of
 # another version have been seen in their place.
-TURN_S = 0.6
+TURN_S = 0.55
 # How long the channels of another release may take to be there.
 READY_S = 5.0
 # Counts in a row that must have found a stage without the version that is served.
@@ -203,8 +203,10 @@ class Releases:
 
     async def _release(self, call: Call) -> Release:
         if self._served is None:
+            # Before the first count has ended nobody knows which stage is missing.
+            patience = TURN_S if self._counts else float("inf")
             try:
-                async with asyncio.timeout(max(0.0, min(TURN_S, call.deadline - time.monotonic() - MARGIN_S))):
+                async with asyncio.timeout(max(0.0, min(patience, call.deadline - time.monotonic() - MARGIN_S))):
                     for _ in range(2):
                         await self._count_anew()
             except TimeoutError:

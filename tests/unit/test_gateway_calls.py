@@ -90,6 +90,22 @@ async def test_a_stage_that_always_breaks_off_is_unavailable_by_name(breaker: Ci
     assert attempts.made == len(PAUSES_S) + 1
 
 
+@pytest.mark.parametrize("failure", [BrokenOff(), lost("only")])
+async def test_callers_are_told_not_to_ask_again_for_what_was_asked_again_in_vain(
+    breaker: CircuitBreaker, failure: Exception
+) -> None:
+    with pytest.raises(Unavailable) as refused:
+        await with_retries(Attempts(*[failure] * 9), "decoder", soon(), breaker)
+    assert pushback(refused.value) == (("grpc-retry-pushback-ms", "-1"),)
+    assert pushback(Unavailable("gateway", "the gateway is draining")) == ()
+
+
+async def test_a_stage_that_was_not_to_be_had_is_named_when_time_is_over(breaker: CircuitBreaker) -> None:
+    attempts = Attempts(BrokenOff("the decoder fell silent"), DeadlineExceeded("no time is left"))
+    with pytest.raises(Unavailable, match="the decoder fell silent"):
+        await with_retries(attempts, "decoder", soon(), breaker)
+
+
 async def test_a_request_that_a_replica_died_of_is_tried_on_another(breaker: CircuitBreaker) -> None:
     assert await with_retries(Attempts(lost("one")), "decoder", soon(), breaker) == "done"
 

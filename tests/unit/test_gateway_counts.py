@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 
 import pytest
 
+from gateway.admission.control import MARGIN_S
+from gateway.stages.calls import PAUSES_S
 from gateway.stages.census import MAX_REPLICAS, replicas_of
+from gateway.stages.releases import TURN_S
 from tests.unit.gateway_releases import Bench, ModelInfoSource, soon, until_served, version_of
 from unclip.api.type.v1 import model_info_pb2
 from unclip.errors import DeadlineExceeded, PreconditionFailed, Unavailable
 from unclip.options import SERVICES, ServiceName
+from unclip.serving.channels import service_config
 
 pytestmark = pytest.mark.usefixtures("quick_counts")
 
@@ -88,7 +93,8 @@ async def test_nobody_waits_for_a_silent_stage_whose_model_is_known() -> None:
         assert time.monotonic() - began < 0.5
 
 
-async def test_a_caller_in_haste_changes_nothing_for_others() -> None:
+async def test_a_caller_in_haste_changes_nothing_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.stages.releases.TURN_S", 0.05)  # for which the first count is not given up
     bench = Bench(ModelInfoSource(silent={"prior"}))
     async with bench.releases() as releases:
         patient = asyncio.create_task(releases.info(soon()))
@@ -99,6 +105,26 @@ async def test_a_caller_in_haste_changes_nothing_for_others() -> None:
         gone.cancel()
         bench.source.speak.set()
         assert (await patient).model.version == "v1"
+
+
+async def test_a_missing_stage_is_named_to_callers_in_haste_once_it_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.stages.releases.FIRST_S", 60)  # no second count
+    bench = Bench(ModelInfoSource())
+    bench.source.replicas["prior"] = []
+    async with bench.releases() as releases:
+        await releases.wait(0.1)
+        for call in (soon(MARGIN_S + 0.05), soon()):
+            with pytest.raises(Unavailable, match="the prior has not reported its model yet") as refused:
+                await releases.info(call)
+            assert (refused.value.stage, refused.value.asked_again) == ("prior", True)
+
+
+def test_all_that_is_waited_for_a_stage_that_is_down_is_less_than_a_second() -> None:
+    [policy] = json.loads(service_config("", "round_robin"))["methodConfig"]
+    retries = policy["retryPolicy"]
+    backoff = float(retries["initialBackoff"].rstrip("s"))
+    by_grpc = sum(1.2 * backoff * retries["backoffMultiplier"] ** n for n in range(retries["maxAttempts"] - 1))
+    assert (1 + len(PAUSES_S)) * by_grpc + sum(PAUSES_S) + TURN_S < 1
 
 
 async def test_failures_do_not_have_the_stages_asked_without_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ def service_config(service: str, to_stage: Balancing | None = None) -> str:
                         # The gateway asks a stage again itself, which for a stream gRPC could not.
                         "initialBackoff": "0.02s" if to_stage else "0.1s",
                         "maxBackoff": "2s",
-                        "backoffMultiplier": 4,
+                        "backoffMultiplier": 2 if to_stage else 4,
                         "retryableStatusCodes": RETRYABLE if to_stage else [*RETRYABLE, "RESOURCE_EXHAUSTED"],
                     },
                 }

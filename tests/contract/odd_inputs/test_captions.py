@@ -12,9 +12,9 @@ import grpc
 import pytest
 
 from tests.contract.conftest import serving
-from tests.contract.gateways import noise_picture, png
+from tests.contract.odd_inputs.captioned import CAPTIONED, MASK, PICTURE, QUICK
 from tests.contract.services import OTHER, SAME, Bounds, Services, array, gap
-from tests.tiny import BASE, CONTEXT
+from tests.tiny import CONTEXT
 from unclip import Client
 from unclip.api.encoder.v1 import encoder_pb2
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
@@ -26,9 +26,6 @@ from unclip.testing.model import STAGES
 
 ROOM = CONTEXT - 2  # words that fit, where each is one token
 FULL = "red " * ROOM
-QUICK: dict[str, Any] = {"decoder": Sampling(steps=1), "upsampler": Sampling(steps=1)}
-PICTURE = png(noise_picture(BASE, BASE))
-MASK = png(noise_picture(BASE, BASE)[..., 0] > 127)
 
 BLANKS = {
     "empty": "",
@@ -174,18 +171,7 @@ def test_the_recipe_has_the_caption_as_it_came(client: Client) -> None:
     assert plain.to_pil().tobytes() == image.to_pil().tobytes()  # a blank negative caption is none
 
 
-@pytest.mark.parametrize(
-    ("method", "field", "given"),
-    [
-        ("generate", "caption", {}),
-        ("generate", "negative_caption", {"caption": "dog", "prior": Sampling(steps=1, guidance_scale=2)}),
-        ("text_diff", "before", {"image": PICTURE, "after": "dog"}),
-        ("text_diff", "after", {"image": PICTURE, "before": "dog"}),
-        ("interpolate", "to_caption", {"image": PICTURE, "prior": Sampling(steps=1)}),
-        ("edit", "caption", {"image": PICTURE, "mask": MASK, "prior": Sampling(steps=1)}),
-        ("edit", "negative_caption", {"image": PICTURE, "mask": MASK, "caption": "dog"}),
-    ],
-)
+@pytest.mark.parametrize(("method", "field", "given"), CAPTIONED)
 def test_what_the_model_had_no_room_for_is_told(client: Client, method: str, field: str, given: dict[str, Any]) -> None:
     for _ in ("fresh", "from the cache"):
         [image] = getattr(client, method)(**given, **{field: f"{FULL}Dog Cat"}, **QUICK)

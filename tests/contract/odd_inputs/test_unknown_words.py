@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from tests.contract.conftest import serving
-from tests.contract.gateways import gateway_of, noise_picture, pixels_of, png
+from tests.contract.gateways import gateway_of, pixels_of
+from tests.contract.odd_inputs.captioned import CAPTIONED, QUICK
 from tests.contract.services import MODEL, Bounds, Services
-from tests.tiny import BASE, CONTEXT
+from tests.tiny import CONTEXT
 from unclip import Client
 from unclip.api.encoder.v1 import encoder_pb2
-from unclip.client import Generate, GeneratedImage, Notice, Sampling, Vocabulary
+from unclip.client import Generate, GeneratedImage, Notice, Vocabulary
 
 TAUGHT = Vocabulary(
     concepts=("red cat", "dog"),
@@ -29,9 +30,6 @@ TAUGHT = Vocabulary(
     words=("emoji",),
     captions=("a red cat", "two dogs"),
 )
-QUICK: dict[str, Any] = {"decoder": Sampling(steps=1), "upsampler": Sampling(steps=1)}
-PICTURE = png(noise_picture(BASE, BASE))
-MASK = png(noise_picture(BASE, BASE)[..., 0] > 127)
 GUESS = "what it draws for that is a guess"
 
 
@@ -53,17 +51,7 @@ def pupil(taught: Services) -> Iterator[Client]:
         yield client
 
 
-@pytest.mark.parametrize(
-    ("method", "field", "given"),
-    [
-        ("generate", "caption", {}),
-        ("generate", "negative_caption", {"caption": "dog", "prior": Sampling(steps=1, guidance_scale=2)}),
-        ("text_diff", "before", {"image": PICTURE, "after": "dog"}),
-        ("text_diff", "after", {"image": PICTURE, "before": "dog"}),
-        ("interpolate", "to_caption", {"image": PICTURE, "prior": Sampling(steps=1)}),
-        ("edit", "caption", {"image": PICTURE, "mask": MASK, "prior": Sampling(steps=1)}),
-    ],
-)
+@pytest.mark.parametrize(("method", "field", "given"), CAPTIONED)
 def test_words_that_were_never_taught_are_told(pupil: Client, method: str, field: str, given: dict[str, Any]) -> None:
     for _ in ("fresh", "from the cache"):
         [image] = getattr(pupil, method)(**given, **{field: "Ox dgo"}, **QUICK)

@@ -1,0 +1,36 @@
+"""What is large goes back to the system when it is free."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import sys
+
+import pytest
+
+# glibc learns from the first large block that is freed: how many of the next, smaller ones are still mapped apart?
+PROGRAM = """
+import ctypes, sys
+from unclip.serving.memory import return_large_blocks
+
+class Figures(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in
+                "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()]
+
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+libc.free.argtypes, libc.mallinfo2.restype = [ctypes.c_void_p], Figures
+if sys.argv[1] == "on":
+    return_large_blocks()
+libc.free(libc.malloc(24 << 20))
+before = libc.mallinfo2().hblks
+blocks = [libc.malloc(1 << 20) for _ in range(8)]
+print(libc.mallinfo2().hblks - before)
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="another C library than glibc 2.33")
+@pytest.mark.parametrize(("switch", "apart"), [("on", 8), ("off", 0)])
+def test_large_blocks_are_mapped_apart_whatever_was_freed_before(switch: str, apart: int) -> None:
+    found = subprocess.run([sys.executable, "-c", PROGRAM, switch], capture_output=True, text=True, check=True)
+    assert int(found.stdout) == apart
