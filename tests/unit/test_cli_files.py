@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.unit.client_peer import GatewayPeer, invalid, overloaded, picture
-from unclip.cli import main
+from unclip.cli import main, report, terminal
 
 PATIENCE_S = 60
 
@@ -85,7 +85,7 @@ def test_a_full_disk_leaves_what_is_whole(
     full_after(2, monkeypatch)
     assert main(["generate", "a cat", "--count", "4", "--seed", "1"]) == 1
     told = capsys.readouterr()
-    assert "No space left on device" in told.err
+    assert "unclip: out/generate-a-cat-2.png: No space left on device\n" in told.err
     assert "unclip: 2 finished before that, and kept" in told.err
     assert names() == ["generate-a-cat-3.png", "generate-a-cat-4.png"]
     assert Path("out/generate-a-cat-3.png").read_bytes() == picture(3)
@@ -125,6 +125,39 @@ def test_force_on_a_full_disk_keeps_what_was_there(peer: GatewayPeer, monkeypatc
     assert main(["generate", "a cat", "--seed", "1", "--force"]) == 1
     assert names() == ["generate-a-cat-1.png"]
     assert Path("out/generate-a-cat-1.png").read_text() == "mine"
+
+
+def test_force_where_a_folder_has_the_name_leaves_nothing_beside(
+    peer: GatewayPeer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("out/generate-a-cat-1.png").mkdir(parents=True)
+    assert main(["generate", "a cat", "--seed", "1", "--force"]) == 1
+    assert capsys.readouterr().err == "unclip: out/generate-a-cat-1.png: Is a directory\n"
+    assert names() == ["generate-a-cat-1.png"]
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize("closed", [0, 1, 2])
+def test_a_stream_that_nobody_opened_ends_no_work(peer: GatewayPeer, closed: int, as_json: bool) -> None:
+    command = [sys.executable, "-m", "unclip.cli", "generate", "a cat", "--seed", "1", *(["--json"] if as_json else [])]
+    shell = f'exec "$@" {closed}{"<" if closed == 0 else ">"}&-'
+    ended = subprocess.run(["sh", "-c", shell, "sh", *command], capture_output=True, text=True, timeout=PATIENCE_S)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert bool(ended.stdout) == (closed != 1)
+    assert names() == ["generate-a-cat-1.png"]
+
+
+def test_an_answer_that_finds_no_room_is_one_line(
+    peer: GatewayPeer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(result: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(report, "print_json", full)
+    monkeypatch.setattr(terminal, "nobody_reads", lambda stream: None)
+    assert main(["generate", "a cat", "--seed", "1", "--json"]) == 1
+    said = "unclip: [Errno 28] No space left on device\nunclip: 1 finished before that, and kept\n"
+    assert capsys.readouterr().err == said
 
 
 def test_trajectories_of_other_captions_and_seeds_lie_side_by_side(peer: GatewayPeer) -> None:

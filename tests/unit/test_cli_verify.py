@@ -13,6 +13,7 @@ from PIL import Image
 from gateway.requests.pictures import picture_file
 from tests.certificates import Authority
 from unclip import read_provenance
+from unclip.checkpoints import untrusted
 from unclip.cli import main
 from unclip.errors import ConfigurationError
 from unclip.serving.signing import Claim, Ingredient, Signer
@@ -98,6 +99,16 @@ def test_who_signed_is_checked_against_a_ca(
         (tmp_path / "odd.pem").write_bytes(content)
         assert told(capsys, files["signed"], "--trust", tmp_path / "odd.pem")[0] == 2
     assert told(capsys, files["signed"], "--trust", tmp_path / "none.pem")[0] == 2
+
+
+def test_cas_without_end_are_one_line(
+    files: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(untrusted, "MAX_BYTES", 1000)
+    files["text"].write_bytes(b"-" * 1001)
+    assert main(["verify", str(files["signed"]), "--trust", str(files["text"])]) == 2
+    said = capsys.readouterr().err
+    assert said == f"unclip: --trust: {files['text']} cannot be read: it has more than 1000 bytes\n"
 
 
 def test_what_is_no_picture_keeps_none_from_being_looked_at(

@@ -11,6 +11,7 @@ import pytest
 from google.rpc import code_pb2
 
 from tests.unit.client_peer import GatewayPeer, invalid, overloaded, status
+from unclip.checkpoints import untrusted
 from unclip.cli import main
 from unclip.cli.arguments import parser
 from unclip.cli.parsing import Parser
@@ -60,6 +61,7 @@ def test_a_description_is_in_words_of_the_command_line() -> None:
     error = InvalidRequest.of("interpolate.to", "must be to_image or to_caption, SAMPLER_DPMPP_2M or some_other_word")
     assert str(in_flags(error, command)) == "to-image: must be to-image or --caption, dpm++2m or some_other_word"
     assert flag_of("request", command) == "request"
+    assert flag_of("interpolate.prior", command) == "--prior-*"
     assert flag_of("captions[1]", commands()["embed"]) == "--caption (number 2)"
 
 
@@ -154,6 +156,31 @@ def test_a_key_that_no_header_takes_is_one_line_without_the_key(
     assert told.startswith("unclip: --api-key: must be a text of printable ASCII; got U+00")
     assert "cret" not in told
     assert told.count("\n") == 1
+
+
+def test_a_certificate_without_end_is_one_line(
+    peer: GatewayPeer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(untrusted, "MAX_BYTES", 1000)
+    Path("ca.pem").write_bytes(b"-" * 1001)
+    assert main(["info", "--tls-ca", "ca.pem"]) == 2
+    assert capsys.readouterr().err == "unclip: ca.pem cannot be read: it has more than 1000 bytes\n"
+
+
+@pytest.mark.parametrize("option", ["--negative", "--api-key", "--out"])
+def test_two_dashes_behind_an_option_are_its_value(peer: GatewayPeer, option: str) -> None:
+    assert main(["generate", "a cat", f"{option}=--"]) == 0
+
+
+def test_ctrl_c_before_a_command_is_known_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(self: Parser, *given: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Parser, "parse_args", interrupted)
+    assert main(["info"]) == 130
+    assert capsys.readouterr().err == "unclip: interrupted\n"
 
 
 def test_printing_a_picture_prints_one_line() -> None:

@@ -93,3 +93,11 @@ def test_files_too_large_to_be_sent_are_no_sources(tmp_path: Path) -> None:
 def test_a_place_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="no such file or folder"):
         find_sources([digest(ONE)], [tmp_path / "nowhere"])
+
+
+def test_who_needs_no_source_looks_into_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(path: Path) -> None:
+        raise PermissionError(path)
+
+    monkeypatch.setattr(Path, "iterdir", closed)
+    assert find_sources([], [tmp_path]) == []

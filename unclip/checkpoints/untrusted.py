@@ -20,6 +20,16 @@ def read_small_file(path: Path) -> bytes:
     """
     if not stat.S_ISREG(path.stat().st_mode):
         raise ValueError("it is no regular file")
+    return read_bounded(path)
+
+
+def read_bounded(path: Path) -> bytes:
+    """What is in a file, which may be a pipe or a device.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is larger than `MAX_BYTES`.
+    """
     with path.open("rb") as handle:
         data = handle.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:

@@ -28,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = parser().parse_args(given)
     except Misused as error:
         sys.exit(tell(Ended(WRONG, "USAGE", str(error)), "--json" in given, []))
+    except KeyboardInterrupt:
+        return tell(Ended(INTERRUPTED, "INTERRUPTED", "interrupted"), "--json" in given, [])
     options.made = []  # the pictures that are written, as JSON
     try:
         return run(options)
@@ -53,7 +55,8 @@ def run(options: argparse.Namespace) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
-        how = Ended(FAILED, "OS_ERROR", str(error))
+        named = error.filename is not None and error.strerror
+        how = Ended(FAILED, "OS_ERROR", f"{error.filename}: {error.strerror}" if named else str(error))
     return tell(how, getattr(options, "json", False), options.made)
 
 
@@ -66,5 +69,11 @@ def tell(how: Ended, as_json: bool, made: Sequence[object]) -> int:
     if made:
         terminal.line(f"unclip: {len(made)} finished before that, and kept", sys.stderr)
     if as_json:
-        report.print_json({"error": how.fields(), **({"images": made} if made else {})})
+        try:
+            report.print_json({"error": how.fields(), **({"images": made} if made else {})})
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError:  # a full disk: all is said on stderr
+            terminal.nobody_reads(sys.stdout)
     return how.status

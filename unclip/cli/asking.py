@@ -24,7 +24,7 @@ def embed(options: argparse.Namespace) -> None:
     if not options.captions and not options.images:
         raise InvalidRequest.of("embed", "needs at least one --caption or --image")
     if options.out:
-        Folder(require_npz(options.out).parent).require()
+        Folder(require_npz(options.out).parent).require_place(options.out.name)
     pictures = [sys.stdin.buffer if path == STDIN else path for path in options.images]
     with connect(options) as client:
         answer = client.embed(options.captions, pictures, fit=options.fit)

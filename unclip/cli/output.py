@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import os
 import re
 import sys
 import tempfile
@@ -12,6 +10,7 @@ import unicodedata
 from pathlib import Path
 
 from unclip.client.recipes import PICTURE_ENDINGS
+from unclip.client.whole_files import create, replace
 from unclip.errors import InvalidRequest
 
 MAX_PART = 40  # bytes of a source's name, and of a caption's words, in a file's name: some systems take 143 in all
@@ -38,6 +37,19 @@ class Folder:
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise InvalidRequest.of("out", f"cannot write into {self.path}: {reason}") from error
+        except RecursionError:  # of pathlib, which makes one folder inside the other
+            raise InvalidRequest.of("out", "names too many folders inside each other") from None
+
+    def require_place(self, name: str) -> None:
+        """As ``require``, and that there can be a file of this name. Raises InvalidRequest, naming ``out``."""
+        self.require()
+        path = self.path / name
+        try:
+            reason = "Is a directory" if path.is_dir() else ""
+        except OSError as error:
+            reason = error.strerror or str(error)
+        if reason:
+            raise InvalidRequest.of("out", f"cannot write {path}: {reason}")
 
     def write(self, name: str, ending: str, data: bytes) -> Path:
         """Writes a whole file or none, and says where it is.
@@ -53,37 +65,13 @@ class Folder:
             return path
         for number in itertools.count(2):
             try:
-                with path.open("xb") as file:
-                    write_or_unlink(path, file.fileno(), data)
+                create(path, data)
                 return path
             except FileExistsError:
                 if holds(path, data):
                     return path
             path = self.path / f"{name}-{number}.{ending}"
         raise AssertionError
-
-
-def replace(path: Path, data: bytes) -> None:
-    """Writes ``path`` anew; what was there stays until all is written."""
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
-    with os.fdopen(handle, "wb") as file:
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(beside, 0o666 & ~umask)  # noqa: PTH101
-        write_or_unlink(Path(beside), file.fileno(), data)
-    Path(beside).replace(path)
-
-
-def write_or_unlink(path: Path, handle: int, data: bytes) -> None:
-    """Writes all of ``data`` into a new file, which is taken away again where that fails, or is interrupted."""
-    try:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(handle, rest) :]
-    except BaseException:
-        with contextlib.suppress(OSError):
-            path.unlink()
-        raise
 
 
 def holds(path: Path, data: bytes) -> bool:

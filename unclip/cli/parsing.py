@@ -52,6 +52,12 @@ class Parser(argparse.ArgumentParser):
             found.command = self
         return found, rest
 
+    def _get_values(self, action: Any, arg_strings: Any) -> Any:
+        """As argparse does, but that ``--`` behind ``--option=`` is a value, which argparse takes away."""
+        if action.option_strings and action.nargs is None and arg_strings == ["--"]:
+            return self._get_value(action, "--")
+        return super()._get_values(action, arg_strings)
+
     def error(self, message: str) -> NoReturn:
         """Raises Misused."""
         raise Misused(f"{message}; see {self.prog} --help")

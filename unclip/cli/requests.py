@@ -90,6 +90,8 @@ def flag_of(path: str, command: argparse.ArgumentParser) -> str:
             called = action.option_strings[0] if action.option_strings else str(action.metavar or name)
             many = index and isinstance(action, argparse._AppendAction)
             return f"{called} (number {int(index.rstrip(']')) + 1})" if many else called
+    if any(parts[0] == group.title for group in command._action_groups):  # all of how a stage samples
+        return f"--{parts[0]}-*"
     return path
 
 

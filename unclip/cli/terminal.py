@@ -13,7 +13,13 @@ from unclip.escaping import escaped
 
 
 def prepare() -> None:
-    """Has what an output's encoding cannot say, an emoji or a file name that is not UTF-8, written as an escape."""
+    """Has what an output's encoding cannot say, an emoji or a file name that is not UTF-8, written as an escape.
+
+    A stream that was closed before us (``>&-``) is empty, or throws away: else what is opened next would be it.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

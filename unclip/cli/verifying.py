@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from unclip.checkpoints.untrusted import read_bounded
 from unclip.cli import report, sources
 from unclip.cli.exits import FAILED, WRONG
 from unclip.cli.terminal import line
@@ -45,9 +46,10 @@ def read_trust(path: Path | None) -> bytes:
     if path is None:
         return b""
     try:
-        found = path.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"--trust: {path} cannot be read: {error.strerror}") from error
+        found = read_bounded(path)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigurationError(f"--trust: {path} cannot be read: {reason}") from error
     if not found.strip():
         raise ConfigurationError(f"--trust: {path} is empty")
     return found

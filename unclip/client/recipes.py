@@ -57,8 +57,7 @@ def complete(recipe: Recipe, sources: Sequence[Picture]) -> Request:
     if missing := [digest for digest in recipe.source_digests if digest not in by_digest]:
         raise InvalidRequest.of(
             "sources",
-            f"must hold every picture that the recipe began with; missing is sha256 {', '.join(missing)}, "
-            f"given were {len(files)} files",
+            f"must hold every picture that the recipe began with; missing is sha256 {', '.join(missing)}",
         )
     found = [by_digest[digest] for digest in recipe.source_digests]
     return replace(request, **dict(zip(places, found, strict=False)))  # type: ignore[arg-type]
@@ -107,9 +106,7 @@ def find_sources(digests: Iterable[str], places: Sequence[Path]) -> list[Path]:
     for place in places:
         if not place.exists():
             raise InvalidRequest.of("sources", f"cannot read {place}: there is no such file or folder")
-    for path in candidates(places):
-        if not missing:
-            break
+    for path in candidates(places) if missing else ():
         try:
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
         except OSError:
@@ -117,6 +114,8 @@ def find_sources(digests: Iterable[str], places: Sequence[Path]) -> list[Path]:
         if digest in missing:
             missing.remove(digest)
             found.append(path)
+            if not missing:
+                break
     return found
 
 

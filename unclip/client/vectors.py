@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from unclip.client.whole_files import replace
 from unclip.errors import InvalidRequest
 from unclip.wire.by_name import brief
 from unclip.wire.embeddings import Embedding
@@ -39,16 +40,16 @@ def save_embeddings(path: str | Path, embeddings: Sequence[Embedding], names: Se
         raise InvalidRequest.of("out", f"must be at most {MAX_ROWS} rows and {MAX_BYTES} bytes; got {size} bytes")
     place.parent.mkdir(parents=True, exist_ok=True)
     values = np.stack([embedding.values for embedding in embeddings])
-    file = io.BytesIO()  # so that what is there already stays where this fails
+    file = io.BytesIO()
     np.savez(file, values=values, names=np.array(names), clip_space=np.array(spaces.pop()))
-    place.write_bytes(file.getvalue())
+    replace(place, file.getvalue())
     return place
 
 
 def require_npz(path: Path) -> Path:
     """``path``, of a file that ``save_embeddings`` can write. Raises InvalidRequest."""
     if path.suffix != ENDING:
-        raise InvalidRequest.of("out", f"must end with {ENDING}, which holds the CLIP's name too; got {path.name}")
+        raise InvalidRequest.of("out", f"must end with {ENDING}, which holds the CLIP's name too; got {path}")
     return path
 
 
@@ -71,6 +72,9 @@ def read_rows(path: Path, data: bytes | None = None) -> list[tuple[str, Embeddin
         InvalidRequest: as ``load_embeddings``.
     """
     try:
+        if data is None and not path.is_file():  # a pipe or a device, in which nobody can look for an end
+            with path.open("rb") as stream:
+                data = stream.read(MAX_FILE + 1)
         check_size(path, data)
         with np.load(path if data is None else io.BytesIO(data), allow_pickle=False) as file:
             values, names, spaces = file["values"], file["names"], file["clip_space"]

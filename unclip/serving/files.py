@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from unclip.checkpoints.untrusted import read_bounded
 from unclip.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
@@ -74,7 +75,14 @@ class Watched(Generic[Parsed]):
 
     def _read(self) -> Parsed:
         try:
-            contents = [path.read_bytes() for path in self._paths]
+            contents = [_contents(path) for path in self._paths]
         except OSError as error:
             raise ConfigurationError(f"{error.filename} cannot be read: {error.strerror}") from error
         return self._parse(contents)
+
+
+def _contents(path: Path) -> bytes:
+    try:
+        return read_bounded(path)
+    except ValueError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}") from None

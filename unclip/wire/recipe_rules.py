@@ -54,6 +54,8 @@ def _check_request(recipe: RecipeText, found: Violations) -> None:
             found.number(place.name, value, *ONE_PICTURE[place.name])
         elif place.message_type == sampling_pb2.SamplingOptions.DESCRIPTOR:
             sampling_from_proto(value, None, place.name, found)
+        elif place.enum_type and value not in place.enum_type.values_by_number:
+            found.add(place.name, f"must be one that this client knows; got number {value}")
         elif place.cpp_type == FieldDescriptor.CPPTYPE_STRING:
             found.caption(place.name, value, allow_empty=True)
         elif place.is_repeated:  # how far each frame goes

@@ -68,6 +68,7 @@ def read_text(text: str, field: str) -> RecipeText:
     """
     try:
         parsed = read_json(text)
+        json.dumps(parsed, ensure_ascii=False).encode()  # half a surrogate pair is no text, and breaks protobuf
         version = parsed[VERSION_KEY]
     except (ValueError, TypeError, LookupError):
         raise InvalidRequest.of(field, "holds a damaged recipe: it is not the JSON that was written") from None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import sys
+import threading
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +18,7 @@ import pytest
 from tests.contract.odd_inputs.conftest import Refused
 from tests.unit.client_peer import GatewayPeer
 from unclip.cli import main
-from unclip.client import Embedding, load_embeddings
+from unclip.client import Embedding, load_embeddings, vectors
 from unclip.errors import InvalidRequest
 
 ROWS = {
@@ -141,7 +144,37 @@ def test_where_vectors_cannot_be_written_nobody_is_asked(peer: GatewayPeer, refu
     Path("file").write_text("in the way")
     assert refused("embed", "--caption", "a", "--out", "vectors.txt").startswith("unclip: --out: must end with .npz")
     assert refused("embed", "--caption", "a", "--out", "file/vectors.npz").startswith("unclip: --out: cannot write")
+    Path("folder.npz").mkdir()
+    assert refused("embed", "--caption", "a", "--out", "folder.npz").startswith("unclip: --out: cannot write")
+    assert refused("embed", "--caption", "a", "--out", f"{'x' * 300}.npz").startswith("unclip: --out: cannot write")
     assert peer.asked == []
+
+
+@pytest.mark.parametrize(("most", "status"), [(len(WHOLE), 0), (len(WHOLE) // 2, 2)])
+def test_embeddings_come_from_a_pipe_as_far_as_files_go(
+    peer: GatewayPeer, monkeypatch: pytest.MonkeyPatch, most: int, status: int
+) -> None:
+    monkeypatch.setattr(vectors, "MAX_FILE", most)
+    os.mkfifo("pipe")
+    writing = threading.Thread(target=Path("pipe").write_bytes, args=(WHOLE,))
+    writing.start()
+    assert main(["generate", "--embedding", "pipe"]) == status
+    writing.join()
+
+
+def test_vectors_that_cannot_be_written_leave_those_before(
+    peer: GatewayPeer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("vectors.npz").write_bytes(WHOLE)
+
+    def full(handle: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    assert main(["embed", "--caption", "a", "--out", "vectors.npz"]) == 1
+    assert capsys.readouterr().err == "unclip: vectors.npz: No space left on device\n"
+    assert Path("vectors.npz").read_bytes() == WHOLE
+    assert not [path for path in Path().iterdir() if path.name.startswith(".")]
 
 
 def test_more_than_can_be_embedded_is_refused_before_it_is_read(peer: GatewayPeer, refused: Refused) -> None:
