@@ -221,13 +221,19 @@ def test_defaults_are_those_of_the_manifest(tiny_checkpoint: Path) -> None:
         ({"sampler": "ddpm", "steps": 0, "guidance_scale": 1}, "out of range"),
         ({"sampler": "ddpm", "steps": 1001, "guidance_scale": 1}, "out of range"),
         ({"sampler": "ddpm", "steps": 5, "guidance_scale": 31}, "out of range"),
-        ({"sampler": "ddpm", "steps": 5, "guidance_scale": float("nan")}, "out of range"),
     ],
     ids=repr,
 )
 def test_defaults_that_cannot_be_used_are_refused(folder: Path, entry: object, message: str) -> None:
     rewrite(folder, lambda manifest: manifest["defaults"].update(prior=entry))
     with pytest.raises(CheckpointError, match=f"defaults of prior are {message}"):
+        Checkpoint.open(folder).defaults("prior")
+
+
+def test_a_manifest_with_what_is_no_json_is_refused(folder: Path) -> None:
+    prior = {"sampler": "ddpm", "steps": 5, "guidance_scale": float("nan")}
+    rewrite(folder, lambda manifest: manifest["defaults"].update(prior=prior))
+    with pytest.raises(CheckpointError, match=r"unclip\.json cannot be read: NaN is no JSON"):
         Checkpoint.open(folder).defaults("prior")
 
 

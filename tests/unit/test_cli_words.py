@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 import shlex
+from pathlib import Path
 
 import pytest
 from google.rpc import code_pb2
