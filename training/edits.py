@@ -19,8 +19,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from training.changes import asked
 from training.evaluate import commit, machine
-from training.manipulations import Pictures, asked, at_once, pixels, png
+from training.eyes import Pictures, at_once, pixels, png
 from training.presets import PRESETS
 from training.questions import Question
 from unclip import Client, Edit, GeneratedImage, Sampling

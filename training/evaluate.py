@@ -6,6 +6,9 @@ generated ones under each other's captions, which is the floor.
 
 Settings are chosen on one half of the pairs, in the sweeps; the figures of the other half confirm or refute the choice.
 
+Fréchet distances are told in the judge's features and in those of EfficientNet-Lite0, which never saw our pictures, but
+which CLIP may have learned from: what they think alike, it flatters. The judge learned from no teacher.
+
 Metrics are named ``measure.whose.figure``: see `retrieval`, `distances`, `halves` and `training.sweeps`.
 """
 
@@ -17,6 +20,7 @@ import os
 import platform
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -36,9 +40,11 @@ from training.pictures import Pair, composite
 from training.pipeline import Pipeline
 from training.presets import PRESETS, Preset
 from training.questions import Question, questions
+from training.teachers import PictureTeacher
 from unclip.client.sheets import contact_sheet
 
 Metrics = dict[str, float]
+See = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]  # features [N, D] of pictures [N, H, H, 3]
 SHOWN = 64  # captions on the contact sheet
 SEEDS = (0, 1)
 
@@ -68,15 +74,16 @@ def retrieval(judge: judging.Judge, asked: list[Question], made: npt.NDArray[np.
     return found | named("prompt.chance", chance(own)) | named("concept.chance", chance(concept))
 
 
-def distances(judge: judging.Judge, asked: list[Question], made: npt.NDArray[np.uint8]) -> Metrics:
-    """Fréchet distances in the judge's features, to the real pictures of the same questions, and in halves.
+def distances(see: See, name: str, asked: list[Question], made: npt.NDArray[np.uint8]) -> Metrics:
+    """Fréchet distances in ``see``'s features, to the real pictures of the same questions, and in halves.
 
     generated: of generated to real pictures. halves: of one half of the pairs to the other half's real pictures, mean
     of 8 divisions: generated and real alike, so that the real ones' is the floor of what drawing other pairs costs.
+    name: what the figures begin with.
     """
-    real = judge.see_all(np.stack([question.real for question in asked]))
-    seen = judge.see_all(made)
-    found = {"frechet.generated.mean": frechet(seen, real)}
+    real = see(np.stack([question.real for question in asked]))
+    seen = see(made)
+    found = {f"{name}.generated.mean": frechet(seen, real)}
     keys = sorted({question.pair.key for question in asked})
     halves: dict[str, list[float]] = {"generated": [], "real": []}
     for seed in range(8):
@@ -85,9 +92,7 @@ def distances(judge: judging.Judge, asked: list[Question], made: npt.NDArray[np.
         if 1 < inside.sum() < len(inside) - 1:
             halves["generated"].append(frechet(seen[inside], real[~inside]))
             halves["real"].append(frechet(real[inside], real[~inside]))
-    return found | {
-        f"frechet_halves.{whose}.mean": float(np.mean(values)) for whose, values in halves.items() if values
-    }
+    return found | {f"{name}_halves.{whose}.mean": float(np.mean(values)) for whose, values in halves.items() if values}
 
 
 def halves(judge: judging.Judge, asked: list[Question], made: npt.NDArray[np.uint8]) -> Metrics:
@@ -148,6 +153,7 @@ def evaluate(folder: Path, judge_folder: Path, out: Path, prompts: int | None = 
     model = Pipeline(folder, device())
     preset = PRESETS[str(model.checkpoint.manifest["preset"])]
     judge = judging.load(judge_folder, device())
+    teacher = PictureTeacher()
     taught, held_out = preset.pairs()
     every = taught + held_out
     asked = questions(held_out)[:prompts]
@@ -165,7 +171,8 @@ def evaluate(folder: Path, judge_folder: Path, out: Path, prompts: int | None = 
     metrics |= mean(
         [
             retrieval(judge, asked, pictures, every)
-            | distances(judge, asked, pictures)
+            | distances(judge.see_all, "frechet", asked, pictures)
+            | distances(teacher.see_all, "frechet_efficientnet", asked, pictures)
             | halves(judge, asked, pictures)
             | pixels(asked, pictures, every)
             for pictures in made
@@ -173,7 +180,7 @@ def evaluate(folder: Path, judge_folder: Path, out: Path, prompts: int | None = 
     )
     metrics |= compositions(model, judge, preset)
     sheets(asked, made[0], out)
-    curves = sweeps.run(model, judge, asked) if sweep else {}
+    curves = sweeps.run(model, judge, asked, teacher.see_all) if sweep else {}
     report = {
         "machine": machine(),
         "commit": commit(),

@@ -1,35 +1,32 @@
 """Measures what one can do with a picture's pair (z_i, x_T), through a running gateway, on pictures never taught.
 
 Vary: how near a variation stays in pixels and in CLIP's space as eta grows; eta 0 reconstructs. TextDiff: whether CLIP
-finds the caption before at theta 0, and the caption after at the end. Both as the model's own CLIP sees it, which led
-the decoder there, and as the judge does, which had no part in it.
+finds the caption before at theta 0, and the caption after at the end. Arithmetic: whether it finds the caption that was
+meant in what is made of a sum. All as the model's own CLIP sees it, which led the decoder there, and as the judge does,
+which had no part in it.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import json
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
-from itertools import cycle, islice
 from pathlib import Path
-from typing import Any, TypeVar
 
 import matplotlib
 import numpy as np
-import numpy.typing as npt
 import torch
 from PIL import Image
 
 from training import judge as judging
-from training.captions import before, plain_caption
+from training.arithmetic import measure_arithmetic, sums_sheet
+from training.changes import Change, asked, by_kind, changes
 from training.evaluate import commit, machine
-from training.pictures import BACKGROUNDS, Pair
+from training.eyes import Eyes, Floats, Pictures, Row, at_once, pixels, png
 from training.presets import PRESETS
-from training.questions import Question, questions
+from training.questions import Question
 from training.scaling import reduce
 from unclip import Client, GeneratedImage, Sampling, Vary
 from unclip.client.sheets import contact_sheet
@@ -42,75 +39,8 @@ ETAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 STEPS = (25, 50)  # of reconstructions, besides the checkpoint's own number
 THETAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 COUNT = 100
-AT_ONCE = 8  # calls: enough to fill the decoder's batches
-CLIP_BATCH = 16
+SUMS = 50
 SHOWN = 8
-
-Pictures = npt.NDArray[np.uint8]
-Floats = npt.NDArray[np.float32]
-Row = dict[str, Any]
-Item = TypeVar("Item")
-Made = TypeVar("Made")
-
-
-@dataclass(frozen=True)
-class Change:
-    """A picture and the two captions it shall go between. kind: what of it changes."""
-
-    kind: str
-    picture: Question
-    after: str
-
-
-@dataclass(frozen=True)
-class Eyes:
-    """Two views of captions and pictures, each a cosine in [-1, 1]: the served CLIP's, and the judge's."""
-
-    client: Client
-    judge: judging.Judge
-
-    def see(self, pictures: Pictures) -> tuple[Floats, Floats]:
-        """(CLIP's, the judge's) unit vectors ``[N, D]`` of pictures ``[N, H, W, 3]``."""
-        parts = [pictures[i : i + CLIP_BATCH] for i in range(0, len(pictures), CLIP_BATCH)]
-        found = [e.values for part in parts for e in self.client.embed(images=[png(p) for p in part]).images]
-        return units(np.stack(found)), units(self.judge.see_all(pictures))
-
-    def read(self, captions: Sequence[str]) -> tuple[Floats, Floats]:
-        """The same of captions."""
-        parts = [captions[i : i + CLIP_BATCH] for i in range(0, len(captions), CLIP_BATCH)]
-        found = [e.values for part in parts for e in self.client.embed(captions=part).captions]
-        return units(np.stack(found)), units(self.judge.read_all(captions))
-
-
-def asked(held_out: list[Pair], count: int) -> list[Question]:
-    """``count`` held-out pictures: each on white and on a colour, then on more colours."""
-    found = questions(held_out)
-    for turn in range(1, len(BACKGROUNDS)):
-        found += [Question(pair, *BACKGROUNDS[(i + turn) % len(BACKGROUNDS)]) for i, pair in enumerate(held_out)]
-    return found[:count]
-
-
-def changes(held_out: list[Pair], taught: list[Pair], styles: Sequence[str], count: int) -> list[Change]:
-    """``count`` changes of held-out pictures on white: half of the style, a quarter each of background and concept.
-
-    A concept changes into the next one of its kind (an animal into an animal), so that little else has to.
-    """
-    order = sorted(held_out, key=lambda pair: pair.label)  # or one style would take all of one kind of change
-    pictures = questions(order)[: len(order)]
-    made: list[Change] = []
-    for picture in islice(cycle(pictures), count // 2):
-        style = styles[(styles.index(picture.pair.style) + 1 + len(made) // len(pictures)) % len(styles)]
-        made.append(Change("style", picture, plain_caption(picture.pair.label, style)))
-    for i, picture in enumerate(islice(cycle(pictures), 0, count // 2, 2)):
-        colour, _ = BACKGROUNDS[i % len(BACKGROUNDS)]
-        made.append(Change("background", picture, before(picture.caption, colour)))
-    for picture in islice(cycle(pictures), 1, count, 2):
-        if len(made) == count:
-            break
-        labels = sorted({pair.label for pair in taught if pair.group == picture.pair.group} | {picture.pair.label})
-        label = labels[(labels.index(picture.pair.label) + 1) % len(labels)]
-        made.append(Change("concept", picture, plain_caption(label, picture.pair.style)))
-    return made
 
 
 def measure_vary(client: Client, eyes: Eyes, pictures: Sequence[Question], base: int) -> tuple[list[Row], Pictures]:
@@ -160,43 +90,16 @@ def measure_text_diff(client: Client, eyes: Eyes, wanted: Sequence[Change]) -> t
         return pixels(client.text_diff(png(one.picture.real), one.picture.caption, one.after, thetas=THETAS, seed=0))
 
     frames = np.stack(at_once(change, wanted))
-    seen = eyes.see(frames.reshape(-1, *frames.shape[2:]))
-    was, becomes = eyes.read([one.picture.caption for one in wanted]), eyes.read([one.after for one in wanted])
+    sides = eyes.leaning(frames, [one.picture.caption for one in wanted], [one.after for one in wanted])
     rows: list[Row] = []
-    for kind in [*dict.fromkeys(one.kind for one in wanted), "all"]:
-        inside = np.array([kind in (one.kind, "all") for one in wanted])
+    for kind, inside in by_kind(wanted):
         row: Row = {"change": kind, "pairs": int(inside.sum())}
-        for whose, vectors, old, new in zip(("clip", "judge"), seen, was, becomes, strict=True):
-            lean = np.einsum("ntd,nd->nt", vectors.reshape(len(wanted), len(THETAS), -1), new - old)[inside]
-            row[f"{whose}.before"] = float((lean[:, 0] < 0).mean())
-            row |= {f"{whose}.after_{t:g}": float((lean[:, i] > 0).mean()) for i, t in enumerate(THETAS) if t > 0}
+        for whose, side in sides.items():
+            row[f"{whose}.before"] = float((side[inside, 0] < 0).mean())
+            row |= {f"{whose}.after_{t:g}": float((side[inside, i] > 0).mean()) for i, t in enumerate(THETAS) if t > 0}
         rows.append(row)
         print(row, flush=True)
     return rows, frames
-
-
-def at_once(work: Callable[[Item], Made], items: Sequence[Item]) -> list[Made]:
-    """``work`` of every item, several calls at a time."""
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        return list(pool.map(work, items))
-
-
-def png(picture: Pictures) -> bytes:
-    """A picture ``[H, W, 3]`` as a file."""
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, "PNG")
-    return file.getvalue()
-
-
-def pixels(images: Sequence[GeneratedImage]) -> Pictures:
-    """Finished pictures as ``[N, H, W, 3]``."""
-    return np.stack([np.asarray(image.to_pil().convert("RGB")) for image in images])
-
-
-def units(rows: npt.NDArray[Any]) -> Floats:
-    """Rows at length 1."""
-    scaled: Floats = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-    return scaled
 
 
 def signed(pictures: Pictures) -> Floats:
@@ -266,11 +169,13 @@ def measure(folder: Path, judge_folder: Path, out: Path, count: int) -> dict[str
         base = next(stage.image_size for stage in client.model_info().stages if stage.stage == "decoder")
         vary_rows, variations = measure_vary(client, eyes, pictures, base)
         diff_rows, diffs = measure_text_diff(client, eyes, wanted)
-    rows = {"vary": vary_rows, "text_diff": diff_rows}
+        sum_rows, sums = measure_arithmetic(client, eyes, wanted[:SUMS])
+    rows = {"vary": vary_rows, "text_diff": diff_rows, "arithmetic": sum_rows}
     report = {"machine": machine(), "commit": commit(), "checkpoint": folder.as_posix(), "pictures": count, **rows}
     (out / "manipulations.json").write_text(json.dumps(report, indent=1) + "\n")
     plot(vary_rows, out / "vary.png")
     sheets(out, pictures, variations, wanted, diffs)
+    sums_sheet(wanted[:SUMS], sums).save(out / "arithmetic_sheet.png")
     return rows
 
 
@@ -285,7 +190,7 @@ def main() -> None:
     if options.pictures < 4:
         parser.error(f"--pictures must be at least 4; got {options.pictures}")
     measure(options.checkpoint, options.judge, options.out, options.pictures)
-    print(f"{options.out}: manipulations.json, vary.png, vary_sheet.png, text_diff_sheet.png")
+    print(f"{options.out}: manipulations.json, vary.png, vary_sheet.png, text_diff_sheet.png, arithmetic_sheet.png")
 
 
 if __name__ == "__main__":

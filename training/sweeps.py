@@ -25,6 +25,7 @@ from unclip.wire.embeddings import TextEncoding
 
 Row = dict[str, float | str]
 Pictures = npt.NDArray[np.uint8]
+See = Callable[[Pictures], npt.NDArray[np.float32]]
 
 GUIDANCE = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 STEPS = (4, 6, 8, 12, 18, 25)
@@ -39,7 +40,8 @@ ENLARGED = 16  # of the upsampler: each costs the most, and pixels tell more tha
 class Sweeps:
     """The questions, what CLIP read in them, and the judge's view of the real pictures."""
 
-    def __init__(self, model: Pipeline, judge: Judge, asked: Sequence[Question]) -> None:
+    def __init__(self, model: Pipeline, judge: Judge, asked: Sequence[Question], teacher: See) -> None:
+        self._teacher = teacher
         self._model, self._judge, self._asked = model, judge, asked
         captions = [question.caption for question in asked]
         empty, *texts = model.read(["", *captions])
@@ -73,8 +75,11 @@ class Sweeps:
 
     def _judged_small(self, small: Sequence[torch.Tensor]) -> dict[str, float]:
         """`_judged` of base pictures."""
-        large = enlarge(torch.stack(list(small)), self._real.shape[1])
-        return self._judged(as_pictures(list(large.clamp(-1, 1))))
+        return self._judged(self._enlarged(small))
+
+    def _enlarged(self, small: Sequence[torch.Tensor]) -> Pictures:
+        """Base pictures at the final size, without a network."""
+        return as_pictures(list(enlarge(torch.stack(list(small)), self._real.shape[1]).clamp(-1, 1)))
 
     def _setting(self, settings: SamplingSettings) -> Row:
         small, seconds = self._decoded(self._guesses, settings)
@@ -104,12 +109,15 @@ class Sweeps:
             "real picture": torch.from_numpy(self._model.see(self._real)).to(where),
         }
         settings = self._model.checkpoint.defaults("decoder")
+        real = self._teacher(self._real)
         found: dict[str, list[dict[str, float]]] = {}
         for seed in PRIOR_SEEDS:
             guesses = self._model.guess(self._texts, self._empty, [seed] * len(text))
             for name, embeddings in {**ways, "prior": guesses}.items():
                 small, _ = self._decoded(embeddings, settings, seed)
-                found.setdefault(name, []).append(self._judged_small(small))
+                pictures = self._enlarged(small)
+                other = {"frechet efficientnet": frechet(self._teacher(pictures), real)}
+                found.setdefault(name, []).append(self._judged(pictures) | other)
         return [{"condition": name, **mean(parts)} for name, parts in found.items()]
 
     def prior_guidance(self) -> list[Row]:
@@ -169,14 +177,17 @@ def edges(pictures: Pictures) -> float:
     return float(np.sqrt((np.diff(values, axis=1) ** 2).mean() + (np.diff(values, axis=2) ** 2).mean()))
 
 
-def run(model: Pipeline, judge: Judge, asked: Sequence[Question]) -> dict[str, list[Row]]:
-    """All sweeps. At most `MOST` questions of the half for choosing; the prior's table takes every question."""
+def run(model: Pipeline, judge: Judge, asked: Sequence[Question], teacher: See) -> dict[str, list[Row]]:
+    """All sweeps. teacher: what EfficientNet sees in pictures ``[N, H, H, 3]``.
+
+    At most `MOST` questions of the half for choosing; the prior's table takes every question.
+    """
     tuning = [question for question in asked if question.tuning]
     if len(tuning) < 2:
         tuning = list(asked)
-    few = Sweeps(model, judge, tuning[:: -(-len(tuning) // MOST)])
+    few = Sweeps(model, judge, tuning[:: -(-len(tuning) // MOST)], teacher)
     parts: dict[str, Callable[[], list[Row]]] = {
-        "prior": Sweeps(model, judge, asked).prior,
+        "prior": Sweeps(model, judge, asked, teacher).prior,
         "prior_guidance": few.prior_guidance,
         "prior_samplers": few.prior_samplers,
         "guidance": few.guidance,

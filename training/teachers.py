@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors.torch import load as load_safetensors
 from torch import nn
@@ -99,6 +101,14 @@ class PictureTeacher:
             with torch.autocast(device().type, torch.bfloat16, enabled=half_precision(device())):
                 parts.append(network.extract_features(part).float().mean((2, 3)))
         return torch.cat(parts)
+
+    def see_all(self, pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """`see` of uint8 ``[N, H, H, 3]``, in batches, on the host."""
+        parts = [
+            self.see(torch.from_numpy(pictures[i : i + BATCH]).permute(0, 3, 1, 2) / 127.5 - 1).cpu().numpy()
+            for i in range(0, len(pictures), BATCH)
+        ]
+        return np.concatenate(parts)
 
 
 class SentenceTeacher:

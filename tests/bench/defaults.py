@@ -100,7 +100,7 @@ def judged(judge: Path, asked: list[Question], draw: Draw, rounds: int) -> dict[
     found = []
     for turn in range(rounds):
         made = draw(captions, range(turn * len(asked), (turn + 1) * len(asked)))
-        found.append(retrieval(eyes, asked, made, every) | distances(eyes, asked, made))
+        found.append(retrieval(eyes, asked, made, every) | distances(eyes.see_all, "frechet", asked, made))
     named = {"frechet": "frechet.generated.mean", "top1": "prompt.generated.top1", "top5": "prompt.generated.top5"}
     means, row = mean(found), dict[str, float]()
     for name, metric in named.items():

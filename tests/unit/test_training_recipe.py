@@ -263,8 +263,8 @@ def test_pictures_of_the_wrong_thing_are_found_out() -> None:
 def test_the_distance_of_real_pictures_is_nothing_and_grows_with_what_is_wrong() -> None:
     real = np.stack([question.real for question in ASKED])
 
-    same = distances(Eyes(), ASKED, real)
-    dark = distances(Eyes(), ASKED, real // 2)
+    same = distances(Eyes().see_all, "frechet", ASKED, real)
+    dark = distances(Eyes().see_all, "frechet", ASKED, real // 2)
 
     assert same["frechet.generated.mean"] == pytest.approx(0, abs=1e-5)
     assert same["frechet_halves.generated.mean"] == pytest.approx(same["frechet_halves.real.mean"])
@@ -305,6 +305,7 @@ def test_an_evaluation_leaves_numbers_sheets_and_a_page(
         ("UPSAMPLER_STEPS", steps),
     ):
         monkeypatch.setattr(f"training.sweeps.{name}", few)
+    monkeypatch.setattr("training.evaluate.PictureTeacher", Eyes)
     out = tmp_path / "evaluate"
 
     metrics = evaluate(trained.checkpoint, trained.judge, out)
@@ -312,8 +313,11 @@ def test_an_evaluation_leaves_numbers_sheets_and_a_page(
     report = json.loads((out / "evaluate.json").read_text())
     assert report["metrics"] == metrics
     assert metrics["pictures"] == len(evaluation.SEEDS) * metrics["captions"] == 4 * metrics["pairs"]
-    for name in ("prompt.generated.top5", "prompt.real.top5", "prompt.shuffled.top5", "frechet.generated.mean"):
+    for name in ("prompt.generated.top5", "prompt.real.top5", "prompt.shuffled.top5"):
         assert name in metrics
+    for name in ("frechet.generated.mean", "frechet_efficientnet.generated.mean"):
+        assert metrics[name] > 0
+    assert all("frechet efficientnet" in row for row in report["sweeps"]["prior"])
     assert [row["condition"] for row in report["sweeps"]["prior"]][-1] == "prior"
     for name in ("samplers", "prior_samplers", "upsampler"):
         assert {row["sampler"] for row in report["sweeps"][name]} == set(SAMPLERS)
@@ -332,6 +336,7 @@ def test_what_is_held_out_is_what_is_asked(trained: Trained, tmp_path: Path, mon
         return np.zeros((len(captions), 64, 64, 3), np.uint8)
 
     monkeypatch.setattr(Pipeline, "generate", generate)
+    monkeypatch.setattr("training.evaluate.PictureTeacher", Eyes)
     _, held_out = PRESET.pairs()
 
     evaluate(trained.checkpoint, trained.judge, tmp_path, sweep=False)
