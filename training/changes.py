@@ -1,0 +1,94 @@
+"""Which held-out pictures are manipulated, and into what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count as numbers
+from itertools import islice
+from random import Random
+
+import numpy as np
+import numpy.typing as npt
+
+from training.captions import PEOPLE, before, caption_of, in_colour, plain_caption, with_article
+from training.colours import COLOURS, main_colour
+from training.pictures import BACKGROUNDS, Pair
+from training.questions import Question, questions
+
+LOOKS = ("style", "background", "colour")  # kinds of change in which the thing itself stays
+
+
+@dataclass(frozen=True)
+class Change:
+    """A picture and the caption that it shall come to. kind: what of it changes."""
+
+    kind: str
+    picture: Question
+    after: str
+
+
+def asked(held_out: list[Pair], count: int) -> list[Question]:
+    """``count`` held-out pictures: each on white and on a colour, then on more colours."""
+    found = questions(held_out)
+    for turn in range(1, len(BACKGROUNDS)):
+        found += [Question(pair, *BACKGROUNDS[(i + turn) % len(BACKGROUNDS)]) for i, pair in enumerate(held_out)]
+    return found[:count]
+
+
+def changes(held_out: list[Pair], taught: list[Pair], styles: Sequence[str], count: int) -> list[Change]:
+    """``count`` changes of held-out pictures on white, of style, background, colour and concept in turn.
+
+    Colours are those of things that have one main colour; where none has, the other kinds take their share. A concept
+    changes into the next one of its group (an animal into an animal), so that little else has to.
+    """
+    order = sorted(held_out, key=lambda pair: pair.key)
+    Random(0).shuffle(order)
+    pictures = questions(order)[: len(order)]
+    groups = {pair.group: sorted({p.label for p in (*taught, *held_out) if p.group == pair.group}) for pair in order}
+
+    def style(picture: Question, turn: int) -> str:
+        place = styles.index(picture.pair.style) + 1 + turn % (len(styles) - 1)
+        return plain_caption(picture.pair.label, styles[place % len(styles)])
+
+    def background(picture: Question, turn: int) -> str:
+        return before(picture.caption, BACKGROUNDS[(pictures.index(picture) + turn) % len(BACKGROUNDS)][0])
+
+    def colour(picture: Question, turn: int) -> str:
+        label = picture.pair.label
+        others = [name for name in COLOURS if in_colour(label, name) != label and name != hue_of(picture.pair)]
+        chosen = others[(pictures.index(picture) + turn) % len(others)]
+        return caption_of(with_article(in_colour(label, chosen)), picture.pair.style)
+
+    def concept(picture: Question, turn: int) -> str:
+        labels = groups[picture.pair.group]
+        place = labels.index(picture.pair.label) + 1 + turn % max(1, len(labels) - 1)
+        return plain_caption(labels[place % len(labels)], picture.pair.style)
+
+    coloured = [picture for picture in pictures if hue_of(picture.pair) is not None]
+    kinds = [_endless("style", pictures, style), _endless("background", pictures, background)]
+    kinds += [_endless("colour", coloured, colour)] if coloured else []
+    kinds += [_endless("concept", pictures, concept)]
+    return list(islice((change for turn in zip(*kinds, strict=True) for change in turn), count))
+
+
+def by_kind(wanted: Sequence[Change]) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
+    """Every kind, then "looks", then "all", each with which of ``wanted`` are of it."""
+    kinds = dict.fromkeys(change.kind for change in wanted)
+    for name, inside in [*((kind, (kind,)) for kind in kinds), ("looks", LOOKS), ("all", tuple(kinds))]:
+        yield name, np.array([change.kind in inside for change in wanted])
+
+
+def hue_of(pair: Pair) -> str | None:
+    """The colour word nearest to a drawing's main colour, or None where it has none, or shows a person."""
+    main = None if pair.group == PEOPLE else main_colour(pair.rgba)
+    if main is None:
+        return None
+    return min(COLOURS, key=lambda name: abs((COLOURS[name][0] - main[0] + 0.5) % 1 - 0.5))
+
+
+def _endless(kind: str, pictures: Sequence[Question], after: Callable[[Question, int], str]) -> Iterator[Change]:
+    """Every picture's change, then every picture's next one, and so on."""
+    for turn in numbers():
+        for picture in pictures:
+            yield Change(kind, picture, after(picture, turn))
