@@ -24,14 +24,15 @@ from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokeni
 
 from training import tokenizer
 from training.captions import varied_caption
+from training.concepts import STYLES as DRAWN
 from training.loop import UNLIMITED, arguments, choose, device, fit, normal, uniform
 from training.pictures import BACKGROUNDS, WHITE, Pair
-from training.presets import PRESETS, Limits, Preset
+from training.presets import THOUSAND, Limits, Preset
 from training.scaling import reduce
 from training.views import Variety, Views
 
 FOLDER = Path("checkpoints/judge")
-STYLES = PRESETS["full"].styles
+STYLES = (*DRAWN, "black and white")
 SIZE = 64  # px at which it sees
 TORN = Variety(coloured=0.5, fading=0.3, smallest=0.6, mirrored=0.5)
 
@@ -47,8 +48,8 @@ class Shape:
     vocabulary: int = 1024
 
 
-# By preset; a thousand concepts want a judge that can tell them apart.
-SHAPES = {"broad": Shape(192, 3, (32, 64, 128, 224), 32, 4096)}
+# By whose pictures; a thousand concepts want a judge that can tell them apart.
+SHAPES = {THOUSAND.name: Shape(192, 3, (32, 64, 128, 224), 32, 4096)}
 
 
 class Judge(nn.Module):
@@ -136,7 +137,7 @@ class Lessons:
         styles = self.preset.styles
         if self.preset.judged_widely:
             styles = tuple(dict.fromkeys((*styles, *STYLES)))
-        everything = replace(self.preset, styles=styles, size=SIZE).everything(f"{self.preset.name}-judge")
+        everything = replace(self.preset, styles=styles, size=SIZE).everything(f"{self.preset.pictures}-judge")
         _, held_out = self.preset.pairs()
         hidden = {pair.key for pair in held_out}
         return [pair for pair in everything if pair.key not in hidden]
@@ -164,7 +165,7 @@ def train(preset: Preset, limits: Limits = UNLIMITED) -> Judge:
     names = [name for name, _ in (WHITE, *BACKGROUNDS)]
     captions = [varied_caption(pair, name, random) for pair in pairs for name in names]
     captions += [f"{first} to {second}" for first in names for second in names]
-    shape = SHAPES.get(preset.name, Shape())
+    shape = SHAPES.get(preset.pictures, Shape())
     words = tokenizer.train(captions, shape.vocabulary, shape.context, preset.folder / "judge_tokenizer")
     torch.manual_seed(1)
     judge = Judge(words, shape).to(device())

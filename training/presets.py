@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from training.concepts import BROAD, STYLES
@@ -54,6 +54,7 @@ class Preset:
     pretrained networks. joint, clip ... judge: how each stage trains.
     judged_widely: whether the judge learns from the larger preset's styles as well.
     start: a checkpoint whose weights the stages begin with. kept: of KEEPABLE, those that then stay as they are.
+    data: the preset whose pictures and split it takes; "": it has its own.
     """
 
     name: str
@@ -83,6 +84,12 @@ class Preset:
     judged_widely: bool = True
     start: Path | None = None
     kept: tuple[str, ...] = ("clip",)
+    data: str = ""
+
+    @property
+    def pictures(self) -> str:
+        """What its pictures and its split are called: presets that share them are asked the same questions."""
+        return self.data or self.name
 
     def keeps(self, stage: str) -> bool:
         """Whether a stage's weights are those it starts with."""
@@ -100,64 +107,59 @@ class Preset:
 
     def pairs(self) -> tuple[list[Pair], list[Pair]]:
         """(taught, held out). The held-out keys are committed, so that every run leaves out the same pictures."""
-        items = self.everything(self.name)
-        keys = (committed(self.name) or split(items)).pairs
+        items = self.everything(self.pictures)
+        keys = (committed(self.pictures) or split(items)).pairs
         return [p for p in items if p.key not in keys], [p for p in items if p.key in keys]
 
     def hidden(self) -> Split:
         """What no view may show."""
-        return committed(self.name) or Split()
+        return committed(self.pictures) or Split()
 
 
 WIDE = Variety(coloured=0.4, fading=0.25, smallest=0.75, mirrored=0.4, couples=0.06, counted=0.1, recoloured=0.3)
 
+# A thousand concepts: some tens of hours of two cores.
+THOUSAND = Preset(
+    "broad",
+    tuple(BROAD.read_text().splitlines()),
+    STYLES,
+    width=256,
+    vocabulary=8192,
+    context=32,
+    patch=8,
+    prior_layers=6,
+    decoder_channels=(48, 96, 160, 224),
+    variety=WIDE,
+    moved=True,
+    views=10,
+    teachers=True,
+    joint=Stage(1500, 512, 1e-3),
+    clip=Stage(4000, 256, 1e-3),
+    prior=Stage(5000, 192, 4e-4),
+    decoder=Stage(60000, 32, 5e-4, decay=0.3, average=0.9995),
+    upsampler=Stage(5000, 8, 1e-3),
+    judge=Stage(5000, 192, 1e-3),
+)
+
 PRESETS = {
-    # Eight views of pictures in place: what two cores have the time to learn.
-    "cpu": Preset("cpu", tuple(CPU_CONCEPTS.read_text().splitlines()), ("flat", "noto", "3d")),
-    # One GPU: 28 minutes of training in all, in commands of at most ten; within the 64 MB of a checkpoint to embed.
-    "full": Preset(
-        "full",
-        None,
-        ("flat", "noto", "3d", "twitter", "blob", "emojione", "firefox", "glossy", "black and white"),
-        width=256,
-        clip_layers=6,
-        vocabulary=4096,
-        context=32,
-        patch=8,
-        prior_layers=6,
-        decoder_channels=(64, 96, 160, 192),
+    "broad": THOUSAND,
+    # The same pictures and questions on one GPU: 28 minutes of training in all, in commands of at most ten; within the
+    # 64 MB of a checkpoint to embed.
+    "full": replace(
+        THOUSAND,
+        name="full",
+        data=THOUSAND.name,
+        decoder_channels=(64, 96, 160, 224),
         upsampler_channels=(32, 64, 128),
-        variety=Variety(coloured=0.4, fading=0.3, smallest=0.75, mirrored=0.5, couples=0.25),
-        moved=True,
         views=16,
-        clip=Stage(20000, 512, 5e-4, 7),
+        clip=Stage(20000, 512, 1e-3, 7),
         prior=Stage(60000, 1024, 3e-4, 3),
-        decoder=Stage(60000, 256, 5e-4, 12),
+        decoder=Stage(60000, 256, 5e-4, 12, decay=0.3, average=0.9995),
         upsampler=Stage(30000, 64, 5e-4, 5),
         judge=Stage(4000, 512, 2e-3, 1),
     ),
-    # A thousand concepts: some tens of hours of two cores.
-    "broad": Preset(
-        "broad",
-        tuple(BROAD.read_text().splitlines()),
-        STYLES,
-        width=256,
-        vocabulary=8192,
-        context=32,
-        patch=8,
-        prior_layers=6,
-        decoder_channels=(48, 96, 160, 224),
-        variety=WIDE,
-        moved=True,
-        views=10,
-        teachers=True,
-        joint=Stage(1500, 512, 1e-3),
-        clip=Stage(4000, 256, 1e-3),
-        prior=Stage(5000, 192, 4e-4),
-        decoder=Stage(60000, 32, 5e-4, decay=0.3, average=0.9995),
-        upsampler=Stage(5000, 8, 1e-3),
-        judge=Stage(5000, 192, 1e-3),
-    ),
+    # Eight views of pictures in place: what two cores have the time to learn.
+    "cpu": Preset("cpu", tuple(CPU_CONCEPTS.read_text().splitlines()), ("flat", "noto", "3d")),
     "smoke": Preset(
         "smoke",
         ("red apple", "banana", "dog face", "red heart"),
