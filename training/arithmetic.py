@@ -27,7 +27,8 @@ def measure_arithmetic(client: Client, eyes: Eyes, wanted: Sequence[Change]) -> 
         source = client.embed(images=[png(change.picture.real)]).images[0]
         was, becomes = client.embed(captions=[change.picture.caption, change.after]).captions
         total = (source + becomes - was).with_length(source.length)
-        return pixels(client.generate(embedding=total, seed=0))[0]
+        picture: Pictures = pixels(client.generate(embedding=total, seed=0))[0]
+        return picture
 
     made = np.stack(at_once(make, wanted))
     sides = eyes.leaning(made, [change.picture.caption for change in wanted], [change.after for change in wanted])
