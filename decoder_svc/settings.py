@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from unclip.errors import ConfigurationError
-from unclip.serving.settings import ModelSettings, megapixels, setting
+from unclip.serving.settings import HIGHEST_PORT, PORT_HELP, ModelSettings, megapixels, setting
 
 STAGES = ("decode", "upsample")
 
@@ -14,6 +14,7 @@ STAGES = ("decode", "upsample")
 class Settings(ModelSettings):
     """Which of its two services a replica serves, so that each pool scales alone."""
 
+    port: int = setting(50053, PORT_HELP, 0, HIGHEST_PORT)
     stages: str = setting("decode,upsample", "which to serve: decode, upsample, or both with a comma between")
     decode_megapixels: int = megapixels()
 

@@ -33,7 +33,7 @@ MANAGED = frozenset(
     [
         *("host", "port", "address_file", "metrics", "log_level", "log_format", "drain", "grace", "health_listen"),
         *("checkpoint", "device", "threads", "stages", "encoder", "prior", "decoder", "upsampler", "reflection"),
-        *("tls_cert", "tls_key", "tls_ca", "allowed_identities", "api_keys"),
+        *("tls_cert", "tls_key", "tls_ca", "tls_mode", "allowed_identities", "allowed_identities_file", "api_keys"),
         *("stage_tls_ca", "stage_tls_cert", "stage_tls_key", "c2pa_certificate", "c2pa_key"),
         *("gateway", "gateway_tls_ca", "gateway_tls_cert", "gateway_tls_key"),
     ]

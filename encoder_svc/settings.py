@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from unclip.options import ROOMS
-from unclip.serving.settings import ModelSettings, megapixels, setting
+from unclip.serving.settings import HIGHEST_PORT, PORT_HELP, ModelSettings, megapixels, setting
 
 
 @dataclass(frozen=True)
 class Settings(ModelSettings):
     """Room for the largest requests, 64 captions or 16 pictures, several at a time."""
 
+    port: int = setting(50051, PORT_HELP, 0, HIGHEST_PORT)
     precision: str = setting("auto", "of both encoders: float32, bfloat16, float16, or auto: float32")
     image_encoder: str = setting(
         "",

@@ -7,7 +7,7 @@ from typing import cast, get_args
 
 from unclip.errors import ConfigurationError
 from unclip.serving.channels import Balancing
-from unclip.serving.settings import ServerSettings, megapixels, setting
+from unclip.serving.settings import HIGHEST_PORT, PORT_HELP, ServerSettings, megapixels, setting
 from unclip.serving.tls import Tls
 
 
@@ -15,6 +15,7 @@ from unclip.serving.tls import Tls
 class Settings(ServerSettings):
     """Where the stages are, and how patient the gateway is."""
 
+    port: int = setting(50050, PORT_HELP, 0, HIGHEST_PORT)
     encoder: str = setting("127.0.0.1:50051", "EncoderService, host:port")
     prior: str = setting("127.0.0.1:50052", "PriorService, host:port")
     decoder: str = setting("127.0.0.1:50053", "DecoderService, host:port")

@@ -58,7 +58,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **(variables or {})},
+                env={"UNCLIP_PORT": "0", **os.environ, **(variables or {})},  # free ports, unless told otherwise
             )
 
     def address(self, patience: float = 300.0) -> str:

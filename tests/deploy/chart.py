@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -25,6 +26,16 @@ Object = dict[str, Any]
 Values = Mapping[str, Any]
 
 DIGESTS: Values = {"image": {name: {"digest": DIGEST} for name in ("gateway", "modelCpu", "modelCuda")}}
+# A container that nobody could object to.
+BESIDE: Values = {
+    "image": f"busybox@{DIGEST}",
+    "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"memory": "16Mi"}},
+    "securityContext": {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    },
+}
 # One switch each, and all together: what a switch breaks shows alone, and what two break together too.
 SWITCHES: Mapping[str, Values] = {
     "digests": DIGESTS,
@@ -137,6 +148,93 @@ SWITCHES: Mapping[str, Values] = {
             "certManager": {"enabled": True, "issuer": {"name": "pictures-ca"}},
         },
     },
+    "triton": {
+        "decoder": {"settings": {"network": "decoder=triton://triton.models.svc:8001/decoder"}},
+        "upsampler": {
+            "settings": {
+                "network": "upsampler=triton://192.0.2.7:9001/one,upsampler_last=triton://triton.models.svc.a.b:8001/two"
+            }
+        },
+    },
+    "tls that lets plaintext in": {"tls": {"enabled": True, "mode": "permissive"}, "web": {"enabled": True}},
+    "tls with trust and identities apart": {
+        "tls": {
+            "enabled": True,
+            "trust": {"configMap": "two-authorities"},
+            "allowedIdentitiesFrom": {"configMap": "callers"},
+            "clients": {"required": True, "allowedIdentitiesFrom": {"configMap": "shops", "key": "names"}},
+        }
+    },
+    "route over tls": {
+        "tls": {"enabled": True, "certManager": {"enabled": True, "issuer": {"name": "pictures-ca"}}},
+        "grpcRoute": {"enabled": True, "parentRefs": [{"name": "public"}], "backendTls": {"caConfigMap": "ca"}},
+    },
+    "dns elsewhere": {
+        "clusterDomain": "example.internal",
+        "networkPolicy": {
+            "dnsPorts": [53, 5353],
+            "dnsPeers": [{"ipBlock": {"cidr": "169.254.20.10/32"}}],
+            "extraEgress": [{"ports": [{"protocol": "TCP", "port": 3128}]}],
+            "extraIngress": [{"from": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]}],
+        },
+    },
+    "weights from a claim of ours": {
+        "weights": {
+            "source": "claim",
+            "claim": {
+                "create": True,
+                "storageClassName": "nfs",
+                "dataSource": {"kind": "PersistentVolumeClaim", "name": "karlo"},
+            },
+        }
+    },
+    "weights by download with a token": {
+        "weights": {
+            "source": "download",
+            "download": {
+                "url": "https://weights.example.com:8443/karlo.tar",
+                "sha256": "cd" * 32,
+                "token": {"secretName": "hub", "key": "HF_TOKEN"},
+            },
+        }
+    },
+    "keda with credentials": {
+        "stages": {"autoscaling": {"kind": "keda"}},
+        "keda": {
+            "authenticationRef": {"name": "prometheus", "kind": "ClusterTriggerAuthentication"},
+            "triggerMetadata": {"authModes": "bearer"},
+        },
+    },
+    "what teams add": {
+        "defaults": {
+            "serviceAccount": {"create": False, "name": "there-already"},
+            "podSecurityContext": {"runAsUser": 4000, "supplementalGroups": [5000]},
+            "extraEnv": [
+                {
+                    "name": "OTEL_EXPORTER_OTLP_HEADERS",
+                    "valueFrom": {"secretKeyRef": {"name": "collector", "key": "headers"}},
+                }
+            ],
+            "envFrom": [{"configMapRef": {"name": "proxies", "optional": True}}],
+            "dnsPolicy": "ClusterFirst",
+            "dnsConfig": {"options": [{"name": "ndots", "value": "1"}]},
+            "extraVolumes": [{"name": "bundle", "configMap": {"name": "cas"}}],
+            "extraVolumeMounts": [{"name": "bundle", "mountPath": "/etc/ssl/extra", "readOnly": True}],
+        },
+        "decoder": {
+            "extraInitContainers": [{"name": "look", **BESIDE}],
+            "extraContainers": [{"name": "beside", **BESIDE}],
+        },
+        "extraObjects": [
+            {
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {"name": "cas"},
+                "data": {"of": "{{ .Release.Name }}"},
+            },
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: shop}\n",
+        ],
+    },
     "names of their own": {"fullnameOverride": "dalle", "nameOverride": "dalle"},
 }
 
@@ -174,7 +272,13 @@ def variants() -> dict[str, Values]:
     ]
     more = [
         SWITCHES[name]
-        for name in ("route", "service monitor", "known clients", "every field of a pod", "web before the world")
+        for name in (
+            "route over tls",
+            "service monitor",
+            "known clients",
+            "every field of a pod",
+            "web before the world",
+        )
     ]
     return {"default": {}, **examples(), **SWITCHES, "all together": merged(*together, *more)}
 
@@ -219,6 +323,12 @@ def pods(objects: Sequence[Object]) -> list[Object]:
 def component(found: Object) -> str:
     """Which service an object belongs to."""
     return str(found["metadata"]["labels"]["app.kubernetes.io/component"])
+
+
+def dialled(target: str) -> tuple[str, int] | None:
+    """Name and port of a target such as the chart writes; None where the name is not whole, with a dot behind it."""
+    found = re.fullmatch(r"dns:///([a-z0-9-]+(?:\.[a-z0-9-]+)+)\.:(\d+)", target)
+    return (found[1], int(found[2])) if found else None
 
 
 def container(pod: Object) -> Object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from tests.deploy.chart import Object, component, labels_of, of_kind, pods, ports_of, selects, services_pods
@@ -68,3 +69,39 @@ def only_the_gateway_reaches_stages(objects: Sequence[Object]) -> Iterator[str]:
                 yield f"{meant[0]} reaches {meant[1]}"
             if closed and may_call(objects, source, target, ports_of(target)["metrics"]):
                 yield f"{meant[0]} reads the metrics of {meant[1]}"
+
+
+def what_lies_elsewhere_can_be_reached(objects: Sequence[Object]) -> Iterator[str]:
+    """Of every pod: the places outside the release that its variables and arguments name, and DNS to find them by."""
+    policies = of_kind(objects, "NetworkPolicy")
+    for pod in services_pods(objects) if policies else []:
+        rules = [
+            rule
+            for policy in policies
+            if selects(policy["spec"]["podSelector"], labels_of(pod))
+            for rule in policy["spec"].get("egress", [])
+        ]
+        for host, port in places(pod):
+            if not any(
+                port in [entry["port"] for entry in rule.get("ports", [])] and leads_to(rule, host) for rule in rules
+            ):
+                yield f"{component(pod)} may not reach {host}:{port}"
+            udp = [entry["port"] for rule in rules for entry in rule.get("ports", []) if entry["protocol"] == "UDP"]
+            if not udp:
+                yield f"{component(pod)} may not ask DNS for {host}"
+
+
+def places(pod: Object) -> Iterator[tuple[str, int]]:
+    """Host and port of the addresses in a pod's variables and in its init containers' arguments."""
+    spec = pod["spec"]
+    texts = [entry.get("value", "") for entry in spec["containers"][0]["env"] if entry["name"] != "UNCLIP_PUBLIC_URL"]
+    texts += [word for each in spec.get("initContainers", []) for word in each.get("command", [])]
+    for text in texts:
+        for scheme, host, port in re.findall(r"(https?|triton)://([^/:,]+)(?::(\d+))?", text):
+            yield host, int(port or {"https": 443, "http": 80}[scheme])
+
+
+def leads_to(rule: Object, host: str) -> bool:
+    """Whether a rule's peers have room for a host: all hosts, or those of the namespace in its name."""
+    spaces = [peer.get("namespaceSelector", {}).get("matchLabels", {}) for peer in rule.get("to", [])]
+    return not spaces or f".{host}.".split(".")[2] in [labels.get("kubernetes.io/metadata.name") for labels in spaces]

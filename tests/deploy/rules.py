@@ -11,6 +11,7 @@ from tests.deploy.chart import (
     Object,
     component,
     container,
+    dialled,
     environment,
     labels_of,
     of_kind,
@@ -20,7 +21,11 @@ from tests.deploy.chart import (
     services_pods,
     settings_class,
 )
-from tests.deploy.network import network_is_closed_but_for_what_is_needed, only_the_gateway_reaches_stages
+from tests.deploy.network import (
+    network_is_closed_but_for_what_is_needed,
+    only_the_gateway_reaches_stages,
+    what_lies_elsewhere_can_be_reached,
+)
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.errors import ConfigurationError
 from unclip.serving.settings import parse
@@ -98,39 +103,37 @@ def every_port_of_a_service_is_open(objects: Sequence[Object]) -> Iterator[str]:
 
 
 def the_gateway_finds_every_stage(objects: Sequence[Object]) -> Iterator[str]:
-    """Each address is of a headless Service of the release, whose pods serve that stage at that port."""
-    services = {
-        f"{found['metadata']['name']}.{found['metadata']['namespace']}.svc": found
-        for found in of_kind(objects, "Service")
-    }
+    """Each address is the whole name of a headless Service of the release, whose pods serve that stage at that port."""
+    services = {name: found for found in of_kind(objects, "Service") for name in names_of(found, objects)[3:]}
     [gateway] = [pod for pod in services_pods(objects) if component(pod) == "gateway"]
     for stage in WATCHED:
         target = environment(gateway).get(f"UNCLIP_{stage.upper()}", "")
-        found = re.fullmatch(r"dns:///(.+):(\d+)", target)
-        if found is None or found[1] not in services:
+        found = dialled(target)
+        if found is None or found[0] not in services:
             yield f"{stage}: {target!r} leads to no Service"
             continue
-        service = services[found[1]]
+        service = services[found[0]]
         if service["spec"].get("clusterIP") != "None":
             yield f"{stage}: Service {service['metadata']['name']} is not headless, one replica would get every call"
         serving = [pod for pod in services_pods(objects) if component(pod) == component(service)]
         # DNS gives addresses of pods and knows no port of the Service: it must be the pods' own.
-        if [ports_of(pod)["grpc"] for pod in serving] != [int(found[2])]:
-            yield f"{stage}: no pod listens on {found[2]} behind {found[1]}"
+        if [ports_of(pod)["grpc"] for pod in serving] != [found[1]]:
+            yield f"{stage}: no pod listens on {found[1]} behind {found[0]}"
         verb = {"decoder": "decode", "upsampler": "upsample"}.get(stage)
         if verb and not all(verb in environment(pod)["UNCLIP_STAGES"].split(",") for pod in serving):
-            yield f"{stage}: the pods behind {found[1]} do not {verb}"
+            yield f"{stage}: the pods behind {found[0]} do not {verb}"
 
 
 def web_finds_the_gateway(objects: Sequence[Object]) -> Iterator[str]:
     """By a headless Service, at the pods' own port, over TLS where that is on; its several replicas by a bucket."""
     services = {found["metadata"]["name"]: found for found in of_kind(objects, "Service")}
+    whole = {name: found for found in services.values() for name in names_of(found, objects)[3:]}
     [gateway] = [pod for pod in services_pods(objects) if component(pod) == "gateway"]
     for pod in services_pods(objects):
         if component(pod) != "web":
             continue
-        found = re.fullmatch(r"dns:///([^.]+)\..+:(\d+)", environment(pod).get("UNCLIP_GATEWAY", ""))
-        service = services.get(found[1]) if found else None
+        found = dialled(environment(pod).get("UNCLIP_GATEWAY", ""))
+        service = whole.get(found[0]) if found else None
         if (
             found is None
             or service is None
@@ -138,8 +141,8 @@ def web_finds_the_gateway(objects: Sequence[Object]) -> Iterator[str]:
             or service["spec"].get("clusterIP") != "None"
         ):
             yield f"web: {environment(pod).get('UNCLIP_GATEWAY')} leads to no headless Service of the gateway"
-        elif int(found[2]) != ports_of(gateway)["grpc"]:
-            yield f"web: the gateway does not listen on {found[2]}"
+        elif found[1] != ports_of(gateway)["grpc"]:
+            yield f"web: the gateway does not listen on {found[1]}"
         secured, asked = ({*environment(each)} for each in (gateway, pod))
         if ("UNCLIP_TLS_CERT" in secured) != ("UNCLIP_GATEWAY_TLS_CA" in asked):
             yield "web and the gateway do not agree on TLS"
@@ -231,7 +234,7 @@ def pods_are_restricted(objects: Sequence[Object]) -> Iterator[str]:
     for pod in pods(objects):
         spec, name = pod["spec"], component(pod)
         security = spec.get("securityContext", {})
-        if not (security.get("runAsNonRoot") and security.get("runAsUser", 0) > 0):
+        if not security.get("runAsNonRoot") or security.get("runAsUser") == 0:  # without a user: the platform's choice
             yield f"{name} may run as root"
         if security.get("seccompProfile") != {"type": "RuntimeDefault"}:
             yield f"{name} has no seccomp profile"
@@ -260,7 +263,8 @@ def pods_have_no_token_and_no_service_links(objects: Sequence[Object]) -> Iterat
             yield f"{component(pod)}: variables of Services would be taken for settings"
     for pod in services_pods(objects):
         account = accounts.get(pod["spec"].get("serviceAccountName", ""))
-        if account is None or account["automountServiceAccountToken"] is not False:
+        # Where none is made, it is another's, and the pod itself asks for no token.
+        if accounts and (account is None or account["automountServiceAccountToken"] is not False):
             yield f"{component(pod)} has no ServiceAccount without a token"
 
 
@@ -309,9 +313,9 @@ def certificates_bear_the_names_that_are_called(objects: Sequence[Object]) -> It
         if [spec["secretName"]] != secrets:
             yield f"{name}: the certificate goes to {spec['secretName']}, read is {secrets}"
         for service in of_kind(objects, "Service"):
-            host = f"{service['metadata']['name']}.{service['metadata']['namespace']}.svc"
-            if component(service) == name and host not in spec["dnsNames"]:
-                yield f"{name}: the certificate does not bear {host}"
+            for host in names_of(service, objects) if component(service) == name else []:
+                if host not in spec["dnsNames"]:
+                    yield f"{name}: the certificate does not bear {host}"
         allowed = environment(pod).get("UNCLIP_ALLOWED_IDENTITIES", "")
         if name not in ("gateway", "web") and not set(allowed.split(",")) & set(issued["gateway"]["dnsNames"]):
             yield f"{name} lets in {allowed}, which the gateway's certificate does not bear"
@@ -320,6 +324,14 @@ def certificates_bear_the_names_that_are_called(objects: Sequence[Object]) -> It
         lets = environment_of(objects, "gateway").get("UNCLIP_ALLOWED_IDENTITIES", "")
         if name == "web" and lets and not set(lets.split(",")) & set(spec["dnsNames"]):
             yield f"the gateway lets in {lets}, which the certificate of web does not bear"
+
+
+def names_of(service: Object, objects: Sequence[Object]) -> list[str]:
+    """The names by which a Service may be called: short, with its namespace, with "svc", whole."""
+    name, namespace = (service["metadata"][key] for key in ("name", "namespace"))
+    domain = environment_of(objects, "gateway").get("UNCLIP_ENCODER", "").partition(".svc.")[2].rpartition(".:")[0]
+    short = f"{name}.{namespace}"
+    return [name, short, f"{short}.svc", f"{short}.svc.{domain or 'cluster.local'}"]
 
 
 def environment_of(objects: Sequence[Object], name: str) -> dict[str, str]:
@@ -332,6 +344,32 @@ def disruption_budgets_allow_one(objects: Sequence[Object]) -> Iterator[str]:
     for budget in of_kind(objects, "PodDisruptionBudget"):
         if budget["spec"].get("maxUnavailable") in (0, "0%", None):
             yield f"PodDisruptionBudget {budget['metadata']['name']} lets no node be drained"
+
+
+def routes_speak_as_their_backends_do(objects: Sequence[Object]) -> Iterator[str]:
+    """What leads to pods that speak TLS does so over TLS, and by a name that their certificate bears."""
+    policies = of_kind(objects, "BackendTLSPolicy")
+    issued = {component(found): found["spec"]["dnsNames"] for found in of_kind(objects, "Certificate")}
+    services = {found["metadata"]["name"]: found for found in of_kind(objects, "Service")}
+    for route in of_kind(objects, "GRPCRoute"):
+        for backend in [each for rule in route["spec"]["rules"] for each in rule["backendRefs"]]:
+            name = component(services[backend["name"]])
+            over = [
+                p["spec"] for p in policies if backend["name"] in [each["name"] for each in p["spec"]["targetRefs"]]
+            ]
+            if bool(over) != ("UNCLIP_TLS_CERT" in environment_of(objects, name)):
+                yield f"GRPCRoute {route['metadata']['name']} and the {name} do not agree on TLS"
+            for spec in over:
+                if spec["validation"]["hostname"] not in issued.get(name, names_of(services[backend["name"]], objects)):
+                    yield f"the certificate of {name} does not bear {spec['validation']['hostname']}"
+
+
+def scalers_that_see_nothing_take_nothing_away(objects: Sequence[Object]) -> Iterator[str]:
+    """Where Prometheus does not answer, KEDA may add replicas; it leaves those that run."""
+    for scaler in of_kind(objects, "ScaledObject"):
+        asks = any(trigger["type"] == "prometheus" for trigger in scaler["spec"]["triggers"])
+        if asks and scaler["spec"].get("fallback", {}).get("behavior") != "currentReplicasIfHigher":
+            yield f"ScaledObject {scaler['metadata']['name']} shrinks its pool when Prometheus is down"
 
 
 RULES: Sequence[Rule] = (
@@ -347,6 +385,7 @@ RULES: Sequence[Rule] = (
     images_are_pinned,
     network_is_closed_but_for_what_is_needed,
     only_the_gateway_reaches_stages,
+    what_lies_elsewhere_can_be_reached,
     scalers_have_their_target,
     monitors_find_metrics,
     pods_are_restricted,
@@ -355,4 +394,6 @@ RULES: Sequence[Rule] = (
     names_are_unique_and_short,
     certificates_bear_the_names_that_are_called,
     disruption_budgets_allow_one,
+    routes_speak_as_their_backends_do,
+    scalers_that_see_nothing_take_nothing_away,
 )

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from prometheus_client import REGISTRY
 
-from tests.deploy.chart import CHART, NAMESPACE, ROOT, SWITCHES, Object, named, of_kind, render
+from tests.deploy.chart import CHART, NAMESPACE, ROOT, SWITCHES, Object, Values, merged, named, of_kind, render
 from unclip.serving import metrics
 
 SCRAPED = {"namespace", "pod", "job", "instance", "le"}  # labels that Prometheus adds
@@ -50,7 +50,7 @@ def selectors(node: Any) -> Iterator[Any]:
 
 def wrong(query: str) -> list[str]:
     """What is wrong with a query: series and labels that nobody publishes."""
-    query = query.replace("$__rate_interval", "5m").replace("$namespace", "x").replace("$NAMESPACE", "x")
+    query = query.replace("$__rate_interval", "5m").replace("$namespace", "x").replace("$CERTIFICATE_SECONDS", "1")
     found = list(selectors(promql_parser.parse(query)))
     assert found, query
     series = published()
@@ -97,17 +97,78 @@ def test_an_alert_watches_figures_that_there_are(rule: Object) -> None:
     assert rule["annotations"]["summary"]
 
 
-def test_the_manual_tells_what_to_do_about_each_alert() -> None:
-    manual = (ROOT / "docs" / "deploy.md").read_text()
-    told = re.findall(r"^\| (Unclip\w+) \|", manual, re.MULTILINE)
+def alerts(values: Values, release: str = "unclip") -> dict[str, Object]:
+    """The alerts of a release by name."""
+    objects = render(merged(SWITCHES["service monitor"], values), release)
+    [rules] = of_kind(objects, "PrometheusRule")
+    return {rule["alert"]: rule for group in rules["spec"]["groups"] for rule in group["rules"]}
+
+
+def watched(rule: Object) -> list[str]:
+    """The patterns of pods that an alert looks at."""
+    return re.findall(r'pod=~"([^"]+)"', rule["expr"])
+
+
+def pods_of(values: Values, release: str) -> list[str]:
+    """Names of pods as a cluster gives them."""
+    return [f"{each['metadata']['name']}-6d5f8c9b7-x2x4z" for each in of_kind(render(values, release), "Deployment")]
+
+
+def test_the_runbook_tells_what_to_do_about_each_alert() -> None:
+    runbook = (ROOT / "docs" / "runbook.md").read_text()
+    told = re.findall(r"^## (Unclip\w+)$", runbook, re.MULTILINE)
     assert told == [rule["alert"] for group in ALERTS["groups"] for rule in group["rules"]]
+    for name, rule in alerts({}).items():
+        assert rule["annotations"]["runbook_url"] == f"https://unclip.example.com/docs/runbook.md#{name.lower()}"
+    elsewhere: Values = {"monitoring": {"alerts": {"runbookUrl": "https://wiki.example.com/pictures"}}}
+    assert alerts(elsewhere)["UnclipDown"]["annotations"]["runbook_url"].startswith(
+        "https://wiki.example.com/pictures#"
+    )
 
 
-def test_alerts_of_a_release_watch_its_namespace() -> None:
-    rules = named(render(SWITCHES["service monitor"]), "PrometheusRule", "unclip")
-    assert [len(group["rules"]) for group in rules["spec"]["groups"]] == [len(ALERTS["groups"][0]["rules"])]
-    assert "$NAMESPACE" not in json.dumps(rules)
-    assert f'namespace="{NAMESPACE}"' in rules["spec"]["groups"][0]["rules"][0]["expr"]
+def test_everything_is_filled_in_in_the_alerts_of_a_release() -> None:
+    found = alerts({})
+    assert list(found) == [rule["alert"] for rule in ALERTS["groups"][0]["rules"]]
+    assert not re.search(r"\$[A-Z]", json.dumps(found))
+    for rule in found.values():
+        assert f'namespace="{NAMESPACE}"' in rule["expr"]
+        assert wrong(rule["expr"]) == []
+
+
+@pytest.mark.parametrize("release", ["unclip", "a"])
+def test_alerts_watch_all_pods_of_their_release_and_of_no_other(release: str) -> None:
+    values: Values = {"web": {"enabled": True}}
+    own, others = (
+        pods_of(values, release),
+        [pod for other in ("a-b", "unclip-b", "b") for pod in pods_of(values, other)],
+    )
+    for name, rule in alerts(values, release).items():
+        for pattern in watched(rule):
+            assert any(re.fullmatch(pattern, pod) for pod in own), name
+            assert [pod for pod in others if re.fullmatch(pattern, pod)] == [], name
+    [down] = watched(alerts(values, release)["UnclipDown"])
+    assert all(re.fullmatch(down, pod) for pod in own)
+
+
+@pytest.mark.parametrize("values", [{}, SWITCHES["one pool"]], ids=["four pools", "one pool"])
+def test_no_stage_can_be_missing_unnoticed(values: Values) -> None:
+    patterns = watched(alerts(values)["UnclipStageMissing"])
+    assert all(any(re.fullmatch(pattern, pod) for pattern in patterns) for pod in pods_of(values, "unclip"))
+    assert all(any(re.fullmatch(pattern, pod) for pod in pods_of(values, "unclip")) for pattern in patterns)
+
+
+def test_a_certificate_that_will_be_renewed_in_time_is_no_reason_for_alarm() -> None:
+    """cert-manager renews where a third of a certificate's time is left; an alert above that would never be silent."""
+    hours = int(
+        named(render(SWITCHES["tls by cert-manager"]), "Certificate", "unclip-encoder")["spec"]["duration"][:-5]
+    )
+    seconds = int(alerts({})["UnclipCertificateEnds"]["expr"].rpartition("<")[2])
+    assert 3600 <= seconds < hours * 3600 / 3
+    told = (ROOT / "docs" / "observability.md").read_text()
+    assert re.findall(r"certificate_expiry_seconds\) < (.+)", told) == [str(seconds)]
+    assert alerts({"monitoring": {"alerts": {"certificateSeconds": 7200}}})["UnclipCertificateEnds"]["expr"].endswith(
+        "< 7200"
+    )
 
 
 def test_the_dashboard_is_shipped_whole() -> None:
@@ -124,7 +185,7 @@ def test_scalers_ask_each_stage_for_its_own_saturation_and_queue() -> None:
             assert queries == []
             continue
         assert [line for query in queries for line in wrong(query)] == []
-        pods = f'{{namespace="{NAMESPACE}",pod=~"{name}-.*"}}'
+        pods = f'{{namespace="{NAMESPACE}",pod=~"{name}-[^-]+(-[^-]+)?"}}'
         assert sorted(queries) == [f"sum(unclip_queue_depth{pods})", f"sum(unclip_saturation{pods})"]
     assert len(scalers) == 5
 

@@ -12,6 +12,8 @@ from tests.deploy.chart import SWITCHES, Object, container, merged, named, of_ki
 Break = Callable[[list[Object]], object]
 EVERYTHING = merged(
     SWITCHES["keda"],
+    SWITCHES["triton"],
+    SWITCHES["route over tls"],
     SWITCHES["gpu"],
     SWITCHES["tls by cert-manager"],
     SWITCHES["service monitor"],
@@ -56,13 +58,13 @@ BROKEN: list[tuple[rules.Rule, str, Break, str]] = [
     (
         rules.web_finds_the_gateway,
         "another port",
-        lambda o: variable(o, "web", "UNCLIP_GATEWAY", "dns:///unclip-gateway-pods.pictures.svc:50051"),
+        lambda o: variable(o, "web", "UNCLIP_GATEWAY", "dns:///unclip-gateway-pods.pictures.svc.cluster.local.:50051"),
         "does not listen on 50051",
     ),
     (
         rules.web_finds_the_gateway,
         "one address for all replicas",
-        lambda o: variable(o, "web", "UNCLIP_GATEWAY", "dns:///unclip-gateway.pictures.svc:50050"),
+        lambda o: variable(o, "web", "UNCLIP_GATEWAY", "dns:///unclip-gateway.pictures.svc.cluster.local.:50050"),
         "no headless Service",
     ),
     (
@@ -158,13 +160,25 @@ BROKEN: list[tuple[rules.Rule, str, Break, str]] = [
     (
         rules.the_gateway_finds_every_stage,
         "an address without a Service",
-        lambda o: variable(o, "gateway", "UNCLIP_PRIOR", "dns:///unclip-priors.pictures.svc:50052"),
+        lambda o: variable(o, "gateway", "UNCLIP_PRIOR", "dns:///unclip-priors.pictures.svc.cluster.local.:50052"),
         "leads to no Service",
     ),
     (
         rules.the_gateway_finds_every_stage,
+        "a name that resolvers complete",
+        lambda o: variable(o, "gateway", "UNCLIP_PRIOR", "dns:///unclip-prior.pictures.svc:50052"),
+        "leads to no Service",
+    ),
+    (
+        rules.web_finds_the_gateway,
+        "a name that resolvers complete",
+        lambda o: variable(o, "web", "UNCLIP_GATEWAY", "dns:///unclip-gateway-pods.pictures.svc:50050"),
+        "no headless Service",
+    ),
+    (
+        rules.the_gateway_finds_every_stage,
         "another port",
-        lambda o: variable(o, "gateway", "UNCLIP_PRIOR", "dns:///unclip-prior.pictures.svc:50051"),
+        lambda o: variable(o, "gateway", "UNCLIP_PRIOR", "dns:///unclip-prior.pictures.svc.cluster.local.:50051"),
         "no pod listens on 50051",
     ),
     (
@@ -361,6 +375,12 @@ BROKEN: list[tuple[rules.Rule, str, Break, str]] = [
     ),
     (
         rules.certificates_bear_the_names_that_are_called,
+        "only the name with svc behind it",
+        lambda o: named(o, "Certificate", "unclip-decoder")["spec"].update(dnsNames=["unclip-decoder.pictures.svc"]),
+        "does not bear unclip-decoder\n.*unclip-decoder.pictures\n.*unclip-decoder.pictures.svc.cluster.local",
+    ),
+    (
+        rules.certificates_bear_the_names_that_are_called,
         "an identity that the gateway has not",
         lambda o: variable(o, "decoder", "UNCLIP_ALLOWED_IDENTITIES", "gateway"),
         "lets in gateway",
@@ -370,6 +390,44 @@ BROKEN: list[tuple[rules.Rule, str, Break, str]] = [
         "a Secret that nobody reads",
         lambda o: named(o, "Certificate", "unclip-decoder")["spec"].update(secretName="other"),
         "goes to other",
+    ),
+    (
+        network.what_lies_elsewhere_can_be_reached,
+        "networks that run where the stage may not go",
+        lambda o: policy(o, "decoder").update(egress=[]),
+        "decoder may not reach triton.models.svc:8001",
+    ),
+    (
+        network.what_lies_elsewhere_can_be_reached,
+        "another namespace",
+        lambda o: policy(o, "decoder")["egress"][1]["to"][0]["namespaceSelector"]["matchLabels"].update(
+            {"kubernetes.io/metadata.name": "shop"}
+        ),
+        "decoder may not reach triton.models.svc:8001",
+    ),
+    (
+        network.what_lies_elsewhere_can_be_reached,
+        "a name that nobody answers",
+        lambda o: policy(o, "decoder")["egress"].pop(0),
+        "decoder may not ask DNS for triton.models.svc",
+    ),
+    (
+        rules.routes_speak_as_their_backends_do,
+        "plaintext to pods that speak TLS",
+        lambda o: o.remove(named(o, "BackendTLSPolicy", "unclip")),
+        "do not agree on TLS",
+    ),
+    (
+        rules.routes_speak_as_their_backends_do,
+        "a name that no certificate bears",
+        lambda o: named(o, "BackendTLSPolicy", "unclip")["spec"]["validation"].update(hostname="pictures.example.org"),
+        "does not bear pictures.example.org",
+    ),
+    (
+        rules.scalers_that_see_nothing_take_nothing_away,
+        "two replicas, whatever runs",
+        lambda o: named(o, "ScaledObject", "unclip-prior")["spec"]["fallback"].pop("behavior"),
+        "unclip-prior shrinks its pool",
     ),
     (
         rules.disruption_budgets_allow_one,

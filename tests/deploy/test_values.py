@@ -51,12 +51,20 @@ def pod(values: Values, name: str) -> dict[str, Any]:
         ({"image": {"gateway": {"tag": "latest"}}}, "/image/gateway/tag"),
         ({"image": {"gateway": {"digest": "sha256:abc"}}}, "/image/gateway/digest"),
         ({"weights": {"source": "image"}}, "/weights/image/reference"),
-        ({"weights": {"source": "claim"}}, "/weights/claim/name"),
+        ({"weights": {"source": "claim"}}, "/weights/claim"),
         (
             {"weights": {"source": "download", "download": {"url": "https://x.example.com/a"}}},
             "/weights/download/sha256",
         ),
         ({"weights": {"source": "download", "download": {"url": "file:///a"}}}, "/weights/download/url"),
+        ({"keda": {"cooldownSeconds": 360}}, "additional properties 'cooldownSeconds' not allowed"),
+        ({"tls": {"enabled": True}, "grpcRoute": {"enabled": True, "parentRefs": [{"name": "a"}]}}, "speak plaintext"),
+        ({"tls": {"mode": "lax"}}, "/tls/mode"),
+        ({"defaults": {"extraEnv": [{"name": "UNCLIP_PORT", "value": "1"}]}}, "/defaults/extraEnv/0/name"),
+        ({"decoder": {"settings": {"allowed_identities_file": "/x"}}}, "'allowed_identities_file' not allowed"),
+        ({"decoder": {"dnsConfig": {"option": []}}}, "additional properties 'option' not allowed"),
+        ({"networkPolicy": {"dnsPorts": [0]}}, "/networkPolicy/dnsPorts/0"),
+        ({"monitoring": {"alerts": {"runbookUrl": "runbook"}}}, "/monitoring/alerts/runbookUrl"),
         ({"weights": {"folder": "../../etc"}}, "/weights/folder"),
         ({"web": {"ingress": {"enabled": True}}}, "/web/ingress/hosts"),
         ({"web": {"settings": {"gateway": "x:1"}}}, "additional properties 'gateway' not allowed"),
@@ -210,18 +218,18 @@ def test_tls_moves_probes_to_a_port_of_their_own_and_stages_know_their_caller() 
         50060
     }
     variables = environment(stage)
-    assert variables["UNCLIP_HEALTH_LISTEN"] == "0.0.0.0:50060"
+    assert variables["UNCLIP_HEALTH_LISTEN"] == "[::]:50060"
     assert variables["UNCLIP_ALLOWED_IDENTITIES"] == "unclip-gateway-pods.pictures.svc"
     named_ones = environment(pod(SWITCHES["tls by name"], "prior"))["UNCLIP_ALLOWED_IDENTITIES"]
     assert named_ones == "one.example.com,two"
 
 
-def test_servers_listen_on_ipv6_where_they_are_to() -> None:
+def test_servers_listen_on_ipv6_and_ipv4_unless_they_are_told_otherwise() -> None:
     tls = SWITCHES["tls"]
-    assert environment(pod({**tls, "listen": "::"}, "prior")).items() >= {
+    assert environment(pod(tls, "prior")).items() >= {
         "UNCLIP_HOST": "[::]", "UNCLIP_METRICS": "[::]:9090", "UNCLIP_HEALTH_LISTEN": "[::]:50060"
     }.items()  # fmt: skip
-    assert environment(pod(tls, "prior"))["UNCLIP_METRICS"] == "0.0.0.0:9090"
+    assert environment(pod({**tls, "listen": "0.0.0.0"}, "prior"))["UNCLIP_METRICS"] == "0.0.0.0:9090"
 
 
 def test_the_gateway_asks_callers_for_certificates_only_when_told_to() -> None:
@@ -258,18 +266,20 @@ def test_certificates_are_asked_for_where_no_secret_is_named() -> None:
         for found in of_kind(render(SWITCHES["tls by cert-manager"]), "Certificate")
     }
     assert set(issued) == {f"unclip-{name}" for name in SERVICES} - {"unclip-prior"}
+    forms = ("", ".pictures", ".pictures.svc", ".pictures.svc.cluster.local")
     assert issued["unclip-gateway"]["dnsNames"] == [
-        "unclip-gateway-pods.pictures.svc",
-        "unclip-gateway.pictures.svc",
+        *(f"unclip-gateway{own}{form}" for own in ("-pods", "") for form in forms),
         "pictures.example.com",
     ]
+    assert issued["unclip-encoder"]["dnsNames"] == [f"unclip-encoder{form}" for form in forms]
     assert issued["unclip-encoder"]["issuerRef"] == {"kind": "Issuer", "name": "pictures-ca"}
 
 
 def test_fallback_stays_within_the_replicas_that_are_allowed() -> None:
     values = {"stages": {"autoscaling": {"kind": "keda", "minReplicas": 3, "maxReplicas": 5}}}
     scaler = named(render(values), "ScaledObject", "unclip-prior")
-    assert scaler["spec"]["fallback"] == {"failureThreshold": 3, "replicas": 3}
+    behaviour = {"behavior": "currentReplicasIfHigher"}
+    assert scaler["spec"]["fallback"] == {"failureThreshold": 3, "replicas": 3, **behaviour}
     one = {"stages": {"autoscaling": {"kind": "keda", "maxReplicas": 1}}}
     assert named(render(one), "ScaledObject", "unclip-prior")["spec"]["fallback"]["replicas"] == 1
 

@@ -19,6 +19,7 @@ import httpx
 
 from tests.certificates import Authority
 from tests.deploy.chart import Object, component, container, environment, of_kind, render
+from tests.deploy.rules import names_of
 from tests.drill.names import NameServer
 from unclip import Client
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
@@ -37,7 +38,7 @@ def address_of(number: int) -> str:
 def names(objects: list[Object], addresses: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     """What the cluster's DNS would answer for headless Services."""
     return {
-        f"{found['metadata']['name']}.{found['metadata']['namespace']}.svc": (addresses[component(found)],)
+        names_of(found, objects)[-1]: (addresses[component(found)],)
         for found in of_kind(objects, "Service")
         if found["spec"].get("clusterIP") == "None"
     }
@@ -46,7 +47,7 @@ def names(objects: list[Object], addresses: Mapping[str, str]) -> dict[str, tupl
 def variables(pod: Object, own: str, server: NameServer, checkpoint: Path, folder: Path) -> dict[str, str]:
     """A pod's variables, with a loopback address for the pod's, a name server for the cluster's, tiny weights, and
     ``<folder>/<service>`` for what is mounted."""
-    found = {name: value.replace("0.0.0.0", own) for name, value in environment(pod).items()}
+    found = {name: value.replace("[::]", own) for name, value in environment(pod).items()}
     found = {name: value.replace("dns:///", f"dns://{server.address}/") for name, value in found.items()}
     found = {name: value.replace("/etc/unclip", str(folder / component(pod))) for name, value in found.items()}
     if "UNCLIP_CHECKPOINT" in found:
@@ -82,7 +83,9 @@ def release(objects: list[Object], checkpoint: Path, folder: Path, stubbed: bool
                 told = {**os.environ, **variables(pod, addresses[name], server, checkpoint, folder)}
                 with (folder / f"{name}.log").open("wb") as log:
                     processes[name] = subprocess.Popen([sys.executable, *arguments], env=told, stderr=log)
-            yield Release(pods, addresses, f"dns://{server.address}/unclip-gateway-pods.pictures.svc:50050")
+            yield Release(
+                pods, addresses, f"dns://{server.address}/unclip-gateway-pods.pictures.svc.cluster.local.:50050"
+            )
             for process in processes.values():
                 process.send_signal(signal.SIGTERM)
             assert {name: process.wait(60) for name, process in processes.items()} == dict.fromkeys(processes, 0)

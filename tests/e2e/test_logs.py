@@ -25,7 +25,7 @@ def test_a_log_that_nobody_reads_neither_stops_a_gateway_nor_keeps_it_from_endin
     read, write = os.pipe()
     fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
     file = tmp_path / "address"
-    options = ("--address-file", str(file), "--patience", "0", "--log-level", "DEBUG")
+    options = ("--port", "0", "--address-file", str(file), "--patience", "0", "--log-level", "DEBUG")
     process = subprocess.Popen([sys.executable, "-m", "gateway", *options], stderr=write)
     try:
         end = time.monotonic() + PATIENCE_S

@@ -30,7 +30,7 @@ from unclip.wire import tensors
 from unclip.wire.embeddings import Embedding, TextEncoding
 
 ENCODER, PRIOR = "unclip.api.encoder.v1.EncoderService", "unclip.api.prior.v1.PriorService"
-PLAIN = ("--host", "127.0.0.1", "--device", "cpu", "--threads", "1")
+PLAIN = ("--host", "127.0.0.1", "--port", "0", "--device", "cpu", "--threads", "1")
 PATIENCE_S = 90.0
 
 
@@ -44,7 +44,7 @@ def service(module: str, folder: Path, *options: str) -> Iterator[tuple[Process,
 @contextmanager
 def services(module: str, folders: Sequence[Path], *options: str) -> Iterator[list[tuple[Process, grpc.Channel]]]:
     """Several, started at once."""
-    processes = [Process(module, [*PLAIN, "--port", "0", *options], folder) for folder in folders]
+    processes = [Process(module, [*PLAIN, *options], folder) for folder in folders]
     try:
         with ExitStack() as exits:
             yield [

@@ -87,6 +87,7 @@ async def test_health_is_told_to_identities_that_may_not_call(encoder: Encoder) 
         ({"tls_cert": "c.pem"}, "tls_cert and tls_key go together"),
         ({"tls_ca": "ca.pem"}, "tls_ca needs tls_cert"),
         ({"allowed_identities": "x"}, "allowed identities need tls_ca"),
+        ({"tls_mode": "lax"}, "tls_mode must be strict or permissive; got 'lax'"),
         ({"reflection": "maybe"}, "reflection must be auto, on or off; got 'maybe'"),
     ],
 )

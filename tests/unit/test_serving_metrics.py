@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import socket
 import threading
 import urllib.request
 from collections.abc import Hashable, Iterator, Sequence
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,7 @@ from unclip.engine.engine import Engine
 from unclip.engine.job import Job
 from unclip.errors import ConfigurationError, Overloaded
 from unclip.serving.metrics import EngineMetrics, serve_metrics
+from unclip.serving.sockets import bindable, listening_socket
 
 
 class Count(Job[str]):
@@ -104,6 +107,30 @@ def test_steps_jobs_and_refusals_are_counted(engine: tuple[Engine, Gated, str]) 
     assert figure(page, "unclip_step_seconds_count", stage, 'program="walk"') >= 3
     assert figure(page, "unclip_batch_size_sum", stage) >= 3
     assert figure(page, "unclip_queue_seconds_count", stage) >= 1
+
+
+def test_every_address_is_listened_on_with_ipv6_and_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = socket.socket
+
+    def without_ipv6(family: int = socket.AF_INET, *more: int, **named: Any) -> socket.socket:
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+        return known(family, *more, **named)
+
+    assert bindable("[::]") == "::"
+    monkeypatch.setattr(socket, "socket", without_ipv6)
+    assert [bindable(host) for host in ("::", "[::]", "::1", "127.0.0.1")] == ["0.0.0.0", "0.0.0.0", "::1", "127.0.0.1"]
+
+
+def test_metrics_are_served_at_addresses_of_ipv6() -> None:
+    with listening_socket("::1", 0) as probe:
+        port = probe.getsockname()[1]
+    stop = serve_metrics(f"[::1]:{port}")
+    try:
+        with urllib.request.urlopen(f"http://[::1]:{port}/metrics", timeout=10) as answer:
+            assert b"unclip_saturation" in answer.read()
+    finally:
+        stop()
 
 
 @pytest.mark.parametrize("address", ["nowhere", "127.0.0.1:x", "127.0.0.1:70000", "192.0.2.1:0"])

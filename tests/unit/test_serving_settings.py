@@ -5,10 +5,13 @@ from __future__ import annotations
 import pytest
 
 from decoder_svc.settings import Settings as DecoderSettings
+from encoder_svc.settings import Settings as EncoderSettings
 from gateway.settings import Settings as GatewaySettings
+from prior_svc.settings import Settings as PriorSettings
 from unclip.errors import ConfigurationError
 from unclip.serving.channels import resolved
 from unclip.serving.settings import ModelSettings, ServerSettings, parse
+from unclip.web.settings import Settings as WebSettings
 
 
 def test_flags_win_over_the_environment_which_wins_over_defaults() -> None:
@@ -42,6 +45,15 @@ def test_ipv6_is_bracketed_where_it_was_not(host: str, listen: str) -> None:
 def test_a_value_out_of_range_is_named_with_limit_and_value(flag: str, value: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"{flag[2:].replace('-', '_')} must be .*; got '?{value}"):
         parse(ModelSettings, [flag, value], "x", {})
+
+
+def test_services_started_by_hand_find_each_other() -> None:
+    gateway = GatewaySettings()
+    stages = {"encoder": EncoderSettings(), "prior": PriorSettings(), "decoder": DecoderSettings()}
+    for stage, settings in {**stages, "upsampler": stages["decoder"]}.items():
+        assert getattr(gateway, stage) == f"{settings.host}:{settings.port}"
+    assert WebSettings().gateway == f"{gateway.host}:{gateway.port}"
+    assert stages["decoder"].stages == "decode,upsample"
 
 
 @pytest.mark.parametrize("stages", ["", "prior", "decode,decode", "decode, upsample"])

@@ -7,7 +7,7 @@ import io
 import tarfile
 from collections.abc import Iterator
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
@@ -87,6 +87,34 @@ def test_nothing_leaves_the_folder(site: tuple[Path, str], tmp_path: Path, conte
         fetch(url, digest, to)
     assert not (tmp_path / "deep" / "escaped").exists()
     assert not (to / MARK).exists()
+
+
+def test_a_token_is_shown_to_the_address_and_not_to_where_that_leads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed, seen = archive(("unclip.json", b"{}")), dict[str, str | None]()
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen[self.path] = self.headers["Authorization"]
+            self.send_response(302 if self.path == "/first" else 200)
+            self.send_header("Location", "/second")
+            self.end_headers()
+            self.wfile.write(b"" if self.path == "/first" else packed)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        Thread(target=server.serve_forever).start()
+        monkeypatch.setenv("UNCLIP_WEIGHTS_TOKEN", "hf_secret")
+        url = f"http://127.0.0.1:{server.server_port}/first"
+        assert main([url, hashlib.sha256(packed).hexdigest(), str(tmp_path)]) == 0
+        server.shutdown()
+    assert seen == {"/first": "Bearer hf_secret", "/second": None}
+
+
+def test_a_token_does_not_travel_in_plaintext(tmp_path: Path) -> None:
+    for url in ("http://weights.example.com/a.tar", "http://127.0.0.1.example.com/a.tar"):
+        with pytest.raises(ConfigurationError, match="over https only"):
+            fetch(url, "0" * 64, tmp_path, "hf_secret")
 
 
 @pytest.mark.parametrize(("url", "digest"), [("file:///etc/passwd", "0" * 64), ("http://127.0.0.1:1", "ABC")])

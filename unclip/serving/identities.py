@@ -43,15 +43,22 @@ class IdentityGuard:
         names: frozenset[str],
         file: Watched[frozenset[str]] | None = None,
         sharing: bool = False,
+        permissive: bool = False,
     ) -> None:
         """``stage``: whom they want to call. ``names`` are allowed, and those in ``file``. sharing: whether the name is
-        the client that fair shares are kept by; behind the gateway, all calls come under the gateway's."""
+        the client that fair shares are kept by; behind the gateway, all calls come under the gateway's. permissive:
+        who does not speak TLS at all is let in."""
         self._stage, self._names, self._file, self._sharing = stage, names, file, sharing
+        self._permissive = permissive
 
     @contextmanager
     def admit(self, context: Context) -> Iterator[None]:
         """Raises Unauthenticated without a certificate, PermissionDenied when none of its names is on the list."""
-        found = identities_of(context.auth_context())
+        auth = context.auth_context()
+        if self._permissive and list(auth.get("transport_security_type", ())) != [b"ssl"]:
+            yield
+            return
+        found = identities_of(auth)
         if not found:
             raise Unauthenticated(f"the {self._stage} wants a certificate that bears a name")
         allowed = self._names | (self._file.value if self._file else frozenset())

@@ -41,7 +41,8 @@ def guards_of(settings: ServerSettings, stage: str) -> list[Guard]:
     if not names and not settings.allowed_identities_file:
         return []
     file = settings.allowed_identities_file
-    return [IdentityGuard(stage, names, Watched([file], parse_list) if file else None, sharing=stage == "gateway")]
+    watched = Watched([file], parse_list) if file else None
+    return [IdentityGuard(stage, names, watched, sharing=stage == "gateway", permissive=settings.permissive)]
 
 
 def listen(server: grpc.aio.Server, address: str, material: Watched[tls.Material] | None = None) -> int:

@@ -11,6 +11,7 @@ from prometheus_client import Counter, Gauge, Histogram, start_http_server
 from unclip.engine.observer import Observer, Outcome
 from unclip.errors import ConfigurationError
 from unclip.serving import load_report
+from unclip.serving.sockets import bindable
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 ROWS = (1, 2, 4, 8, 16, 32, 64)
@@ -116,7 +117,7 @@ def serve_metrics(address: str) -> Callable[[], None]:
     """
     host, _, port = address.rpartition(":")
     try:
-        server, thread = start_http_server(int(port), addr=host.strip("[]"))
+        server, thread = start_http_server(int(port), addr=bindable(host))
     except (OSError, OverflowError, ValueError) as error:
         raise ConfigurationError(f"metrics must be a free host:port; got {address!r}: {error}") from error
 

@@ -25,6 +25,7 @@ from unclip.serving.health import NOT_SERVING, SERVICE_NAME, SERVING, Health
 from unclip.serving.interceptors import ErrorInterceptor
 from unclip.serving.listening import guards_of, health_server, listen, material_of
 from unclip.serving.metrics import serve_metrics
+from unclip.serving.permissive import open_permissive
 from unclip.serving.process import (
     EXIT_FAILED,
     in_background,
@@ -160,7 +161,11 @@ async def serve(settings: S_contra, stage: str, build: Callable[[S_contra], Awai
     probes.loading = True
     await probes.set("", SERVING)
     guards = guards_of(settings, stage)
-    port = listen(server, settings.listen, material_of(settings))
+    material, front = material_of(settings), None
+    if material is not None and settings.permissive:
+        log.warning("%s takes callers without TLS too: tls_mode is permissive", stage)
+        front = await open_permissive(server, settings.host, settings.port, material)
+    port = front.port if front else listen(server, settings.listen, material)
     address = replace(settings, port=port).listen
     if settings.wasted_calls:
         watch_floods(server, Floods(settings.wasted_calls, lambda peer: shut_connection(peer, port)))
@@ -200,6 +205,8 @@ async def serve(settings: S_contra, stage: str, build: Callable[[S_contra], Awai
         return EXIT_FAILED if broken else 0
     finally:
         await asyncio.gather(*(each.stop(0) for each in servers))
+        if front is not None:
+            front.close()
         remove_address(settings.address_file)
         await asyncio.to_thread(stop_metrics)
         await asyncio.to_thread(stop_tracing)

@@ -17,6 +17,7 @@ from unclip.wire.images import MAX_BYTES_TOGETHER
 
 S = TypeVar("S", bound="ProcessSettings")
 HIGHEST_PORT = 65535
+PORT_HELP = "port to listen on, 0 for a free one"
 # What Kubernetes says, in UNCLIP_PORT too, to the containers beside a Service that is called unclip.
 SERVICE_LINK = re.compile(r"(?:tcp|udp|sctp)://\S+:\d+")
 STREAMS = 1024
@@ -49,7 +50,7 @@ class ProcessSettings:
     """
 
     host: str = setting("127.0.0.1", "address to listen on; :: for every IPv6 and IPv4 one of this machine")
-    port: int = setting(0, "port to listen on, 0 for a free one", 0, HIGHEST_PORT)
+    port: int = setting(0, PORT_HELP, 0, HIGHEST_PORT)
     address_file: str = setting("", "file that gets host:port once the service is ready")
     metrics: str = setting("", "host:port where Prometheus finds /metrics, empty for nowhere")
     log_level: str = setting("INFO", "DEBUG, INFO, WARNING or ERROR")
@@ -96,6 +97,9 @@ class ServerSettings(ProcessSettings):
     max_request_bytes: int = setting(MAX_REQUEST_BYTES, "largest request accepted", 1024, 256 * 1024 * 1024)
     max_connection_age: float = setting(300.0, "seconds after which clients reconnect, and find new replicas", 1, 86400)
     tls_ca: str = setting("", "PEM file of CAs; with it, callers must present a certificate that one of them signed")
+    tls_mode: str = setting(
+        "strict", "strict, or permissive: callers without TLS too, at the same port, while callers are moved to it"
+    )
     allowed_identities: str = setting("", "URIs, DNS or common names, with commas, of certificates that may call")
     allowed_identities_file: str = setting("", "file with more of them, one a line, read again when it changes")
     health_listen: str = setting("", "host:port where probes find health without TLS, and nothing else; empty for none")
@@ -107,10 +111,17 @@ class ServerSettings(ProcessSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_switch("reflection", self.reflection)
+        if self.tls_mode not in ("strict", "permissive"):
+            raise ConfigurationError(f"tls_mode must be strict or permissive; got {self.tls_mode!r}")
         if self.tls_ca and not self.tls_cert:
             raise ConfigurationError(f"tls_ca needs tls_cert and tls_key; got only {self.tls_ca}")
         if (self.allowed_identities or self.allowed_identities_file) and not self.tls_ca:
             raise ConfigurationError("allowed identities need tls_ca: without it no caller's certificate is checked")
+
+    @property
+    def permissive(self) -> bool:
+        """Whether callers without TLS are let in beside those with it."""
+        return bool(self.tls_cert) and self.tls_mode == "permissive"
 
     @property
     def secured(self) -> bool:

@@ -15,12 +15,13 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from unclip.errors import ConfigurationError, Unavailable
+from unclip.errors import Unavailable
 from unclip.serving import tls, trace_export
 from unclip.serving.files import Watched
 from unclip.serving.memory import return_large_blocks
 from unclip.serving.metrics import REFUSALS, serve_metrics, watch_certificate
 from unclip.serving.process import in_background, remove_address, run_process, told_to_stop, write_address
+from unclip.serving.sockets import listening_socket
 from unclip.web.api import Api
 from unclip.web.errors import refusal_of
 from unclip.web.gateway import Gateway
@@ -50,7 +51,7 @@ async def serve(settings: Settings) -> int:
     store = PictureStore(settings.store, settings.url_seconds, settings.store_mib * 2**20)
     api = Api(settings, gateway, store)
     try:
-        with listening(settings) as listener:
+        with listening_socket(settings.host, settings.port) as listener:
             address = replace(settings, port=listener.getsockname()[1]).listen
             server = Server(config_of(settings, api))
             running = asyncio.create_task(server._serve([listener]))
@@ -119,20 +120,6 @@ def config_of(settings: Settings, api: Api) -> uvicorn.Config:
         timeout_graceful_shutdown=max(1, round(settings.grace)),
         ssl_context_factory=None if material is None else lambda *_: context_of(settings, material),
     )
-
-
-@contextmanager
-def listening(settings: Settings) -> Iterator[socket.socket]:
-    """The socket that it listens on. Raises ConfigurationError where it cannot."""
-    host = settings.host.strip("[]")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    both = host == "::" and socket.has_dualstack_ipv6()
-    try:
-        listener = socket.create_server((host, settings.port), family=family, backlog=2048, dualstack_ipv6=both)
-    except (OSError, OverflowError):
-        raise ConfigurationError(f"cannot listen on {settings.listen}: taken or not allowed") from None
-    with listener:
-        yield listener
 
 
 def material_of(settings: Settings) -> Watched[tls.Material] | None:

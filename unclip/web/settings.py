@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from unclip.errors import ConfigurationError
-from unclip.serving.settings import ProcessSettings, megapixels, setting
+from unclip.serving.settings import HIGHEST_PORT, PORT_HELP, ProcessSettings, megapixels, setting
 from unclip.serving.tls import Tls
 
 PUBLIC_URL = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]{1,253}(?:/[A-Za-z0-9._~/-]{0,200})?")
@@ -17,6 +17,7 @@ MODEL = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
 class Settings(ProcessSettings):
     """Where the gateway is, where pictures are kept for those who ask for addresses, and how much is taken on."""
 
+    port: int = setting(8080, PORT_HELP, 0, HIGHEST_PORT)
     gateway: str = setting("127.0.0.1:50050", "the gateway, host:port")
     gateway_tls_ca: str = setting("", "PEM file of CAs to check the gateway against; with it, it is called over TLS")
     gateway_tls_cert: str = setting("", "PEM file of the certificate that is shown to the gateway")

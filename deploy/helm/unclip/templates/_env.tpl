@@ -6,6 +6,9 @@ What the chart decides comes first; `settings` adds the rest, and its schema has
 {{- $root := .root -}}
 {{- $facts := .facts -}}
 {{- $listen := ternary (printf "[%s]" .root.Values.listen) .root.Values.listen (contains ":" .root.Values.listen) -}}
+{{- $identities := include "unclip.identities" . | fromYaml -}}
+{{- $trust := .root.Values.tls.trust -}}
+{{- $ca := ternary (printf "/etc/unclip/trust/%s" $trust.key) "/etc/unclip/tls/ca.crt" (ne $trust.configMap "") -}}
 - {name: UNCLIP_HOST, value: {{ $listen | quote }}}
 - {name: UNCLIP_PORT, value: {{ $facts.port | quote }}}
 - {name: UNCLIP_METRICS, value: {{ printf "%s:9090" $listen | quote }}}
@@ -22,12 +25,12 @@ What the chart decides comes first; `settings` adds the rest, and its schema has
 {{- if and (or (gt (int .values.replicas) 1) (ne .values.autoscaling.kind "none")) (not (regexMatch "^(s3a?|gs|az|abfss?)://" (.values.settings.store | default ""))) }}
 {{- fail "web.settings.store must be a bucket, such as s3://pictures, where web has several replicas: each finds what others made" }}
 {{- end }}
-- {name: UNCLIP_GATEWAY, value: {{ printf "dns:///%s:50050" (include "unclip.host" (dict "root" $root "name" "gateway")) | quote }}}
+- {name: UNCLIP_GATEWAY, value: {{ printf "dns:///%s:50050" (include "unclip.absolute" (dict "root" $root "name" "gateway")) | quote }}}
 {{- else if eq .name "gateway" }}
 {{- range $stage := list "encoder" "prior" "decoder" "upsampler" }}
 {{- $served := ternary $stage "decoder" (or (ne $stage "upsampler") $root.Values.upsampler.enabled) }}
 {{- $port := (index (include "unclip.facts" $root | fromYaml) $served).port }}
-{{- $host := include "unclip.host" (dict "root" $root "name" $served) }}
+{{- $host := include "unclip.absolute" (dict "root" $root "name" $served) }}
 - {name: UNCLIP_{{ upper $stage }}, value: {{ printf "dns:///%s:%v" $host $port | quote }}}
 {{- end }}
 {{- if $root.Values.apiKeys.enabled }}
@@ -47,11 +50,13 @@ What the chart decides comes first; `settings` adds the rest, and its schema has
 - {name: UNCLIP_STAGES, value: {{ . | quote }}}
 {{- end }}
 {{- end }}
-{{- if $root.Values.tls.enabled }}
+{{- if eq (include "unclip.serves" .) "tls" }}
 - {name: UNCLIP_TLS_CERT, value: /etc/unclip/tls/tls.crt}
 - {name: UNCLIP_TLS_KEY, value: /etc/unclip/tls/tls.key}
+{{- end }}
+{{- if $root.Values.tls.enabled }}
 {{- if eq .name "web" }}
-- {name: UNCLIP_GATEWAY_TLS_CA, value: /etc/unclip/tls/ca.crt}
+- {name: UNCLIP_GATEWAY_TLS_CA, value: {{ $ca }}}
 {{- if $root.Values.tls.clients.required }}
 - {name: UNCLIP_GATEWAY_TLS_CERT, value: /etc/unclip/tls/tls.crt}
 - {name: UNCLIP_GATEWAY_TLS_KEY, value: /etc/unclip/tls/tls.key}
@@ -59,18 +64,24 @@ What the chart decides comes first; `settings` adds the rest, and its schema has
 {{- else }}
 # The kubelet has no certificate to show: its probes find health, and nothing else, at a port without TLS.
 - {name: UNCLIP_HEALTH_LISTEN, value: {{ printf "%s:50060" $listen | quote }}}
+{{- if ne $root.Values.tls.mode "strict" }}
+- {name: UNCLIP_TLS_MODE, value: {{ $root.Values.tls.mode }}}
+{{- end }}
+{{- with $identities.configMap }}
+- {name: UNCLIP_ALLOWED_IDENTITIES_FILE, value: /etc/unclip/identities/{{ $identities.key }}}
+{{- end }}
 {{- $clients := $root.Values.tls.clients }}
 {{- if ne .name "gateway" }}
 {{- $gateway := include "unclip.host" (dict "root" $root "name" "gateway") }}
-- {name: UNCLIP_TLS_CA, value: /etc/unclip/tls/ca.crt}
+- {name: UNCLIP_TLS_CA, value: {{ $ca }}}
 - {name: UNCLIP_ALLOWED_IDENTITIES, value: {{ $root.Values.tls.allowedIdentities | default (list $gateway) | join "," | quote }}}
 {{- else }}
 {{- $folder := ternary "to-stages" "tls" (ne $root.Values.tls.secrets.toStages "") }}
-- {name: UNCLIP_STAGE_TLS_CA, value: /etc/unclip/{{ $folder }}/ca.crt}
+- {name: UNCLIP_STAGE_TLS_CA, value: {{ ternary $ca (printf "/etc/unclip/%s/ca.crt" $folder) (ne $trust.configMap "") }}}
 - {name: UNCLIP_STAGE_TLS_CERT, value: /etc/unclip/{{ $folder }}/tls.crt}
 - {name: UNCLIP_STAGE_TLS_KEY, value: /etc/unclip/{{ $folder }}/tls.key}
 {{- if $clients.required }}
-- {name: UNCLIP_TLS_CA, value: /etc/unclip/tls/ca.crt}
+- {name: UNCLIP_TLS_CA, value: {{ $ca }}}
 {{- with $clients.allowedIdentities }}
 {{- $web := ternary (list (include "unclip.host" (dict "root" $root "name" "web"))) list $root.Values.web.enabled }}
 - {name: UNCLIP_ALLOWED_IDENTITIES, value: {{ join "," (concat . $web) | quote }}}
@@ -95,6 +106,23 @@ What the chart decides comes first; `settings` adds the rest, and its schema has
 {{- range $variable, $value := .values.env }}
 - {name: {{ $variable }}, value: {{ include "unclip.scalar" $value | quote }}}
 {{- end }}
+{{- with .values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* How a service speaks to callers: tls or plain. An HTTP server cannot take both: web follows with tls.mode strict. */}}
+{{- define "unclip.serves" -}}
+{{- $tls := .root.Values.tls -}}
+{{- ternary "tls" "plain" (and $tls.enabled (or (ne .name "web") (eq $tls.mode "strict"))) -}}
+{{- end -}}
+
+{{/* The ConfigMap with the names that may call a service, as {configMap, key}; empty where there is none. */}}
+{{- define "unclip.identities" -}}
+{{- $tls := .root.Values.tls -}}
+{{- $from := ternary $tls.clients.allowedIdentitiesFrom $tls.allowedIdentitiesFrom (eq .name "gateway") -}}
+{{- $asked := or (ne .name "gateway") $tls.clients.required -}}
+{{- if and $tls.enabled $asked $from.configMap (ne .name "web") }}{{ toYaml $from }}{{ else }}{}{{ end -}}
 {{- end -}}
 
 {{/* A value as text. Numbers go through JSON: as text Go writes 16777216 as 1.6777216e+07. */}}

@@ -83,10 +83,40 @@ the defaults are of services that speak gRPC: the web process has its own. */}}
 {{- end -}}
 {{- end -}}
 
-{{/* DNS name of a service's headless Service. */}}
-{{- define "unclip.host" -}}
+{{/* Name of a service's headless Service. */}}
+{{- define "unclip.headless" -}}
 {{- $service := ternary (printf "%s-pods" .name) .name (has .name (list "gateway" "web")) -}}
-{{ printf "%s-%s.%s.svc" (include "unclip.fullname" .root) $service .root.Release.Namespace }}
+{{ printf "%s-%s" (include "unclip.fullname" .root) $service }}
+{{- end -}}
+
+{{/* DNS name of a service's headless Service, as certificates bear it. */}}
+{{- define "unclip.host" -}}
+{{ printf "%s.%s.svc" (include "unclip.headless" .) .root.Release.Namespace }}
+{{- end -}}
+
+{{/* The same for who dials it: the whole name, with a dot behind it. Names that resolvers complete by the search list are
+asked for at every entry of it, for every family of addresses, again and again. */}}
+{{- define "unclip.absolute" -}}
+{{ printf "%s.%s." (include "unclip.host" .) .root.Values.clusterDomain }}
+{{- end -}}
+
+{{/* The names of a Service by which it may be called: short, with its namespace, with "svc", whole. A list in YAML.
+Takes (dict "root" $ "service" name). */}}
+{{- define "unclip.dnsNames" -}}
+{{- $namespace := .root.Release.Namespace -}}
+- {{ .service }}
+- {{ printf "%s.%s" .service $namespace }}
+- {{ printf "%s.%s.svc" .service $namespace }}
+- {{ printf "%s.%s.svc.%s" .service $namespace .root.Values.clusterDomain }}
+{{- end -}}
+
+{{- define "unclip.serviceAccount" -}}
+{{- $own := printf "%s-%s" (include "unclip.fullname" .root) .name -}}
+{{- .values.serviceAccount.name | default (ternary $own "default" .values.serviceAccount.create) -}}
+{{- end -}}
+
+{{- define "unclip.claim" -}}
+{{- .Values.weights.claim.name | default (printf "%s-weights" (include "unclip.fullname" .)) -}}
 {{- end -}}
 
 {{- define "unclip.tlsSecret" -}}

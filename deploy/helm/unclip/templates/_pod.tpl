@@ -1,21 +1,3 @@
-{{/* What the restricted profile of Pod Security asks of a container, and a root file system that nobody writes to. */}}
-{{- define "unclip.containerSecurity" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-runAsNonRoot: true
-capabilities: {drop: [ALL]}
-seccompProfile: {type: RuntimeDefault}
-{{- end -}}
-
-{{- define "unclip.podSecurity" -}}
-runAsNonRoot: true
-runAsUser: 10001
-runAsGroup: 10001
-fsGroup: 10001
-fsGroupChangePolicy: OnRootMismatch
-seccompProfile: {type: RuntimeDefault}
-{{- end -}}
-
 {{/* A gRPC probe. Takes (dict "port" n "service" name, or "" for the process itself, "timing" map). */}}
 {{- define "unclip.probe" -}}
 grpc:
@@ -35,7 +17,7 @@ grpc:
     reference: {{ $weights.image.reference }}{{ with $weights.image.digest }}@{{ . }}{{ end }}
     pullPolicy: {{ $weights.image.pullPolicy }}
 {{- else if eq $weights.source "claim" }}
-  persistentVolumeClaim: {claimName: {{ $weights.claim.name }}, readOnly: true}
+  persistentVolumeClaim: {claimName: {{ include "unclip.claim" . }}, readOnly: true}
 {{- else }}
   emptyDir: {sizeLimit: {{ $weights.download.sizeLimit }}}
 {{- end }}
@@ -47,7 +29,12 @@ grpc:
   image: {{ .image }}
   imagePullPolicy: {{ .root.Values.image.pullPolicy }}
   command: [python, -m, unclip.checkpoints.download, {{ .root.Values.weights.download.url | quote }}, {{ .root.Values.weights.download.sha256 | quote }}, /weights]
-  securityContext: {{- include "unclip.containerSecurity" . | nindent 4 }}
+  {{- with .root.Values.weights.download.token.secretName }}
+  env:
+    - name: UNCLIP_WEIGHTS_TOKEN
+      valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ $.root.Values.weights.download.token.key }}}}
+  {{- end }}
+  securityContext: {{- toYaml .values.securityContext | nindent 4 }}
   resources:
     requests: {cpu: 250m, memory: 128Mi}
     limits: {cpu: "1", memory: 512Mi}
