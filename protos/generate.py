@@ -45,6 +45,7 @@ UNASYNC = (
     (r", asyncio\.get_running_loop", ""),
     (r"import asyncio\n", ""),
     (r"AsyncGenerator", "Generator"),
+    (r"aclosing", "closing"),
     (r"AsyncClient", "Client"),
     (r"grpc\.aio\.Channel", "grpc.Channel"),
     (r"open_channel", "open_sync_channel"),

@@ -168,9 +168,7 @@ def test_a_form_is_sent_in_chunks_without_a_length(stack: WebStack) -> None:
     assert json.loads(answer.text)["data"][0]["b64_json"]
 
 
-@pytest.mark.parametrize(
-    "path", ["/v1/images/generations", "/v1/nothing", "/", "/v1/images/files/x.png", "/v1/images/"]
-)
+@pytest.mark.parametrize("path", ["/v1/images/generations", "/v1/nothing", "/v1/images/files/x.png", "/v1/images/"])
 def test_nothing_else_is_at_any_address(stack: WebStack, path: str) -> None:
     answer = httpx.get(stack.root + path)
     assert answer.status_code in (404, 405)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self
 
@@ -132,14 +133,23 @@ class AsyncClient:
         Closing the generator early cancels the work: leave the loop through ``contextlib.aclosing``.
         ``preview_interval``: decoder steps between previews, 0 for none.
         """
-        asked = Failover(await asyncio.to_thread(stream_message, request, preview_interval), self._calls.timeout)
+        message = await asyncio.to_thread(stream_message, request, preview_interval)
+        async with aclosing(self._answers(message)) as answers:
+            async for _, event in answers:
+                yield event
+
+    async def _answers(
+        self, message: gateway_pb2.StreamRequest
+    ) -> AsyncGenerator[tuple[gateway_pb2.StreamResponse, Event], None]:
+        """What the gateway answers, each time with the event that it is."""
+        asked = Failover(message, self._calls.timeout)
         with self._calls.call() as how:
             while True:
                 call = self._stub.Stream(asked.message, **{**how, "timeout": asked.seconds_left})
                 try:
                     async for answer in call:
                         if (event := asked.new_event(answer)) is not None:
-                            yield event
+                            yield answer, event
                     return
                 except FAILURES as error:
                     if not asked.may_restart(self._calls.failure_of(error)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self
 
@@ -126,14 +127,21 @@ class Client:
         Closing the generator early cancels the work.
         ``preview_interval``: decoder steps between previews, 0 for none.
         """
-        asked = Failover(stream_message(request, preview_interval), self._calls.timeout)
+        message = stream_message(request, preview_interval)
+        with closing(self._answers(message)) as answers:
+            for _, event in answers:
+                yield event
+
+    def _answers(self, message: gateway_pb2.StreamRequest) -> Generator[tuple[gateway_pb2.StreamResponse, Event], None]:
+        """What the gateway answers, each time with the event that it is."""
+        asked = Failover(message, self._calls.timeout)
         with self._calls.call() as how:
             while True:
                 call = self._stub.Stream(asked.message, **{**how, "timeout": asked.seconds_left})
                 try:
                     for answer in call:
                         if (event := asked.new_event(answer)) is not None:
-                            yield event
+                            yield answer, event
                     return
                 except FAILURES as error:
                     if not asked.may_restart(self._calls.failure_of(error)):

@@ -1,4 +1,4 @@
-"""The routes: OpenAI's Images API and its models, the pictures that are kept, and whether the process is well."""
+"""The routes: OpenAI's Images API and its models, the pictures that are kept, the studio, whether all is well."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ from unclip.web.requests import Asked
 from unclip.web.settings import Settings
 from unclip.web.sources import read_sources
 from unclip.web.store import PictureStore
+from unclip.web.studio.api import PATH as STUDIO
+from unclip.web.studio.api import Studio
+from unclip.web.studio.errors import contract_refusal
 
 FILES = "/v1/images/files/"
 HOST = re.compile(r"(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?", re.ASCII)
@@ -36,13 +39,21 @@ class Api:
         self._bodies = Bodies(settings.body_mib * 2**20, settings.body_seconds)
         self._decoding = Decoding("web", settings.decode_megapixels * 1_000_000)
         self._answers = Answers(store, settings.answer_mib * 2**20)
+        self._studio = Studio(gateway, self._bodies, self._decoding) if settings.studio == "on" else None
         self._began = int(time.time())
         self.draining = False
 
     @property
     def application(self) -> Calls:
         """The ASGI application."""
-        routes = [
+        known = frozenset(route.path for route in self.routes if "{" not in route.path)
+        router = Router(self.routes, redirect_slashes=False)
+        return Calls(router, self._settings.max_calls, known, {STUDIO: contract_refusal})
+
+    @property
+    def routes(self) -> list[Route]:
+        """Where all of it is."""
+        return [
             Route("/v1/images/generations", self.generations, methods=["POST"]),
             Route("/v1/images/edits", self.edits, methods=["POST"]),
             Route("/v1/images/variations", self.variations, methods=["POST"]),
@@ -51,9 +62,8 @@ class Api:
             Route(FILES + "{name}", self.picture),
             Route("/healthz", self.healthz),
             Route("/readyz", self.readyz),
+            *(self._studio.routes if self._studio is not None else ()),
         ]
-        known = frozenset(route.path for route in routes if "{" not in route.path)
-        return Calls(Router(routes, redirect_slashes=False), self._settings.max_calls, known)
 
     async def generations(self, request: Request) -> Response:
         """Makes pictures of a prompt."""

@@ -19,6 +19,7 @@ from unclip.web.errors import HttpError
 from unclip.wire.images import MAX_BYTES_TOGETHER
 
 MAX_JSON = 2**20
+LIGHT = 2**18  # bytes of JSON that are read at once; more are read beside other requests
 MAX_TEXTS = 2**18  # bytes of a form that are no pictures, its boundaries and headers among them
 MAX_FORM = MAX_BYTES_TOGETHER + MAX_TEXTS
 MAX_PARTS = 64
@@ -50,8 +51,8 @@ class Bodies:
         finally:
             room.give_back()
 
-    async def json(self, request: Request, room: Room) -> Mapping[str, Any]:
-        """The object in the body.
+    async def json(self, request: Request, room: Room, most: int = MAX_JSON) -> Mapping[str, Any]:
+        """The object in the body, of at most ``most`` bytes.
 
         Raises:
             HttpError: it is none, or too large, or too slow.
@@ -59,9 +60,11 @@ class Bodies:
         """
         require_type(request, "application/json")
         body = bytearray()
-        async with aclosing(self._chunks(request, MAX_JSON, room)) as chunks:
+        async with aclosing(self._chunks(request, most, room)) as chunks:
             async for chunk in chunks:
                 body += chunk
+        if len(body) > LIGHT:
+            return await asyncio.to_thread(object_in, bytes(body))
         return object_in(bytes(body))
 
     async def form(self, request: Request, room: Room) -> Form:

@@ -8,7 +8,7 @@ import hashlib
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import Gauge, Histogram
@@ -39,6 +39,7 @@ CODES |= {429: "RESOURCE_EXHAUSTED", 499: "CANCELLED", 500: "INTERNAL", 503: "UN
 SCHEMES = ("bearer ",)
 KEY_HEADER = "api-key"  # as Azure's clients show theirs
 CALLER_LEFT = 499
+Refusals = Callable[[BaseException, str], Refusal]  # of an error and the id of its request
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,10 @@ def call_of(request: Request) -> Call:
 class Calls:
     """What is the same for all requests, around ``app``. most: under way at once; half of them for one client."""
 
-    def __init__(self, app: ASGIApp, most: int, routes: frozenset[str]) -> None:
-        """``routes``: paths that figures are kept of by name."""
-        self._app, self._routes = app, routes
+    def __init__(self, app: ASGIApp, most: int, routes: frozenset[str], refusals: Mapping[str, Refusals]) -> None:
+        """``routes``: paths that figures are kept of by name. ``refusals``: how errors are answered below a path, where
+        that is not as OpenAI does."""
+        self._app, self._routes, self._refusals = app, routes, refusals
         self._running = Budget("web", "calls", most)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,7 +102,7 @@ class Calls:
         except (ClientDisconnect, CallerLeft):
             reply.status = CALLER_LEFT
         except Exception as error:
-            await reply.refuse(refusal_of(as_ours(error), call.id), error)
+            await reply.refuse(self._refusal(scope["path"], as_ours(error), call.id), error)
         finally:
             ACTIVE.labels(route).dec()
             seconds = time.monotonic() - began
@@ -110,6 +112,11 @@ class Calls:
             known = {"request_id": call.id, "client": call.client, "seconds": round(seconds, 6)}
             told = {"method": f"{method} {route}", "code": str(reply.status)}
             ended.log(level, "%s %s %d in %.3f s", method, route, reply.status, seconds, extra={**known, **told})
+
+    def _refusal(self, path: str, error: Exception, name: str) -> Refusal:
+        """How ``error`` is answered at ``path``."""
+        told = next((told for below, told in self._refusals.items() if path.startswith(below)), refusal_of)
+        return told(error, name)
 
 
 class Reply:

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from unclip.errors import (
     Cancelled,
@@ -94,7 +95,7 @@ class Refusal:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def error(self) -> dict[str, str | None]:
+    def error(self) -> Mapping[str, Any]:
         """The object that SDKs read."""
         return {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
 
@@ -109,7 +110,7 @@ def refusal_of(error: BaseException, request_id: str) -> Refusal:
     if isinstance(error, HttpError):
         kind = "invalid_request_error" if error.status < 500 else "server_error"
         return Refusal(error.status, kind, error.code, str(error), error.param, error.headers)
-    row = next((TABLE[kind] for kind in type(error).__mro__ if kind in TABLE), INTERNAL)
+    row = row_of(error)
     if row is INTERNAL:
         return Refusal(row.status, row.type, row.code, f"{row.message} Its id is {request_id}.")
     message, param, headers = row.message or str(error)[:MAX_MESSAGE], None, dict(row.headers)
@@ -121,6 +122,11 @@ def refusal_of(error: BaseException, request_id: str) -> Refusal:
         seconds = max(0.0, min(error.retry_after, 3600.0))
         headers |= {"retry-after": str(max(1, math.ceil(seconds))), "retry-after-ms": str(math.ceil(seconds * 1000))}
     return Refusal(row.status, row.type, row.code, message, param, headers)
+
+
+def row_of(error: BaseException) -> Row:
+    """The row of the table that ``error`` is answered by."""
+    return next((TABLE[kind] for kind in type(error).__mro__ if kind in TABLE), INTERNAL)
 
 
 def in_parameters(text: str) -> str:

@@ -8,6 +8,7 @@ import grpc
 
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.client import AsyncClient, ModelInfo
+from unclip.client.contract_json import JsonClient
 from unclip.errors import UnclipError
 from unclip.serving.channels import open_channel
 from unclip.serving.tls import Tls
@@ -33,9 +34,9 @@ class Gateway:
         """Whether a replica of it serves, as far as is known; connects where nobody has."""
         return self._channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY
 
-    def client(self, call: Call) -> AsyncClient:
+    def client(self, call: Call) -> JsonClient:
         """A client that calls on behalf of ``call``."""
-        return AsyncClient(
+        return JsonClient(
             self._target,
             timeout=self._seconds,
             metadata=call.metadata,

@@ -37,6 +37,7 @@ class Settings(ProcessSettings):
     trusted_proxies: str = setting(
         "", "addresses, with commas, of proxies whose X-Forwarded-For and -Proto are believed"
     )
+    studio: str = setting("on", "on or off: the studio, a page to make pictures with in a browser, at /")
     header_seconds: float = setting(10.0, "seconds in which the headers of a request must have come", 0.1, 600)
     body_seconds: float = setting(60.0, "seconds in which its body must have come", 0.1, 3600)
     max_connections: int = setting(2048, "connections at once", 1, 65536)
@@ -49,6 +50,8 @@ class Settings(ProcessSettings):
         super().__post_init__()
         if self.public_url and not PUBLIC_URL.fullmatch(self.public_url):
             raise ConfigurationError(f"public_url must be http(s)://host, or that and a path; got {self.public_url!r}")
+        if self.studio not in ("on", "off"):
+            raise ConfigurationError(f"studio must be on or off; got {self.studio!r}")
         if odd := [name for name in self.models.split(",") if not MODEL.fullmatch(name)]:
             raise ConfigurationError(f"models must be names of letters, digits, .-_:/ with commas; got {odd[0]!r}")
 
