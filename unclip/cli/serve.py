@@ -75,6 +75,7 @@ def serve(options: argparse.Namespace) -> None:
             line(f"gateway on {stack.address}")
             if stack.web_address:
                 line(f"OpenAI's Images API on http://{stack.web_address}/v1")
+                line(f"the studio on http://{stack.web_address}/")
             with Client(stack.address) as client:
                 model = client.model_info()
             line(f"{model.name}, licence {model.license}; it can {', '.join(model.capabilities) or 'nothing'}")

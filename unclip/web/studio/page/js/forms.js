@@ -1,0 +1,135 @@
+// What can be said of a request: seed, number of pictures, and how each stage samples.
+
+import { field, h, iconButton, numberIn, unique } from "./dom.js";
+import { samplerName } from "./recipes.js";
+
+/** @typedef {import("./types").Asked} Asked */
+/** @typedef {import("./types").ModelInfo} ModelInfo */
+
+const SAMPLERS = ["SAMPLER_DDPM", "SAMPLER_DDIM", "SAMPLER_DPMPP_2M"];
+const SEEDS = 2 ** 32;
+
+/** A seed: chosen at random unless one is given, thrown, recalled or locked. */
+export function seedField() {
+  const input = h("input", { type: "text", inputMode: "numeric", pattern: "-?[0-9]{1,19}", placeholder: "by chance", id: unique(), autocomplete: "off" });
+  let last = "";
+  const lock = iconButton("unlock", "Keep this seed", { "aria-pressed": "false" });
+  const dice = iconButton("dice", "Throw a seed", { onclick: () => (input.value = String(Math.floor(Math.random() * SEEDS))) });
+  const recall = iconButton("again", "The seed before", { disabled: true, onclick: () => (input.value = last) });
+  lock.addEventListener("click", () => {
+    const locked = lock.getAttribute("aria-pressed") !== "true";
+    lock.setAttribute("aria-pressed", String(locked));
+    if (locked && !input.value) input.value = last;
+  });
+  const element = h("div", { class: "field" }, h("label", { for: input.id }, "Seed"), h("div", { class: "seed" }, input, dice, recall, lock));
+  return {
+    element,
+    input,
+    /** The seed to ask for, undefined for any. @returns {string | undefined} */
+    get value() {
+      return /^-?\d{1,19}$/.test(input.value.trim()) ? input.value.trim() : undefined;
+    },
+    /** What became of it. @param {string} seed */
+    used(seed) {
+      last = seed;
+      recall.disabled = false;
+      if (lock.getAttribute("aria-pressed") === "true") input.value = seed;
+      else input.value = "";
+    },
+  };
+}
+
+/** How many pictures. @param {number} value @param {string} [label] */
+export function countField(value, label = "Pictures") {
+  const input = h("input", { type: "number", min: "1", max: "16", step: "1", required: true, id: unique() });
+  input.value = String(value);
+  const by = (/** @type {number} */ change) => () => (input.value = String(Math.min(16, Math.max(1, (numberIn(input) ?? 1) + change))));
+  const element = h(
+    "div",
+    { class: "field" },
+    h("label", { for: input.id }, label),
+    h("div", { class: "number" }, iconButton("minus", "One less", { onclick: by(-1) }), input, iconButton("plus", "One more", { onclick: by(1) })),
+  );
+  return {
+    element,
+    input,
+    get value() {
+      return numberIn(input) ?? 1;
+    },
+  };
+}
+
+/**
+ * Settings that most people leave alone. What is empty takes the model's default, which is shown in its place.
+ * @param {ModelInfo | undefined} model
+ * @param {("negativeCaption" | "candidates" | "priorCandidates" | "resampling" | "size" | "prior" | "decoder" | "upsampler")[]} names
+ */
+export function advanced(model, names) {
+  /** @type {(() => Asked)[]} */
+  const readers = [];
+  const body = h("div", { class: "advanced" });
+  const number = (/** @type {string} */ label, /** @type {Record<string, any>} */ limits, /** @type {string} */ hint = "") => {
+    const input = h("input", { type: "number", ...limits });
+    body.append(field(label, input, hint));
+    return input;
+  };
+  for (const name of names) {
+    if (name === "negativeCaption") {
+      const input = h("input", { type: "text", maxLength: 4096 });
+      body.append(field("Steer away from", input));
+      readers.push(() => (input.value.trim() ? { negativeCaption: input.value.trim() } : {}));
+    } else if (name === "candidates") {
+      const input = number("Best of", { min: 1, max: 64, placeholder: "no ranking" }, "Makes so many, keeps those closest to the caption.");
+      readers.push(() => ({ candidates: numberIn(input) }));
+    } else if (name === "priorCandidates") {
+      const input = number("Prior candidates", { min: 1, max: 16, placeholder: "2" });
+      readers.push(() => ({ priorCandidates: numberIn(input) }));
+    } else if (name === "resampling") {
+      const input = number("Resampling", { min: 1, max: 10, placeholder: "2" }, "More smooth the seams, and take longer.");
+      readers.push(() => ({ resampling: numberIn(input) }));
+    } else if (name === "size") {
+      const input = number("Size", { min: 16, max: 2048, placeholder: String(sizeOf(model) || "") }, "Pixels a side.");
+      readers.push(() => ({ size: numberIn(input) }));
+    } else {
+      const stage = stageFields(model, name);
+      body.append(stage.element);
+      readers.push(stage.read);
+    }
+  }
+  const element = h("details", { class: "fold" }, h("summary", {}, "Advanced"), body);
+  /** What was said. @returns {Asked} */
+  const read = () => plain(Object.assign({}, ...readers.map((reader) => reader())));
+  return { element, read };
+}
+
+/** @param {ModelInfo | undefined} model @param {"prior" | "decoder" | "upsampler"} name */
+function stageFields(model, name) {
+  const defaults = model?.stages?.find((stage) => stage.stage === `STAGE_${name.toUpperCase()}`)?.defaults ?? {};
+  const shown = (/** @type {number | undefined} */ value) => (value === undefined ? "default" : String(Number(value.toFixed(3))));
+  const sampler = h("select", {}, h("option", { value: "" }, `Default${defaults.sampler ? ` (${samplerName(defaults.sampler)})` : ""}`), ...SAMPLERS.map((each) => h("option", { value: each }, samplerName(each))));
+  const steps = h("input", { type: "number", min: "1", max: "1000", placeholder: shown(defaults.steps) });
+  const guidance = h("input", { type: "number", min: "0", max: "30", step: "any", placeholder: shown(defaults.guidanceScale) });
+  const element = h(
+    "fieldset",
+    {},
+    h("legend", {}, name[0].toUpperCase() + name.slice(1)),
+    field("Sampler", sampler),
+    field("Steps", steps),
+    name === "upsampler" ? null : field("Guidance", guidance),
+  );
+  const read = () => {
+    const said = plain({ sampler: sampler.value || undefined, steps: numberIn(steps), guidanceScale: numberIn(guidance) });
+    return Object.keys(said).length ? { [name]: said } : {};
+  };
+  return { element, read };
+}
+
+/** @param {ModelInfo | undefined} model pixels a side of what it makes, 0 where nobody knows */
+export function sizeOf(model) {
+  return model?.stages?.find((stage) => stage.stage === "STAGE_UPSAMPLER")?.imageSize ?? 0;
+}
+
+/** Without what is undefined. @template {object} T @param {T} values @returns {T} */
+export function plain(values) {
+  return /** @type {T} */ (Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)));
+}
