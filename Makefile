@@ -6,6 +6,7 @@ STAMP := $(VENV)/.installed
 TRITON_VENV := .venv-triton
 TRITON := $(TRITON_VENV)/.installed
 NODE := tests/web/node/node_modules/.installed
+STUDIO := tests/studio/node/node_modules/.installed
 
 .DEFAULT_GOAL := help
 
@@ -34,23 +35,24 @@ $(TRITON): Makefile
 	-$(TRITON_VENV)/bin/pip install --quiet 'nvidia-pytriton>=0.7,<0.8' 'numpy<2'
 	touch $@
 
-# SDKs for Node that the web process is tested by. Where npm or its packages cannot be had the tests say so and are skipped.
-$(NODE): tests/web/node/package.json
-	-npm install --silent --no-audit --no-fund --no-package-lock --prefix tests/web/node
+# SDKs for Node that the web process is tested by; TypeScript, which checks the studio's types, and axe, which looks for
+# what is in the way of some people. Where npm or its packages cannot be had the tests say so and are skipped.
+$(NODE) $(STUDIO): %/node_modules/.installed: %/package.json
+	-npm install --silent --no-audit --no-fund --no-package-lock --prefix $*
 	mkdir -p $(@D) && touch $@
 
 # Two processes of one thread each: two of two threads would wait for each other.
-test: $(STAMP) $(TRITON) $(NODE) ## the whole test suite
+test: $(STAMP) $(TRITON) $(NODE) $(STUDIO) ## the whole test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-check: $(STAMP) ## ruff, mypy --strict, buf lint and breaking, yamllint, hadolint, freshness of generated code, import rules
+check: $(STAMP) $(STUDIO) ## ruff, mypy and tsc --strict, buf lint and breaking, yamllint, hadolint, generated code, import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	cd protos && ../$(BIN)/buf lint
 	cd protos && ../$(BIN)/buf breaking --against released.binpb
 	$(BIN)/yamllint --strict .
 	$(BIN)/hadolint deploy/Dockerfile
-	$(BIN)/python -m pytest tests/unit/test_generated_code.py
+	$(BIN)/python -m pytest tests/unit/test_generated_code.py tests/studio/test_types.py
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/mypy docs/examples
@@ -86,6 +88,6 @@ drill: $(STAMP) ## what can happen to a cluster: restarts, kills, overload ...; 
 	$(BIN)/python -m tests.drill
 
 clean: ## removes .venv and everything made
-	rm -rf $(VENV) $(TRITON_VENV) tests/web/node/node_modules out build deploy/services/build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(TRITON_VENV) tests/web/node/node_modules tests/studio/node/node_modules out build deploy/services/build *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
 .PHONY: help install demo serve test check format protos release chart lock sbom evaluate bench drill clean

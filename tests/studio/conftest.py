@@ -3,7 +3,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import Browser
 
+from tests.studio.browsing import CHROMIUM, Studio, chromium, studio
 from tests.web.stacks import WebStack, stubbed
 
 
@@ -11,3 +13,19 @@ from tests.web.stacks import WebStack, stubbed
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebStack]:
     with stubbed(tmp_path_factory.mktemp("studio")) as running:
         yield running
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """Chromium; skipped where it is not there."""
+    if not CHROMIUM:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def here(browser: Browser, stack: WebStack) -> Iterator[Studio]:
+    """The page, on the stubbed stack, in a browser that has no pictures yet."""
+    with studio(browser, stack.root) as opened:
+        yield opened

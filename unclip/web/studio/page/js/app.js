@@ -90,6 +90,8 @@ function seedOf(recipe) {
 /** What a file says of its making; nothing where it says nothing. @param {Blob} file */
 async function recipeOf(file) {
   if (file.size > 10 * 2 ** 20) return undefined;
+  // Every recipe begins so; of a file without one nobody need be asked.
+  if (!new TextDecoder("latin1").decode(await file.arrayBuffer()).includes('"unclip_recipe"')) return undefined;
   try {
     const answer = await post("recipe", await imageMessage(file));
     return /** @type {import("./types").GeneratedImage} */ (await answer.json());
