@@ -144,7 +144,10 @@ class _FairThread:
                 loop.call_soon_threadsafe(self._call_next)
 
         future.add_done_callback(done)
-        return await asyncio.wrap_future(future)
+        try:
+            return await asyncio.wrap_future(future)
+        finally:
+            del future  # it has the error that has this frame: a circle, and with it the picture outlives its request
 
     def close(self) -> None:
         """Ends the thread once it has done what it is at."""

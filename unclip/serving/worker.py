@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+from unclip.serving.memory import return_large_blocks
 from unclip.serving.sparing import traceback_without_texts
 
 Result = TypeVar("Result")
@@ -140,6 +141,7 @@ def answer_to(asked: bytes) -> bytes:
 
     try:
         function, arguments = pickle.loads(asked)
+        del asked  # megabytes, and so are the arguments
         return pickle.dumps((None, function(*arguments)), pickle.HIGHEST_PROTOCOL)
     except UnclipError as error:
         return pickle.dumps((error, None), pickle.HIGHEST_PROTOCOL)
@@ -152,6 +154,7 @@ def answer_to(asked: bytes) -> bytes:
 def main(niceness: int) -> None:
     """Answers what is asked at stdin until that ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; whoever started this ends it
+    return_large_blocks()
     with contextlib.suppress(OSError, AttributeError):
         os.setpriority(os.PRIO_PROCESS, 0, niceness)
     asked, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")

@@ -7,7 +7,7 @@ import re
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -17,6 +17,9 @@ from unclip.checkpoints.untrusted import read_json
 from unclip.serving.budget import Budget
 from unclip.web.errors import HttpError
 from unclip.wire.images import MAX_BYTES_TOGETHER
+
+if TYPE_CHECKING:  # where the library has it
+    from python_multipart.multipart import MultipartCallbacks
 
 MAX_JSON = 2**20
 LIGHT = 2**18  # bytes of JSON that are read at once; more are read beside other requests
@@ -153,23 +156,11 @@ class FormReader:
     """Reads a form piece by piece. Raises HttpError from every method."""
 
     def __init__(self, boundary: bytes) -> None:
-        self._form, self._complete, self._parts, self._texts = Form(), False, 0, 0
-        self._header, self._value, self._headers, self._data = b"", b"", dict[bytes, bytes](), bytearray()
-        self._name = ""
+        # What is read is no part of who reads: in a circle of references megabytes would outlive their request, until
+        # Python looks for circles.
+        self._parts = FormParts()
         try:
-            self._parser = MultipartParser(
-                boundary,
-                {
-                    "on_part_begin": self._begin_part,
-                    "on_header_field": self._take_header,
-                    "on_header_value": self._take_value,
-                    "on_header_end": self._end_header,
-                    "on_headers_finished": self._begin_data,
-                    "on_part_data": self._take_data,
-                    "on_part_end": self._end_part,
-                    "on_end": self._end,
-                },
-            )
+            self._parser = MultipartParser(boundary, self._parts.callbacks)
         except FormParserError:
             raise bad_form("has a boundary that cannot be used") from None
 
@@ -184,9 +175,32 @@ class FormReader:
 
     def done(self) -> Form:
         """The form, which must be whole."""
-        if not self._complete:
+        if not self._parts.complete:
             raise bad_form("must end with its closing boundary")
-        return self._form
+        return self._parts.form
+
+
+class FormParts:
+    """What a parser finds, part by part. Raises HttpError. complete: whether the form has ended."""
+
+    def __init__(self) -> None:
+        self.form, self.complete, self._parts, self._texts = Form(), False, 0, 0
+        self._header, self._value, self._headers, self._data = b"", b"", dict[bytes, bytes](), bytearray()
+        self._name = ""
+
+    @property
+    def callbacks(self) -> MultipartCallbacks:
+        """What the parser calls."""
+        return {
+            "on_part_begin": self._begin_part,
+            "on_header_field": self._take_header,
+            "on_header_value": self._take_value,
+            "on_header_end": self._end_header,
+            "on_headers_finished": self._begin_data,
+            "on_part_data": self._take_data,
+            "on_part_end": self._end_part,
+            "on_end": self._end,
+        }
 
     def _begin_part(self) -> None:
         self._parts += 1
@@ -213,7 +227,7 @@ class FormReader:
         if kind != b"form-data" or not name or len(name) > 64:
             raise bad_form("must have a name of at most 64 characters for each part")
         self._name = "image" if INDEXED.fullmatch(name) else name
-        if self._name in self._form.texts:
+        if self._name in self.form.texts:
             raise HttpError(400, "invalid_value", f"{self._name} was given twice.", param=self._name)
 
     def _take_data(self, data: bytes, start: int, end: int) -> None:
@@ -225,13 +239,13 @@ class FormReader:
 
     def _end_part(self) -> None:
         if self._name in PICTURES:
-            self._form.pictures[self._name].append(bytes(self._data))
+            self.form.pictures[self._name].append(bytes(self._data))
         else:
             try:
-                self._form.texts[self._name] = self._data.decode()
+                self.form.texts[self._name] = self._data.decode()
             except UnicodeDecodeError:
                 raise HttpError(400, "invalid_value", f"{self._name} must be UTF-8.", param=self._name) from None
         self._data = bytearray()
 
     def _end(self) -> None:
-        self._complete = True
+        self.complete = True
