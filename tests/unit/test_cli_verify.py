@@ -97,7 +97,8 @@ def test_who_signed_is_checked_against_a_ca(
     assert (status, signed["passed"], signed["c2pa"]["state"]) == (1, False, "valid")
     for content in (b"", b"no PEM"):
         (tmp_path / "odd.pem").write_bytes(content)
-        assert told(capsys, files["signed"], "--trust", tmp_path / "odd.pem")[0] == 2
+        for file in ("signed", "marked"):
+            assert told(capsys, files[file], "--trust", tmp_path / "odd.pem")[0] == 2
     assert told(capsys, files["signed"], "--trust", tmp_path / "none.pem")[0] == 2
 
 

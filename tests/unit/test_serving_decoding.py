@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import os
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 
@@ -95,6 +98,32 @@ async def test_the_client_that_has_had_no_turn_for_longest_has_the_next_one(deco
         gate.open.set()
         assert await asyncio.gather(*tasks) == ["g1", "g2", "g3", "o1", "m1"]
     assert gate.begun == ["g1", "o1", "m1", "g2", "g3"]
+
+
+class Picture:
+    """Something large."""
+
+
+def refuse(picture: Picture) -> None:
+    assert picture
+    raise InvalidRequest.of("image", "must be another one")
+
+
+async def test_a_picture_that_is_refused_goes_with_its_request_and_not_when_python_looks_for_circles(
+    decoding: Decoding,
+) -> None:
+    picture = Picture()
+    kept = weakref.ref(picture)
+    gc.collect()
+    gc.disable()
+    try:
+        with contextlib.suppress(InvalidRequest):
+            await decoding.run(0, "one", partial(refuse, picture))
+        del picture
+        await decoding.run(0, "one", str)  # by when its thread has let go of it
+        assert kept() is None
+    finally:
+        gc.enable()
 
 
 async def test_a_thread_whose_caller_has_gone_is_not_given_away_before_it_is_free(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import io
 import subprocess
 import sys
 
 import pytest
+
+from unclip.serving.worker import Worker
 
 # glibc learns from the first large block that is freed: how many of the next, smaller ones are still mapped apart?
 PROGRAM = """
@@ -29,8 +33,29 @@ print(libc.mallinfo2().hblks - before)
 """
 
 
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="another C library than glibc 2.33")
+GLIBC = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="another C library than glibc 2.33")
+
+
+@GLIBC
 @pytest.mark.parametrize(("switch", "apart"), [("on", 8), ("off", 0)])
 def test_large_blocks_are_mapped_apart_whatever_was_freed_before(switch: str, apart: int) -> None:
     found = subprocess.run([sys.executable, "-c", PROGRAM, switch], capture_output=True, text=True, check=True)
     assert int(found.stdout) == apart
+
+
+def blocks_apart() -> int:
+    """How many are in this process, which does nothing about it."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        sys.argv = ["", "off"]
+        exec(PROGRAM, {})
+    return int(said.getvalue())
+
+
+@GLIBC
+def test_a_worker_keeps_no_large_blocks_either() -> None:
+    worker = Worker()
+    try:
+        assert worker.call(blocks_apart) == 8
+    finally:
+        worker.close()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -82,6 +85,22 @@ def request_of(chunks: Sequence[bytes], **headers: str) -> Request:
     return Request({"type": "http", "method": "POST", "headers": sent}, receive)
 
 
+@pytest.mark.parametrize("body", [part("image", b"x" * 100) + END, part("image", b"x") + b"--B??", b"--B\r\n\r\n\r\n"])
+def test_what_a_form_held_goes_with_it_and_not_when_python_looks_for_circles(body: bytes) -> None:
+    reader = FormReader(b"B")
+    parts = weakref.ref(reader._parts)
+    gc.collect()
+    gc.disable()
+    try:
+        with contextlib.suppress(HttpError):
+            reader.feed(body)
+            reader.done()
+        del reader
+        assert parts() is None
+    finally:
+        gc.enable()
+
+
 async def test_what_is_too_large_is_refused_unread_and_what_has_no_room_is_put_off() -> None:
     bodies = Bodies(1000, 5.0)
     with bodies.room("me") as room:
@@ -103,11 +122,21 @@ async def test_a_form_is_as_large_as_two_pictures_at_most() -> None:
     assert refused.value.status == 413
 
 
-@pytest.mark.parametrize("kind", ["", "text/plain", "multipart/form-data", "application/jsonx"])
-async def test_another_type_of_body_is_refused(kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "encoding"),
+    [
+        ("", ""),
+        ("text/plain", ""),
+        ("multipart/form-data", ""),
+        ("application/jsonx", ""),
+        ("application/json", "gzip"),
+        ("application/json", "identity, br"),
+    ],
+)
+async def test_another_type_of_body_is_refused(kind: str, encoding: str) -> None:
     bodies = Bodies(1000, 5.0)
     with bodies.room("me") as room, pytest.raises(HttpError) as refused:
-        await bodies.json(request_of([b"{}"], content_type=kind), room)
+        await bodies.json(request_of([b"{}"], content_type=kind, content_encoding=encoding), room)
     assert refused.value.status == 415
 
 
@@ -131,6 +160,29 @@ def test_every_broken_rule_is_told_at_once() -> None:
     with pytest.raises(InvalidRequest) as refused:
         generation({"prompt": "x", "n": "2", "size": "1x2", "stream": 1, "seed": 2**70, "guidance": "a"})
     assert [each.field for each in refused.value.violations] == ["n", "size", "stream", "seed", "guidance"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("output_compression", 80, "must be 100; got '80'"),
+        ("guidance", 1e9, "must be -1000000 to 1000000; got '1000000000.0'"),
+        ("guidance", float("inf"), "must be -1000000 to 1000000; got 'inf'"),
+        ("eta", True, "must be a number; got a boolean"),
+        ("partial_images", 4, "must be 0 to 3; got '4'"),
+    ],
+)
+def test_a_value_out_of_its_limits_is_told_them(field: str, value: object, told: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        generation({"prompt": "x", field: value})
+    assert [(each.field, each.description) for each in refused.value.violations] == [(field, told)]
+
+
+def test_a_stream_that_shall_have_addresses_is_refused_for_it_has_none() -> None:
+    assert generation({"prompt": "x", "stream": True}).way == "b64_json"
+    with pytest.raises(InvalidRequest) as refused:
+        generation({"prompt": "x", "stream": True, "response_format": "url"})
+    assert refused.value.violations[0].field == "response_format"
 
 
 def test_numbers_are_texts_in_forms_only() -> None:
@@ -168,9 +220,11 @@ def test_a_form_is_sent_in_chunks_without_a_length(stack: WebStack) -> None:
     assert json.loads(answer.text)["data"][0]["b64_json"]
 
 
-@pytest.mark.parametrize("path", ["/v1/images/generations", "/v1/nothing", "/v1/images/files/x.png", "/v1/images/"])
+@pytest.mark.parametrize(
+    "path", ["/v1/images/generations", "/v1/nothing", "/v1/images/files/x.png", "/v1/images/", "/v1/models/"]
+)
 def test_nothing_else_is_at_any_address(stack: WebStack, path: str) -> None:
     answer = httpx.get(stack.root + path)
-    assert answer.status_code in (404, 405)
+    assert (answer.status_code, answer.headers.get("allow")) in ((404, None), (405, "POST"))
     assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
     assert answer.headers["x-request-id"]

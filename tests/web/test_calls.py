@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import socket
 from typing import Any
 
+import grpc
 import pytest
 
+from tests.web.stacks import WebStack
+from unclip.errors import ConfigurationError
 from unclip.serving.otel import call_attributes
-from unclip.web.calls import Call
+from unclip.web.calls import MAX_HEADERS, Call
+from unclip.web.gateway import Gateway
+from unclip.web.settings import Settings
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -44,6 +51,57 @@ def test_an_id_and_a_trace_go_on_if_they_are_sound_and_a_name_of_the_callers_own
     odd = dict(call(x_request_id="a b", traceparent="00-zz", tracestate="a=b").metadata)
     assert set(odd) == {"x-request-id", "x-unclip-client"}
     assert odd["x-request-id"] != "a b"
+
+
+ASKED = b"GET /healthz HTTP/1.1\r\nHost: h\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (ASKED + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (ASKED + b"X: " + b"x" * MAX_HEADERS + b"\r\n\r\n", 431),
+        (b"GET /healthz HTTP/1.1\r\n\r\n", 400),  # no host
+        (b"no HTTP at all\r\n\r\n", 400),
+    ],
+    ids=["two lengths", "large headers", "no host", "no HTTP"],
+)
+def test_what_is_no_sound_http_is_told_so_as_json_and_the_connection_ends(
+    stack: WebStack, sent: bytes, status: int
+) -> None:
+    host, _, port = stack.root.removeprefix("http://").rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection, connection.makefile("rb") as answer:
+        connection.sendall(sent)
+        head, _, body = answer.read().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert set(json.loads(body)["error"]) == {"message", "type", "param", "code"}
+
+
+class States:
+    """A channel in one state after the other."""
+
+    def __init__(self, *states: grpc.ChannelConnectivity) -> None:
+        self._left = [*states]
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
+        return self._left.pop(0)
+
+
+def test_the_gateway_counts_as_there_while_a_connection_is_renewed_and_not_when_that_fails() -> None:
+    of = grpc.ChannelConnectivity
+    gateway = Gateway.__new__(Gateway)
+    gateway._reached = False
+    states = (of.IDLE, of.CONNECTING, of.READY, of.IDLE, of.CONNECTING, of.READY, of.TRANSIENT_FAILURE, of.CONNECTING)
+    gateway._channel = States(*states)  # type: ignore[assignment]
+    assert [gateway.reachable for _ in states] == [False, False, True, True, True, True, False, False]
+
+
+@pytest.mark.parametrize("proxies", ["proxy.example", "10.0.0.1, 10.0.0.2", "10.0.0.0/99", "*,10.0.0.1"])
+def test_a_proxy_that_could_never_be_believed_is_a_mistake_in_the_settings(proxies: str) -> None:
+    for sound in ("", "*", "10.0.0.1,10.1.0.0/16,::1"):
+        Settings(trusted_proxies=sound)
+    with pytest.raises(ConfigurationError, match="trusted_proxies must be"):
+        Settings(trusted_proxies=proxies)
 
 
 def test_spans_of_http_are_told_from_those_of_grpc() -> None:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -23,15 +23,27 @@ from tests.web.stacks import WebStack, stubbed, web_before
 from unclip.client import Client, Generate
 
 PATIENCE_S = 20.0
+STEP_S = 0.02
 SERVICE = "unclip.api.gateway.v1.GatewayService"
 
 
-@contextmanager
-def slow(folder: Path, *options: str) -> Iterator[tuple[WebStack, Metrics]]:
-    """Stubs whose pictures take some seconds, and the figures of the gateway before them."""
-    address = f"127.0.0.1:{free_port()}"
-    with stubbed(folder, *options, stubs=("--step-seconds", "0.1", "--metrics", address)) as stack:
-        yield stack, Metrics(address)
+@dataclass(frozen=True)
+class Slow:
+    """Stubs whose pictures take as long as they have steps, and a web process before them; figures: of the gateway, and
+    of the web process."""
+
+    stack: WebStack
+    gateway: Metrics
+    web: Metrics
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slow]:
+    gateway, web = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    json_logs = ("--log-format", "json")
+    stubs = ("--step-seconds", str(STEP_S), "--metrics", gateway, *json_logs)
+    with stubbed(tmp_path_factory.mktemp("slow"), "--metrics", web, *json_logs, stubs=stubs) as stack:
+        yield Slow(stack, Metrics(gateway), Metrics(web))
 
 
 def until(what: str, true: object) -> None:
@@ -42,33 +54,36 @@ def until(what: str, true: object) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_the_caller_who_leaves_ends_the_work(tmp_path: Path, stream: bool) -> None:
-    method = f"{SERVICE}/{'Stream' if stream else 'Generate'}"
-    with slow(tmp_path) as (stack, gateway):
-        body = {"prompt": "x", "stream": stream, "steps": 500}
-        with (
-            pytest.raises(httpx.ReadTimeout),
-            httpx.stream("POST", f"{stack.base_url}/images/generations", json=body, timeout=1.0) as answer,
-        ):
-            answer.read()
-        until("work goes on", lambda: gateway.known("rpc_server_active_requests", rpc_method=method) == 0)
-        assert httpx.get(f"{stack.root}/healthz").status_code == 200
-        until("not logged", lambda: " 499 " in stack.web.log.read_text())
-        assert "Traceback" not in stack.web.log.read_text()
+def test_the_caller_who_leaves_ends_the_work(slow: Slow, stream: bool) -> None:
+    method, stack = f"{SERVICE}/{'Stream' if stream else 'Generate'}", slow.stack
+    body, left = {"prompt": "x", "stream": stream, "steps": 900}, stack.web.log.read_text().count(" 499 ")
+    with (
+        pytest.raises(httpx.ReadTimeout),
+        httpx.stream("POST", f"{stack.base_url}/images/generations", json=body, timeout=1.0) as answer,
+    ):
+        answer.read()
+    until("work goes on", lambda: slow.gateway.known("rpc_server_active_requests", rpc_method=method) == 0)
+    assert httpx.get(f"{stack.root}/healthz").status_code == 200
+    until("not logged", lambda: stack.web.log.read_text().count(" 499 ") > left)
+    assert "Traceback" not in stack.web.log.read_text()
 
 
-def test_calls_under_way_end_well_after_sigterm_and_nobody_else_is_sent_here(tmp_path: Path) -> None:
-    with slow(tmp_path, "--drain", "1", "--grace", "30") as (stack, _), ThreadPoolExecutor(2) as threads:
+def test_calls_under_way_end_well_after_sigterm_and_nobody_else_is_sent_here(slow: Slow, tmp_path: Path) -> None:
+    with (
+        web_before(slow.stack.gateway, tmp_path, "--drain", "1", "--grace", "30") as stack,
+        ThreadPoolExecutor(2) as threads,
+    ):
         until("not ready", lambda: httpx.get(f"{stack.root}/readyz").status_code == 200)
         url, began = f"{stack.base_url}/images/generations", threading.Event()
+        body = {"prompt": "x", "steps": 60}
 
         def streamed() -> str:
-            with httpx.stream("POST", url, json={"prompt": "x", "stream": True, "steps": 10}, timeout=60) as answer:
+            with httpx.stream("POST", url, json={**body, "stream": True}, timeout=60) as answer:
                 began.set()
                 return answer.read().decode()
 
         picture = threads.submit(streamed)
-        plain = threads.submit(httpx.post, url, json={"prompt": "x", "steps": 10}, timeout=60)
+        plain = threads.submit(httpx.post, url, json=body, timeout=60)
         assert began.wait(PATIENCE_S)
         stack.web.send_signal(signal.SIGTERM)
         until("ready for ever", lambda: httpx.get(f"{stack.root}/readyz").status_code == 503)
@@ -98,37 +113,32 @@ def test_a_certificate_that_is_replaced_is_shown_to_the_next_caller(stack: WebSt
         assert httpx.get(f"{root}/healthz", verify=trusted).status_code == 200
 
 
-def test_figures_logs_and_ids_tell_of_a_call_and_its_trace_goes_on(tmp_path: Path) -> None:
-    figures = f"127.0.0.1:{free_port()}"
-    trace = "0af7651916cd43dd8448eb211c80319c"
-    stubs = ("--log-format", "json")
-    with stubbed(tmp_path, "--metrics", figures, "--log-format", "json", stubs=stubs) as stack:
-        assert stack.stubs is not None
-        headers = {"x-request-id": "mine-7", "traceparent": f"00-{trace}-b7ad6b7169203331-01", "api-key": "sk-secret"}
-        answer = httpx.post(f"{stack.base_url}/images/generations", json={"prompt": "a secret cat"}, headers=headers)
-        assert answer.headers["x-request-id"] == "mine-7"
-        assert httpx.post(f"{stack.base_url}/images/generations", json={}).headers["x-request-id"] not in ("", "mine-7")
-        found = Metrics(figures).total(
-            "http_server_request_duration_seconds_count",
-            http_route="/v1/images/generations",
-            http_response_status_code="200",
-        )
-        assert found == 1
-        for log in (stack.web.log, stack.stubs.log):
-            until("not logged", lambda log=log: "mine-7" in log.read_text())
-            lines = [json.loads(line) for line in log.read_text().splitlines()]
-            mine = [line for line in lines if line.get("request_id") == "mine-7" and "code" in line]
-            assert {line["trace_id"] for line in mine} == {trace}
-            assert all(line.get("client", "key-").startswith("key-") for line in mine)
-            assert "secret" not in log.read_text()
+def test_figures_logs_and_ids_tell_of_a_call_and_its_trace_goes_on(slow: Slow) -> None:
+    trace, stack = "0af7651916cd43dd8448eb211c80319c", slow.stack
+    assert stack.stubs is not None
+    counted = ("http_server_request_duration_seconds_count",)
+    ours = {"http_route": "/v1/images/generations", "http_response_status_code": "200"}
+    before = slow.web.total(*counted, **ours)
+    headers = {"x-request-id": "mine-7", "traceparent": f"00-{trace}-b7ad6b7169203331-01", "api-key": "sk-secret"}
+    answer = httpx.post(f"{stack.base_url}/images/generations", json={"prompt": "a secret cat"}, headers=headers)
+    assert answer.headers["x-request-id"] == "mine-7"
+    assert httpx.post(f"{stack.base_url}/images/generations", json={}).headers["x-request-id"] not in ("", "mine-7")
+    assert slow.web.total(*counted, **ours) == before + 1
+    for log in (stack.web.log, stack.stubs.log):
+        until("not logged", lambda log=log: "mine-7" in log.read_text())
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        mine = [line for line in lines if line.get("request_id") == "mine-7" and "code" in line]
+        assert {line["trace_id"] for line in mine} == {trace}
+        assert all(line.get("client", "key-").startswith("key-") for line in mine)
+        assert "secret" not in log.read_text()
 
 
-def test_callers_have_shares_of_their_own_by_key_and_by_host(tmp_path: Path) -> None:
-    with slow(tmp_path, "--max-calls", "4") as (stack, _), ThreadPoolExecutor(8) as threads:
+def test_callers_have_shares_of_their_own_by_key_and_by_host(slow: Slow, tmp_path: Path) -> None:
+    with web_before(slow.stack.gateway, tmp_path, "--max-calls", "4") as stack, ThreadPoolExecutor(8) as threads:
 
         def status(key: str) -> int:
             headers = {"Authorization": f"Bearer {key}"}
-            body = {"prompt": "x", "steps": 10}
+            body = {"prompt": "x", "steps": 60}
             url = f"{stack.base_url}/images/generations"
             return httpx.post(url, json=body, headers=headers, timeout=60).status_code
 

@@ -141,10 +141,12 @@ def test_a_stream_has_as_many_previews_as_are_asked_for_and_then_the_picture(
 def test_an_edit_is_streamed_too(client: openai.OpenAI) -> None:
     events = list(
         client.images.edit(
-            image=picture(), mask=openai_mask(), prompt="x", stream=True, partial_images=2, extra_body={"steps": 9}
+            image=picture(), mask=openai_mask(), prompt="x", n=2, stream=True, partial_images=2, extra_body={"steps": 9}
         )
     )
-    assert [event.type for event in events] == [*["image_edit.partial_image"] * 2, "image_edit.completed"]
+    for index in range(2):
+        found = [event.type for event in events if (event.model_extra or {})["image_index"] == index]
+        assert found == [*["image_edit.partial_image"] * 2, "image_edit.completed"]
 
 
 async def test_the_asyncio_client_does_all_of_it(stack: WebStack) -> None:
@@ -201,11 +203,19 @@ def test_what_cannot_be_honoured_is_refused_by_name(client: openai.OpenAI, asked
     assert (refused.value.param, refused.value.type) == (param, "invalid_request_error")
 
 
-def test_a_mask_of_another_size_or_without_transparency_is_refused(client: openai.OpenAI) -> None:
-    for mask in (openai_mask(128), picture()):
-        with pytest.raises(openai.BadRequestError) as refused:
-            client.images.edit(image=picture(), mask=mask, prompt="x")
-        assert refused.value.param == "mask"
+@pytest.mark.parametrize(
+    ("mask", "told"),
+    [
+        (openai_mask(128), "as large as the image"),
+        (picture(), "alpha channel"),
+        (picture(colour=(0, 0, 0, 1)), "fully transparent"),
+    ],
+    ids=["small", "RGB", "opaque"],
+)
+def test_a_mask_that_does_not_say_where_to_edit_is_refused(client: openai.OpenAI, mask: bytes, told: str) -> None:
+    with pytest.raises(openai.BadRequestError, match=told) as refused:
+        client.images.edit(image=picture(), mask=mask, prompt="x")
+    assert refused.value.param == "mask"
 
 
 def test_what_is_no_picture_is_refused_and_no_address_is_followed(client: openai.OpenAI) -> None:

@@ -89,17 +89,16 @@ async def test_headers_that_trickle_end_it_too_and_so_do_those_of_a_second_reque
 
 
 async def test_more_connections_than_there_may_be_are_told_to_come_back() -> None:
-    async with serving(quick) as port:
+    async with serving(quick) as port, httpx.AsyncClient() as client:
         held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(MOST)]
         await asyncio.sleep(0.05)
-        async with httpx.AsyncClient() as client:
-            answer = await client.get(f"http://127.0.0.1:{port}/")
-            assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
-            assert answer.json()["error"]["code"] == "service_unavailable"
-            for _, writer in held:
-                writer.close()
-            await asyncio.sleep(0.05)
-            assert (await client.get(f"http://127.0.0.1:{port}/")).status_code == 204
+        answer = await client.get(f"http://127.0.0.1:{port}/")
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert answer.json()["error"]["code"] == "service_unavailable"
+        for _, writer in held:
+            writer.close()
+        await asyncio.sleep(0.05)
+        assert (await client.get(f"http://127.0.0.1:{port}/")).status_code == 204
 
 
 async def test_a_caller_who_does_not_take_its_answer_is_left_and_what_made_it_ends() -> None:

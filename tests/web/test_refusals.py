@@ -36,7 +36,7 @@ SECRET = "10.0.0.7:50050 refused"
     [
         (InvalidRequest.of("generate.caption", "must be short"), 400, "invalid_value", {}),
         (PreconditionFailed("x", "cannot edit"), 400, "precondition_failed", {}),
-        (Unauthenticated("no key"), 401, "invalid_api_key", {}),
+        (Unauthenticated("no key"), 401, "invalid_api_key", {"www-authenticate": "Bearer"}),
         (PermissionDenied("not this"), 403, "permission_denied", {}),
         (Overloaded("full", 2.5), 429, "rate_limit_exceeded", {"retry-after": "3", "retry-after-ms": "2500"}),
         (OutOfDeviceMemory(SECRET), 429, "out_of_memory", {"retry-after": "5"}),
@@ -108,10 +108,16 @@ def test_where_no_gateway_is_the_sdk_is_told_to_come_back(tmp_path: Path) -> Non
         assert "127.0.0.1" not in str(refused.value)
 
 
-def test_what_takes_too_long_is_504_and_not_to_be_tried_again(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def hanging(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebStack]:
+    """Whose pictures are never finished."""
+    with stubbed(tmp_path_factory.mktemp("hanging"), "--max-deadline", "1.5", stubs=("--hang", "upsampler")) as stack:
+        yield stack
+
+
+def test_what_takes_too_long_is_504_and_not_to_be_tried_again(hanging: WebStack) -> None:
     with (
-        stubbed(tmp_path, "--max-deadline", "1", stubs=("--hang", "decoder")) as stack,
-        openai.OpenAI(base_url=stack.base_url, api_key="x", max_retries=5) as client,
+        openai.OpenAI(base_url=hanging.base_url, api_key="x", max_retries=5) as client,
         pytest.raises(openai.InternalServerError) as refused,
     ):
         client.images.generate(prompt="a cat")
@@ -119,11 +125,8 @@ def test_what_takes_too_long_is_504_and_not_to_be_tried_again(tmp_path: Path) ->
     assert refused.value.response.request.headers["x-stainless-retry-count"] == "0"
 
 
-def test_a_stream_that_fails_on_its_way_tells_so_as_an_event(tmp_path: Path) -> None:
-    with (
-        stubbed(tmp_path, "--max-deadline", "1.5", stubs=("--hang", "upsampler")) as stack,
-        openai.OpenAI(base_url=stack.base_url, api_key="x", max_retries=0) as client,
-    ):
+def test_a_stream_that_fails_on_its_way_tells_so_as_an_event(hanging: WebStack) -> None:
+    with openai.OpenAI(base_url=hanging.base_url, api_key="x", max_retries=0) as client:
         stream = client.images.generate(prompt="a cat", stream=True, partial_images=1)
         assert next(stream).type == "image_generation.partial_image"
         with pytest.raises(openai.APIError) as refused:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import httpx
@@ -65,9 +64,9 @@ def test_a_folder_of_its_own_goes_with_the_process() -> None:
     assert not folder.exists()
 
 
-@pytest.mark.parametrize("url", ["nonsense", "ftp://x/y", "gopher:"])
+@pytest.mark.parametrize("url", ["nonsense", "ftp://x/y", "gopher:", "s3://"])
 def test_a_store_that_cannot_be_opened_is_a_mistake_in_the_settings(url: str) -> None:
-    with pytest.raises(ConfigurationError, match="store must be"):
+    with pytest.raises(ConfigurationError, match=r"^store must be [^\n]*$"):
         PictureStore(url, 60, LARGE)
 
 
@@ -91,6 +90,20 @@ def bucket() -> Iterator[dict[str, str]]:
     server.stop()
 
 
+@pytest.fixture(scope="module")
+def replicas(
+    stack: WebStack, bucket: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Mapping[str, WebStack]]:
+    """Two web processes with one bucket, by what the addresses of their pictures begin with."""
+    folder, options = tmp_path_factory.mktemp("replicas"), ("--store", "s3://pictures/shared")
+    public = "https://img.example/dalle"
+    with (
+        web_before(stack.gateway, folder, *options, name="one", variables=bucket) as one,
+        web_before(stack.gateway, folder, *options, "--public-url", public, name="two", variables=bucket) as two,
+    ):
+        yield {"": one, public: two}
+
+
 async def test_a_bucket_keeps_pictures_and_gives_up_old_ones(
     bucket: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,18 +120,17 @@ async def test_a_bucket_keeps_pictures_and_gives_up_old_ones(
         await store.get(name)
 
 
-def test_what_one_replica_made_another_one_serves(stack: WebStack, bucket: dict[str, str], tmp_path: Path) -> None:
-    options = ("--store", "s3://pictures/shared")
-    with (
-        web_before(stack.gateway, tmp_path, *options, name="one", variables=bucket) as one,
-        web_before(stack.gateway, tmp_path, *options, name="two", variables=bucket) as two,
-    ):
-        made = httpx.post(f"{one.base_url}/images/generations", json={"prompt": "x"}).json()["data"][0]["url"]
-        elsewhere = made.replace(one.root, two.root)
-        assert elsewhere != made
-        found = httpx.get(elsewhere)
-        assert (found.status_code, found.headers["content-type"]) == (200, "image/png")
-        assert opened(found.content).size == (256, 256)
+@pytest.mark.parametrize("public", ["", "https://img.example/dalle"])
+def test_what_one_replica_made_others_serve_at_addresses_as_the_settings_say(
+    stack: WebStack, replicas: Mapping[str, WebStack], public: str
+) -> None:
+    web, [other] = replicas[public], [each for name, each in replicas.items() if name != public]
+    made = httpx.post(f"{web.base_url}/images/generations", json={"prompt": "x"}).json()["data"][0]["url"]
+    beginning = public or web.root
+    assert made.startswith(f"{beginning}/v1/images/files/")
+    found = httpx.get(made.replace(beginning, other.root))
+    assert (found.status_code, found.headers["content-type"]) == (200, "image/png")
+    assert opened(found.content).size == (256, 256)
 
 
 async def test_a_bucket_that_cannot_be_reached_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,9 +146,3 @@ async def test_a_bucket_that_cannot_be_reached_is_unavailable(monkeypatch: pytes
         store = PictureStore("s3://pictures", 60, LARGE)
         with pytest.raises(Unavailable):
             await store.put(b"x", "png")
-
-
-def test_addresses_begin_with_what_the_settings_say(stack: WebStack, tmp_path: Path) -> None:
-    with web_before(stack.gateway, tmp_path, "--public-url", "https://img.example/dalle") as web:
-        answer = httpx.post(f"{web.base_url}/images/generations", json={"prompt": "x"})
-        assert json.loads(answer.text)["data"][0]["url"].startswith("https://img.example/dalle/v1/images/files/")

@@ -99,6 +99,7 @@ def signature(data: bytes, media_type: str, manifests: int, trust: bytes) -> Sig
     """What is signed of a file with so many bytes of ``manifests``."""
     if trust:
         require("checking who signed a picture", "c2pa")
+        require_pem(trust)
     if not manifests:
         return Signature("none", detail="not signed")
     try:
@@ -116,14 +117,18 @@ def signature(data: bytes, media_type: str, manifests: int, trust: bytes) -> Sig
     return told(str(state), manifest or {}, results.get("activeManifest") or {})
 
 
+def require_pem(trust: bytes) -> None:
+    """Raises ConfigurationError where there is no certificate in ``trust``."""
+    if b"-----BEGIN CERTIFICATE-----" not in trust:
+        raise ConfigurationError("what to trust must be certificates in PEM")
+
+
 def settings(trust: bytes) -> Any:
     """How the library checks: without a network, against ``trust``. Raises ConfigurationError."""
     import c2pa
 
-    anchors = trust.decode("ascii", "ignore")
-    if trust and "-----BEGIN CERTIFICATE-----" not in anchors:
-        raise ConfigurationError("what to trust must be certificates in PEM")
-    trusted = {"trust_config": "\n".join(PURPOSES), **({"trust_anchors": anchors} if trust else {})}
+    anchors = {"trust_anchors": trust.decode("ascii", "ignore")} if trust else {}
+    trusted = {"trust_config": "\n".join(PURPOSES), **anchors}
     try:
         return c2pa.Context.from_dict({"version": 1, "trust": trusted, "verify": OFFLINE})
     except c2pa.C2paError as error:

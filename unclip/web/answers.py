@@ -106,12 +106,12 @@ class Answers:
             async with aclosing(making.client.stream(asked.request, preview_interval=interval)) as events:
                 async for event in events:
                     if isinstance(event, GeneratedImage):
-                        yield frame(making, "completed", event, usage=NO_TOKENS, seed=event.seed)
+                        yield frame(making, "completed", event, event.image_index, usage=NO_TOKENS, seed=event.seed)
                     elif isinstance(event, Preview) and event.image_index < asked.count:
                         count = partial[event.image_index]
                         partial[event.image_index] += 1
                         if count < asked.partial_images:
-                            yield frame(making, "partial_image", event, partial_image_index=count)
+                            yield frame(making, "partial_image", event, event.image_index, partial_image_index=count)
                     elif not begun:
                         yield COMMENT  # sends the status and headers
                     begun = True
@@ -135,11 +135,11 @@ async def pictures(making: Making) -> AsyncGenerator[GeneratedImage, None]:
                 yield event
 
 
-def frame(making: Making, what: str, picture: ImageFile, **more: Any) -> bytes:
-    """A picture as a server-sent event."""
+def frame(making: Making, what: str, picture: ImageFile, index: int, **more: Any) -> bytes:
+    """A picture, number ``index`` of its request, as a server-sent event."""
     kind = f"{making.asked.kind}.{what}"
     about = making.about(f"{picture.width}x{picture.height}", picture.media_type.removeprefix("image/"))
-    told = json.dumps({"type": kind, "created_at": int(time.time()), **about, **more})
+    told = json.dumps({"type": kind, "created_at": int(time.time()), "image_index": index, **about, **more})
     data = base64.b64encode(picture.data)
     return b'event: %s\ndata: %s, "b64_json": "%s"}\n\n' % (kind.encode(), told[:-1].encode(), data)
 

@@ -106,7 +106,8 @@ class Api:
             asked = await read(room)
             async with while_connected(request.receive):
                 info = await self._gateway.info(client)
-                self._require_model(asked.model, info)
+                if asked.model:
+                    self._require_model(asked.model, info)
                 making = Making(asked, call, client, info, url)
                 answer: Released = (
                     Events(self._answers.one_by_one(making))
@@ -128,7 +129,7 @@ class Api:
 
     def _require_model(self, name: str, info: ModelInfo) -> None:
         """Raises HttpError where nothing is called ``name`` here."""
-        if name and name not in self._names(info):
+        if name not in self._names(info):
             shown = name if len(name) <= 64 and name.isascii() and name.isprintable() else "named"
             text = f"The model '{shown}' does not exist or you do not have access to it."
             raise HttpError(404, "model_not_found", text, param="model")

@@ -122,10 +122,13 @@ def too_large(most: int) -> HttpError:
 
 
 def require_type(request: Request, wanted: str) -> None:
-    """Raises HttpError unless the body says that it is of type ``wanted``."""
+    """Raises HttpError unless the body says that it is of type ``wanted``, and not compressed."""
     found = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if found != wanted:
         raise HttpError(415, "unsupported_media_type", f"The request's body must be {wanted}.")
+    if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        text = "The request's body must not be compressed."
+        raise HttpError(415, "unsupported_media_type", text, accept_encoding="identity")
 
 
 def object_in(body: bytes) -> Mapping[str, Any]:

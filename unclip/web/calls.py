@@ -40,6 +40,7 @@ SCHEMES = ("bearer ",)
 KEY_HEADER = "api-key"  # as Azure's clients show theirs
 CALLER_LEFT = 499
 Refusals = Callable[[BaseException, str], Refusal]  # of an error and the id of its request
+MAX_HEADERS = 16 * 1024  # bytes of all headers of a request
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ class Calls:
         reply = Reply(send, call.id)
         ACTIVE.labels(route).inc()
         try:
+            require_sound_headers(scope)
             with self._running.held(0 if route in QUIET else 1, call.client):  # probes always have room
                 await self._app(scope, receive, reply)
         except (ClientDisconnect, CallerLeft):
@@ -162,8 +164,20 @@ def as_ours(error: Exception) -> Exception:
     """What the router raises as an error of the API's; others as they are."""
     if isinstance(error, HTTPException):
         code = "method_not_allowed" if error.status_code == 405 else "not_found"
-        return HttpError(error.status_code, code, "There is nothing at this address for this method.")
+        text = "There is nothing at this address for this method."
+        return HttpError(error.status_code, code, text, **(error.headers or {}))
     return error
+
+
+def require_sound_headers(scope: Scope) -> None:
+    """Raises HttpError where headers are too large, as they can be if they come all at once, or say in two ways how
+    long the body is: what a proxy takes for a part of that could be another request here."""
+    if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADERS:
+        text = f"The request's headers must have at most {MAX_HEADERS} bytes."
+        raise HttpError(431, "headers_too_large", text, connection="close")
+    if {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}:
+        text = "The request must not have both Content-Length and Transfer-Encoding."
+        raise HttpError(400, "invalid_request", text, connection="close")
 
 
 @contextlib.asynccontextmanager

@@ -53,7 +53,7 @@ AWAY = "The service is not available now. Try again later."
 TABLE: Mapping[type[UnclipError], Row] = {
     InvalidRequest: Row(400, "invalid_request_error", "invalid_value"),
     PreconditionFailed: Row(400, "invalid_request_error", "precondition_failed"),
-    Unauthenticated: Row(401, "invalid_request_error", "invalid_api_key"),
+    Unauthenticated: Row(401, "invalid_request_error", "invalid_api_key", headers={"www-authenticate": "Bearer"}),
     PermissionDenied: Row(403, "invalid_request_error", "permission_denied"),
     Overloaded: Row(429, "rate_limit_error", "rate_limit_exceeded"),
     OutOfDeviceMemory: Row(429, "rate_limit_error", "out_of_memory", NO_MEMORY, {"retry-after": "5"}),

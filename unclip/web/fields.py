@@ -12,6 +12,7 @@ from unclip.wire.violations import Violations
 NUMBER = re.compile(r"[+-]?(?:\d{1,40}(?:\.\d{0,40})?|\.\d{1,40})(?:[eE][+-]?\d{1,3})?", re.ASCII)
 WHOLE = re.compile(r"[+-]?\d{1,20}", re.ASCII)
 INT64 = 2**63
+LARGEST = 1_000_000  # of what is no whole number; the gateway's own limits are far within
 NAME = re.compile(r"[A-Za-z0-9_.\[\]-]{1,64}")
 
 
@@ -52,7 +53,8 @@ class Fields:
         if isinstance(value, bool) or not isinstance(value, int):
             self.refuse(name, f"must be an integer; got {kind_of(value)}")
         elif not low <= value <= high:
-            self.refuse(name, f"must be {low} to {high}; got {shown(str(value))}")
+            limits = f"{low} to {high}" if low < high else f"{low}"
+            self.refuse(name, f"must be {limits}; got {shown(str(value))}")
         else:
             return value
         return None
@@ -64,10 +66,13 @@ class Fields:
             value = float(value)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e6:
+        if isinstance(value, bool) or not isinstance(value, int | float):
             self.refuse(name, f"must be a number; got {kind_of(value)}")
-            return None
-        return float(value)
+        elif abs(value) > LARGEST:
+            self.refuse(name, f"must be -{LARGEST} to {LARGEST}; got {shown(str(value))}")
+        else:
+            return float(value)
+        return None
 
     def flag(self, name: str) -> bool:
         """True or false, the default."""

@@ -28,11 +28,16 @@ class Gateway:
         self._traced = traced(self._channel)
         self._target, self._tls, self._seconds = target, tls, seconds
         self._info: tuple[float, ModelInfo] | None = None
+        self._reached = False
 
     @property
     def reachable(self) -> bool:
-        """Whether a replica of it serves, as far as is known; connects where nobody has."""
-        return self._channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY
+        """Whether a replica of it serves, as far as is known; connects where nobody has. A connection that is renewed,
+        as gateways ask for every few seconds, changes nothing until it fails."""
+        state = self._channel.get_state(try_to_connect=True)
+        if state not in (grpc.ChannelConnectivity.CONNECTING, grpc.ChannelConnectivity.IDLE):
+            self._reached = state is grpc.ChannelConnectivity.READY
+        return self._reached
 
     def client(self, call: Call) -> JsonClient:
         """A client that calls on behalf of ``call``."""

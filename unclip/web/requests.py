@@ -86,7 +86,7 @@ class Common:
         fields.whole("output_compression", 100, 100)
         way: Any = fields.choice("response_format", "url", "b64_json")
         form: Any = fields.choice("output_format", "png", "jpeg", "webp")
-        return cls(
+        common = cls(
             model=model,
             n=fields.whole("n", 1, MAX_PICTURES) or 1,
             size=read_size(fields),
@@ -100,6 +100,9 @@ class Common:
             guidance=fields.number("guidance"),
             eta=fields.number("eta"),
         )
+        if common.stream and way == "url":
+            fields.refuse("response_format", "must be b64_json, or left out, where stream is true; got 'url'")
+        return common
 
     @property
     def output(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import h11
 import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -23,15 +24,18 @@ from unclip.serving.metrics import REFUSALS, serve_metrics, watch_certificate
 from unclip.serving.process import in_background, remove_address, run_process, told_to_stop, write_address
 from unclip.serving.sockets import listening_socket
 from unclip.web.api import Api
-from unclip.web.errors import refusal_of
+from unclip.web.calls import MAX_HEADERS
+from unclip.web.errors import HttpError, refusal_of
 from unclip.web.gateway import Gateway
 from unclip.web.settings import Settings
 from unclip.web.store import PictureStore
 
 log = logging.getLogger(__name__)
 STAGE = "web"
-MAX_HEADERS = 16 * 1024  # bytes of all headers of a request
 KEEP_ALIVE_S = 75
+NO_HTTP = refusal_of(
+    HttpError(400, "invalid_request", "This is no HTTP request, or one with too large headers."), ""
+).body
 LAST_WRITES_S = 30.0  # beyond the longest call, for an answer on its way
 
 
@@ -200,6 +204,19 @@ def bounded(most: int, header_seconds: float, longest: float) -> type[H11Protoco
             elif not self._in_headers:  # the first bytes of another request
                 self._in_headers = True
                 self._set_timer(header_seconds)
+
+        def send_400_response(self, msg: str) -> None:
+            """Answers what is no HTTP as other errors are answered, unless another answer has begun."""
+            if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+                headers = {
+                    "content-type": "application/json",
+                    "content-length": str(len(NO_HTTP)),
+                    "connection": "close",
+                }
+                answer = h11.Response(status_code=400, headers=list(headers.items()), reason=b"Bad Request")
+                for event in (answer, h11.Data(data=NO_HTTP), h11.EndOfMessage()):
+                    self.transport.write(self.conn.send(event))
+            self.transport.close()
 
         def on_response_complete(self) -> None:
             self._cancel_timer()

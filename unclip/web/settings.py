@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
 
@@ -11,6 +12,15 @@ from unclip.serving.tls import Tls
 
 PUBLIC_URL = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]{1,253}(?:/[A-Za-z0-9._~/-]{0,200})?")
 MODEL = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
+
+
+def require_network(proxy: str) -> None:
+    """Raises ConfigurationError unless ``proxy`` is an address or a network."""
+    try:
+        ipaddress.ip_network(proxy)
+    except ValueError:
+        what = "addresses or networks, such as 10.0.0.0/8, with commas, or *"
+        raise ConfigurationError(f"trusted_proxies must be {what}; got {proxy!r}") from None
 
 
 @dataclass(frozen=True)
@@ -35,7 +45,7 @@ class Settings(ProcessSettings):
         "", "what addresses begin with, such as https://pictures.example; empty: as it was called"
     )
     trusted_proxies: str = setting(
-        "", "addresses, with commas, of proxies whose X-Forwarded-For and -Proto are believed"
+        "", "addresses or networks, with commas, of proxies whose X-Forwarded-For and -Proto are believed; * for all"
     )
     studio: str = setting("on", "on or off: the studio, a page to make pictures with in a browser, at /")
     header_seconds: float = setting(10.0, "seconds in which the headers of a request must have come", 0.1, 600)
@@ -52,6 +62,9 @@ class Settings(ProcessSettings):
             raise ConfigurationError(f"public_url must be http(s)://host, or that and a path; got {self.public_url!r}")
         if self.studio not in ("on", "off"):
             raise ConfigurationError(f"studio must be on or off; got {self.studio!r}")
+        if self.trusted_proxies not in ("", "*"):
+            for proxy in self.trusted_proxies.split(","):
+                require_network(proxy)
         if odd := [name for name in self.models.split(",") if not MODEL.fullmatch(name)]:
             raise ConfigurationError(f"models must be names of letters, digits, .-_:/ with commas; got {odd[0]!r}")
 

@@ -51,15 +51,19 @@ def converted(file: bytes, field: str) -> bytes:
     """A mask as the gateway has them, white where this one is fully transparent and black elsewhere: a PNG.
 
     Raises:
-        InvalidRequest: it is no picture, or has no alpha channel.
+        InvalidRequest: it is no picture, or has no alpha channel, or nothing to repaint.
     """
     mask = open_file(file, field)
     if mask.mode != "RGBA":
         raise InvalidRequest.of(field, "must have an alpha channel, transparent where to edit; got none")
     turned = Image.new("L", mask.size)
+    anything = False
     for top, strip in strips(mask):
         clear = np.asarray(strip.getchannel("A")) == 0
+        anything = anything or bool(clear.any())
         turned.paste(Image.fromarray(clear.astype(np.uint8) * np.uint8(255)), (0, top))
+    if not anything:
+        raise InvalidRequest.of(field, "must be fully transparent, alpha 0, where to edit; got nothing that is")
     written = io.BytesIO()
     turned.save(written, "PNG", compress_level=1)
     return written.getvalue()

@@ -124,7 +124,8 @@ def opened(url: str) -> Any:
         return from_url(url, mkdir=True) if url.startswith("file:") else from_url(url)
     except (BaseError, OSError, ValueError) as error:
         kinds = "file:///folder, s3://bucket/prefix or memory:///"
-        raise ConfigurationError(f"store must be {kinds} that can be opened; got {url!r}: {error}") from None
+        reason = str(error).partition("\n")[0]  # then come the library's own values
+        raise ConfigurationError(f"store must be {kinds} that can be opened; got {url!r}: {reason}") from None
 
 
 def age(meta: Any) -> float:
