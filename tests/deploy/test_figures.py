@@ -14,6 +14,7 @@ from prometheus_client import REGISTRY
 
 from tests.deploy.chart import CHART, NAMESPACE, ROOT, SWITCHES, Object, Values, merged, named, of_kind, render
 from unclip.serving import metrics
+from unclip.web import calls
 
 SCRAPED = {"namespace", "pod", "job", "instance", "le"}  # labels that Prometheus adds
 ALERTS = yaml.safe_load((CHART / "alerts" / "unclip.yaml").read_text())
@@ -23,7 +24,7 @@ DASHBOARD = json.loads((CHART / "dashboards" / "unclip.json").read_text())
 def published() -> dict[str, set[str]]:
     """Names of time series with their labels, as they would be scraped; `up` is Prometheus' own."""
     series: dict[str, set[str]] = {"up": set()}
-    for found in vars(metrics).values():
+    for found in (*vars(metrics).values(), *vars(calls).values()):
         if not hasattr(found, "_labelnames") or isinstance(found, type):
             continue
         name, labels = found._name, set(found._labelnames)
