@@ -13,7 +13,7 @@ import pytest
 from tests.web.stacks import WebStack
 from unclip.errors import ConfigurationError
 from unclip.serving.otel import call_attributes
-from unclip.web.calls import MAX_HEADERS, Call
+from unclip.web.calls import MAX_HEADERS, Call, Calls
 from unclip.web.gateway import Gateway
 from unclip.web.settings import Settings
 
@@ -102,6 +102,25 @@ def test_a_proxy_that_could_never_be_believed_is_a_mistake_in_the_settings(proxi
         Settings(trusted_proxies=sound)
     with pytest.raises(ConfigurationError, match="trusted_proxies must be"):
         Settings(trusted_proxies=proxies)
+
+
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        ("/v1/models", "/v1/models"),
+        ("/v1/models/a/b", "/v1/models/{name}"),
+        ("/v1/images/files/0a.png", "/v1/images/files/{name}"),
+        ("/v1/images/files", "other"),
+        ("/secret", "other"),
+    ],
+)
+def test_figures_know_a_request_by_its_route_and_not_by_what_callers_write(path: str, route: str) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise AssertionError
+
+    assert (
+        Calls(app, 1, ["/v1/models", "/v1/models/{name:path}", "/v1/images/files/{name}"], {}).route_of(path) == route
+    )
 
 
 def test_spans_of_http_are_told_from_those_of_grpc() -> None:

@@ -46,9 +46,8 @@ class Api:
     @property
     def application(self) -> Calls:
         """The ASGI application."""
-        known = frozenset(route.path for route in self.routes if "{" not in route.path)
-        router = Router(self.routes, redirect_slashes=False)
-        return Calls(router, self._settings.max_calls, known, {STUDIO: contract_refusal})
+        router, paths = Router(self.routes, redirect_slashes=False), [route.path for route in self.routes]
+        return Calls(router, self._settings.max_calls, paths, {STUDIO: contract_refusal})
 
     @property
     def routes(self) -> list[Route]:

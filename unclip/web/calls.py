@@ -8,7 +8,7 @@ import hashlib
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import Gauge, Histogram
@@ -79,18 +79,26 @@ def call_of(request: Request) -> Call:
 class Calls:
     """What is the same for all requests, around ``app``. most: under way at once; half of them for one client."""
 
-    def __init__(self, app: ASGIApp, most: int, routes: frozenset[str], refusals: Mapping[str, Refusals]) -> None:
-        """``routes``: paths that figures are kept of by name. ``refusals``: how errors are answered below a path, where
-        that is not as OpenAI does."""
-        self._app, self._routes, self._refusals = app, routes, refusals
+    def __init__(self, app: ASGIApp, most: int, routes: Sequence[str], refusals: Mapping[str, Refusals]) -> None:
+        """``routes``: paths that figures are kept of by name; of one that ends in a parameter, all together.
+        ``refusals``: how errors are answered below a path, where that is not as OpenAI does."""
+        self._app, self._refusals = app, refusals
+        self._exact = frozenset(route for route in routes if "{" not in route)
+        self._under = {route.partition("{")[0]: route.replace(":path}", "}") for route in routes if "{" in route}
         self._running = Budget("web", "calls", most)
+
+    def route_of(self, path: str) -> str:
+        """What figures and logs call ``path``, of which there are as many as callers like."""
+        if path in self._exact:
+            return path
+        return next((route for start, route in self._under.items() if path.startswith(start)), "other")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request."""
         if scope["type"] != "http":
             return
         began, call = time.monotonic(), Call.of(scope)
-        route = scope["path"] if scope["path"] in self._routes else "other"
+        route = self.route_of(scope["path"])
         method = scope["method"] if scope["method"] in METHODS else "_OTHER"
         request_id.current.set(call.id)
         span = tracing.serving(f"{method} {route}", dict(call.metadata))
