@@ -66,9 +66,10 @@ def changes(held_out: list[Pair], taught: list[Pair], styles: Sequence[str], cou
         return plain_caption(labels[place % len(labels)], picture.pair.style)
 
     coloured = [picture for picture in pictures if hue_of(picture.pair) is not None]
-    kinds = [_endless("style", pictures, style), _endless("background", pictures, background)]
-    kinds += [_endless("colour", coloured, colour)] if coloured else []
-    kinds += [_endless("concept", pictures, concept)]
+    # Each kind begins with a picture of its own, so that few changes are of many pictures.
+    kinds = [_endless("style", pictures, style), _endless("background", _from(pictures, 0.25), background)]
+    kinds += [_endless("colour", _from(coloured, 0.5), colour)] if coloured else []
+    kinds += [_endless("concept", _from(pictures, 0.75), concept)]
     return list(islice((change for turn in zip(*kinds, strict=True) for change in turn), count))
 
 
@@ -85,6 +86,12 @@ def hue_of(pair: Pair) -> str | None:
     if main is None:
         return None
     return min(COLOURS, key=lambda name: abs((COLOURS[name][0] - main[0] + 0.5) % 1 - 0.5))
+
+
+def _from(pictures: Sequence[Question], share: float) -> list[Question]:
+    """All of them, turned so that they begin with the one at ``share`` of the way."""
+    start = int(share * len(pictures))
+    return [*pictures[start:], *pictures[:start]]
 
 
 def _endless(kind: str, pictures: Sequence[Question], after: Callable[[Question, int], str]) -> Iterator[Change]:

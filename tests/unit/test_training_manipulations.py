@@ -35,6 +35,7 @@ def test_changes_are_of_every_kind_in_turn_and_all_different() -> None:
     assert Counter(change.kind for change in found) == dict.fromkeys(("style", "background", "colour", "concept"), 25)
     assert all(change.after != change.picture.caption for change in found)
     assert len({(change.picture.caption, change.after) for change in found}) == 100
+    assert len({change.picture.caption for change in found[:16]}) == 16
 
 
 def test_few_pictures_are_changed_again_and_in_other_ways() -> None:
