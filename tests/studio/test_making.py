@@ -50,7 +50,7 @@ def test_a_seed_is_thrown_kept_and_recalled(here: Studio) -> None:
 def test_settings_are_in_the_recipe_and_what_is_wrong_is_said_by_its_field(here: Studio) -> None:
     here.open()
     here.page.get_by_role("button", name="Generate").click()
-    expect(here.page.get_by_role("alert")).to_contain_text("Say what it shall show")
+    expect(here.page.get_by_role("alert")).to_contain_text("Describe a picture first")
     here.page.get_by_label("Caption", exact=True).fill("a red apple")
     here.page.get_by_label("Pictures", exact=True).fill("2")
     here.page.get_by_text("Advanced").click()

@@ -1,6 +1,5 @@
 // Repainting a part of a picture, or going on beyond its edges: brush, eraser, frame.
 
-import { app } from "./app.js";
 import { imageMessage, pngOf } from "./bytes.js";
 import { download, field, h, icon, iconButton, slider, slug } from "./dom.js";
 import { advanced, countField, plain, seedField } from "./forms.js";
@@ -212,7 +211,7 @@ export function editPanel({ picture, show }) {
   const caption = h("input", { type: "text", maxLength: 4096, value: said.caption ?? captionOf(picture), placeholder: "a flat emoji of a green apple" });
   const count = countField(2);
   const seed = seedField();
-  const more = advanced(app.model, ["negativeCaption", "candidates", "resampling", "size", "priorCandidates", "prior", "decoder", "upsampler"]);
+  const more = advanced(["negativeCaption", "candidates", "resampling", "size", "priorCandidates", "prior", "decoder", "upsampler"]);
   const content = [field("What the whole picture shall show", caption), h("div", { class: "row options" }, count.element, seed.element), more.element];
   const element = actionForm("Repaint", "Paint over what shall change; all else stays as it is, exactly. Or make room around the picture, and have it continued there.", content, async () => {
     if (!caption.value.trim()) {

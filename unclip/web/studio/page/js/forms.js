@@ -1,17 +1,17 @@
 // What can be said of a request: seed, number of pictures, and how each stage samples.
 
+import { app } from "./app.js";
 import { field, h, iconButton, numberIn, unique } from "./dom.js";
 import { samplerName } from "./recipes.js";
 
 /** @typedef {import("./types").Asked} Asked */
-/** @typedef {import("./types").ModelInfo} ModelInfo */
 
 const SAMPLERS = ["SAMPLER_DDPM", "SAMPLER_DDIM", "SAMPLER_DPMPP_2M"];
 const SEEDS = 2 ** 32;
 
 /** A seed: chosen at random unless one is given, thrown, recalled or locked. */
 export function seedField() {
-  const input = h("input", { type: "text", inputMode: "numeric", pattern: "-?[0-9]{1,19}", placeholder: "by chance", id: unique(), autocomplete: "off" });
+  const input = h("input", { type: "text", inputMode: "numeric", pattern: "-?[0-9]{1,19}", placeholder: "random", id: unique(), autocomplete: "off" });
   let last = "";
   const lock = iconButton("unlock", "Keep this seed", { "aria-pressed": "false" });
   const dice = iconButton("dice", "Throw a seed", { onclick: () => (input.value = String(Math.floor(Math.random() * SEEDS))) });
@@ -60,13 +60,15 @@ export function countField(value, label = "Pictures") {
 }
 
 /**
- * Settings that most people leave alone. What is empty takes the model's default, which is shown in its place.
- * @param {ModelInfo | undefined} model
+ * Settings that most people leave alone. What is empty takes the model's default, which is shown in its place as soon
+ * as it is known.
  * @param {("negativeCaption" | "candidates" | "priorCandidates" | "resampling" | "size" | "prior" | "decoder" | "upsampler")[]} names
  */
-export function advanced(model, names) {
+export function advanced(names) {
   /** @type {(() => Asked)[]} */
   const readers = [];
+  /** @type {(() => void)[]} */
+  const tellers = [];
   const body = h("div", { class: "advanced" });
   const number = (/** @type {string} */ label, /** @type {Record<string, any>} */ limits, /** @type {string} */ hint = "") => {
     const input = h("input", { type: "number", ...limits });
@@ -88,27 +90,38 @@ export function advanced(model, names) {
       const input = number("Resampling", { min: 1, max: 10, placeholder: "2" }, "More smooth the seams, and take longer.");
       readers.push(() => ({ resampling: numberIn(input) }));
     } else if (name === "size") {
-      const input = number("Size", { min: 16, max: 2048, placeholder: String(sizeOf(model) || "") }, "Pixels a side.");
+      const input = number("Size", { min: 16, max: 2048 }, "Pixels a side.");
+      tellers.push(() => (input.placeholder = String(app.side || "")));
       readers.push(() => ({ size: numberIn(input) }));
     } else {
-      const stage = stageFields(model, name);
+      const stage = stageFields(name);
       body.append(stage.element);
       readers.push(stage.read);
+      tellers.push(stage.tell);
     }
   }
   const element = h("details", { class: "fold" }, h("summary", {}, "Advanced"), body);
+  const tell = () => tellers.forEach((each) => each());
+  tell();
+  app.addEventListener("model", () => tell());
   /** What was said. @returns {Asked} */
   const read = () => plain(Object.assign({}, ...readers.map((reader) => reader())));
   return { element, read };
 }
 
-/** @param {ModelInfo | undefined} model @param {"prior" | "decoder" | "upsampler"} name */
-function stageFields(model, name) {
-  const defaults = model?.stages?.find((stage) => stage.stage === `STAGE_${name.toUpperCase()}`)?.defaults ?? {};
+/** @param {"prior" | "decoder" | "upsampler"} name */
+function stageFields(name) {
   const shown = (/** @type {number | undefined} */ value) => (value === undefined ? "default" : String(Number(value.toFixed(3))));
-  const sampler = h("select", {}, h("option", { value: "" }, `Default${defaults.sampler ? ` (${samplerName(defaults.sampler)})` : ""}`), ...SAMPLERS.map((each) => h("option", { value: each }, samplerName(each))));
-  const steps = h("input", { type: "number", min: "1", max: "1000", placeholder: shown(defaults.steps) });
-  const guidance = h("input", { type: "number", min: "0", max: "30", step: "any", placeholder: shown(defaults.guidanceScale) });
+  const usual = h("option", { value: "" });
+  const sampler = h("select", {}, usual, ...SAMPLERS.map((each) => h("option", { value: each }, samplerName(each))));
+  const steps = h("input", { type: "number", min: "1", max: "1000" });
+  const guidance = h("input", { type: "number", min: "0", max: "30", step: "any" });
+  const tell = () => {
+    const defaults = app.model?.stages?.find((stage) => stage.stage === `STAGE_${name.toUpperCase()}`)?.defaults ?? {};
+    usual.textContent = `Default${defaults.sampler ? ` (${samplerName(defaults.sampler)})` : ""}`;
+    steps.placeholder = shown(defaults.steps);
+    guidance.placeholder = shown(defaults.guidanceScale);
+  };
   const element = h(
     "fieldset",
     {},
@@ -121,12 +134,7 @@ function stageFields(model, name) {
     const said = plain({ sampler: sampler.value || undefined, steps: numberIn(steps), guidanceScale: numberIn(guidance) });
     return Object.keys(said).length ? { [name]: said } : {};
   };
-  return { element, read };
-}
-
-/** @param {ModelInfo | undefined} model pixels a side of what it makes, 0 where nobody knows */
-export function sizeOf(model) {
-  return model?.stages?.find((stage) => stage.stage === "STAGE_UPSAMPLER")?.imageSize ?? 0;
+  return { element, read, tell };
 }
 
 /** Without what is undefined. @template {object} T @param {T} values @returns {T} */

@@ -2,12 +2,13 @@
 
 import { h } from "./dom.js";
 import { KINDS, sourcesOf } from "./recipes.js";
-import { store } from "./store.js";
-import { imageOf, pageOf } from "./tiles.js";
+import { covers, store } from "./store.js";
+import { altOf, imageOf, pageOf } from "./tiles.js";
 
 /** @typedef {import("./types").Picture} Picture */
 
 const DEPTH = 12;
+const MOST = 40; // pictures that were made of one
 const FIELDS = { image: "of", toImage: "to", mask: "masked by" };
 
 /** @param {Picture} picture */
@@ -15,14 +16,14 @@ export async function lineage(picture) {
   const parents = await parentsOf(picture, DEPTH);
   const children = store.all.filter((each) => each.id !== picture.id && each.sources.includes(picture.id));
   const canvases = (await Promise.all(store.all.flatMap((each) => each.sources.map(async (digest) => ((await store.file(digest))?.from === picture.id ? each : undefined))))).flatMap((each) => each ?? []);
-  const made = [...new Set([...children, ...canvases])].filter((each) => each.id !== picture.id);
+  const made = covers([...new Set([...children, ...canvases])]);
   return h(
     "div",
     { class: "lineage" },
     h("h3", {}, "Made from"),
     parents ?? h("p", { class: "muted" }, picture.recipe ? "Its caption alone." : "Opened from a file."),
     made.length ? h("h3", {}, "Made from it") : null,
-    made.length ? h("ul", { class: "row tight" }, ...made.slice(0, 40).map((each) => h("li", {}, small(each)))) : null,
+    made.length ? h("ul", { class: "row tight" }, ...made.slice(0, MOST).map((each) => h("li", {}, h("a", { class: "small", href: pageOf(each.id), title: altOf(each) }, imageOf(each))))) : null,
   );
 }
 

@@ -1,6 +1,6 @@
 // What can be done to a picture, each a form beside it: Vary, Text diff, Interpolate. Edit is in edit.js.
 
-import { app, openFile } from "./app.js";
+import { openFile } from "./app.js";
 import { imageMessage } from "./bytes.js";
 import { field, h, slider } from "./dom.js";
 import { advanced, countField, plain, seedField } from "./forms.js";
@@ -19,6 +19,7 @@ import { imageOf, pick } from "./tiles.js";
  */
 /** @typedef {{ element: HTMLElement, chosen?: () => void, left?: () => void, dispose?: () => void }} Panel */
 
+const VARIED = "Variations of ";
 const DRAFTS = /** @type {Record<string, any>} */ ({});
 
 /** What was said of a picture before, kept while the tab is open. @param {string} key @returns {Record<string, any>} */
@@ -78,7 +79,7 @@ export function varyPanel({ picture }) {
   const count = countField(4);
   const seed = seedField();
   const random = h("input", { type: "checkbox" });
-  const more = advanced(app.model, ["size", "decoder", "upsampler"]);
+  const more = advanced(["size", "decoder", "upsampler"]);
   const fresh = field("Begin with fresh noise: keep the gist alone", random);
   fresh.classList.add("check");
   more.element.querySelector(".advanced")?.prepend(fresh);
@@ -86,7 +87,7 @@ export function varyPanel({ picture }) {
   const element = actionForm("Vary", "Other pictures of the same gist.", [eta.element, h("div", { class: "row options" }, count.element, seed.element), more.element], async () => {
     const asked = { image: await sourceOf(picture), seed: seed.value, imageCount: count.value, ...more.read() };
     const how = random.checked ? { start: "START_RANDOM" } : { eta: eta.value };
-    const job = jobs.start({ vary: plain({ ...asked, ...how }) }, { about: [picture.id], title: `Variations of ${picture.title}` });
+    const job = jobs.start({ vary: plain({ ...asked, ...how }) }, { about: [picture.id], title: `${VARIED}${picture.title.replace(VARIED, "")}` });
     seed.used(askedOf(job.request).seed ?? "");
     return undefined;
   });
@@ -101,7 +102,7 @@ export function textDiffPanel({ picture, film }) {
   const far = slider({ label: "How far, θ", min: 0.05, max: 1, step: 0.05, value: 0.5, said: (value) => value.toFixed(2) });
   const count = slider({ label: "Frames", min: 2, max: 33, step: 1, value: 9 });
   const seed = seedField();
-  const more = advanced(app.model, ["size", "decoder", "upsampler"]);
+  const more = advanced(["size", "decoder", "upsampler"]);
   const content = [field("What it shows", before), field("What it shall show", after), far.element, count.element, seed.element, more.element];
   const element = actionForm("Transform", "The picture on its way from one caption to another, frame by frame.", content, async () => {
     if (!after.value.trim()) {
@@ -127,7 +128,7 @@ export function interpolatePanel({ picture, query, film }) {
   const choose = h("button", { type: "button" }, "Choose a picture…");
   const count = slider({ label: "Frames", min: 2, max: 33, step: 1, value: 9 });
   const seed = seedField();
-  const more = advanced(app.model, ["size", "prior", "decoder", "upsampler"]);
+  const more = advanced(["size", "prior", "decoder", "upsampler"]);
   const draw = () => {
     shown.replaceChildren();
     if (other) shown.append(imageOf(other), h("span", { class: "grow" }, other.title), h("button", { type: "button", class: "quiet", onclick: () => ((other = undefined), draw()) }, "Take away"));

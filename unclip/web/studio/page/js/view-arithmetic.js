@@ -1,6 +1,6 @@
 // A board of captions and pictures with + and −, and the pictures of their sum.
 
-import { app, openFile } from "./app.js";
+import { openFile } from "./app.js";
 import { patiently, post } from "./api.js";
 import { jobCard } from "./cards.js";
 import { field, h, iconButton } from "./dom.js";
@@ -27,7 +27,7 @@ export function arithmeticView(query) {
   const count = countField(2);
   const seed = seedField();
   const caption = h("input", { type: "text", maxLength: 4096, placeholder: "nothing" });
-  const more = advanced(app.model, ["size", "decoder", "upsampler"]);
+  const more = advanced(["size", "decoder", "upsampler"]);
 
   function draw() {
     board.replaceChildren(...terms.map((term, at) => row(term, at)));

@@ -18,13 +18,13 @@ const draft = { caption: "", count: 4 };
 export function generateView(query) {
   const again = store.get(query.get("again") ?? "");
   const recipe = again?.recipe?.generate ? askedOf(again.recipe) : undefined;
-  const caption = h("textarea", { id: unique(), rows: 2, maxLength: 4096, placeholder: "What shall it show?", enterKeyHint: "send" });
+  const caption = h("textarea", { id: unique(), rows: 2, maxLength: 4096, placeholder: "Describe a picture", enterKeyHint: "send" });
   caption.value = recipe?.caption ?? draft.caption;
   const chips = h("div", { class: "chips", role: "group", "aria-label": "Suggestions" });
   const count = countField(draft.count);
   const seed = seedField();
   if (recipe?.seed) seed.input.value = recipe.seed;
-  let more = advanced(app.model, ["negativeCaption", "candidates", "size", "priorCandidates", "prior", "decoder", "upsampler"]);
+  const more = advanced(["negativeCaption", "candidates", "size", "priorCandidates", "prior", "decoder", "upsampler"]);
   const wrong = h("p", { class: "wrong", role: "alert", hidden: true });
   const go = h("button", { class: "primary", type: "submit" }, "Generate");
   const form = h(
@@ -46,7 +46,7 @@ export function generateView(query) {
     event.preventDefault();
     const text = caption.value.trim();
     wrong.hidden = Boolean(text);
-    wrong.textContent = text ? "" : "Say what it shall show first, or take a suggestion.";
+    wrong.textContent = text ? "" : "Describe a picture first, or take a suggestion.";
     if (!text) return caption.focus();
     const job = jobs.start({ generate: plain({ caption: text, seed: seed.value, imageCount: count.value, ...more.read() }) });
     seed.used(askedOf(job.request).seed ?? "");
@@ -98,12 +98,6 @@ export function generateView(query) {
     if (now !== live || !jobs.all.length) draw();
     live = now;
   };
-  const modelChanged = () => {
-    const next = advanced(app.model, ["negativeCaption", "candidates", "size", "priorCandidates", "prior", "decoder", "upsampler"]);
-    more.element.replaceWith(next.element);
-    more = next;
-    suggest();
-  };
   caption.addEventListener("input", keep);
   caption.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
@@ -115,7 +109,7 @@ export function generateView(query) {
     location.hash = pageOf(id, `/interpolate?caption=${encodeURIComponent(caption.value)}`);
   });
   jobs.addEventListener("change", changed);
-  app.addEventListener("model", modelChanged);
+  app.addEventListener("model", suggest);
   suggest();
   draw();
   return {
@@ -124,7 +118,7 @@ export function generateView(query) {
     dispose() {
       keep();
       jobs.removeEventListener("change", changed);
-      app.removeEventListener("model", modelChanged);
+      app.removeEventListener("model", suggest);
       drawn.forEach((card) => card.dispose());
     },
   };

@@ -17,6 +17,8 @@ import { saveAll } from "./view-history.js";
 /** @typedef {import("./types").Picture} Picture */
 /** @typedef {import("./panels.js").Panel} Panel */
 
+const HIDDEN = 200; // pixels from the top of the window: of a picture that ends there too little is seen
+
 /** @type {[string, string, (page: import("./panels.js").Page) => Panel][]} */
 const TABS = [
   ["vary", "Vary", varyPanel],
@@ -47,6 +49,8 @@ export function pictureView(id, tab, query) {
     film = undefined;
     stage.replaceChildren(element ?? own);
     below.replaceChildren(...(under ? [under] : []));
+    // On a phone the form that asked for it is far below.
+    if (under && stage.getBoundingClientRect().bottom < HIDDEN) stage.scrollIntoView({ block: "start" });
   }
 
   /** @param {ReturnType<typeof keptFilm>} next */
