@@ -45,13 +45,14 @@ $(NODE) $(STUDIO): %/node_modules/.installed: %/package.json
 test: $(STAMP) $(TRITON) $(NODE) $(STUDIO) ## the whole test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-check: $(STAMP) $(STUDIO) ## ruff, mypy and tsc --strict, buf lint and breaking, yamllint, hadolint, generated code, import rules
+check: $(STAMP) $(STUDIO) ## ruff, mypy and tsc --strict, buf lint and breaking, yamllint, hadolint, shellcheck, generated code, import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	cd protos && ../$(BIN)/buf lint
 	cd protos && ../$(BIN)/buf breaking --against released.binpb
 	$(BIN)/yamllint --strict .
 	$(BIN)/hadolint deploy/Dockerfile
+	$(BIN)/shellcheck deploy/*.sh
 	$(BIN)/python -m pytest tests/unit/test_generated_code.py tests/studio/test_types.py
 	$(BIN)/lint-imports
 	$(BIN)/mypy
@@ -67,14 +68,22 @@ protos: $(STAMP) ## generates unclip/api from protos/, and the blocking client f
 release: ## takes the contracts as they are for released: from now on they may only grow
 	cp unclip/api/descriptors.binpb protos/released.binpb
 
-chart: $(STAMP) ## writes the services' settings into the chart's schema of values
+chart: $(STAMP) ## writes the services' settings into the chart's schema of values, and the chart's README
 	$(BIN)/python -m deploy.settings_schema
+	$(BIN)/python -m deploy.chart_readme
+
+cluster: $(STAMP) ## the chart on a real API server, whose binaries UNCLIP_KUBE_BIN names the folder of
+	$(BIN)/python -m pytest -rP tests/cluster
+
+kind: $(STAMP) ## a cluster of its own with Docker and kind: builds, loads, installs, tests, makes a picture, deletes
+	UNCLIP=$(abspath $(BIN))/unclip deploy/kind.sh
 
 lock: $(STAMP) ## locks what the images install, to the versions in .venv, with digests
 	$(BIN)/python -m deploy.lock
 
-sbom: $(STAMP) ## a software bill of materials for each image in out/sbom
+sbom: $(STAMP) ## software bills of materials in out/sbom: of the locks, and of the built images that IMAGES names
 	$(BIN)/python -m deploy.sbom
+	$(foreach image,$(IMAGES),deploy/sbom-image.sh $(BIN)/python $(image) &&) true
 
 evaluate: $(STAMP) ## measures the embedded checkpoint into out/evaluate
 	$(BIN)/python -m training.evaluate
@@ -90,4 +99,4 @@ drill: $(STAMP) ## what can happen to a cluster: restarts, kills, overload ...; 
 clean: ## removes .venv and everything made
 	rm -rf $(VENV) $(TRITON_VENV) tests/web/node/node_modules tests/studio/node/node_modules out build deploy/services/build *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help install demo serve test check format protos release chart lock sbom evaluate bench drill clean
+.PHONY: help install demo serve test check format protos release chart cluster kind lock sbom evaluate bench drill clean

@@ -111,6 +111,15 @@ def test_containers_are_confined(kind: str) -> None:
         assert service["image"].rpartition(":")[2] not in ("", "latest")
 
 
+@pytest.mark.parametrize("kind", FILES)
+def test_nothing_is_asked_for_that_podman_does_not_know(kind: str) -> None:
+    """It takes no user for a tmpfs, and no health check that is more frequent in the beginning."""
+    for service in services(kind).values():
+        assert not any("uid=" in place or "gid=" in place for place in service["tmpfs"])
+        assert "start_interval" not in service["healthcheck"]
+        assert all("mode=1777" in place for place in service["tmpfs"])  # for whichever user
+
+
 def test_the_stages_and_only_they_get_the_gpu() -> None:
     for name, service in services("gpu").items():
         devices = service.get("deploy", {}).get("resources", {}).get("reservations", {}).get("devices", [])

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import importlib.metadata
+import io
 import json
 import re
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -21,6 +25,7 @@ from tests.deploy.chart import ROOT
 
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 HADOLINT = Path(sys.executable).with_name("hadolint")
+SHELLCHECK = Path(sys.executable).with_name("shellcheck")
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==(\S+) ?(?:\\\n|$)", re.MULTILINE)
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 # Of the images, whatever this machine is.
@@ -138,6 +143,53 @@ def test_hadolint_has_nothing_to_say() -> None:
     assert (result.returncode, result.stdout) == (0, "")
 
 
+def files_of_an_image() -> bytes:
+    """A tar archive as ``docker export`` writes one."""
+    packed = io.BytesIO()
+    site = "opt/unclip/venv/lib/python3.11/site-packages"
+    status = "Package: libc6\nStatus: install ok installed\nVersion: 2.36-9\n\nPackage: gone\nStatus: deinstall ok x\n"
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for name, text in (
+            (
+                f"{site}/torch-2.13.0+cpu.dist-info/METADATA",
+                "Metadata-Version: 2.4\nName: torch\nVersion: 2.13.0+cpu\n\nx: y",
+            ),
+            (f"{site}/Typing_Extensions-4.0.dist-info/METADATA", "Name: Typing_Extensions\nVersion: 4.0\n"),
+            (f"{site}/torch/METADATA", "Name: none\nVersion: 1\n"),
+            ("var/lib/dpkg/status", status),
+            ("usr/share/doc/status", status),
+        ):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(text)
+            archive.addfile(entry, io.BytesIO(text.encode()))
+    return packed.getvalue()
+
+
+def test_a_bill_of_an_image_lists_what_is_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sbom, "OUT", tmp_path)
+    sbom.main(["--image", "unclip-model:0.1.0-cpu"], io.BytesIO(files_of_an_image()))
+    text = (tmp_path / "unclip-model-0.1.0-cpu.image.cdx.json").read_text()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    assert [each["purl"] for each in json.loads(text)["components"]] == [
+        "pkg:deb/debian/libc6@2.36-9",
+        "pkg:pypi/torch@2.13.0%2Bcpu",
+        "pkg:pypi/typing-extensions@4.0",
+    ]
+
+
+def test_shellcheck_has_nothing_to_say() -> None:
+    scripts = sorted((ROOT / "deploy").glob("*.sh"))
+    assert [script.name for script in scripts] == ["kind.sh", "sbom-image.sh"]
+    result = subprocess.run([SHELLCHECK, *scripts], capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (0, "")
+
+
+def test_shellcheck_looks(tmp_path: Path) -> None:
+    (tmp_path / "a.sh").write_text("#!/bin/sh\nrm -rf $1/x\n")
+    result = subprocess.run([SHELLCHECK, tmp_path / "a.sh"], capture_output=True, text=True)
+    assert "SC2086" in result.stdout
+
+
 def test_hadolint_looks(tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text("FROM python:latest\nRUN cd /tmp && pip install requests\n")
     result = subprocess.run([HADOLINT, tmp_path / "Dockerfile"], capture_output=True, text=True)
@@ -162,11 +214,41 @@ def test_images_end_as_a_user_that_is_not_root() -> None:
 
 
 def test_everything_is_installed_from_a_lock_or_by_exact_version() -> None:
-    for line in re.findall(r"pip install .*", DOCKERFILE.read_text()):
+    lines = re.findall(r"\bpip (?:--python \S+ )?install .*", DOCKERFILE.read_text())
+    assert len(lines) == 6
+    for line in lines:
         from_lock = "--require-hashes --no-deps -r " in line
         exact_torch = "--no-deps" in line and "-r deploy/requirements/torch.txt" in line
         own_wheel = "--no-deps --no-index /wheels/" in line
         assert from_lock or exact_torch or own_wheel, line
+
+
+@pytest.mark.parametrize("image", ["gateway", "model"])
+def test_what_changes_seldom_is_a_layer_before_what_changes_often(image: str) -> None:
+    """Dependencies come from stages that see no source, ourselves last: a changed line makes one small layer anew."""
+    found = stages()
+    copied = re.findall(r"^COPY (?:--from=(\S+) )?(\S+)", found[image], re.MULTILINE)
+    dependencies = {"gateway": ["gateway-dependencies"], "model": ["torch", "model-dependencies"]}[image]
+    assert [stage for stage, _ in copied if stage] == [*dependencies, "application"]
+    assert copied[-1][0] == "application"
+    for stage in dependencies:
+        assert re.match(r"FROM build\n", found[stage])
+        sources = re.findall(r"^COPY (.*) \S+$", found[stage], re.MULTILINE)
+        assert all(source.startswith("deploy/requirements/") for line in sources for source in line.split())
+        assert "--mount=type=cache,target=/root/.cache/pip" in found[stage]
+    assert not re.findall(r"^COPY", found["build"], re.MULTILINE)
+
+
+def test_no_image_can_install_anything() -> None:
+    base = stages()["base"]
+    assert "pip uninstall --yes" in base
+    assert "ensurepip" in base
+    assert re.findall(r"-m venv (?!--without-pip)\S+", base) == []
+    assert "-m venv --without-pip /opt/unclip/venv" in stages()["build"]
+
+
+def test_images_run_as_any_user_of_group_0() -> None:
+    assert "install --directory --owner=10001 --group=0 --mode=0770 /var/cache/unclip" in stages()["base"]
 
 
 def test_the_version_is_the_packages() -> None:
@@ -197,7 +279,7 @@ def test_every_package_of_the_distributions_is_copied() -> None:
     packages = [re.findall(r'"(\w+)\*"', top) for top in tops]
     assert packages == [["unclip"], ["gateway", "encoder_svc", "prior_svc", "decoder_svc"]]
     for package in (name for names in packages for name in names):
-        assert f"COPY {package} {package}\n" in stages()["build"]
+        assert f"COPY {package} {package}\n" in stages()["application"]
 
 
 def test_the_services_are_of_the_version_of_what_they_share() -> None:
