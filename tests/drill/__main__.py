@@ -21,6 +21,7 @@ from tests.drill.report import Finding, Setting
 
 NAMES = (
     *("rolling", "kill", "freeze", "sick", "uneven", "grow", "overload", "late", "storm", "hostile", "rotation"),
+    "tls",
     "versions",
     "metadata",
     "poison",

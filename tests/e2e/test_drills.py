@@ -13,7 +13,7 @@ from tests.drill.report import Finding, Setting
 
 # Drills that wait for most of their time: several are run at once. Others measure what the machine can do, or use all
 # of it, and come after them.
-CALM = ("rolling", "freeze", "sick", "uneven", "grow", "rotation", "versions", "web")
+CALM = ("rolling", "freeze", "sick", "uneven", "grow", "rotation", "tls", "versions", "web")
 AT_ONCE = 3
 
 
