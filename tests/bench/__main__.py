@@ -20,7 +20,7 @@ from tests.bench.options import Options
 from tests.bench.report import Report, cores
 from unclip.errors import UnclipError
 
-NAMES = ("overhead", "peer", "defaults", "mixed", "scale", "memory", "web", "triton", "gpu")
+NAMES = ("overhead", "peer", "defaults", "mixed", "scale", "memory", "web", "studio", "triton", "gpu")
 ON_REQUEST = (
     "full_size",
     "full_picture",

@@ -193,6 +193,16 @@ def test_only_the_studios_own_page_may_ask(http: httpx.Client, headers: dict[str
         assert "set-cookie" not in answer.headers
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("rebound.example:8080", 403), ("localhost:8080", 200), ("127.0.0.1", 200), ("[::1]:8080", 200), ("[", 403)],
+)
+def test_a_process_of_this_machine_alone_goes_by_no_other_name(http: httpx.Client, host: str, status: int) -> None:
+    assert http.get("model", headers={"host": host}).status_code == status
+    headers = {"host": host, "sec-fetch-site": "same-origin"}
+    assert http.post("embed", json={"captions": ["a"]}, headers=headers).status_code == status
+
+
 def test_bodies_are_bounded(http: httpx.Client) -> None:
     error = error_of(
         http.post("stream", content=b"0" * (15 * 2**20), headers={"content-type": "application/json"}), 413

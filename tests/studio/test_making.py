@@ -134,9 +134,13 @@ def test_a_text_diff_is_scrubbed_by_theta_and_saved_as_an_animation(here: Studio
     here.open("#/pictures")
     expect(here.page.locator(".tile")).to_have_count(2)  # the picture, and the frames as one
     here.page.locator(".tile").first.click()
-    expect(here.page.locator(".stage canvas")).to_have_attribute("data-frame", "4")
+    expect(canvas).to_have_attribute("data-frame", "4")
+    here.page.get_by_label("Frame, by θ").fill("0.13")
+    here.page.get_by_role("link", name="Open this frame").click()
+    expect(canvas).to_have_attribute("data-frame", "1")
+    assert here.shown() == frames[1]["id"]
     here.page.get_by_role("button", name="Play").click()
-    expect(here.page.locator(".stage canvas")).to_have_attribute("data-frame", "1")
+    expect(canvas).to_have_attribute("data-frame", "3")
 
 
 def test_one_picture_is_dragged_onto_another_to_interpolate(here: Studio) -> None:
@@ -238,6 +242,7 @@ def test_a_picture_is_continued_beyond_its_edges(here: Studio) -> None:
     here.finished("a red apple")
     made = here.pictures()[0]
     sent = opened(here.stored(made["sources"][0]))
+    expect(here.page.locator(".lineage")).to_contain_text("Made from it")
     alpha = np.asarray(sent.getchannel("A"))
     assert sent.width == 384
     assert round(float((alpha == 255).mean()), 3) == round(1 / 1.5**2, 3)

@@ -39,7 +39,7 @@ class Api:
         self._bodies = Bodies(settings.body_mib * 2**20, settings.body_seconds)
         self._decoding = Decoding("web", settings.decode_megapixels * 1_000_000)
         self._answers = Answers(store, settings.answer_mib * 2**20)
-        self._studio = Studio(gateway, self._bodies, self._decoding) if settings.studio == "on" else None
+        self._studio = Studio(settings, gateway, self._bodies, self._decoding) if settings.studio == "on" else None
         self._began = int(time.time())
         self.draining = False
 

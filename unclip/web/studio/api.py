@@ -7,6 +7,7 @@ connections, and sees to it that no other site's page can ask for anything.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import ExitStack, aclosing
@@ -25,6 +26,7 @@ from unclip.web.bodies import MAX_TEXTS, Bodies
 from unclip.web.calls import call_of, while_connected
 from unclip.web.errors import HttpError
 from unclip.web.gateway import Gateway
+from unclip.web.settings import Settings
 from unclip.web.studio.animations import animated
 from unclip.web.studio.errors import contract_refusal
 from unclip.web.studio.page import Page
@@ -38,8 +40,10 @@ MAX_BODY = 4 * MAX_BYTES // 3 + 4 * MAX_TEXTS  # bytes: the largest picture ther
 class Studio:
     """Serves the page and answers it."""
 
-    def __init__(self, gateway: Gateway, bodies: Bodies, decoding: Decoding) -> None:
+    def __init__(self, settings: Settings, gateway: Gateway, bodies: Bodies, decoding: Decoding) -> None:
         self._gateway, self._bodies, self._decoding, self._page = gateway, bodies, decoding, Page()
+        self._local = is_loopback(settings.host)
+        self._public = host_in(settings.public_url)
 
     @property
     def routes(self) -> list[Route]:
@@ -93,10 +97,19 @@ class Studio:
     async def _read(self, request: Request, room: ExitStack) -> Mapping[str, Any]:
         """The JSON that a page of our own sends. room: holds its bytes. Raises as `Bodies.json`."""
         require_same_site(request)
+        self._require_known_host(request)
         held = room.enter_context(self._bodies.room(call_of(request).client))
         return await self._bodies.json(request, held, MAX_BODY)
 
+    def _require_known_host(self, request: Request) -> None:
+        """Raises HttpError where a process of this machine alone is called by a name that anybody may have given to it:
+        then a browser takes another site's page for ours."""
+        host = host_in(f"//{request.headers.get('host', '')}")
+        if self._local and not (is_loopback(host) or (host and host == self._public)):
+            raise HttpError(403, "other_site", "Only localhost, its address and --public-url name the studio here.")
+
     def _client(self, request: Request) -> JsonClient:
+        self._require_known_host(request)
         return self._gateway.client(call_of(request))
 
 
@@ -127,6 +140,22 @@ async def answers(client: JsonClient, asked: Mapping[str, Any]) -> AsyncGenerato
 def in_json(text: str) -> Response:
     """An answer that nobody keeps."""
     return Response(text, media_type="application/json", headers={"cache-control": "no-store"})
+
+
+def host_in(url: str) -> str:
+    """The host that an address names, "" for none."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nobody but this machine is meant."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def require_same_site(request: Request) -> None:

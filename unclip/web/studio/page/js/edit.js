@@ -220,7 +220,7 @@ export function editPanel({ picture, show }) {
     }
     if (mask.empty && frame.scale === 1) return "Paint over what shall change first, or make room around the picture.";
     const edit = plain({ ...(await sources()), caption: caption.value.trim(), seed: seed.value, imageCount: count.value, ...more.read() });
-    const job = jobs.start({ edit }, { about: [picture.id] });
+    const job = jobs.start({ edit }, { about: [picture.id], parents: [picture.id] });
     seed.used(askedOf(job.request).seed ?? "");
     return undefined;
   });

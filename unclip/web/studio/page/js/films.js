@@ -3,6 +3,7 @@
 import { fromBase64 } from "./bytes.js";
 import { scrubber } from "./scrubber.js";
 import { store } from "./store.js";
+import { pageOf } from "./tiles.js";
 
 /** @typedef {import("./jobs.js").Job} Job */
 /** @typedef {{ element: HTMLElement, controls: HTMLElement, dispose: () => void }} Shown */
@@ -18,8 +19,8 @@ export function filmOf(job, name, side) {
       const news = slot.picture?.id ?? slot.preview;
       if (!news || had.get(at) === news) return;
       had.set(at, news);
-      if (slot.picture) void store.file(slot.picture.id).then((file) => file && scrub.set(at, file.blob, true));
-      else if (slot.preview) void scrub.set(at, blobOf(slot.preview), false);
+      if (slot.picture) void store.file(slot.picture.id).then((file) => file && scrub.set(at, file.blob, pageOf(file.digest)));
+      else if (slot.preview) void scrub.set(at, blobOf(slot.preview));
     });
   };
   job.addEventListener("change", update);
@@ -40,8 +41,8 @@ export function keptFilm(picture) {
   const frames = film ? store.framesOf(film.id) : [];
   if (!film || frames.length < 2) return undefined;
   const values = frames.map((frame) => frame.film?.value ?? 0);
-  const scrub = scrubber({ symbol: film.symbol, name: `Frame, by ${film.symbol}`, values, side: picture.width, title: picture.title });
-  frames.forEach((frame, at) => void store.file(frame.id).then((file) => file && scrub.set(at, file.blob, true)));
+  const scrub = scrubber({ symbol: film.symbol, name: `Frame, by ${film.symbol}`, values, side: picture.width, title: picture.title, value: film.value });
+  frames.forEach((frame, at) => void store.file(frame.id).then((file) => file && scrub.set(at, file.blob, pageOf(frame.id))));
   return { element: scrub.canvas, controls: scrub.controls, dispose: () => scrub.dispose() };
 }
 

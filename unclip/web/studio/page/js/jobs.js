@@ -1,6 +1,7 @@
 // Requests under way: what they have come to, their pictures into the history, cancelling, and beginning anew.
 
 import { ApiError, patiently, stream } from "./api.js";
+import { app } from "./app.js";
 import { dataUrl, fromBase64 } from "./bytes.js";
 import { askedOf, kindOf, stagesOf, STAGES, titleOf } from "./recipes.js";
 import { store } from "./store.js";
@@ -12,6 +13,7 @@ import { store } from "./store.js";
 
 const AT_ONCE = 4; // browsers have six connections to a server
 const SEEDS = 2 ** 32;
+const PREVIEWS = 24; // of each picture, about
 
 /** One request; "change" with every piece of news, "picture" with each picture. */
 export class Job extends EventTarget {
@@ -36,19 +38,21 @@ export class Job extends EventTarget {
   /**
    * @param {StreamRequest} request
    * @param {{ title?: string, about?: string[], film?: { symbol: string, values: number[] },
-   *   terms?: import("./types").Term[] }} [more] about: the pictures that it is shown with
+   *   terms?: import("./types").Term[], parents?: string[] }} [more] about: the pictures that it is shown with; terms,
+   *   parents: of its pictures
    */
   constructor(request, more = {}) {
     super();
     const kind = kindOf(request);
     const asked = { ...askedOf(request) };
     asked.seed ??= String(Math.floor(Math.random() * SEEDS)); // so that what is begun anew is the same
-    this.request = { previewInterval: 2, ...request, [kind]: asked };
+    this.request = { previewInterval: interval(asked), ...request, [kind]: asked };
     this.kind = kind;
     this.title = more.title || titleOf(request);
     this.about = more.about ?? [];
     this.film = more.film;
     this.terms = more.terms;
+    this.parents = more.parents;
     this.stages = stagesOf(request);
     const made = more.film ? more.film.values.length : (asked.candidates ?? asked.imageCount ?? 1);
     this.slots = Array.from({ length: made }, () => ({}));
@@ -145,6 +149,7 @@ export class Job extends EventTarget {
       stageVersions: made.stageVersions,
       score: made.score,
       terms: this.terms,
+      parents: this.parents,
       film:
         this.film && value !== undefined && this.film.values.length > 1
           ? { id: this.#id, index, count: this.film.values.length, value, symbol: this.film.symbol }
@@ -175,6 +180,12 @@ export class Job extends EventTarget {
     this.dispatchEvent(new Event("change"));
     jobs.dispatchEvent(new CustomEvent("change", { detail: this }));
   }
+}
+
+/** Decoder steps from preview to preview. @param {import("./types").Asked} asked */
+function interval(asked) {
+  const usual = app.model?.stages?.find((stage) => stage.stage === "STAGE_DECODER")?.defaults?.steps ?? PREVIEWS;
+  return Math.max(1, Math.ceil((asked.decoder?.steps ?? usual) / PREVIEWS));
 }
 
 /** All requests of this tab, newest first; "change" where one begins or ends. */

@@ -14,9 +14,7 @@ const FIELDS = { image: "of", toImage: "to", mask: "masked by" };
 /** @param {Picture} picture */
 export async function lineage(picture) {
   const parents = await parentsOf(picture, DEPTH);
-  const children = store.all.filter((each) => each.id !== picture.id && each.sources.includes(picture.id));
-  const canvases = (await Promise.all(store.all.flatMap((each) => each.sources.map(async (digest) => ((await store.file(digest))?.from === picture.id ? each : undefined))))).flatMap((each) => each ?? []);
-  const made = covers([...new Set([...children, ...canvases])]);
+  const made = covers(store.all.filter((each) => each.id !== picture.id && [...each.sources, ...(each.parents ?? [])].includes(picture.id)));
   return h(
     "div",
     { class: "lineage" },

@@ -4,15 +4,16 @@ import { ApiError, post } from "./api.js";
 import { imageMessage } from "./bytes.js";
 import { download, h, icon, toast, unique } from "./dom.js";
 
-/** @typedef {{ bitmap: ImageBitmap, blob?: Blob }} Frame */
+/** @typedef {{ bitmap: ImageBitmap, blob?: Blob, page?: string }} Frame page: the address of its own page */
 
 const STEPS = 400; // of the slider
 const ROUND_S = 2; // from one end to the other, as animations take
 
 /**
- * @param {{ symbol: string, name: string, values: number[], side: number, title: string }} options
+ * @param {{ symbol: string, name: string, values: number[], side: number, title: string, value?: number }} options value:
+ *   to begin with
  */
-export function scrubber({ symbol, name, values, side, title }) {
+export function scrubber({ symbol, name, values, side, title, value }) {
   /** @type {(Frame | undefined)[]} */
   const frames = values.map(() => undefined);
   const [first, last] = [values[0], values[values.length - 1]];
@@ -20,16 +21,17 @@ export function scrubber({ symbol, name, values, side, title }) {
   const context = canvas.getContext("2d");
   const shown = h("output", {});
   const input = h("input", { type: "range", min: first, max: last, step: (last - first) / STEPS || 1, id: unique() });
-  input.value = String(last);
+  input.value = String(value ?? last);
   const ticks = h("div", { class: "ticks", "aria-hidden": "true" }, ...values.map(() => h("i", {})));
   const play = h("button", { type: "button", "aria-label": "Play", title: "Play", class: "quiet square" }, icon("play"));
   const save = h("button", { type: "button", disabled: true }, icon("save"), "Save as WebP");
+  const open = h("a", { class: "button", hidden: true }, "Open this frame");
   const controls = h(
     "div",
     { class: "scrub" },
     h("div", { class: "split" }, h("label", { for: input.id }, name), shown),
     h("div", { class: "row tight" }, play, h("div", { class: "grow track" }, input, ticks)),
-    h("div", { class: "row" }, save),
+    h("div", { class: "row tight" }, save, open),
   );
   let planned = 0;
   let drawn = -1;
@@ -51,6 +53,8 @@ export function scrubber({ symbol, name, values, side, title }) {
     shown.textContent = `${symbol} ${Number(input.value).toFixed(2)}`;
     input.setAttribute("aria-valuetext", `${symbol} ${Number(input.value).toFixed(2)}`);
     canvas.setAttribute("aria-label", at < 0 ? `${title}: no frame yet` : `${title} at ${symbol} ${values[at].toFixed(2)}`);
+    open.hidden = !frame?.page || location.hash.startsWith(frame.page);
+    if (frame?.page) open.href = frame.page;
     if (!frame || !context || drawn === at) return;
     context.imageSmoothingEnabled = frame.bitmap.width < canvas.width;
     context.drawImage(frame.bitmap, 0, 0, canvas.width, canvas.height);
@@ -111,13 +115,14 @@ export function scrubber({ symbol, name, values, side, title }) {
      * A frame, or what it is to become.
      * @param {number} index
      * @param {Blob} blob
-     * @param {boolean} finished
+     * @param {string} [page] of a finished one
      */
-    async set(index, blob, finished) {
+    async set(index, blob, page) {
+      const finished = page !== undefined;
       const bitmap = await createImageBitmap(blob);
       if (!finished && frames[index]?.blob) return;
       frames[index]?.bitmap.close();
-      frames[index] = { bitmap, blob: finished ? blob : undefined };
+      frames[index] = { bitmap, blob: finished ? blob : undefined, page };
       ticks.children[index]?.classList.add(finished ? "there" : "coming");
       if (drawn === index) drawn = -1;
       save.disabled = this.count < 2;

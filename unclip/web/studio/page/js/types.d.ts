@@ -152,6 +152,8 @@ export interface Picture {
   score?: number;
   film?: Film;
   terms?: Term[];
+  /** Pictures that the browser made its sources of, such as the one in the middle of a larger canvas. */
+  parents?: string[];
 }
 
 /** A file that pictures began with, or are. from: the picture that it was made of, of a mask or a canvas. */
