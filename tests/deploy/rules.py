@@ -39,6 +39,9 @@ LIBRARIES = re.compile(r"OTEL_[A-Z_]+|POD_NAME|GOMP_SPINCOUNT|OMP_WAIT_POLICY")
 WRITABLE = ("/tmp", "/var/cache/unclip")
 LONGEST_NAME = 63
 
+# The Images API, and the studio: its page, and what that calls. Health stays inside.
+LED_TO = {("/v1", "Prefix"), ("/", "Exact"), ("/studio", "Prefix")}
+
 
 def probes_ask_what_the_service_answers(objects: Sequence[Object]) -> Iterator[str]:
     for pod in services_pods(objects):
@@ -153,7 +156,7 @@ def web_finds_the_gateway(objects: Sequence[Object]) -> Iterator[str]:
             for path in rule["http"]["paths"]:
                 backend = path["backend"]["service"]
                 ports = [port["name"] for port in services[backend["name"]]["spec"]["ports"]]
-                if path["path"] != "/v1" or backend["port"]["name"] not in ports:
+                if (path["path"], path["pathType"]) not in LED_TO or backend["port"]["name"] not in ports:
                     yield f"Ingress {ingress['metadata']['name']} leads to {backend}"
 
 

@@ -11,7 +11,7 @@ import jsonschema
 import kubernetes_validate
 import pytest
 
-from tests.deploy.chart import CHART, NAMESPACE, ROOT, SWITCHES, Object, Values, notes, render, variants
+from tests.deploy.chart import CHART, NAMESPACE, ROOT, SWITCHES, Object, Values, named, notes, render, variants
 from tests.deploy.rules import RULES, Rule
 
 VARIANTS = variants()
@@ -122,3 +122,12 @@ def test_the_chart_has_the_version_of_the_package() -> None:
 
 def test_the_dashboards_folder_is_the_charts() -> None:
     assert (Path(ROOT) / "deploy" / "dashboards" / "unclip.json").samefile(CHART / "dashboards" / "unclip.json")
+
+
+@pytest.mark.parametrize(("studio", "paths"), [("on", ["/v1", "/", "/studio"]), ("off", ["/v1"])])
+def test_the_ingress_leads_to_the_studio_where_that_is_served(studio: str, paths: list[str]) -> None:
+    ingress = {"enabled": True, "hosts": ["img.example.com"]}
+    settings = {"store": "s3://pictures", "studio": studio}
+    objects = render({"web": {"enabled": True, "settings": settings, "ingress": ingress}})
+    found = named(objects, "Ingress", "unclip-web")["spec"]["rules"]
+    assert [path["path"] for path in found[0]["http"]["paths"]] == paths
