@@ -8,6 +8,9 @@ of one decoder; gateway CPU is user and system time from /proc over the same sec
 at once by 550 callers, each with a picture under way or waiting, who open another as one ends, for as long as the
 throughput runs; a stream is lost when it ends without its picture. Callers retry nothing.
 
+Then several gateways (`tests.bench.gateways`), and a day with a tenfold peak through the chart's autoscaling rule, in
+simulation (`tests.bench.day`).
+
 Pictures are 64 px, the embedded checkpoint's size, for throughput; one more row has Karlo's 256 px, where the PNG
 file is the largest part of the gateway's work. Gateway, stubs and callers share the machine.
 """
@@ -29,7 +32,11 @@ COUNTS, QUICK_COUNTS = (1, 2, 4, 8, 16), (1, 4)
 CAPACITY = 4
 STREAMS, PER_CHANNEL = 500, 125  # a server allows 256 streams on a connection
 SPREAD_S, WARM_S, TIMEOUT_S = 1.0, 3.0, 60.0
-NEVER = ("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1)
+NEVER = (
+    ("grpc.enable_retries", 0),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
+)
 
 
 @dataclass
@@ -129,6 +136,15 @@ def run(options: Options) -> Report:
     report.figure("gateway_cpu_256px_ms", float(str(report.rows[-1]["gateway_ms"])))
     report.figure("streams_held", float(str(row["held"])), f">= {streams}")
     report.figure("streams_lost", float(str(row["failed"])), "== 0")
+    from tests.bench import day, gateways  # of which the latter is made of what is here
+
+    gateways.measure(options, report)
+    rule = day.Rule.of_the_chart(minReplicas=2, maxReplicas=24)
+    for name, traffic in (("ordinary", day.ordinary(6.0)), ("sudden", day.sudden(6.0))):
+        found = day.simulate(traffic, day.Pool(), rule)
+        report.figure(f"{name}_day_over_target", found.over)
+        report.figure(f"{name}_day_replica_hours_over_oracle", found.ratio)
+        report.figure(f"{name}_day_longest_s", found.worst)
     return report
 
 
