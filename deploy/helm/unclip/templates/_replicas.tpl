@@ -15,7 +15,7 @@ or autoscaling.initialReplicas.
 {{- $scaling := .values.autoscaling -}}
 {{- $live := lookup "apps/v1" "Deployment" $namespace $target -}}
 {{- if eq $scaling.kind "none" -}}
-{{- if and $live (include "unclip.scaled" (dict "namespace" $namespace "target" $target)) -}}
+{{- if and $live (include "unclip.scaled" (dict "root" .root "target" $target)) -}}
 {{ $live.spec.replicas }}
 {{- else -}}
 {{ .values.replicas }}
@@ -36,9 +36,9 @@ or autoscaling.initialReplicas.
 {{- end -}}
 {{- end -}}
 
-{{/* Whether something scales a Deployment now: our HorizontalPodAutoscaler, or KEDA's. */}}
+{{/* Whether something scales a Deployment now: our HorizontalPodAutoscaler, or KEDA's. Takes (dict "root" $ "target" name). */}}
 {{- define "unclip.scaled" -}}
 {{- range list .target (printf "keda-hpa-%s" .target) -}}
-{{- if lookup "autoscaling/v2" "HorizontalPodAutoscaler" $.namespace . -}}yes{{- end -}}
+{{- if lookup "autoscaling/v2" "HorizontalPodAutoscaler" $.root.Release.Namespace . -}}yes{{- end -}}
 {{- end -}}
 {{- end -}}
