@@ -1,11 +1,11 @@
 """1, 2 and 4 gateways in front of 64 stub decoders; part of the benchmark ``scale``.
 
 A gateway knows of no other: what could keep many from carrying in proportion is work that each has for every replica
-(connections, health, versions) and callers that favour one. On two cores four gateways have no cores to carry more
-by, so throughput would show the machine and not them. Measured is instead, at one rate of pictures that the machine
-has room for, what a picture costs all gateways together in CPU time, how evenly callers' ``round_robin`` spreads
-pictures over them, and what a gateway costs that has nothing to do. Cost with one gateway / cost with several is how
-nearly they carry in proportion. What is not shown: several gateways at full load, on machines of their own.
+(connections, health, versions) and callers that favour one. On two cores four gateways at full load would show the
+machine and not them. Measured is instead, at as many pictures a second for each gateway as the machine has room for
+with four, what a picture costs in CPU time, how evenly callers' ``round_robin`` spreads pictures over them, and what
+a gateway costs that has nothing to do. Cost with one gateway / cost with several is how nearly they carry in
+proportion. What is not shown: several gateways at full load, on machines of their own.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def measure(options: Options, report: Report) -> None:
                     )
                     for number in range(count)
                 ]
-                found = asyncio.run(observed(gateways, decoders * CAPACITY, seconds, idle))
+                # As many for each gateway, whatever their number: with the most of them the decoders are all busy.
+                callers = count * decoders * CAPACITY // counts[-1]
+                found = asyncio.run(observed(gateways, callers, seconds, idle))
             rows.append({"gateways": count, "decoders": decoders, **found})
     report.rows.extend(rows)
     for row in rows[1:]:
