@@ -64,9 +64,9 @@ class Rule:
             for way in ("scaleUp", "scaleDown")
         ]
         window = behavior["scaleDown"]["stabilizationWindowSeconds"]
-        names = ("unclip-saturation", "unclip-queue-depth")
-        limits = spec["minReplicaCount"], spec["maxReplicaCount"]
-        return cls(*(thresholds[name] for name in names), *limits, *policies, window)
+        saturation, depth = (thresholds[name] for name in ("unclip-saturation", "unclip-queue-depth"))
+        up, down = policies
+        return cls(saturation, depth, spec["minReplicaCount"], spec["maxReplicaCount"], up, down, window)
 
 
 @dataclass

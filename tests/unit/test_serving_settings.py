@@ -53,7 +53,7 @@ def test_services_started_by_hand_find_each_other() -> None:
     for stage, settings in {**stages, "upsampler": stages["decoder"]}.items():
         assert getattr(gateway, stage) == f"{settings.host}:{settings.port}"
     assert WebSettings().gateway == f"{gateway.host}:{gateway.port}"
-    assert stages["decoder"].stages == "decode,upsample"
+    assert DecoderSettings().stages == "decode,upsample"
 
 
 @pytest.mark.parametrize("stages", ["", "prior", "decode,decode", "decode, upsample"])
