@@ -133,3 +133,13 @@ def test_the_facts_of_a_picture_are_all_that_its_recipe_says(here: Studio) -> No
     expect(facts).to_contain_text(f"Model{recipe.model_version[:16]}")
     expect(facts).to_contain_text(re.compile("Prior.*steps.*guidance"))
     expect(facts).to_contain_text(digest[:16])
+
+
+def test_files_have_their_sha256_where_browsers_do_not_calculate_it(here: Studio) -> None:
+    here.open()
+    for size in (0, 3, 55, 56, 63, 64, 1000):
+        data = bytes(index * 37 % 256 for index in range(size))
+        found: list[int] = here.page.evaluate(
+            'async (data) => [...(await import("/studio/js/bytes.js")).sha256(new Uint8Array(data))]', list(data)
+        )
+        assert bytes(found) == hashlib.sha256(data).digest()

@@ -13,7 +13,7 @@ from typing import Any
 from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.processes import Process, free_port
-from tests.studio.browsing import Studio, studio
+from tests.studio.browsing import PATIENCE_MS, Studio, studio
 from tests.web.stacks import PATIENCE_S, web_before
 
 NETWORK = ("Failed to load resource",)  # which browsers say of whatever is refused
@@ -103,9 +103,11 @@ def keys(folder: Path) -> tuple[Path, str, str]:
     return file, alice["key"], bob["key"]
 
 
-def test_a_key_is_asked_for_and_a_gateway_that_comes_back_is_found(browser: Browser, tmp_path: Path) -> None:
+def test_a_key_is_asked_for_a_place_in_the_queue_is_told_and_a_gateway_that_comes_back_is_found(
+    browser: Browser, tmp_path: Path
+) -> None:
     file, expired, valid = keys(tmp_path)
-    words = ["--port", str(free_port()), "--api-keys", str(file), "--step-seconds", "0.002"]
+    words = ["--port", str(free_port()), "--api-keys", str(file), "--step-seconds", "0.02", "--capacity", "1"]
     with ExitStack() as exits:
         first = exits.enter_context(Process("unclip.testing", words, tmp_path, "stubs"))
         stack = exits.enter_context(web_before(first.address(PATIENCE_S), tmp_path))
@@ -123,11 +125,13 @@ def test_a_key_is_asked_for_and_a_gateway_that_comes_back_is_found(browser: Brow
         expect(dialog).to_be_hidden()
         assert here.page.evaluate("[document.cookie, localStorage.length, sessionStorage.length]") == ["", 0, 1]
         ask(here.page)
-        here.finished("a red apple")
+        ask(here.page)
+        expect(here.page.locator(".job .status", has_text="In the queue, 1 ahead")).to_have_count(1)
+        expect(here.page.locator('.job[data-state="done"]')).to_have_count(2, timeout=PATIENCE_MS)
         first.kill()
         ask(here.page)
         expect(here.page.locator("#banner")).to_contain_text("The service cannot be reached.")
         with Process("unclip.testing", words, tmp_path, "again") as again:
             again.address(PATIENCE_S)
-            expect(here.page.locator('.job[data-state="done"]')).to_have_count(2)
+            expect(here.page.locator('.job[data-state="done"]')).to_have_count(3, timeout=PATIENCE_MS)
             expect(here.page.locator("#banner")).to_be_hidden()

@@ -69,7 +69,12 @@ def add_serve(commands: Commands) -> None:
     add_service_options(command)
     command.add_argument("--host", default="127.0.0.1", help="where the gateway listens (%(default)s)")
     command.add_argument("--port", type=int, default=50050, help="the gateway's port, 0 for a free one (%(default)s)")
-    command.add_argument("--web", type=int, metavar="PORT", help="also serve OpenAI's Images API, at this port (no)")
+    command.add_argument(
+        "--web",
+        type=int,
+        metavar="PORT",
+        help="also serve the studio, a page, and OpenAI's Images API at this port (no)",
+    )
     command.add_argument("--log-dir", type=Path, help="folder for the services' logs, kept (default: a temporary one)")
 
 

@@ -1,4 +1,4 @@
-"""``python -m unclip.web``: serves OpenAI's Images API until SIGTERM; ``--help`` lists settings."""
+"""``python -m unclip.web``: serves OpenAI's Images API and the studio until SIGTERM; ``--help`` lists settings."""
 
 from __future__ import annotations
 
