@@ -38,7 +38,7 @@ def test_two_pictures_are_compared_side_by_side_and_over_each_other(here: Studio
     expect(here.page.locator(".pair img")).to_have_count(2)
     rows = here.page.locator("tbody tr")
     expect(rows).to_have_count(1)
-    expect(rows).to_have_text(re.compile("^Seed(4140|4041)$"))
+    expect(rows).to_have_text("Seed4041")
     here.page.get_by_label("How much of the second").fill("20")
     expect(here.page.locator("img.over")).to_have_css("clip-path", "inset(0px 0px 0px 80%)")
 
@@ -58,9 +58,9 @@ def test_pictures_become_a_contact_sheet_and_are_saved_as_they_came(here: Studio
     here.page.locator(".history .tile").nth(1).click()
     with here.page.expect_download() as saving:
         here.page.get_by_role("toolbar").get_by_role("button", name="Download").click()
-    assert saving.value.suggested_filename == "a-red-apple-40.png"
+    assert saving.value.suggested_filename == "a-red-apple-42.png"
     with Client(stack.gateway) as client:
-        [wanted] = client.generate("a red apple", seed=40)
+        [wanted] = client.generate("a red apple", seed=42)
     assert Path(saving.value.path()).read_bytes() == wanted.data
 
 

@@ -31,7 +31,7 @@ export class Job extends EventTarget {
   notices = [];
   /** @type {string[]} */
   stages;
-  began = performance.now();
+  created = Date.now();
   #stop = new AbortController();
   #id = `${Date.now().toString(36)}-${Math.random().toString(36).slice(2, 10)}`;
 
@@ -136,7 +136,7 @@ export class Job extends EventTarget {
     const type = made.image.mediaType || "image/png";
     const value = this.film?.values[index];
     const picture = {
-      created: Date.now(),
+      created: this.created - index, // newest first, and those of one request in their order
       kind: this.kind,
       title: this.title,
       type,

@@ -55,10 +55,13 @@ class Store extends EventTarget {
 
   async #read() {
     if (!this.#base) return;
-    /** @type {Picture[]} */
-    const found = await answered(this.#base.transaction("pictures").objectStore("pictures").getAll());
-    found.sort((one, other) => other.created - one.created);
-    this.#pictures = new Map(found.map((picture) => [picture.id, picture]));
+    this.#sort(await answered(this.#base.transaction("pictures").objectStore("pictures").getAll()));
+  }
+
+  /** @param {Picture[]} pictures */
+  #sort(pictures) {
+    pictures.sort((one, other) => other.created - one.created);
+    this.#pictures = new Map(pictures.map((picture) => [picture.id, picture]));
   }
 
   /** @returns {Picture[]} */
@@ -89,10 +92,10 @@ class Store extends EventTarget {
       const id = await this.keepFile(blob);
       const said = Object.fromEntries(Object.entries(picture).filter(([, value]) => value !== undefined));
       const known = /** @type {Picture} */ ({ ...this.#pictures.get(id), ...said, id });
-      this.#pictures.delete(id);
-      this.#pictures = new Map([[id, known], ...this.#pictures]);
+      this.#pictures.set(id, known);
       pictures.push(known);
     }
+    this.#sort(this.all);
     await this.#write("pictures", (place) => pictures.forEach((picture) => place.put(picture)));
     this.#told();
     return pictures;

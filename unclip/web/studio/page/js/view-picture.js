@@ -82,7 +82,7 @@ export function pictureView(id, tab, query) {
   let had = "";
   const draw = () => {
     const own = jobs.about(id);
-    const now = own.map((job) => job.began).join();
+    const now = own.map((job) => job.created).join();
     if (now === had) return;
     had = now;
     drawn.forEach((card) => card.dispose());
