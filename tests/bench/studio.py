@@ -136,7 +136,7 @@ def scrubbing(here: Studio, seconds: float) -> dict[str, float]:
     """Frames a second, and the longest time without one in ms, of a text diff."""
     here.page.locator(".job .tile").first.click()
     here.tab("Text diff")
-    here.page.get_by_label("What it shall show").fill("a 3d emoji of a lemon")
+    here.page.get_by_label("What it should show").fill("a 3d emoji of a lemon")
     here.page.get_by_label("Frames").fill("17")
     here.page.get_by_role("button", name="Transform").click()
     here.page.locator('.job[data-state="done"]').wait_for()

@@ -42,7 +42,7 @@ def there(browser: Browser, root: str) -> Iterator[Studio]:
 def test_pictures_are_generated_transformed_and_edited(there: Studio) -> None:
     source = there.picture("red cat", seed=3)
     there.tab("Text diff")
-    there.page.get_by_label("What it shall show").fill("red dog")
+    there.page.get_by_label("What it should show").fill("red dog")
     there.page.get_by_label("Frames").fill("3")
     there.page.get_by_role("button", name="Transform").click()
     there.finished("red cat → red dog")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -81,6 +82,7 @@ def generating(here: Studio) -> None:
     here.page.get_by_label("Seed", exact=True).fill("1")
     here.page.get_by_role("button", name="Generate").click()
     here.page.locator("img.preview").nth(3).wait_for()
+    here.page.get_by_text(re.compile("Decoder, step ([6-9]|1.)")).wait_for()
 
 
 def history(here: Studio) -> None:
@@ -101,7 +103,7 @@ def text_diff(here: Studio) -> None:
     """An apple half-way to a green one."""
     apple(here)
     here.tab("Text diff")
-    here.page.get_by_label("What it shall show").fill(GREEN)
+    here.page.get_by_label("What it should show").fill(GREEN)
     here.page.get_by_role("button", name="Transform").click()
     here.page.locator('.job[data-state="done"]').wait_for()
     here.page.locator(".ticks .there").nth(8).wait_for()
@@ -128,7 +130,7 @@ def editing(here: Studio) -> None:
         here.page.mouse.down()
         here.page.mouse.move(box["x"] + box["width"] * 0.72, box["y"] + box["height"] * height, steps=6)
         here.page.mouse.up()
-    here.page.get_by_label("What the whole picture shall show").fill("a flat emoji of a red apple with a bite")
+    here.page.get_by_label("What the whole picture should show").fill("a flat emoji of a red apple with a bite")
 
 
 def arithmetic(here: Studio) -> None:

@@ -111,8 +111,8 @@ def test_a_text_diff_is_scrubbed_by_theta_and_saved_as_an_animation(here: Studio
     here.tab("Text diff")
     expect(here.page.get_by_label("What it shows")).to_have_value("a red apple")
     here.page.get_by_role("button", name="Transform").click()
-    expect(here.page.get_by_role("alert")).to_contain_text("Say what the picture shall show")
-    here.page.get_by_label("What it shall show").fill("a green apple")
+    expect(here.page.get_by_role("alert")).to_contain_text("Say what the picture should show")
+    here.page.get_by_label("What it should show").fill("a green apple")
     here.page.get_by_label("Frames").fill("5")
     here.page.get_by_role("button", name="Transform").click()
     canvas, theta = here.page.locator(".stage canvas"), here.page.get_by_label("Text diff, θ")
@@ -182,7 +182,7 @@ def test_a_mask_is_painted_undone_saved_loaded_and_kept_when_the_caption_changes
     here.picture()
     here.tab("Edit")
     here.page.get_by_role("button", name="Repaint").click()
-    expect(here.page.get_by_role("alert")).to_contain_text("Paint over what shall change first")
+    expect(here.page.get_by_role("alert")).to_contain_text("Paint over what should change first")
     canvas = here.page.locator("canvas.paint")
     box = canvas.bounding_box()
     assert box is not None
@@ -224,7 +224,7 @@ def test_a_mask_is_painted_undone_saved_loaded_and_kept_when_the_caption_changes
     expect(here.page.get_by_role("button", name="Redo")).to_be_disabled()
     assert np.array_equal(saved(), painted)
     for caption in ("a green apple", "a yellow apple"):
-        here.page.get_by_label("What the whole picture shall show").fill(caption)
+        here.page.get_by_label("What the whole picture should show").fill(caption)
         here.page.get_by_role("button", name="Repaint").click()
         here.finished(caption)
     assert np.array_equal(saved(), painted)

@@ -12,7 +12,7 @@ import { store } from "./store.js";
 /** @typedef {"brush" | "eraser" | "move"} Tool */
 
 const DRAWN = 768; // pixels a side of what is painted on, about
-const SHADE = "rgba(214, 72, 32, 0.62)";
+const STRIPE = 6; // pixels of it: dark and light, so that some of what is to be repainted is seen on any colour
 
 /** @param {import("./panels.js").Page} page @returns {import("./panels.js").Panel} */
 export function editPanel({ picture, show }) {
@@ -88,14 +88,15 @@ export function editPanel({ picture, show }) {
     undo.disabled = !mask.canUndo;
     redo.disabled = !mask.canRedo;
     if (!context || !bitmap) return;
-    context.setTransform(larger, 0, 0, larger, 0, 0);
+    context.setTransform(1, 0, 0, 1, 0, 0);
     context.imageSmoothingEnabled = false;
-    context.clearRect(0, 0, width, height);
-    context.fillStyle = SHADE;
-    context.fillRect(0, 0, width, height);
-    context.clearRect(x, y, picture.width, picture.height);
-    context.drawImage(bitmap, x, y);
-    context.drawImage(tinted(mask), x, y);
+    context.clearRect(0, 0, wide, high);
+    context.fillStyle = striped(context);
+    context.fillRect(0, 0, wide, high);
+    context.clearRect(x * larger, y * larger, picture.width * larger, picture.height * larger);
+    context.drawImage(bitmap, x * larger, y * larger, picture.width * larger, picture.height * larger);
+    context.drawImage(tinted(mask, larger), x * larger, y * larger);
+    context.setTransform(larger, 0, 0, larger, 0, 0);
     if (!cursor.shown || tool === "move") return;
     for (const [colour, line] of /** @type {[string, number][]} */ ([["#000", 4], ["#fff", 2]])) {
       context.lineWidth = line / larger;
@@ -212,13 +213,13 @@ export function editPanel({ picture, show }) {
   const count = countField(2);
   const seed = seedField();
   const more = advanced(["negativeCaption", "candidates", "resampling", "size", "priorCandidates", "prior", "decoder", "upsampler"]);
-  const content = [field("What the whole picture shall show", caption), h("div", { class: "row options" }, count.element, seed.element), more.element];
-  const element = actionForm("Repaint", "Paint over what shall change; all else stays as it is, exactly. Or make room around the picture, and have it continued there.", content, async () => {
+  const content = [field("What the whole picture should show", caption), h("div", { class: "row options" }, count.element, seed.element), more.element];
+  const element = actionForm("Repaint", "Paint over what should change; all else stays as it is, exactly. Or make room around the picture, and have it continued there.", content, async () => {
     if (!caption.value.trim()) {
       caption.focus();
-      return "Say what the whole picture shall show.";
+      return "Say what the whole picture should show.";
     }
-    if (mask.empty && frame.scale === 1) return "Paint over what shall change first, or make room around the picture.";
+    if (mask.empty && frame.scale === 1) return "Paint over what should change first, or make room around the picture.";
     const edit = plain({ ...(await sources()), caption: caption.value.trim(), seed: seed.value, imageCount: count.value, ...more.read() });
     const job = jobs.start({ edit }, { about: [picture.id], parents: [picture.id] });
     seed.used(askedOf(job.request).seed ?? "");
@@ -238,14 +239,34 @@ export function editPanel({ picture, show }) {
   };
 }
 
-/** The mask in the colour of what is to be repainted. @param {Mask} mask */
-function tinted(mask) {
-  const canvas = h("canvas", { width: mask.canvas.width, height: mask.canvas.height });
+/** The mask in the stripes of what is to be repainted. @param {Mask} mask @param {number} larger */
+function tinted(mask, larger) {
+  const canvas = h("canvas", { width: mask.canvas.width * larger, height: mask.canvas.height * larger });
   const context = canvas.getContext("2d");
   if (!context) return canvas;
-  context.drawImage(mask.canvas, 0, 0);
+  context.imageSmoothingEnabled = false;
+  context.drawImage(mask.canvas, 0, 0, canvas.width, canvas.height);
   context.globalCompositeOperation = "source-in";
-  context.fillStyle = SHADE;
+  context.fillStyle = striped(context);
   context.fillRect(0, 0, canvas.width, canvas.height);
   return canvas;
+}
+
+/** @type {HTMLCanvasElement | undefined} */
+let stripes;
+
+/** @param {CanvasRenderingContext2D} context @returns {CanvasPattern | string} */
+function striped(context) {
+  if (!stripes) {
+    const side = 4 * STRIPE;
+    stripes = h("canvas", { width: side, height: side });
+    const drawing = stripes.getContext("2d");
+    const image = new ImageData(side, side);
+    for (let at = 0; at < side * side; at += 1) {
+      const dark = Math.floor(((at % side) + Math.floor(at / side)) / (2 * STRIPE)) % 2;
+      image.data.set(dark ? [24, 24, 40, 170] : [255, 255, 255, 170], 4 * at);
+    }
+    drawing?.putImageData(image, 0, 0);
+  }
+  return context.createPattern(stripes, "repeat") ?? "#888";
 }

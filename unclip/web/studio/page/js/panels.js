@@ -103,11 +103,11 @@ export function textDiffPanel({ picture, film }) {
   const count = slider({ label: "Frames", min: 2, max: 33, step: 1, value: 9 });
   const seed = seedField();
   const more = advanced(["size", "decoder", "upsampler"]);
-  const content = [field("What it shows", before), field("What it shall show", after), far.element, count.element, seed.element, more.element];
+  const content = [field("What it shows", before), field("What it should show", after), far.element, count.element, seed.element, more.element];
   const element = actionForm("Transform", "The picture on its way from one caption to another, frame by frame.", content, async () => {
     if (!after.value.trim()) {
       after.focus();
-      return "Say what the picture shall show.";
+      return "Say what the picture should show.";
     }
     const thetas = steps(0, far.value, count.value);
     const words = { before: before.value.trim(), after: after.value.trim() };
