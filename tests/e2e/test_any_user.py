@@ -1,4 +1,4 @@
-"""The services run as whatever user a platform chooses: one that no file knows the name of, in group 0, as OpenShift does.
+"""The services run as whatever user a platform chooses: without a name, in group 0, as OpenShift has it.
 
 Such a user may write where group 0 may. It is let read everything here, since an interpreter may lie in root's home.
 """
