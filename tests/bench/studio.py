@@ -81,9 +81,10 @@ FILL = """async (count) => {
 }"""
 
 SCROLL = """() => new Promise((resolve) => {
-    let last = performance.now(), longest = 0, frames = 0, bare = 0;
-    const began = last, end = document.documentElement.scrollHeight - innerHeight;
+    let last = performance.now(), longest = 0, frames = 0;
+    const began = last;
     const tick = (now) => {
+        const end = document.documentElement.scrollHeight - innerHeight; // which is a guess until rows are drawn
         longest = Math.max(longest, now - last);
         [last, frames] = [now, frames + 1];
         if (scrollY >= end - 1) return resolve({ longest, fps: (1000 * frames) / (now - began), tall: end });

@@ -156,6 +156,10 @@ def test_one_picture_is_dragged_onto_another_to_interpolate(here: Studio) -> Non
     here.page.get_by_role("button", name="Interpolate", exact=True).click()
     here.finished("a red apple → a blue car")
     expect(here.page.locator(".ticks .there")).to_have_count(3)
+    here.open()
+    here.page.get_by_label("Caption", exact=True).fill("a robot")
+    here.page.locator(".tile").first.drag_to(here.page.get_by_label("Caption", exact=True))
+    expect(here.page.get_by_label("or to a caption")).to_have_value("a robot")
 
 
 def test_interpolation_is_begun_by_keyboard_too_and_goes_to_captions(here: Studio) -> None:
