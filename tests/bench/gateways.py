@@ -21,7 +21,7 @@ from tests.bench.scale import CAPACITY, WARM_S, Callers, Tally
 from tests.processes import Process
 
 COUNTS, DECODERS, PICTURE_S, SECONDS = (1, 2, 4), 64, 5.0, 20.0
-QUICK_COUNTS, QUICK_DECODERS = (1, 2), 8
+QUICK_COUNTS, QUICK_DECODERS, QUICK_PICTURE_S = (1, 2), 8, 1.0
 IDLE_S = 10.0
 
 
@@ -29,7 +29,8 @@ def measure(options: Options, report: Report) -> None:
     """Adds a row for each number of gateways, and the figures."""
     counts, decoders = (QUICK_COUNTS, QUICK_DECODERS) if options.quick else (COUNTS, DECODERS)
     seconds, idle = (2.0, 1.0) if options.quick else (SECONDS, IDLE_S)
-    told = ["--replicas", str(decoders), "--seconds", str(PICTURE_S), "--capacity", str(CAPACITY), "--size", "64"]
+    picture = QUICK_PICTURE_S if options.quick else PICTURE_S
+    told = ["--replicas", str(decoders), "--seconds", str(picture), "--capacity", str(CAPACITY), "--size", "64"]
     with Process("tests.bench.replicas", told, options.scratch, "many") as stubs:
         *addresses, others = stubs.address().split()
         targets = dict.fromkeys(("encoder", "prior", "upsampler"), others)
@@ -46,7 +47,7 @@ def measure(options: Options, report: Report) -> None:
                 ]
                 # As many for each gateway, whatever their number: with the most of them the decoders are all busy.
                 callers = count * decoders * CAPACITY // counts[-1]
-                found = asyncio.run(observed(gateways, callers, seconds, idle))
+                found = asyncio.run(observed(gateways, callers, picture, seconds, idle))
             rows.append({"gateways": count, "decoders": decoders, **found})
     report.rows.extend(rows)
     for row in rows[1:]:
@@ -56,15 +57,17 @@ def measure(options: Options, report: Report) -> None:
     report.figure("idle_gateway_ms_a_second", float(str(rows[-1]["idle_ms"])))
 
 
-async def observed(gateways: Sequence[Process], callers: int, seconds: float, idle: float) -> dict[str, object]:
+async def observed(
+    gateways: Sequence[Process], callers: int, picture: float, seconds: float, idle: float
+) -> dict[str, object]:
     """CPU milliseconds a picture of all gateways together, and the least that one had of its fair share of them."""
     target = "ipv4:" + ",".join(gateway.address() for gateway in gateways)
     used = [gateway.cpu_seconds for gateway in gateways]
     await asyncio.sleep(idle)
     nothing = [1000 * (gateway.cpu_seconds - before) / idle for gateway, before in zip(gateways, used, strict=True)]
     asking, tally = Callers(target, callers), Tally()
-    task = asyncio.create_task(asking.ask(tally, WARM_S + PICTURE_S + seconds, streams=False))
-    await asyncio.sleep(WARM_S + PICTURE_S)
+    task = asyncio.create_task(asking.ask(tally, WARM_S + picture + seconds, streams=False))
+    await asyncio.sleep(WARM_S + picture)
     began, used = time.monotonic(), [gateway.cpu_seconds for gateway in gateways]
     await asyncio.sleep(seconds)
     ended, now = time.monotonic(), [gateway.cpu_seconds for gateway in gateways]
