@@ -1,11 +1,12 @@
 """1, 2 and 4 gateways in front of 64 stub decoders; part of the benchmark ``scale``.
 
-A gateway knows of no other: what could keep many from carrying in proportion is work that each has for every replica
-(connections, health, versions) and callers that favour one. On two cores four gateways at full load would show the
-machine and not them. Measured is instead, at as many pictures a second for each gateway as the machine has room for
-with four, what a picture costs in CPU time, how evenly callers' ``round_robin`` spreads pictures over them, and what
-a gateway costs that has nothing to do. Cost with one gateway / cost with several is how nearly they carry in
-proportion. What is not shown: several gateways at full load, on machines of their own.
+A gateway knows of no other: what could keep many from carrying in proportion is what they share, the decoders, and
+callers that favour one. On two cores four gateways at full load would show the machine and not them, and CPU time
+itself grows where the cores are busier. So gateways that share 64 decoders are compared with as many that have 64
+each and share nothing, at the same pictures a second, which the machine has room for: cost of a picture in CPU time
+apart / shared is how nearly several carry in proportion. Beside it: how evenly callers' ``round_robin`` spreads
+pictures over gateways, and what one costs that has nothing to do. What is not shown: several gateways at full load,
+on machines of their own.
 """
 
 from __future__ import annotations
@@ -30,28 +31,33 @@ def measure(options: Options, report: Report) -> None:
     counts, decoders = (QUICK_COUNTS, QUICK_DECODERS) if options.quick else (COUNTS, DECODERS)
     seconds, idle = (2.0, 1.0) if options.quick else (SECONDS, IDLE_S)
     picture = QUICK_PICTURE_S if options.quick else PICTURE_S
-    told = ["--replicas", str(decoders), "--seconds", str(picture), "--capacity", str(CAPACITY), "--size", "64"]
-    with Process("tests.bench.replicas", told, options.scratch, "many") as stubs:
-        *addresses, others = stubs.address().split()
-        targets = dict.fromkeys(("encoder", "prior", "upsampler"), others)
-        targets["decoder"] = "ipv4:" + ",".join(addresses)
-        words = [word for role, target in targets.items() for word in (f"--{role}", target)]
-        rows = []
-        for count in counts:
+    rows = []
+    for count in counts:
+        for apart in (True, False) if count > 1 else (False,):
+            sets = count if apart else 1
+            told = ["--replicas", str(sets * decoders), "--seconds", str(picture), "--capacity", str(CAPACITY)]
+            # As many for each gateway, whatever their number: with the most of them the decoders are all busy.
+            callers = count * decoders * CAPACITY // counts[-1]
             with ExitStack() as running:
-                gateways = [
-                    running.enter_context(
-                        Process("gateway", [*words, "--log-level", "WARNING"], options.scratch, f"gateway-{number}")
+                stubs = running.enter_context(
+                    Process("tests.bench.replicas", [*told, "--size", "64"], options.scratch, "many")
+                )
+                *addresses, others = stubs.address().split()
+                gateways = []
+                for number in range(count):
+                    own = addresses[number % sets :: sets]
+                    targets = dict.fromkeys(("encoder", "prior", "upsampler"), others)
+                    targets["decoder"] = "ipv4:" + ",".join(own)
+                    words = [word for role, target in targets.items() for word in (f"--{role}", target)]
+                    words += ["--log-level", "WARNING"]
+                    gateways.append(
+                        running.enter_context(Process("gateway", words, options.scratch, f"gateway-{number}"))
                     )
-                    for number in range(count)
-                ]
-                # As many for each gateway, whatever their number: with the most of them the decoders are all busy.
-                callers = count * decoders * CAPACITY // counts[-1]
                 found = asyncio.run(observed(gateways, callers, picture, seconds, idle))
-            rows.append({"gateways": count, "decoders": decoders, **found})
+            rows.append({"gateways": count, "decoders": "of its own" if apart else "shared", **found})
     report.rows.extend(rows)
-    for row in rows[1:]:
-        linear = float(str(rows[0]["gateways_ms"])) / float(str(row["gateways_ms"]))
+    for alone, row in zip(rows[1::2], rows[2::2], strict=True):
+        linear = float(str(alone["gateways_ms"])) / float(str(row["gateways_ms"]))
         report.figure(f"linear_at_{row['gateways']}_gateways", linear, ">= 0.9")
         report.figure(f"least_share_at_{row['gateways']}_gateways", float(str(row["least_share"])), ">= 0.9")
     report.figure("idle_gateway_ms_a_second", float(str(rows[-1]["idle_ms"])))
