@@ -11,7 +11,7 @@ from tests.deploy.chart import Values
 QUICKLY = {"rollout": {"maxSurge": "100%", "minReadySeconds": 0}}
 TEN: Values = {"defaults": QUICKLY, "decoder": {"replicas": 10}, "gateway": {"replicas": 2}, "prior": {"replicas": 3}}
 BEFORE = {"decoder": 10, "gateway": 2, "prior": 3, "encoder": 1, "upsampler": 1}
-KEDA: Values = {"defaults": {"autoscaling": {"kind": "keda"}}}
+KEDA: Values = {"defaults": {"autoscaling": {"kind": "keda", "maxReplicas": 20}}}  # more than is ever set below
 HPA: Values = {"defaults": {"autoscaling": {"kind": "hpa", "maxReplicas": 20}}, "hpa": {"metric": "cpu"}}
 ANOTHER: Values = {"logs": {"level": "WARNING"}}
 
