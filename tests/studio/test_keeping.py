@@ -79,6 +79,26 @@ def test_pictures_are_forgotten_when_that_is_confirmed(here: Studio) -> None:
     expect(here.page.locator(".history .tile")).to_have_count(1)
 
 
+FULL = """
+    const begin = IDBDatabase.prototype.transaction;
+    IDBDatabase.prototype.transaction = function (names, mode) {
+        if (mode === "readwrite") throw new DOMException("full", "QuotaExceededError");
+        return begin.call(this, names, mode);
+    };
+"""
+
+
+def test_a_browser_without_room_shows_the_pictures_as_long_as_the_tab_is_open(here: Studio) -> None:
+    here.page.add_init_script(FULL)
+    here.generate("a red apple", seed=7)
+    expect(here.page.locator(".toast")).to_have_count(1)
+    expect(here.page.locator(".toast")).to_contain_text("has no room for more pictures")
+    here.page.get_by_role("link", name="Pictures").click()
+    expect(here.page.get_by_text("1 picture, kept until this tab is closed")).to_be_visible()
+    here.page.locator(".history .tile").click()
+    expect(here.page.locator(".picture .stage img")).to_have_attribute("src", re.compile("^blob:"))
+
+
 DROP = """async ([name, bytes]) => {
     const files = new DataTransfer();
     files.items.add(new File([new Uint8Array(bytes)], name, { type: "image/png" }));

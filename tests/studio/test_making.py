@@ -47,6 +47,18 @@ def test_a_seed_is_thrown_kept_and_recalled(here: Studio) -> None:
     assert {each["seed"] for each in here.pictures()} == {thrown}
 
 
+def test_a_seed_is_a_whole_number_of_64_bits(here: Studio) -> None:
+    here.open()
+    seed = here.page.get_by_label("Seed", exact=True)
+    for text, taken in ((str(2**63), False), (str(-(2**63)), True), ("1.5", False), ("abc", False), (" 7 ", True)):
+        seed.fill(text)
+        assert (text, seed.evaluate("field => field.validity.valid")) == (text, taken)
+    here.page.get_by_label("Caption", exact=True).fill("a red apple")
+    here.page.get_by_role("button", name="Generate").click()
+    here.finished("a red apple")
+    assert "7" in {each["seed"] for each in here.pictures()}
+
+
 def test_settings_are_in_the_recipe_and_what_is_wrong_is_said_by_its_field(here: Studio) -> None:
     here.open()
     here.page.get_by_role("button", name="Generate").click()
@@ -121,7 +133,9 @@ def test_a_text_diff_is_scrubbed_by_theta_and_saved_as_an_animation(here: Studio
     for value, frame in (("0", "0"), ("0.26", "2"), ("0.5", "4")):
         theta.fill(value)
         expect(canvas).to_have_attribute("data-frame", frame)
-    theta.press("ArrowLeft")
+    for key, frame in (("ArrowLeft", "3"), ("ArrowLeft", "2"), ("ArrowRight", "3")):  # from frame to frame
+        theta.press(key)
+        expect(canvas).to_have_attribute("data-frame", frame)
     with here.page.expect_download() as saving:
         here.page.get_by_role("button", name="Save as WebP").click()
     film = Image.open(saving.value.path())
@@ -203,6 +217,7 @@ def test_a_mask_is_painted_undone_saved_loaded_and_kept_when_the_caption_changes
         return np.asarray(Image.open(saving.value.path()).convert("L"))
 
     stroke()
+    expect(here.page.get_by_role("alert")).to_be_hidden()  # nothing is missing any more
     painted = saved()
     side = painted.shape[0]
     assert set(np.unique(painted)) == {0, 255}
@@ -273,6 +288,7 @@ def test_captions_and_pictures_are_added_up_as_the_client_does(here: Studio, sta
     np.testing.assert_array_max_ulp(recipe.embedding.values, wanted.values, 1)
     here.page.locator(".job .tile").first.click()
     expect(here.page.locator(".tree")).to_contain_text("“a green apple”")
+    expect(here.page.get_by_role("link", name="Use its caption")).to_have_count(0)  # it has none
 
 
 def test_a_picture_of_ones_own_is_opened_and_varied(here: Studio, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ export function jobCard(job, { forget, grid = true } = {}) {
   const element = h(
     "article",
     { class: "job", "aria-label": job.title },
-    h("div", { class: "split top" }, h("h3", {}, job.title), h("div", { class: "row tight" }, stop, forget ? close : null)),
+    h("div", { class: "split top" }, h("h3", { dir: "auto" }, job.title), h("div", { class: "row tight" }, stop, forget ? close : null)),
     bars,
     status,
     notices,

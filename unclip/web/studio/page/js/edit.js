@@ -42,8 +42,7 @@ export function editPanel({ picture, show }) {
     said: (value) => (value === 1 ? "none" : `${Math.round((value - 1) * 100)} %`),
     changed(value) {
       frame.scale = value;
-      choose(value > 1 ? "move" : "brush");
-      draw();
+      act(() => choose(value > 1 ? "move" : "brush"));
     },
   });
   const tools = /** @type {Record<Tool, HTMLButtonElement>} */ ({
@@ -111,6 +110,7 @@ export function editPanel({ picture, show }) {
   function act(change) {
     change();
     draw();
+    element.dispatchEvent(new Event("input"));
   }
 
   /** @param {Tool} next */
@@ -153,7 +153,10 @@ export function editPanel({ picture, show }) {
     draw();
   });
   for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => act(() => (cursor.down = false)));
-  canvas.addEventListener("pointerleave", () => act(() => (cursor.shown = false)));
+  canvas.addEventListener("pointerleave", () => {
+    cursor.shown = false;
+    draw();
+  });
   canvas.addEventListener("keydown", (event) => {
     const step = event.shiftKey ? 1 : Math.max(1, size.value / 4);
     const by = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] }[event.key];
@@ -177,13 +180,12 @@ export function editPanel({ picture, show }) {
     cursor.shown = true;
     draw();
   });
-  canvas.addEventListener("keyup", (event) => event.key === " " && (cursor.down = false));
+  canvas.addEventListener("keyup", (event) => event.key === " " && act(() => (cursor.down = false)));
 
   async function load() {
     const [given] = file.files ?? [];
     if (given) await mask.load(given);
-    file.value = "";
-    draw();
+    act(() => (file.value = ""));
   }
 
   async function save() {

@@ -11,15 +11,22 @@ const SEEDS = 2 ** 32;
 
 /** A seed: chosen at random unless one is given, thrown, recalled or locked. */
 export function seedField() {
-  const input = h("input", { type: "text", inputMode: "numeric", pattern: "-?[0-9]{1,19}", placeholder: "random", id: unique(), autocomplete: "off" });
+  const input = h("input", { type: "text", inputMode: "numeric", placeholder: "random", id: unique(), autocomplete: "off" });
+  const read = () => input.value.trim();
+  const check = () => input.setCustomValidity(!read() || isSeed(read()) ? "" : "A seed is a whole number from −2⁶³ to 2⁶³ − 1. Leave it empty for a random one.");
+  input.addEventListener("input", check);
   let last = "";
+  const give = (/** @type {string} */ seed) => {
+    input.value = seed;
+    check();
+  };
   const lock = iconButton("unlock", "Keep this seed", { "aria-pressed": "false" });
-  const dice = iconButton("dice", "Throw a seed", { onclick: () => (input.value = String(Math.floor(Math.random() * SEEDS))) });
-  const recall = iconButton("again", "The seed before", { disabled: true, onclick: () => (input.value = last) });
+  const dice = iconButton("dice", "Throw a seed", { onclick: () => give(String(Math.floor(Math.random() * SEEDS))) });
+  const recall = iconButton("again", "The seed before", { disabled: true, onclick: () => give(last) });
   lock.addEventListener("click", () => {
     const locked = lock.getAttribute("aria-pressed") !== "true";
     lock.setAttribute("aria-pressed", String(locked));
-    if (locked && !input.value) input.value = last;
+    if (locked && !input.value) give(last);
   });
   const element = h("div", { class: "field" }, h("label", { for: input.id }, "Seed"), h("div", { class: "seed" }, input, dice, recall, lock));
   return {
@@ -27,16 +34,20 @@ export function seedField() {
     input,
     /** The seed to ask for, undefined for any. @returns {string | undefined} */
     get value() {
-      return /^-?\d{1,19}$/.test(input.value.trim()) ? input.value.trim() : undefined;
+      return isSeed(read()) ? read() : undefined;
     },
     /** What became of it. @param {string} seed */
     used(seed) {
       last = seed;
       recall.disabled = false;
-      if (lock.getAttribute("aria-pressed") === "true") input.value = seed;
-      else input.value = "";
+      give(lock.getAttribute("aria-pressed") === "true" ? seed : "");
     },
   };
+}
+
+/** Whether the contract takes it: 64 bits, signed. @param {string} text */
+function isSeed(text) {
+  return /^-?\d{1,19}$/.test(text) && BigInt.asIntN(64, BigInt(text)) === BigInt(text);
 }
 
 /** How many pictures. @param {number} value @param {string} [label] */

@@ -147,6 +147,8 @@ app.addEventListener("model", () => {
   if (place) place.textContent = app.model?.name ?? "";
 });
 
+store.addEventListener("full", () => toast("This browser has no room for more pictures: new ones last as long as this tab. Download them, or forget others."));
+
 await store.open();
 if (!store.kept) toast("This browser keeps no pictures: they last as long as this tab.");
 app.watch();

@@ -47,6 +47,7 @@ export function actionForm(action, told, content, begin) {
   return h(
     "form",
     {
+      oninput: () => (wrong.hidden = true), // what was missing may be there now
       onsubmit: async (/** @type {Event} */ event) => {
         event.preventDefault();
         let missing;

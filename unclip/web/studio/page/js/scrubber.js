@@ -86,6 +86,18 @@ export function scrubber({ symbol, name, values, side, title, value }) {
     };
     playing = requestAnimationFrame(tick);
   });
+  // From frame to frame: a step of the slider is too small to be seen or heard.
+  input.addEventListener("keydown", (event) => {
+    const by = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
+    if (!by || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    const here = Number(input.value);
+    const edge = (last - first) / STEPS / 2; // the slider rounds
+    const next = by > 0 ? values.find((each) => each > here + edge) : values.findLast((each) => each < here - edge);
+    if (next === undefined) return;
+    input.value = String(next);
+    input.dispatchEvent(new Event("input"));
+  });
   input.addEventListener("input", () => {
     if (playing) stop();
     changed();

@@ -26,7 +26,7 @@ function opened() {
   return answered(request);
 }
 
-/** The pictures, all but their files in memory, newest first; "change" where there are others. */
+/** The pictures, all but their files in memory, newest first; "change" where there are others, "full" where no more are kept. */
 class Store extends EventTarget {
   /** @type {Map<string, Picture>} */
   #pictures = new Map();
@@ -55,7 +55,9 @@ class Store extends EventTarget {
 
   async #read() {
     if (!this.#base) return;
-    this.#sort(await answered(this.#base.transaction("pictures").objectStore("pictures").getAll()));
+    /** @type {Picture[]} */
+    const kept = await answered(this.#base.transaction("pictures").objectStore("pictures").getAll());
+    this.#sort([...kept, ...this.all.filter((picture) => this.#held.has(picture.id))]);
   }
 
   /** @param {Picture[]} pictures */
@@ -96,7 +98,7 @@ class Store extends EventTarget {
       pictures.push(known);
     }
     this.#sort(this.all);
-    await this.#write("pictures", (place) => pictures.forEach((picture) => place.put(picture)));
+    await this.#write("pictures", (place) => pictures.filter((picture) => !this.#held.has(picture.id)).forEach((picture) => place.put(picture)));
     this.#told();
     return pictures;
   }
@@ -155,15 +157,19 @@ class Store extends EventTarget {
    */
   async #write(name, change) {
     if (!this.#base) return false;
-    const transaction = this.#base.transaction(name, "readwrite");
-    change(transaction.objectStore(name));
-    return new Promise((resolve) => {
-      transaction.oncomplete = () => resolve(true);
-      transaction.onabort = () => {
-        this.kept = false; // the disk is full
-        resolve(false);
-      };
-    });
+    try {
+      const transaction = this.#base.transaction(name, "readwrite");
+      change(transaction.objectStore(name));
+      await new Promise((resolve, reject) => {
+        transaction.oncomplete = resolve;
+        transaction.onabort = () => reject(transaction.error);
+      });
+      return true;
+    } catch {
+      if (this.kept) this.dispatchEvent(new Event("full")); // or what was kept has been cleared away under it
+      this.kept = false;
+      return false;
+    }
   }
 
   #told() {

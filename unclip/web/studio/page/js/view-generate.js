@@ -18,7 +18,7 @@ const draft = { caption: "", count: 4 };
 export function generateView(query) {
   const again = store.get(query.get("again") ?? "");
   const recipe = again?.recipe?.generate ? askedOf(again.recipe) : undefined;
-  const caption = h("textarea", { id: unique(), rows: 2, maxLength: 4096, placeholder: "Describe a picture", enterKeyHint: "send" });
+  const caption = h("textarea", { id: unique(), rows: 2, maxLength: 4096, placeholder: "Describe a picture", dir: "auto", enterKeyHint: "send" });
   caption.value = recipe?.caption ?? draft.caption;
   const chips = h("div", { class: "chips", role: "group", "aria-label": "Suggestions" });
   const count = countField(draft.count);

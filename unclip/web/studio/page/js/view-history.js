@@ -9,7 +9,7 @@ import { altOf, imageOf, tile } from "./tiles.js";
 
 /** @returns {import("./types").View} */
 export function historyView() {
-  const find = h("input", { type: "search", placeholder: "Search by words, seed or kind", "aria-label": "Search your pictures" });
+  const find = h("input", { type: "search", placeholder: "Words, seed or kind", "aria-label": "Search your pictures" });
   const select = h("button", { type: "button", "aria-pressed": "false" }, "Select");
   const list = h("ul", { class: "grid history" });
   const told = h("p", { class: "muted", role: "status" });
@@ -62,7 +62,7 @@ export function historyView() {
   function draw() {
     const found = search(covers(store.all), find.value);
     list.replaceChildren(...found.map((picture) => h("li", {}, choosing() ? choice(picture) : tile(picture))));
-    told.textContent = found.length ? `${found.length} ${found.length === 1 ? "picture" : "pictures"}, kept in this browser only.` : store.all.length ? "No picture has these words." : "There are none yet.";
+    told.textContent = found.length ? `${found.length} ${found.length === 1 ? "picture" : "pictures"}, kept ${store.kept ? "in this browser only" : "until this tab is closed"}.` : store.all.length ? "No picture has these words." : "There are none yet.";
     tellChosen();
   }
 

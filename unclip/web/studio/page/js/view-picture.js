@@ -8,7 +8,7 @@ import { filmOf, keptFilm } from "./films.js";
 import { jobs } from "./jobs.js";
 import { lineage } from "./lineage.js";
 import { interpolatePanel, textDiffPanel, varyPanel } from "./panels.js";
-import { factsOf, KINDS } from "./recipes.js";
+import { askedOf, factsOf, KINDS } from "./recipes.js";
 import { otherVersions, replay } from "./replay.js";
 import { store } from "./store.js";
 import { imageOf, pageOf } from "./tiles.js";
@@ -74,7 +74,7 @@ export function pictureView(id, tab, query) {
     "div",
     { class: "view picture" },
     h("div", { class: "left" }, stage, below),
-    h("div", { class: "right" }, h("h1", {}, picture.title), actions(picture), tabs.element, cards, facts),
+    h("div", { class: "right" }, h("h1", { dir: "auto" }, picture.title), actions(picture), tabs.element, cards, facts),
   );
 
   /** @type {{ element: HTMLElement, dispose: () => void }[]} */
@@ -121,7 +121,7 @@ function actions(picture) {
       toast(error instanceof Error ? error.message : String(error));
     }
   });
-  const reuse = picture.recipe?.generate ? h("a", { class: "button", href: `#/?again=${picture.id}` }, "Use its caption") : null;
+  const reuse = picture.recipe?.generate && askedOf(picture.recipe).caption ? h("a", { class: "button", href: `#/?again=${picture.id}` }, "Use its caption") : null;
   const save = h("button", { type: "button", onclick: () => void saveAll([picture]) }, icon("save"), "Download");
   const add = h("a", { class: "button", href: `#/arithmetic?picture=${picture.id}` }, icon("plus"), "Calculate with it");
   return h("div", { class: "row tight actions" }, save, again, reuse, add);
@@ -173,9 +173,11 @@ function tabList(page, first) {
 
   const list = h("div", { role: "tablist", "aria-label": "What to do with it", class: "tabs" }, ...buttons);
   list.addEventListener("keydown", (event) => {
-    const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (!by) return;
-    const at = (TABS.findIndex(([name]) => name === current) + by + TABS.length) % TABS.length;
+    const here = TABS.findIndex(([name]) => name === current);
+    const next = { ArrowRight: here + 1, ArrowLeft: here - 1, Home: 0, End: TABS.length - 1 }[event.key];
+    if (next === undefined) return;
+    event.preventDefault();
+    const at = (next + TABS.length) % TABS.length;
     choose(TABS[at][0]);
     buttons[at].focus();
   });
