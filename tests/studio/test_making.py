@@ -277,6 +277,7 @@ def test_captions_and_pictures_are_added_up_as_the_client_does(here: Studio, sta
     here.page.get_by_label("Seed", exact=True).fill("5")
     here.page.get_by_role("button", name="Paint the sum").click()
     here.finished("[a red apple] + “a green apple” − “a red apple”")
+    expect(here.page.locator(".job").first).to_be_in_viewport(ratio=0.9)  # below a form as high as the screen
     with Client(stack.gateway) as client:
         found = client.embed(["a green apple", "a red apple"], [source])
         wanted = combine([*found.captions, *found.images], "2+0-1")

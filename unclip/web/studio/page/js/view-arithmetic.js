@@ -102,10 +102,12 @@ export function arithmeticView(query) {
   const changed = () => {
     const own = jobs.about("arithmetic");
     if (own.length === had) return;
+    const begun = had >= 0 && own.length > had;
     had = own.length;
     drawn.forEach((card) => card.dispose());
     drawn = own.map((job) => jobCard(job, { forget: (each) => jobs.forget(each) }));
     cards.replaceChildren(...drawn.map((card) => card.element));
+    if (begun) cards.firstElementChild?.scrollIntoView({ block: "nearest" }); // the form is as high as most screens
   };
   jobs.addEventListener("change", changed);
   if (!terms.length) terms = [{ sign: 1, caption: "" }];
