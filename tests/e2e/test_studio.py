@@ -78,9 +78,9 @@ def test_work_ends_with_its_tab(there: Studio, engine: Metrics, leave: str) -> N
     there.open()
     there.page.get_by_label("Caption", exact=True).fill("red cat")
     there.page.get_by_text("Advanced").click()
-    there.page.get_by_role("group", name="Decoder").get_by_label("Steps").fill("1000")
+    there.page.get_by_role("group", name="Decoder").get_by_label("Steps").fill("400")
     there.page.get_by_role("button", name="Generate").click()
-    expect(there.page.locator(".job .status")).to_contain_text("Decoder, step")
+    expect(there.page.locator(".job .status")).to_contain_text("Decoder, step", timeout=1000 * PATIENCE_S)
     assert running(engine) > 0
     if leave == "cancel":
         there.page.get_by_role("button", name="Cancel").click()

@@ -79,8 +79,8 @@ def test_settings_are_in_the_recipe_and_what_is_wrong_is_said_by_its_field(here:
     assert (recipe.negative_caption, recipe.decoder.sampler, recipe.decoder.steps) == ("a leaf", "dpm++2m", 4)
     assert best["score"] <= 1
     here.page.get_by_label("Best of").fill("1")
-    here.page.get_by_role("button", name="Generate").click()
     here.allowed = ("400",)
+    here.page.get_by_role("button", name="Generate").click()
     expect(here.page.locator('.job[data-state="failed"]')).to_contain_text("generate.candidates: must be")
 
 

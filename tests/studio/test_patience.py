@@ -107,7 +107,7 @@ def test_a_key_is_asked_for_a_place_in_the_queue_is_told_and_a_gateway_that_come
     browser: Browser, tmp_path: Path
 ) -> None:
     file, expired, valid = keys(tmp_path)
-    words = ["--port", str(free_port()), "--api-keys", str(file), "--step-seconds", "0.02", "--capacity", "1"]
+    words = ["--port", str(free_port()), "--api-keys", str(file), "--step-seconds", "0.08", "--capacity", "1"]
     with ExitStack() as exits:
         first = exits.enter_context(Process("unclip.testing", words, tmp_path, "stubs"))
         stack = exits.enter_context(web_before(first.address(PATIENCE_S), tmp_path))

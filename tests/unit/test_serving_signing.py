@@ -193,7 +193,7 @@ def test_a_new_key_is_used_when_its_files_are_there_and_a_bad_one_is_not(
 
 
 def test_who_asks_for_pictures_is_told_at_once_where_the_certificate_has_ended(authority: Authority) -> None:
-    signer = opened(authority.issue_signer("brief", lasts=datetime.timedelta(seconds=1.5)))
+    signer = opened(authority.issue_signer("brief", lasts=datetime.timedelta(minutes=5)))
     signer.require_current()
     ends = signer._watched.value.ends
     signer.close()
