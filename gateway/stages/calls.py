@@ -30,7 +30,7 @@ Result = TypeVar("Result")
 
 # Pauses before a broken stage is asked again. The same seed makes the same picture, so asking again is safe. With what
 # `gateway.stages.releases` waits, a caller knows within a second that a stage is down.
-PAUSES_S = (0.05, 0.15)
+PAUSES_S = (0.03, 0.05, 0.06)
 
 
 # Replicas that a request may take with it. One dies for many reasons; two at work on the same request hardly do.
