@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.deploy.chart import SWITCHES, merged, named, render
+from tests.deploy.chart import named, render
+from tests.deploy.variants import SWITCHES, merged
 
 DAY_S = 86_400
 SYNC_S = 15  # of the HorizontalPodAutoscaler controller, and of Prometheus' scrapes

@@ -14,7 +14,8 @@ import httpx
 import yaml
 
 from tests.cluster.control_plane import PATIENCE_S, Api, Object
-from tests.deploy.chart import CHART, Values, merged
+from tests.deploy.chart import CHART, Values
+from tests.deploy.variants import merged
 
 RELEASE = "unclip"
 SCALER = "kube-controller-manager"  # as whom the HorizontalPodAutoscaler controller sets replicas

@@ -6,7 +6,8 @@ import pytest
 
 from tests.cluster.control_plane import Api
 from tests.cluster.releases import Release, gone
-from tests.deploy.chart import Object, Values, merged, variants
+from tests.deploy.chart import Object, Values
+from tests.deploy.variants import merged, variants
 
 SCALED: Values = {
     "defaults": {"autoscaling": {"kind": "keda"}},

@@ -9,7 +9,8 @@ import helm_python
 import pytest
 
 from deploy.settings_schema import SERVICES
-from tests.deploy.chart import SWITCHES, Object, Values, component, container, environment, named, of_kind, pods, render
+from tests.deploy.chart import Object, Values, component, container, environment, named, of_kind, pods, render
+from tests.deploy.variants import SWITCHES
 
 ADDED = SWITCHES["what teams add"]
 

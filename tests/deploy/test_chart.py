@@ -11,8 +11,9 @@ import jsonschema
 import kubernetes_validate
 import pytest
 
-from tests.deploy.chart import CHART, NAMESPACE, ROOT, SWITCHES, Object, Values, named, notes, render, variants
+from tests.deploy.chart import CHART, NAMESPACE, ROOT, Object, Values, named, notes, render
 from tests.deploy.rules import RULES, Rule
+from tests.deploy.variants import SWITCHES, variants
 
 VARIANTS = variants()
 KUBERNETES = ("1.30", "1.33", "1.35", "1.37")  # the oldest that the chart allows, two between, the newest there is

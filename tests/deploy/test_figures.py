@@ -12,7 +12,8 @@ import pytest
 import yaml
 from prometheus_client import REGISTRY
 
-from tests.deploy.chart import CHART, NAMESPACE, ROOT, SWITCHES, Object, Values, merged, named, of_kind, render
+from tests.deploy.chart import CHART, NAMESPACE, ROOT, Object, Values, named, of_kind, render
+from tests.deploy.variants import SWITCHES, merged
 from unclip.serving import metrics
 from unclip.web import calls
 

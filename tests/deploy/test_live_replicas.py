@@ -16,7 +16,8 @@ import helm_python
 import pytest
 import yaml
 
-from tests.deploy.chart import CHART, NAMESPACE, Values, merged
+from tests.deploy.chart import CHART, NAMESPACE, Values
+from tests.deploy.variants import merged
 
 KEDA: Values = {"decoder": {"autoscaling": {"kind": "keda"}}}
 TARGET = "unclip-decoder"

@@ -2,100 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
-from tests.deploy import network, rules
-from tests.deploy.chart import SWITCHES, Object, container, merged, named, of_kind, pods, render
+from tests.deploy import rules
+from tests.deploy.breaking import EVERYTHING, Break, Case, deployment, of, pod, variable
+from tests.deploy.broken_ways import BROKEN_WAYS
+from tests.deploy.chart import container, named, of_kind, pods, render
 
-Break = Callable[[list[Object]], object]
-EVERYTHING = merged(
-    SWITCHES["keda"],
-    SWITCHES["triton"],
-    SWITCHES["route over tls"],
-    SWITCHES["gpu"],
-    SWITCHES["tls by cert-manager"],
-    SWITCHES["service monitor"],
-    {"web": {"enabled": True, "settings": {"store": "s3://pictures"}, "ingress": {"enabled": True, "hosts": ["a.b"]}}},
-    {"networkPolicy": {"clients": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "shop"}}}]}},
-    {"tls": {"clients": {"required": True, "allowedIdentities": ["spiffe://shop/front"]}}},
-)
-
-
-def deployment(objects: list[Object], name: str) -> Object:
-    return named(objects, "Deployment", f"unclip-{name}")
-
-
-def pod(objects: list[Object], name: str) -> Object:
-    return dict(deployment(objects, name)["spec"]["template"])
-
-
-def of(objects: list[Object], name: str) -> Object:
-    """The container of a service."""
-    spec: Object = pod(objects, name)["spec"]["containers"][0]
-    return spec
-
-
-def variable(objects: list[Object], name: str, key: str, value: str) -> None:
-    """Sets an environment variable of a service."""
-    entries = of(objects, name)["env"]
-    entries[:] = [entry for entry in entries if entry["name"] != key] + [{"name": key, "value": value}]
-
-
-def without(objects: list[Object], name: str, key: str) -> None:
-    """Takes an environment variable from a service."""
-    entries = of(objects, name)["env"]
-    entries[:] = [entry for entry in entries if entry["name"] != key]
-
-
-def policy(objects: list[Object], name: str) -> Object:
-    spec: Object = named(objects, "NetworkPolicy", f"unclip-{name}")["spec"]
-    return spec
-
-
-BROKEN: list[tuple[rules.Rule, str, Break, str]] = [
-    (
-        rules.web_finds_the_gateway,
-        "another port",
-        lambda o: variable(o, "web", "UNCLIP_GATEWAY", "dns:///unclip-gateway-pods.pictures.svc.cluster.local.:50051"),
-        "does not listen on 50051",
-    ),
-    (
-        rules.web_finds_the_gateway,
-        "one address for all replicas",
-        lambda o: variable(o, "web", "UNCLIP_GATEWAY", "dns:///unclip-gateway.pictures.svc.cluster.local.:50050"),
-        "no headless Service",
-    ),
-    (
-        rules.web_finds_the_gateway,
-        "plaintext",
-        lambda o: without(o, "web", "UNCLIP_GATEWAY_TLS_CA"),
-        "do not agree on TLS",
-    ),
-    (
-        rules.web_finds_the_gateway,
-        "no certificate",
-        lambda o: without(o, "web", "UNCLIP_GATEWAY_TLS_CERT"),
-        "no certificate to show",
-    ),
-    (
-        rules.web_finds_the_gateway,
-        "an Ingress to all paths",
-        lambda o: named(o, "Ingress", "unclip-web")["spec"]["rules"][0]["http"]["paths"][0].update(path="/"),
-        "Ingress unclip-web leads to",
-    ),
+BROKEN_PODS: list[Case] = [
     (
         rules.probes_ask_what_the_service_answers,
         "HTTP in plaintext",
         lambda o: of(o, "web")["readinessProbe"]["httpGet"].update(scheme="HTTP"),
         "web: readinessProbe asks",
-    ),
-    (
-        network.only_the_gateway_reaches_stages,
-        "web shut out",
-        lambda o: policy(o, "gateway")["ingress"][0]["from"].pop(1),
-        "web cannot reach gateway",
     ),
     (
         rules.probes_ask_what_the_service_answers,
@@ -158,42 +77,6 @@ BROKEN: list[tuple[rules.Rule, str, Break, str]] = [
         "no port http",
     ),
     (
-        rules.the_gateway_finds_every_stage,
-        "an address without a Service",
-        lambda o: variable(o, "gateway", "UNCLIP_PRIOR", "dns:///unclip-priors.pictures.svc.cluster.local.:50052"),
-        "leads to no Service",
-    ),
-    (
-        rules.the_gateway_finds_every_stage,
-        "a name that resolvers complete",
-        lambda o: variable(o, "gateway", "UNCLIP_PRIOR", "dns:///unclip-prior.pictures.svc:50052"),
-        "leads to no Service",
-    ),
-    (
-        rules.web_finds_the_gateway,
-        "a name that resolvers complete",
-        lambda o: variable(o, "web", "UNCLIP_GATEWAY", "dns:///unclip-gateway-pods.pictures.svc:50050"),
-        "no headless Service",
-    ),
-    (
-        rules.the_gateway_finds_every_stage,
-        "another port",
-        lambda o: variable(o, "gateway", "UNCLIP_PRIOR", "dns:///unclip-prior.pictures.svc.cluster.local.:50051"),
-        "no pod listens on 50051",
-    ),
-    (
-        rules.the_gateway_finds_every_stage,
-        "a Service with an address of its own",
-        lambda o: named(o, "Service", "unclip-prior")["spec"].pop("clusterIP"),
-        "not headless",
-    ),
-    (
-        rules.the_gateway_finds_every_stage,
-        "a decoder that only upsamples",
-        lambda o: variable(o, "decoder", "UNCLIP_STAGES", "upsample"),
-        "do not decode",
-    ),
-    (
         rules.settings_are_known_and_in_range,
         "a misspelt setting",
         lambda o: variable(o, "decoder", "UNCLIP_CAPACTIY", "3"),
@@ -246,48 +129,6 @@ BROKEN: list[tuple[rules.Rule, str, Break, str]] = [
         "half a digest",
         lambda o: of(o, "decoder").update(image="unclip-model@sha256:abc"),
         "no fixed version",
-    ),
-    (
-        network.network_is_closed_but_for_what_is_needed,
-        "no default",
-        lambda o: o.remove(named(o, "NetworkPolicy", "unclip-deny")),
-        "open until a policy closes it",
-    ),
-    (
-        network.network_is_closed_but_for_what_is_needed,
-        "a policy of nobody",
-        lambda o: policy(o, "prior")["podSelector"]["matchLabels"].update(x="y"),
-        "unclip-prior selects no pod",
-    ),
-    (
-        network.network_is_closed_but_for_what_is_needed,
-        "a peer that is not there",
-        lambda o: policy(o, "prior")["ingress"][0]["from"][0]["podSelector"]["matchLabels"].update(x="y"),
-        "pods that are not there",
-    ),
-    (
-        network.only_the_gateway_reaches_stages,
-        "a stage that is shut off",
-        lambda o: policy(o, "prior").update(ingress=[]),
-        "gateway cannot reach prior",
-    ),
-    (
-        network.only_the_gateway_reaches_stages,
-        "a gateway that may not go out",
-        lambda o: policy(o, "gateway").update(egress=[]),
-        "gateway cannot reach upsampler",
-    ),
-    (
-        network.only_the_gateway_reaches_stages,
-        "stages that call each other",
-        lambda o: [policy(o, "prior")["ingress"][0].pop("from"), policy(o, "encoder").update(egress=[{}])],
-        "encoder reaches prior",
-    ),
-    (
-        network.only_the_gateway_reaches_stages,
-        "metrics for everyone",
-        lambda o: [policy(o, "prior")["ingress"][1].pop("from"), policy(o, "gateway")["egress"].append({})],
-        "gateway reads the metrics of prior",
     ),
     (
         rules.scalers_have_their_target,
@@ -368,62 +209,6 @@ BROKEN: list[tuple[rules.Rule, str, Break, str]] = [
         "there twice",
     ),
     (
-        rules.certificates_bear_the_names_that_are_called,
-        "a name that nobody calls",
-        lambda o: named(o, "Certificate", "unclip-decoder")["spec"].update(dnsNames=["decoder"]),
-        "does not bear unclip-decoder.pictures.svc",
-    ),
-    (
-        rules.certificates_bear_the_names_that_are_called,
-        "only the name with svc behind it",
-        lambda o: named(o, "Certificate", "unclip-decoder")["spec"].update(dnsNames=["unclip-decoder.pictures.svc"]),
-        "does not bear unclip-decoder\n.*unclip-decoder.pictures\n.*unclip-decoder.pictures.svc.cluster.local",
-    ),
-    (
-        rules.certificates_bear_the_names_that_are_called,
-        "an identity that the gateway has not",
-        lambda o: variable(o, "decoder", "UNCLIP_ALLOWED_IDENTITIES", "gateway"),
-        "lets in gateway",
-    ),
-    (
-        rules.certificates_bear_the_names_that_are_called,
-        "a Secret that nobody reads",
-        lambda o: named(o, "Certificate", "unclip-decoder")["spec"].update(secretName="other"),
-        "goes to other",
-    ),
-    (
-        network.what_lies_elsewhere_can_be_reached,
-        "networks that run where the stage may not go",
-        lambda o: policy(o, "decoder").update(egress=[]),
-        "decoder may not reach triton.models.svc:8001",
-    ),
-    (
-        network.what_lies_elsewhere_can_be_reached,
-        "another namespace",
-        lambda o: policy(o, "decoder")["egress"][1]["to"][0]["namespaceSelector"]["matchLabels"].update(
-            {"kubernetes.io/metadata.name": "shop"}
-        ),
-        "decoder may not reach triton.models.svc:8001",
-    ),
-    (
-        network.what_lies_elsewhere_can_be_reached,
-        "a name that nobody answers",
-        lambda o: policy(o, "decoder")["egress"].pop(0),
-        "decoder may not ask DNS for triton.models.svc",
-    ),
-    (
-        rules.routes_speak_as_their_backends_do,
-        "plaintext to pods that speak TLS",
-        lambda o: o.remove(named(o, "BackendTLSPolicy", "unclip")),
-        "do not agree on TLS",
-    ),
-    (
-        rules.routes_speak_as_their_backends_do,
-        "a name that no certificate bears",
-        lambda o: named(o, "BackendTLSPolicy", "unclip")["spec"]["validation"].update(hostname="pictures.example.org"),
-        "does not bear pictures.example.org",
-    ),
-    (
         rules.scalers_that_see_nothing_take_nothing_away,
         "two replicas, whatever runs",
         lambda o: named(o, "ScaledObject", "unclip-prior")["spec"]["fallback"].pop("behavior"),
@@ -436,6 +221,7 @@ BROKEN: list[tuple[rules.Rule, str, Break, str]] = [
         "no node be drained",
     ),
 ]
+BROKEN = [*BROKEN_PODS, *BROKEN_WAYS]
 
 
 @pytest.mark.parametrize(

@@ -10,20 +10,8 @@ import helm_python
 import pytest
 
 from deploy.settings_schema import SCHEMA, SERVICES, filled
-from tests.deploy.chart import (
-    CHART,
-    DIGEST,
-    DIGESTS,
-    SWITCHES,
-    Values,
-    container,
-    environment,
-    merged,
-    named,
-    of_kind,
-    pods,
-    render,
-)
+from tests.deploy.chart import CHART, Values, container, environment, named, of_kind, pods, render
+from tests.deploy.variants import DIGEST, DIGESTS, SWITCHES, merged
 
 
 def pod(values: Values, name: str) -> dict[str, Any]:

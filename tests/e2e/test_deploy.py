@@ -19,7 +19,7 @@ import httpx
 
 from tests.certificates import Authority
 from tests.deploy.chart import Object, component, container, environment, of_kind, render
-from tests.deploy.rules import names_of
+from tests.deploy.finding import names_of
 from tests.drill.names import NameServer
 from unclip import Client
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.metrics import Metrics
-from tests.studio.browsing import CHROMIUM, Studio, chromium, studio
+from tests.studio.browsing import Studio, studio
 from tests.tiny import FINAL
 from tests.web.stacks import opened, web_before
 from unclip import LocalStack, TextDiff, read_recipe
@@ -23,14 +23,6 @@ def root(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """Where the page is."""
     with web_before(stack.address, tmp_path_factory.mktemp("studio")) as running:
         yield running.root
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not CHROMIUM:
-        pytest.skip("needs Chromium: apt-get install chromium")
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser
 
-from tests.studio.browsing import CHROMIUM, Studio, chromium, studio
+from tests.studio.browsing import Studio, studio
 from tests.web.stacks import WebStack, stubbed
 
 
@@ -13,16 +13,6 @@ from tests.web.stacks import WebStack, stubbed
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebStack]:
     with stubbed(tmp_path_factory.mktemp("studio")) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Chromium; skipped where it is not there. A module's: while it is open an event loop runs in this thread, and no
-    other module's tests can run theirs."""
-    if not CHROMIUM:
-        pytest.skip("needs Chromium: apt-get install chromium")
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture

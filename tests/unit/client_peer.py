@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+import pytest
 from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
@@ -84,6 +86,12 @@ class GatewayPeer(gateway_pb2_grpc.GatewayServiceServicer):
         self._server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
         gateway_pb2_grpc.add_GatewayServiceServicer_to_server(self, self._server)
         self.target = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+
+    def streamed(self) -> gateway_pb2.StreamRequest:
+        """The only thing that it was asked, which is to make pictures."""
+        [asked] = self.asked
+        assert isinstance(asked, gateway_pb2.StreamRequest)
+        return asked
 
     def start(self) -> None:
         """Listens."""
@@ -234,6 +242,11 @@ def inner(
         case "edit":
             return request.edit
     return request.generate
+
+
+def printed_json(capsys: pytest.CaptureFixture[str]) -> Any:
+    """What a command has printed with ``--json``."""
+    return json.loads(capsys.readouterr().out)
 
 
 def embedding(cause: bytes) -> embedding_pb2.Embedding:

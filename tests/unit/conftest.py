@@ -52,6 +52,12 @@ def called_peer(peer: GatewayPeer, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 
 @pytest.fixture
+def house(tmp_path: Path) -> Path:
+    """That picture."""
+    return tmp_path / "house.png"
+
+
+@pytest.fixture
 def client(peer: GatewayPeer) -> Iterator[Client]:
     """A client of ``peer``."""
     with Client(peer.target, timeout=20) as client:

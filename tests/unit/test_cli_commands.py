@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.unit.client_peer import CHOSEN_SEED, GatewayPeer, picture
+from tests.unit.client_peer import CHOSEN_SEED, GatewayPeer, picture, printed_json
 from tests.unit.everything import EVERYTHING
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import notice_pb2, sampling_pb2
@@ -20,21 +19,6 @@ from unclip.client import Edit, Embedding, Interpolate, Sampling, TextDiff, load
 from unclip.client.messages import stream_message
 
 pytestmark = pytest.mark.usefixtures("called_peer")
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> Path:
-    return tmp_path / "house.png"
-
-
-def printed_json(capsys: pytest.CaptureFixture[str]) -> Any:
-    return json.loads(capsys.readouterr().out)
-
-
-def inner(peer: GatewayPeer) -> gateway_pb2.StreamRequest:
-    [asked] = peer.asked
-    assert isinstance(asked, gateway_pb2.StreamRequest)
-    return asked
 
 
 def test_generate_writes_each_picture_and_says_where(
@@ -99,7 +83,7 @@ def test_generate_sends_what_was_said_and_no_more(peer: GatewayPeer) -> None:
 
     assert main(["generate", "a cat", *options.split(), *ddim.split(), "--format", "webp"]) == 0
 
-    sent = inner(peer).generate
+    sent = peer.streamed().generate
     assert (sent.seed, sent.prior_candidates, sent.prior.steps, sent.upsampler.steps) == (5, 3, 9, 2)
     assert sent.decoder == sampling_pb2.SamplingOptions(sampler=sampling_pb2.SAMPLER_DDIM, guidance_scale=4, eta=0.5)
     assert (sent.candidates, sent.format) == (8, gateway_pb2.IMAGE_FORMAT_WEBP)
@@ -143,7 +127,7 @@ def test_every_option_of_a_request_can_be_said(peer: GatewayPeer, house: Path, n
         expected = replace(expected, ts=(0, 1))
     elif isinstance(expected, Edit):
         expected = replace(expected, mask=house)
-    assert inner(peer) == stream_message(expected)
+    assert peer.streamed() == stream_message(expected)
 
 
 def test_json_tells_what_makes_each_picture_again(peer: GatewayPeer, capsys: pytest.CaptureFixture[str]) -> None:
@@ -165,7 +149,7 @@ def test_json_tells_what_makes_each_picture_again(peer: GatewayPeer, capsys: pyt
 def test_vary_sends_the_picture(peer: GatewayPeer, house: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["vary", str(house), "--eta", "0.25", "--start", "random", "--seed", "3", "--psnr"]) == 0
 
-    sent = inner(peer).vary
+    sent = peer.streamed().vary
     assert sent.image.data == picture(7)
     assert (sent.eta, sent.start, sent.report_psnr) == (0.25, gateway_pb2.START_RANDOM, True)
     assert "inversion 31.5 dB" in capsys.readouterr().out
@@ -182,7 +166,7 @@ def test_interpolate_writes_frames_an_animation_and_a_sheet(
 
     assert main(["interpolate", str(tmp_path / "cat.png"), *last, "--frames", "3", "--json"]) == 0
 
-    asked = inner(peer).interpolate
+    asked = peer.streamed().interpolate
     assert list(asked.ts) == [0, 0.5, 1]
     assert asked.WhichOneof("to") == ("to_image" if end == "picture" else "to_caption")
     told = printed_json(capsys)
@@ -199,7 +183,7 @@ def test_text_diff_writes_frames_an_animation_and_a_sheet(
 
     assert main(["text-diff", str(house), *arguments]) == 0
 
-    assert list(inner(peer).text_diff.thetas) == [0, 0.25, 0.5]
+    assert list(peer.streamed().text_diff.thetas) == [0, 0.25, 0.5]
     told = printed_json(capsys)
     assert len(told["images"]) == 3
     with Image.open(told["animation"]) as film:
@@ -231,7 +215,7 @@ def test_generate_paints_a_sum_of_embeddings(peer: GatewayPeer, capsys: pytest.C
 
     assert main(["generate", "--embedding", "vectors.npz", "--index", "0+1", "--json"]) == 0
 
-    sent = inner(peer).generate
+    sent = peer.streamed().generate
     assert not sent.HasField("prior")
     assert (sent.caption, sent.embedding.clip_space) == ("", "clip")
     values = np.frombuffer(sent.embedding.values.data, "<f4")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +11,7 @@ from PIL import Image
 
 from tests.contract.gateways import noise_picture
 from tests.contract.odd_inputs.files import GREY, chunk, exif, png_of, turned
-from tests.unit.client_peer import GatewayPeer, picture
+from tests.unit.client_peer import GatewayPeer, picture, printed_json
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import sampling_pb2
 from unclip.cli import main
@@ -21,21 +19,6 @@ from unclip.cli.making import fitted
 from unclip.client.pictures import open_picture
 
 pytestmark = pytest.mark.usefixtures("called_peer")
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> Path:
-    return tmp_path / "house.png"
-
-
-def printed_json(capsys: pytest.CaptureFixture[str]) -> Any:
-    return json.loads(capsys.readouterr().out)
-
-
-def inner(peer: GatewayPeer) -> gateway_pb2.StreamRequest:
-    [asked] = peer.asked
-    assert isinstance(asked, gateway_pb2.StreamRequest)
-    return asked
 
 
 def test_edit_sends_picture_and_mask(peer: GatewayPeer, house: Path, tmp_path: Path) -> None:
@@ -46,7 +29,7 @@ def test_edit_sends_picture_and_mask(peer: GatewayPeer, house: Path, tmp_path: P
 
     assert main(["edit", str(house), "a house", *options.split(), *choice.split()]) == 0
 
-    sent = inner(peer).edit
+    sent = peer.streamed().edit
     assert (sent.image.data, sent.mask.data, sent.caption) == (picture(7), picture(8), "a house")
     assert (sent.negative_caption, sent.resampling, sent.image_count, sent.seed) == ("rain", 4, 2, 5)
     assert (sent.candidates, sent.prior_candidates) == (9, 3)
@@ -62,8 +45,8 @@ def test_edit_continues_a_picture_beyond_its_edges(
     assert main(["edit", str(house), "a house", "--pad", margins, "--json"]) == 0
 
     canvas = Path(printed_json(capsys)["canvas"])
-    assert inner(peer).edit.image.data == canvas.read_bytes()
-    assert not inner(peer).edit.HasField("mask")
+    assert peer.streamed().edit.image.data == canvas.read_bytes()
+    assert not peer.streamed().edit.HasField("mask")
     with Image.open(canvas) as sent:
         assert sent.getchannel("A").getbbox() == box
 
