@@ -24,7 +24,7 @@ from unclip.serving.deadlines import Deadlines
 from unclip.serving.decoding import Decoding
 from unclip.wire import tensors
 from unclip.wire.images import decode_cost, encode_image, from_pixels, psnr
-from unclip.wire.sampling import MAX_STEPS
+from unclip.wire.limits import MAX_STEPS
 from unclip.wire.tasks import DecodeTask, InvertTask, StageSpec, UpsampleTask
 
 Context = grpc.aio.ServicerContext[Any, Any]

@@ -1,4 +1,5 @@
-"""Generates `unclip/api` and `unclip/enum_names.py` from `protos`, and the blocking client. Run by `make protos`.
+"""Generates `unclip/api` and `unclip/enum_names.py` from `protos`, the blocking client, and what the studio's page
+knows of the contract. Run by `make protos`.
 
 `unclip/api` has messages, gRPC stubs, their types, and a descriptor set of all contracts for tools that read no .proto.
 No import rewriting is needed, since the proto path equals the Python path.
@@ -6,7 +7,9 @@ No import rewriting is needed, since the proto path equals the Python path.
 
 from __future__ import annotations
 
+import json
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +27,7 @@ NAMED = {
     "Stage": "StageName",
     "Start": "Start",
 }
+PAGE = Path("unclip", "web", "studio", "page", "js", "contract.js")
 OTHERWISE = {"center_crop": "crop", "dpmpp_2m": "dpm++2m"}
 
 # What makes the blocking client of the asyncio one, which are the same but for the await: pattern and replacement, in
@@ -71,6 +75,9 @@ def generate(destination: Path) -> None:
     client = Path("unclip", "client", "blocking.py")
     (destination / client).parent.mkdir(exist_ok=True)
     (destination / client).write_text(_blocking((ROOT / client.with_name("aio.py")).read_text()))
+    page = destination / PAGE
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(_page_module(contracts))
 
 
 def _blocking(source: str) -> str:
@@ -87,13 +94,35 @@ def _enum_names(contracts: str) -> str:
     """A module with the names of the values of each enum in NAMED, in the contract's order, as a Literal."""
     text = f"{HEADER}\nfrom typing import Literal\n"
     for enum, literal in NAMED.items():
-        [body] = re.findall(rf"^enum {enum} {{(.*?)^}}", contracts, re.MULTILINE | re.DOTALL)
-        first, *values = re.findall(r"^  (\w+) = \d+;", body, re.MULTILINE)
+        first, *values = _values_of(enum, contracts)
         short = [value.removeprefix(first.removesuffix("UNSPECIFIED")).lower() for value in values]
         names = [f'"{OTHERWISE.get(name, name)}"' for name in short]
         inside = names[0] if len(names) == 1 else "".join(f"\n    {name}," for name in names) + "\n"  # as ruff has it
         text += f"\n{literal} = Literal[{inside}]\n"
     return text
+
+
+def _values_of(enum: str, contracts: str) -> list[str]:
+    """The values of an enum of the contracts, in their order; what is not specified is the first."""
+    [body] = re.findall(rf"^enum {enum} {{(.*?)^}}", contracts, re.MULTILINE | re.DOTALL)
+    return re.findall(r"^  (\w+) = \d+;", body, re.MULTILINE)
+
+
+def _page_module(contracts: str) -> str:
+    """A module of the page with the samplers there are, and the limits that gateways hold numbers to."""
+    limits = runpy.run_path(str(ROOT / "unclip" / "wire" / "limits.py"))
+    ranges = {
+        re.sub(r"_(\w)", lambda found: found[1].upper(), name): {"min": low, "max": high}
+        for name, (low, high) in limits["RANGES"].items()
+    }
+    values = {
+        "SAMPLERS": _values_of("Sampler", contracts)[1:],
+        "RANGES": ranges,
+        "MAX_RANKED": limits["MAX_RANKED"],
+        "MAX_CAPTION": limits["MAX_CAPTION_BYTES"],
+    }
+    text = "// Generated from protos/ and unclip/wire/limits.py by `make protos`; never edited by hand.\n"
+    return text + "".join(f"\nexport const {name} = {json.dumps(value, indent=2)};\n" for name, value in values.items())
 
 
 def _outputs(destination: Path, *names: str) -> list[str]:

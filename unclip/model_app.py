@@ -24,7 +24,7 @@ from unclip.serving.server import Service
 from unclip.serving.settings import ModelSettings
 from unclip.triton.address import cpu_threads, parse_networks
 from unclip.triton.remote import TritonNetwork, connect, watch
-from unclip.wire.sampling import MAX_STEPS
+from unclip.wire.limits import MAX_STEPS
 
 Loaded = TypeVar("Loaded")
 Model = TypeVar("Model")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from protos.generate import ROOT, generate
 
-OTHERS = ("enum_names.py", "client/blocking.py")
+OTHERS = ("enum_names.py", "client/blocking.py", "web/studio/page/js/contract.js")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix in (".py", ".pyi", ".binpb"))
+    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix in (".py", ".pyi", ".binpb", ".js"))
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 

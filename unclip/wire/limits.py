@@ -10,11 +10,15 @@ MAX_RANKED = 64  # pictures made so that the best can be kept
 MAX_FRAMES = 64  # on the way from a picture to something else
 MAX_CAPTIONS = 64  # to embed
 MAX_PREVIEW_INTERVAL = 1000  # decoder steps
+MAX_STEPS = 1000  # of one stage
+MAX_CAPTION_BYTES = 4096  # of UTF-8
 # Of fields that are numbers, by their names.
 RANGES: Mapping[str, tuple[float, float]] = {
     "image_count": (1, MAX_IMAGES),
     "prior_candidates": (1, MAX_CANDIDATES),
     "resampling": (1, 10),
+    "steps": (1, MAX_STEPS),
+    "guidance_scale": (0, 30),
     "eta": (0, 1),
     "size": (16, 2048),  # pixels a side of pictures that are resized
 }

@@ -6,10 +6,8 @@ from unclip.api.type.v1 import sampling_pb2
 from unclip.options import SamplingSettings
 from unclip.wire.by_name import PLAIN
 from unclip.wire.enums import SAMPLERS
+from unclip.wire.limits import RANGES
 from unclip.wire.violations import Violations
-
-MAX_STEPS = 1000
-MAX_GUIDANCE = 30.0
 
 
 def sampling_from_proto(
@@ -27,9 +25,8 @@ def sampling_from_proto(
     if message.sampler and message.sampler not in SAMPLERS.names:
         found.add(f"{field}.sampler", f"must be one of {', '.join(SAMPLERS.members)}; got {message.sampler}")
     sampling = PLAIN.over(defaults or SamplingSettings(), message)
-    found.number(f"{field}.steps", sampling.steps, 1, MAX_STEPS)
-    found.number(f"{field}.guidance_scale", sampling.guidance_scale, 0, MAX_GUIDANCE)
-    found.number(f"{field}.eta", sampling.eta, 0, 1)
+    for name in ("steps", "guidance_scale", "eta"):
+        found.number(f"{field}.{name}", getattr(sampling, name), *RANGES[name])
     if violations is None:
         found.raise_if_any()
     return sampling

@@ -21,8 +21,8 @@ from unclip.wire.by_name import Converter, limited
 from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.images import decode_image, fit, to_pixels
 from unclip.wire.known import KnownPixels
-from unclip.wire.limits import MAX_CANDIDATES
-from unclip.wire.sampling import MAX_STEPS, sampling_from_proto, sampling_to_proto
+from unclip.wire.limits import MAX_CANDIDATES, MAX_STEPS, RANGES
+from unclip.wire.sampling import sampling_from_proto, sampling_to_proto
 from unclip.wire.violations import Violations
 
 MAX_CONTEXT = 512  # tokens of a caption; CLIP has 77
@@ -155,7 +155,7 @@ class InvertTask:
         """
         reading = _Reading(spec)
         steps = request.steps if request.HasField("steps") else spec.defaults.steps
-        reading.violations.number("steps", steps, 1, MAX_STEPS)
+        reading.violations.number("steps", steps, *RANGES["steps"])
         embedding = reading.embedding(request.embedding, "embedding")
         unconditional = reading.text(request.unconditional_text, "unconditional_text")
         picture = reading.violations.take(lambda: decode_image(request.image, "image", spec.size))

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from unclip.errors import FieldViolation, InvalidRequest
 from unclip.wire.captions import CONTROL, blank, one_line
+from unclip.wire.limits import MAX_CAPTION_BYTES
 
-MAX_CAPTION_BYTES = 4096
 Value = TypeVar("Value")
 
 

@@ -1,6 +1,7 @@
 // Repainting a part of a picture, or going on beyond its edges: brush, eraser, frame.
 
 import { imageMessage, pngOf } from "./bytes.js";
+import { MAX_CAPTION } from "./contract.js";
 import { download, field, h, icon, iconButton, slider, slug } from "./dom.js";
 import { advanced, countField, plain, seedField } from "./forms.js";
 import { jobs } from "./jobs.js";
@@ -211,7 +212,7 @@ export function editPanel({ picture, show }) {
     return { image: await imageMessage(png) };
   }
 
-  const caption = h("input", { type: "text", maxLength: 4096, value: said.caption ?? captionOf(picture), placeholder: "a flat emoji of a green apple" });
+  const caption = h("input", { type: "text", maxLength: MAX_CAPTION, value: said.caption ?? captionOf(picture), placeholder: "a flat emoji of a green apple" });
   const count = countField(2);
   const seed = seedField();
   const more = advanced(["negativeCaption", "candidates", "resampling", "size", "priorCandidates", "prior", "decoder", "upsampler"]);

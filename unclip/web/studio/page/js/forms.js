@@ -1,12 +1,12 @@
 // What can be said of a request: seed, number of pictures, and how each stage samples.
 
 import { app } from "./app.js";
+import { MAX_CAPTION, MAX_RANKED, RANGES, SAMPLERS } from "./contract.js";
 import { field, h, iconButton, numberIn, unique } from "./dom.js";
 import { samplerName } from "./recipes.js";
 
 /** @typedef {import("./types").Asked} Asked */
 
-const SAMPLERS = ["SAMPLER_DDPM", "SAMPLER_DDIM", "SAMPLER_DPMPP_2M"];
 const SEEDS = 2 ** 32;
 
 /** A seed: chosen at random unless one is given, thrown, recalled or locked. */
@@ -52,9 +52,9 @@ function isSeed(text) {
 
 /** How many pictures. @param {number} value @param {string} [label] */
 export function countField(value, label = "Pictures") {
-  const input = h("input", { type: "number", min: "1", max: "16", step: "1", required: true, id: unique() });
+  const input = h("input", { type: "number", ...limits(RANGES.imageCount), step: "1", required: true, id: unique() });
   input.value = String(value);
-  const by = (/** @type {number} */ change) => () => (input.value = String(Math.min(16, Math.max(1, (numberIn(input) ?? 1) + change))));
+  const by = (/** @type {number} */ change) => () => (input.value = String(Math.min(RANGES.imageCount.max, Math.max(RANGES.imageCount.min, (numberIn(input) ?? 1) + change))));
   const element = h(
     "div",
     { class: "field" },
@@ -81,27 +81,27 @@ export function advanced(names) {
   /** @type {(() => void)[]} */
   const tellers = [];
   const body = h("div", { class: "advanced" });
-  const number = (/** @type {string} */ label, /** @type {Record<string, any>} */ limits, /** @type {string} */ hint = "") => {
-    const input = h("input", { type: "number", ...limits });
+  const number = (/** @type {string} */ label, /** @type {Record<string, any>} */ more, /** @type {string} */ hint = "") => {
+    const input = h("input", { type: "number", ...more });
     body.append(field(label, input, hint));
     return input;
   };
   for (const name of names) {
     if (name === "negativeCaption") {
-      const input = h("input", { type: "text", maxLength: 4096 });
+      const input = h("input", { type: "text", maxLength: MAX_CAPTION });
       body.append(field("Steer away from", input));
       readers.push(() => (input.value.trim() ? { negativeCaption: input.value.trim() } : {}));
     } else if (name === "candidates") {
-      const input = number("Best of", { min: 1, max: 64, placeholder: "no ranking" }, "Makes so many, keeps those closest to the caption.");
+      const input = number("Best of", { min: 1, max: MAX_RANKED, placeholder: "no ranking" }, "Makes so many, keeps those closest to the caption.");
       readers.push(() => ({ candidates: numberIn(input) }));
     } else if (name === "priorCandidates") {
-      const input = number("Prior candidates", { min: 1, max: 16, placeholder: "2" });
+      const input = number("Prior candidates", { ...RANGES.priorCandidates, placeholder: "2" });
       readers.push(() => ({ priorCandidates: numberIn(input) }));
     } else if (name === "resampling") {
-      const input = number("Resampling", { min: 1, max: 10, placeholder: "2" }, "More smooth the seams, and take longer.");
+      const input = number("Resampling", { ...RANGES.resampling, placeholder: "2" }, "More smooth the seams, and take longer.");
       readers.push(() => ({ resampling: numberIn(input) }));
     } else if (name === "size") {
-      const input = number("Size", { min: 16, max: 2048 }, "Pixels a side.");
+      const input = number("Size", { ...RANGES.size }, "Pixels a side.");
       tellers.push(() => (input.placeholder = String(app.side || "")));
       readers.push(() => ({ size: numberIn(input) }));
     } else {
@@ -125,8 +125,8 @@ function stageFields(name) {
   const shown = (/** @type {number | undefined} */ value) => (value === undefined ? "default" : String(Number(value.toFixed(3))));
   const usual = h("option", { value: "" });
   const sampler = h("select", {}, usual, ...SAMPLERS.map((each) => h("option", { value: each }, samplerName(each))));
-  const steps = h("input", { type: "number", min: "1", max: "1000" });
-  const guidance = h("input", { type: "number", min: "0", max: "30", step: "any" });
+  const steps = h("input", { type: "number", ...limits(RANGES.steps) });
+  const guidance = h("input", { type: "number", ...limits(RANGES.guidanceScale), step: "any" });
   const tell = () => {
     const defaults = app.model?.stages?.find((stage) => stage.stage === `STAGE_${name.toUpperCase()}`)?.defaults ?? {};
     usual.textContent = `Default${defaults.sampler ? ` (${samplerName(defaults.sampler)})` : ""}`;
@@ -146,6 +146,11 @@ function stageFields(name) {
     return Object.keys(said).length ? { [name]: said } : {};
   };
   return { element, read, tell };
+}
+
+/** As an input has them. @param {{ min: number, max: number }} range */
+function limits({ min, max }) {
+  return { min: String(min), max: String(max) };
 }
 
 /** Without what is undefined. @template {object} T @param {T} values @returns {T} */

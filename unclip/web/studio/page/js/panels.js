@@ -2,6 +2,7 @@
 
 import { openFile } from "./app.js";
 import { imageMessage } from "./bytes.js";
+import { MAX_CAPTION } from "./contract.js";
 import { field, h, slider } from "./dom.js";
 import { advanced, countField, plain, seedField } from "./forms.js";
 import { jobs } from "./jobs.js";
@@ -98,8 +99,8 @@ export function varyPanel({ picture }) {
 /** @param {Page} page @returns {Panel} */
 export function textDiffPanel({ picture, film }) {
   const said = draftOf(`diff ${picture.id}`);
-  const before = h("input", { type: "text", maxLength: 4096, value: said.before ?? captionOf(picture), placeholder: "a red apple" });
-  const after = h("input", { type: "text", maxLength: 4096, value: said.after ?? "", placeholder: "a green apple" });
+  const before = h("input", { type: "text", maxLength: MAX_CAPTION, value: said.before ?? captionOf(picture), placeholder: "a red apple" });
+  const after = h("input", { type: "text", maxLength: MAX_CAPTION, value: said.after ?? "", placeholder: "a green apple" });
   const far = slider({ label: "How far, θ", min: 0.05, max: 1, step: 0.05, value: 0.5, said: (value) => value.toFixed(2) });
   const count = slider({ label: "Frames", min: 2, max: 33, step: 1, value: 9 });
   const seed = seedField();
@@ -124,7 +125,7 @@ export function textDiffPanel({ picture, film }) {
 /** @param {Page} page @returns {Panel} */
 export function interpolatePanel({ picture, query, film }) {
   let other = store.get(query.get("to") ?? "");
-  const caption = h("input", { type: "text", maxLength: 4096, value: query.get("caption") ?? "", placeholder: "a 3d emoji of a robot" });
+  const caption = h("input", { type: "text", maxLength: MAX_CAPTION, value: query.get("caption") ?? "", placeholder: "a 3d emoji of a robot" });
   const shown = h("div", { class: "other" });
   const choose = h("button", { type: "button" }, "Choose a picture…");
   const count = slider({ label: "Frames", min: 2, max: 33, step: 1, value: 9 });

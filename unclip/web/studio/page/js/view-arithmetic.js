@@ -3,6 +3,7 @@
 import { openFile } from "./app.js";
 import { patiently, post } from "./api.js";
 import { jobCard } from "./cards.js";
+import { MAX_CAPTION } from "./contract.js";
 import { field, h, iconButton } from "./dom.js";
 import { advanced, countField, plain, seedField } from "./forms.js";
 import { jobs } from "./jobs.js";
@@ -26,7 +27,7 @@ export function arithmeticView(query) {
   const formula = h("p", { class: "formula", "aria-live": "polite" });
   const count = countField(2);
   const seed = seedField();
-  const caption = h("input", { type: "text", maxLength: 4096, placeholder: "nothing" });
+  const caption = h("input", { type: "text", maxLength: MAX_CAPTION, placeholder: "nothing" });
   const more = advanced(["size", "decoder", "upsampler"]);
 
   function draw() {
@@ -50,7 +51,7 @@ export function arithmeticView(query) {
     sign.addEventListener("click", () => ((term.sign = term.sign < 0 ? 1 : -1), tell()));
     if (at === 0) term.sign = 1;
     const picture = store.get(term.picture ?? "");
-    const input = h("input", { type: "text", maxLength: 4096, value: term.caption ?? "", placeholder: "a caption", "aria-label": `Caption of term ${at + 1}`, oninput: () => ((term.caption = input.value), told()) });
+    const input = h("input", { type: "text", maxLength: MAX_CAPTION, value: term.caption ?? "", placeholder: "a caption", "aria-label": `Caption of term ${at + 1}`, oninput: () => ((term.caption = input.value), told()) });
     const content = picture ? h("div", { class: "other grow" }, imageOf(picture), h("span", {}, picture.title)) : h("div", { class: "grow" }, input);
     tell();
     const away = iconButton("close", `Take away term ${at + 1}`, { onclick: () => ((terms = terms.filter((each) => each !== term)), draw()) });

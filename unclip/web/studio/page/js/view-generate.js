@@ -2,6 +2,7 @@
 
 import { app } from "./app.js";
 import { jobCard } from "./cards.js";
+import { MAX_CAPTION } from "./contract.js";
 import { h, unique } from "./dom.js";
 import { advanced, countField, plain, seedField } from "./forms.js";
 import { jobs } from "./jobs.js";
@@ -18,7 +19,7 @@ const draft = { caption: "", count: 4 };
 export function generateView(query) {
   const again = store.get(query.get("again") ?? "");
   const recipe = again?.recipe?.generate ? askedOf(again.recipe) : undefined;
-  const caption = h("textarea", { id: unique(), rows: 2, maxLength: 4096, placeholder: "Describe a picture", dir: "auto", enterKeyHint: "send" });
+  const caption = h("textarea", { id: unique(), rows: 2, maxLength: MAX_CAPTION, placeholder: "Describe a picture", dir: "auto", enterKeyHint: "send" });
   caption.value = recipe?.caption ?? draft.caption;
   const chips = h("div", { class: "chips", role: "group", "aria-label": "Suggestions" });
   const count = countField(draft.count);

@@ -1,0 +1,42 @@
+// Generated from protos/ and unclip/wire/limits.py by `make protos`; never edited by hand.
+
+export const SAMPLERS = [
+  "SAMPLER_DDPM",
+  "SAMPLER_DDIM",
+  "SAMPLER_DPMPP_2M"
+];
+
+export const RANGES = {
+  "imageCount": {
+    "min": 1,
+    "max": 16
+  },
+  "priorCandidates": {
+    "min": 1,
+    "max": 16
+  },
+  "resampling": {
+    "min": 1,
+    "max": 10
+  },
+  "steps": {
+    "min": 1,
+    "max": 1000
+  },
+  "guidanceScale": {
+    "min": 0,
+    "max": 30
+  },
+  "eta": {
+    "min": 0,
+    "max": 1
+  },
+  "size": {
+    "min": 16,
+    "max": 2048
+  }
+};
+
+export const MAX_RANKED = 64;
+
+export const MAX_CAPTION = 4096;
