@@ -110,6 +110,8 @@ def test_what_happens_is_said_to_screen_readers(here: Studio) -> None:
         "new MutationObserver(() => heard(announcer.textContent)).observe(announcer, { childList: true })"
     )
     here.page.get_by_label("Caption", exact=True).fill("a red apple")
+    here.page.get_by_text("Advanced").click()
+    here.page.get_by_role("group", name="Decoder").get_by_label("Steps").fill("400")  # long enough to be told of
     here.page.get_by_role("button", name="Generate").click()
     here.finished("a red apple")
     expect(here.page.locator("#announcer")).to_have_text("a red apple: finished")
