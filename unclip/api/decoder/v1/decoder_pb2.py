@@ -30,7 +30,7 @@ from unclip.api.type.v1 import sampling_pb2 as unclip_dot_api_dot_type_dot_v1_do
 from unclip.api.type.v1 import tensor_pb2 as unclip_dot_api_dot_type_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#unclip/api/decoder/v1/decoder.proto\x12\x15unclip.api.decoder.v1\x1a(unclip/api/decoder/v1/known_pixels.proto\x1a\"unclip/api/type/v1/embedding.proto\x1a\x1eunclip/api/type/v1/image.proto\x1a#unclip/api/type/v1/model_info.proto\x1a!unclip/api/type/v1/sampling.proto\x1a\x1funclip/api/type/v1/tensor.proto\"\x89\x03\n\rDecodeRequest\x12\x30\n\tembedding\x18\x01 \x01(\x0b\x32\x1d.unclip.api.type.v1.Embedding\x12.\n\x04text\x18\x02 \x01(\x0b\x32 .unclip.api.type.v1.TextEncoding\x12<\n\x12unconditional_text\x18\x03 \x01(\x0b\x32 .unclip.api.type.v1.TextEncoding\x12/\n\x0bstart_noise\x18\x04 \x01(\x0b\x32\x1a.unclip.api.type.v1.Tensor\x12\x0c\n\x04seed\x18\x05 \x01(\x03\x12\x35\n\x08sampling\x18\x06 \x01(\x0b\x32#.unclip.api.type.v1.SamplingOptions\x12\x18\n\x10preview_interval\x18\x07 \x01(\x05\x12\x15\n\romit_progress\x18\x08 \x01(\x08\x12\x31\n\x05known\x18\t \x01(\x0b\x32\".unclip.api.decoder.v1.KnownPixels\"\xbe\x01\n\x0e\x44\x65\x63odeResponse\x12\x30\n\x08progress\x18\x01 \x01(\x0b\x32\x1c.unclip.api.type.v1.ProgressH\x00\x12,\n\x07preview\x18\x02 \x01(\x0b\x32\x19.unclip.api.type.v1.ImageH\x00\x12,\n\x06sample\x18\x03 \x01(\x0b\x32\x1a.unclip.api.type.v1.TensorH\x00\x12\x15\n\rmodel_version\x18\x04 \x01(\tB\x07\n\x05\x65vent\"\xf3\x01\n\rInvertRequest\x12(\n\x05image\x18\x01 \x01(\x0b\x32\x19.unclip.api.type.v1.Image\x12\x30\n\tembedding\x18\x02 \x01(\x0b\x32\x1d.unclip.api.type.v1.Embedding\x12<\n\x12unconditional_text\x18\x03 \x01(\x0b\x32 .unclip.api.type.v1.TextEncoding\x12\x12\n\x05steps\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x15\n\romit_progress\x18\x05 \x01(\x08\x12\x13\n\x0breport_psnr\x18\x06 \x01(\x08\x42\x08\n\x06_steps\"\xb1\x01\n\x0eInvertResponse\x12\x30\n\x08progress\x18\x01 \x01(\x0b\x32\x1c.unclip.api.type.v1.ProgressH\x00\x12\x31\n\x0bstart_noise\x18\x02 \x01(\x0b\x32\x1a.unclip.api.type.v1.TensorH\x00\x12\x11\n\x04psnr\x18\x03 \x01(\x02H\x01\x88\x01\x01\x12\x15\n\rmodel_version\x18\x04 \x01(\tB\x07\n\x05\x65ventB\x07\n\x05_psnr\"\x15\n\x13GetModelInfoRequest\"D\n\x14GetModelInfoResponse\x12,\n\x05model\x18\x01 \x01(\x0b\x32\x1d.unclip.api.type.v1.ModelInfo2\xba\x02\n\x0e\x44\x65\x63oderService\x12\\\n\x06\x44\x65\x63ode\x12$.unclip.api.decoder.v1.DecodeRequest\x1a%.unclip.api.decoder.v1.DecodeResponse\"\x03\x90\x02\x01\x30\x01\x12\\\n\x06Invert\x12$.unclip.api.decoder.v1.InvertRequest\x1a%.unclip.api.decoder.v1.InvertResponse\"\x03\x90\x02\x01\x30\x01\x12l\n\x0cGetModelInfo\x12*.unclip.api.decoder.v1.GetModelInfoRequest\x1a+.unclip.api.decoder.v1.GetModelInfoResponse\"\x03\x90\x02\x01\x42`\n\x15unclip.api.decoder.v1B\x0c\x44\x65\x63oderProtoP\x01Z\x1funclip/api/decoder/v1;decoderv1\xaa\x02\x15Unclip.Api.Decoder.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#unclip/api/decoder/v1/decoder.proto\x12\x15unclip.api.decoder.v1\x1a(unclip/api/decoder/v1/known_pixels.proto\x1a\"unclip/api/type/v1/embedding.proto\x1a\x1eunclip/api/type/v1/image.proto\x1a#unclip/api/type/v1/model_info.proto\x1a!unclip/api/type/v1/sampling.proto\x1a\x1funclip/api/type/v1/tensor.proto\"\x87\x04\n\rDecodeRequest\x12\x30\n\tembedding\x18\x01 \x01(\x0b\x32\x1d.unclip.api.type.v1.Embedding\x12.\n\x04text\x18\x02 \x01(\x0b\x32 .unclip.api.type.v1.TextEncoding\x12<\n\x12unconditional_text\x18\x03 \x01(\x0b\x32 .unclip.api.type.v1.TextEncoding\x12/\n\x0bstart_noise\x18\x04 \x01(\x0b\x32\x1a.unclip.api.type.v1.Tensor\x12\x0c\n\x04seed\x18\x05 \x01(\x03\x12\x35\n\x08sampling\x18\x06 \x01(\x0b\x32#.unclip.api.type.v1.SamplingOptions\x12\x18\n\x10preview_interval\x18\x07 \x01(\x05\x12\x15\n\romit_progress\x18\x08 \x01(\x08\x12\x31\n\x05known\x18\t \x01(\x0b\x32\".unclip.api.decoder.v1.KnownPixels\x12>\n\x17unconditional_embedding\x18\n \x01(\x0b\x32\x1d.unclip.api.type.v1.Embedding\x12\x12\n\x05width\x18\x0b \x01(\x05H\x00\x88\x01\x01\x12\x13\n\x06height\x18\x0c \x01(\x05H\x01\x88\x01\x01\x42\x08\n\x06_widthB\t\n\x07_height\"\xbe\x01\n\x0e\x44\x65\x63odeResponse\x12\x30\n\x08progress\x18\x01 \x01(\x0b\x32\x1c.unclip.api.type.v1.ProgressH\x00\x12,\n\x07preview\x18\x02 \x01(\x0b\x32\x19.unclip.api.type.v1.ImageH\x00\x12,\n\x06sample\x18\x03 \x01(\x0b\x32\x1a.unclip.api.type.v1.TensorH\x00\x12\x15\n\rmodel_version\x18\x04 \x01(\tB\x07\n\x05\x65vent\"\xb1\x02\n\rInvertRequest\x12(\n\x05image\x18\x01 \x01(\x0b\x32\x19.unclip.api.type.v1.Image\x12\x30\n\tembedding\x18\x02 \x01(\x0b\x32\x1d.unclip.api.type.v1.Embedding\x12<\n\x12unconditional_text\x18\x03 \x01(\x0b\x32 .unclip.api.type.v1.TextEncoding\x12\x12\n\x05steps\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x15\n\romit_progress\x18\x05 \x01(\x08\x12\x13\n\x0breport_psnr\x18\x06 \x01(\x08\x12\x12\n\x05width\x18\x07 \x01(\x05H\x01\x88\x01\x01\x12\x13\n\x06height\x18\x08 \x01(\x05H\x02\x88\x01\x01\x42\x08\n\x06_stepsB\x08\n\x06_widthB\t\n\x07_height\"\xb1\x01\n\x0eInvertResponse\x12\x30\n\x08progress\x18\x01 \x01(\x0b\x32\x1c.unclip.api.type.v1.ProgressH\x00\x12\x31\n\x0bstart_noise\x18\x02 \x01(\x0b\x32\x1a.unclip.api.type.v1.TensorH\x00\x12\x11\n\x04psnr\x18\x03 \x01(\x02H\x01\x88\x01\x01\x12\x15\n\rmodel_version\x18\x04 \x01(\tB\x07\n\x05\x65ventB\x07\n\x05_psnr\"\x15\n\x13GetModelInfoRequest\"D\n\x14GetModelInfoResponse\x12,\n\x05model\x18\x01 \x01(\x0b\x32\x1d.unclip.api.type.v1.ModelInfo2\xba\x02\n\x0e\x44\x65\x63oderService\x12\\\n\x06\x44\x65\x63ode\x12$.unclip.api.decoder.v1.DecodeRequest\x1a%.unclip.api.decoder.v1.DecodeResponse\"\x03\x90\x02\x01\x30\x01\x12\\\n\x06Invert\x12$.unclip.api.decoder.v1.InvertRequest\x1a%.unclip.api.decoder.v1.InvertResponse\"\x03\x90\x02\x01\x30\x01\x12l\n\x0cGetModelInfo\x12*.unclip.api.decoder.v1.GetModelInfoRequest\x1a+.unclip.api.decoder.v1.GetModelInfoResponse\"\x03\x90\x02\x01\x42`\n\x15unclip.api.decoder.v1B\x0c\x44\x65\x63oderProtoP\x01Z\x1funclip/api/decoder/v1;decoderv1\xaa\x02\x15Unclip.Api.Decoder.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,17 +45,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DECODERSERVICE'].methods_by_name['GetModelInfo']._loaded_options = None
   _globals['_DECODERSERVICE'].methods_by_name['GetModelInfo']._serialized_options = b'\220\002\001'
   _globals['_DECODEREQUEST']._serialized_start=278
-  _globals['_DECODEREQUEST']._serialized_end=671
-  _globals['_DECODERESPONSE']._serialized_start=674
-  _globals['_DECODERESPONSE']._serialized_end=864
-  _globals['_INVERTREQUEST']._serialized_start=867
-  _globals['_INVERTREQUEST']._serialized_end=1110
-  _globals['_INVERTRESPONSE']._serialized_start=1113
-  _globals['_INVERTRESPONSE']._serialized_end=1290
-  _globals['_GETMODELINFOREQUEST']._serialized_start=1292
-  _globals['_GETMODELINFOREQUEST']._serialized_end=1313
-  _globals['_GETMODELINFORESPONSE']._serialized_start=1315
-  _globals['_GETMODELINFORESPONSE']._serialized_end=1383
-  _globals['_DECODERSERVICE']._serialized_start=1386
-  _globals['_DECODERSERVICE']._serialized_end=1700
+  _globals['_DECODEREQUEST']._serialized_end=797
+  _globals['_DECODERESPONSE']._serialized_start=800
+  _globals['_DECODERESPONSE']._serialized_end=990
+  _globals['_INVERTREQUEST']._serialized_start=993
+  _globals['_INVERTREQUEST']._serialized_end=1298
+  _globals['_INVERTRESPONSE']._serialized_start=1301
+  _globals['_INVERTRESPONSE']._serialized_end=1478
+  _globals['_GETMODELINFOREQUEST']._serialized_start=1480
+  _globals['_GETMODELINFOREQUEST']._serialized_end=1501
+  _globals['_GETMODELINFORESPONSE']._serialized_start=1503
+  _globals['_GETMODELINFORESPONSE']._serialized_end=1571
+  _globals['_DECODERSERVICE']._serialized_start=1574
+  _globals['_DECODERSERVICE']._serialized_end=1888
 # @@protoc_insertion_point(module_scope)

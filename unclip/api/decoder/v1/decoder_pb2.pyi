@@ -37,12 +37,19 @@ class DecodeRequest(_message.Message):
     PREVIEW_INTERVAL_FIELD_NUMBER: _builtins.int
     OMIT_PROGRESS_FIELD_NUMBER: _builtins.int
     KNOWN_FIELD_NUMBER: _builtins.int
+    UNCONDITIONAL_EMBEDDING_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
     seed: _builtins.int
     """All randomness follows from it."""
     preview_interval: _builtins.int
     """Send a preview about every so many steps; 0, the default, sends none."""
     omit_progress: _builtins.bool
     """Send no progress: nobody watches, and each message costs processor time."""
+    width: _builtins.int
+    """Width of the picture in pixels, as StageInfo.sizes allows it. Set both or neither: unset, StageInfo.image_size."""
+    height: _builtins.int
+    """Height of the picture in pixels; likewise."""
     @_builtins.property
     def embedding(self) -> _embedding_pb2.Embedding:
         """The gist: a CLIP image embedding."""
@@ -53,11 +60,15 @@ class DecodeRequest(_message.Message):
 
     @_builtins.property
     def unconditional_text(self) -> _embedding_pb2.TextEncoding:
-        """Encoding of the empty caption, or of a negative one. Required: a decoder always sees some text."""
+        """Encoding of the empty caption, or of a negative one. Required of a decoder that reads text; one
+        with StageInfo.ignores_text does not look at it.
+        """
 
     @_builtins.property
     def start_noise(self) -> _tensor_pb2.Tensor:
-        """x_T to start from, float32, shape [3, H, W], no value larger than 10,000 in size; unset, it is drawn from the seed."""
+        """x_T to start from, float32, of the shape of the sample, no value larger than 10,000 in size; unset, it is drawn from
+        the seed.
+        """
 
     @_builtins.property
     def sampling(self) -> _sampling_pb2.SamplingOptions:
@@ -66,6 +77,12 @@ class DecodeRequest(_message.Message):
     @_builtins.property
     def known(self) -> _known_pixels_pb2.KnownPixels:
         """What is known of the picture, at base size; unset, nothing."""
+
+    @_builtins.property
+    def unconditional_embedding(self) -> _embedding_pb2.Embedding:
+        """What guidance steers away from, of a decoder that reads no text: the null picture's embedding, see
+        EncodeImageRequest.null_image, or one that a negative caption stands for. Others do not look at it.
+        """
 
     def __init__(
         self,
@@ -79,12 +96,22 @@ class DecodeRequest(_message.Message):
         preview_interval: _builtins.int = ...,
         omit_progress: _builtins.bool = ...,
         known: _known_pixels_pb2.KnownPixels | None = ...,
+        unconditional_embedding: _embedding_pb2.Embedding | None = ...,
+        width: _builtins.int | None = ...,
+        height: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "known", b"known", "sampling", b"sampling", "start_noise", b"start_noise", "text", b"text", "unconditional_text", b"unconditional_text"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_height", b"_height", "_width", b"_width", "embedding", b"embedding", "height", b"height", "known", b"known", "sampling", b"sampling", "start_noise", b"start_noise", "text", b"text", "unconditional_embedding", b"unconditional_embedding", "unconditional_text", b"unconditional_text", "width", b"width"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "known", b"known", "omit_progress", b"omit_progress", "preview_interval", b"preview_interval", "sampling", b"sampling", "seed", b"seed", "start_noise", b"start_noise", "text", b"text", "unconditional_text", b"unconditional_text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_height", b"_height", "_width", b"_width", "embedding", b"embedding", "height", b"height", "known", b"known", "omit_progress", b"omit_progress", "preview_interval", b"preview_interval", "sampling", b"sampling", "seed", b"seed", "start_noise", b"start_noise", "text", b"text", "unconditional_embedding", b"unconditional_embedding", "unconditional_text", b"unconditional_text", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__height: _TypeAlias = _typing.Literal["height"]  # noqa: Y015
+    _WhichOneofArgType__height: _TypeAlias = _typing.Literal["_height", b"_height"]  # noqa: Y015
+    _WhichOneofReturnType__width: _TypeAlias = _typing.Literal["width"]  # noqa: Y015
+    _WhichOneofArgType__width: _TypeAlias = _typing.Literal["_width", b"_width"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__height) -> _WhichOneofReturnType__height | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__width) -> _WhichOneofReturnType__width | None: ...
 
 Global___DecodeRequest: _TypeAlias = DecodeRequest  # noqa: Y015
 
@@ -110,7 +137,9 @@ class DecodeResponse(_message.Message):
 
     @_builtins.property
     def sample(self) -> _tensor_pb2.Tensor:
-        """The base-size picture, float32, shape [3, H, W], in [-1, 1]; last message of the stream."""
+        """What the upsampler goes on with: the base-size picture, float32, shape [3, H, W], in [-1, 1], or where the
+        decoder walks latents these, shape [C, H / f, W / f]. Last message of the stream.
+        """
 
     def __init__(
         self,
@@ -142,6 +171,8 @@ class InvertRequest(_message.Message):
     STEPS_FIELD_NUMBER: _builtins.int
     OMIT_PROGRESS_FIELD_NUMBER: _builtins.int
     REPORT_PSNR_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
     steps: _builtins.int
     """Steps of the trajectory, 1 to 1000; unset, the decoder's default. Decode with the same number."""
     omit_progress: _builtins.bool
@@ -150,9 +181,13 @@ class InvertRequest(_message.Message):
     """Also decode the noise found, by DDIM in as many steps under the same condition, and report how near it comes to the
     picture: twice the steps, and two places instead of one.
     """
+    width: _builtins.int
+    """Width of the picture in pixels, as in DecodeRequest; decode with the same."""
+    height: _builtins.int
+    """Height of the picture in pixels; likewise."""
     @_builtins.property
     def image(self) -> _image_pb2.Image:
-        """The picture; resized to the base size by shortest edge, then centre-cropped."""
+        """The picture; resized until it covers width and height, then centre-cropped."""
 
     @_builtins.property
     def embedding(self) -> _embedding_pb2.Embedding:
@@ -171,14 +206,25 @@ class InvertRequest(_message.Message):
         steps: _builtins.int | None = ...,
         omit_progress: _builtins.bool = ...,
         report_psnr: _builtins.bool = ...,
+        width: _builtins.int | None = ...,
+        height: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_steps", b"_steps", "embedding", b"embedding", "image", b"image", "steps", b"steps", "unconditional_text", b"unconditional_text"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_height", b"_height", "_steps", b"_steps", "_width", b"_width", "embedding", b"embedding", "height", b"height", "image", b"image", "steps", b"steps", "unconditional_text", b"unconditional_text", "width", b"width"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_steps", b"_steps", "embedding", b"embedding", "image", b"image", "omit_progress", b"omit_progress", "report_psnr", b"report_psnr", "steps", b"steps", "unconditional_text", b"unconditional_text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_height", b"_height", "_steps", b"_steps", "_width", b"_width", "embedding", b"embedding", "height", b"height", "image", b"image", "omit_progress", b"omit_progress", "report_psnr", b"report_psnr", "steps", b"steps", "unconditional_text", b"unconditional_text", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__height: _TypeAlias = _typing.Literal["height"]  # noqa: Y015
+    _WhichOneofArgType__height: _TypeAlias = _typing.Literal["_height", b"_height"]  # noqa: Y015
     _WhichOneofReturnType__steps: _TypeAlias = _typing.Literal["steps"]  # noqa: Y015
     _WhichOneofArgType__steps: _TypeAlias = _typing.Literal["_steps", b"_steps"]  # noqa: Y015
+    _WhichOneofReturnType__width: _TypeAlias = _typing.Literal["width"]  # noqa: Y015
+    _WhichOneofArgType__width: _TypeAlias = _typing.Literal["_width", b"_width"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__height) -> _WhichOneofReturnType__height | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__steps) -> _WhichOneofReturnType__steps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__width) -> _WhichOneofReturnType__width | None: ...
 
 Global___InvertRequest: _TypeAlias = InvertRequest  # noqa: Y015
 
@@ -194,7 +240,7 @@ class InvertResponse(_message.Message):
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
     psnr: _builtins.float
     """Set beside start_noise where it was asked for: peak signal-to-noise ratio, in dB, of the decoded noise against the
-    picture at base size. At most 100, which stands for equal pictures too.
+    picture at base size, of latents against the picture's own. At most 100, which stands for equal ones too.
     """
     model_version: _builtins.str
     """Set beside start_noise: ModelInfo.version of the model that made it."""
@@ -204,7 +250,7 @@ class InvertResponse(_message.Message):
 
     @_builtins.property
     def start_noise(self) -> _tensor_pb2.Tensor:
-        """x_T, float32, shape [3, H, W]; last message of the stream."""
+        """x_T, float32, of the shape of DecodeResponse.sample; last message of the stream."""
 
     def __init__(
         self,

@@ -37,11 +37,13 @@ class UpsampleRequest(_message.Message):
     """Send no progress: nobody watches, and each message costs processor time."""
     @_builtins.property
     def sample(self) -> _tensor_pb2.Tensor:
-        """The base-size picture, float32, shape [3, H, W], in [-1, 1]."""
+        """What the decoder made: the base-size picture, float32, shape [3, H, W], in [-1, 1], or latents, shape [C, h, w], no
+        value larger than 10,000 in size.
+        """
 
     @_builtins.property
     def sampling(self) -> _sampling_pb2.SamplingOptions:
-        """How to sample."""
+        """How to sample. An autoencoder samples nothing and refuses what is set."""
 
     @_builtins.property
     def known(self) -> _known_pixels_pb2.KnownPixels:

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class UpsamplerServiceStub(object):
-    """The diffusion upsampler: a base-size picture to the final size.
+    """The end of a picture's way: a diffusion upsampler, which makes the final size of the base size, or where the decoder
+    walks latents the autoencoder that makes a picture of them.
     """
 
     def __init__(self, channel):
@@ -48,7 +49,8 @@ class UpsamplerServiceStub(object):
 
 
 class UpsamplerServiceServicer(object):
-    """The diffusion upsampler: a base-size picture to the final size.
+    """The end of a picture's way: a diffusion upsampler, which makes the final size of the base size, or where the decoder
+    walks latents the autoencoder that makes a picture of them.
     """
 
     def Upsample(self, request, context):
@@ -87,7 +89,8 @@ def add_UpsamplerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class UpsamplerService(object):
-    """The diffusion upsampler: a base-size picture to the final size.
+    """The end of a picture's way: a diffusion upsampler, which makes the final size of the base size, or where the decoder
+    walks latents the autoencoder that makes a picture of them.
     """
 
     @staticmethod

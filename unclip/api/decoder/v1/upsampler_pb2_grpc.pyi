@@ -27,7 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class UpsamplerServiceStub:
-    """The diffusion upsampler: a base-size picture to the final size."""
+    """The end of a picture's way: a diffusion upsampler, which makes the final size of the base size, or where the decoder
+    walks latents the autoencoder that makes a picture of them.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -40,7 +42,9 @@ class UpsamplerServiceStub:
 
 @_typing.type_check_only
 class UpsamplerServiceAsyncStub(UpsamplerServiceStub):
-    """The diffusion upsampler: a base-size picture to the final size."""
+    """The end of a picture's way: a diffusion upsampler, which makes the final size of the base size, or where the decoder
+    walks latents the autoencoder that makes a picture of them.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Upsample: _aio.UnaryStreamMultiCallable[_upsampler_pb2.UpsampleRequest, _upsampler_pb2.UpsampleResponse]  # type: ignore[assignment]
@@ -49,7 +53,9 @@ class UpsamplerServiceAsyncStub(UpsamplerServiceStub):
     """Says which model is loaded."""
 
 class UpsamplerServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The diffusion upsampler: a base-size picture to the final size."""
+    """The end of a picture's way: a diffusion upsampler, which makes the final size of the base size, or where the decoder
+    walks latents the autoencoder that makes a picture of them.
+    """
 
     @_abc_1.abstractmethod
     def Upsample(

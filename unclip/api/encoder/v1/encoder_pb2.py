@@ -28,7 +28,7 @@ from unclip.api.type.v1 import model_info_pb2 as unclip_dot_api_dot_type_dot_v1_
 from unclip.api.type.v1 import notice_pb2 as unclip_dot_api_dot_type_dot_v1_dot_notice__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#unclip/api/encoder/v1/encoder.proto\x12\x15unclip.api.encoder.v1\x1a\"unclip/api/type/v1/embedding.proto\x1a\x1eunclip/api/type/v1/image.proto\x1a#unclip/api/type/v1/model_info.proto\x1a\x1funclip/api/type/v1/notice.proto\"%\n\x11\x45ncodeTextRequest\x12\x10\n\x08\x63\x61ptions\x18\x01 \x03(\t\"\x8d\x01\n\x12\x45ncodeTextResponse\x12\x33\n\tencodings\x18\x01 \x03(\x0b\x32 .unclip.api.type.v1.TextEncoding\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12+\n\x07notices\x18\x03 \x03(\x0b\x32\x1a.unclip.api.type.v1.Notice\"?\n\x12\x45ncodeImageRequest\x12)\n\x06images\x18\x01 \x03(\x0b\x32\x19.unclip.api.type.v1.Image\"_\n\x13\x45ncodeImageResponse\x12\x31\n\nembeddings\x18\x01 \x03(\x0b\x32\x1d.unclip.api.type.v1.Embedding\x12\x15\n\rmodel_version\x18\x02 \x01(\t\")\n\x13GetModelInfoRequest\x12\x12\n\nvocabulary\x18\x01 \x01(\x08\"D\n\x14GetModelInfoResponse\x12,\n\x05model\x18\x01 \x01(\x0b\x32\x1d.unclip.api.type.v1.ModelInfo2\xd1\x02\n\x0e\x45ncoderService\x12\x66\n\nEncodeText\x12(.unclip.api.encoder.v1.EncodeTextRequest\x1a).unclip.api.encoder.v1.EncodeTextResponse\"\x03\x90\x02\x01\x12i\n\x0b\x45ncodeImage\x12).unclip.api.encoder.v1.EncodeImageRequest\x1a*.unclip.api.encoder.v1.EncodeImageResponse\"\x03\x90\x02\x01\x12l\n\x0cGetModelInfo\x12*.unclip.api.encoder.v1.GetModelInfoRequest\x1a+.unclip.api.encoder.v1.GetModelInfoResponse\"\x03\x90\x02\x01\x42`\n\x15unclip.api.encoder.v1B\x0c\x45ncoderProtoP\x01Z\x1funclip/api/encoder/v1;encoderv1\xaa\x02\x15Unclip.Api.Encoder.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#unclip/api/encoder/v1/encoder.proto\x12\x15unclip.api.encoder.v1\x1a\"unclip/api/type/v1/embedding.proto\x1a\x1eunclip/api/type/v1/image.proto\x1a#unclip/api/type/v1/model_info.proto\x1a\x1funclip/api/type/v1/notice.proto\"%\n\x11\x45ncodeTextRequest\x12\x10\n\x08\x63\x61ptions\x18\x01 \x03(\t\"\x8d\x01\n\x12\x45ncodeTextResponse\x12\x33\n\tencodings\x18\x01 \x03(\x0b\x32 .unclip.api.type.v1.TextEncoding\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12+\n\x07notices\x18\x03 \x03(\x0b\x32\x1a.unclip.api.type.v1.Notice\"S\n\x12\x45ncodeImageRequest\x12)\n\x06images\x18\x01 \x03(\x0b\x32\x19.unclip.api.type.v1.Image\x12\x12\n\nnull_image\x18\x02 \x01(\x08\"\x96\x01\n\x13\x45ncodeImageResponse\x12\x31\n\nembeddings\x18\x01 \x03(\x0b\x32\x1d.unclip.api.type.v1.Embedding\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x35\n\x0enull_embedding\x18\x03 \x01(\x0b\x32\x1d.unclip.api.type.v1.Embedding\")\n\x13GetModelInfoRequest\x12\x12\n\nvocabulary\x18\x01 \x01(\x08\"D\n\x14GetModelInfoResponse\x12,\n\x05model\x18\x01 \x01(\x0b\x32\x1d.unclip.api.type.v1.ModelInfo2\xd1\x02\n\x0e\x45ncoderService\x12\x66\n\nEncodeText\x12(.unclip.api.encoder.v1.EncodeTextRequest\x1a).unclip.api.encoder.v1.EncodeTextResponse\"\x03\x90\x02\x01\x12i\n\x0b\x45ncodeImage\x12).unclip.api.encoder.v1.EncodeImageRequest\x1a*.unclip.api.encoder.v1.EncodeImageResponse\"\x03\x90\x02\x01\x12l\n\x0cGetModelInfo\x12*.unclip.api.encoder.v1.GetModelInfoRequest\x1a+.unclip.api.encoder.v1.GetModelInfoResponse\"\x03\x90\x02\x01\x42`\n\x15unclip.api.encoder.v1B\x0c\x45ncoderProtoP\x01Z\x1funclip/api/encoder/v1;encoderv1\xaa\x02\x15Unclip.Api.Encoder.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,13 +47,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENCODETEXTRESPONSE']._serialized_start=240
   _globals['_ENCODETEXTRESPONSE']._serialized_end=381
   _globals['_ENCODEIMAGEREQUEST']._serialized_start=383
-  _globals['_ENCODEIMAGEREQUEST']._serialized_end=446
-  _globals['_ENCODEIMAGERESPONSE']._serialized_start=448
-  _globals['_ENCODEIMAGERESPONSE']._serialized_end=543
-  _globals['_GETMODELINFOREQUEST']._serialized_start=545
-  _globals['_GETMODELINFOREQUEST']._serialized_end=586
-  _globals['_GETMODELINFORESPONSE']._serialized_start=588
-  _globals['_GETMODELINFORESPONSE']._serialized_end=656
-  _globals['_ENCODERSERVICE']._serialized_start=659
-  _globals['_ENCODERSERVICE']._serialized_end=996
+  _globals['_ENCODEIMAGEREQUEST']._serialized_end=466
+  _globals['_ENCODEIMAGERESPONSE']._serialized_start=469
+  _globals['_ENCODEIMAGERESPONSE']._serialized_end=619
+  _globals['_GETMODELINFOREQUEST']._serialized_start=621
+  _globals['_GETMODELINFOREQUEST']._serialized_end=662
+  _globals['_GETMODELINFORESPONSE']._serialized_start=664
+  _globals['_GETMODELINFORESPONSE']._serialized_end=732
+  _globals['_ENCODERSERVICE']._serialized_start=735
+  _globals['_ENCODERSERVICE']._serialized_end=1072
 # @@protoc_insertion_point(module_scope)

@@ -90,18 +90,24 @@ class EncodeImageRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     IMAGES_FIELD_NUMBER: _builtins.int
+    NULL_IMAGE_FIELD_NUMBER: _builtins.int
+    null_image: _builtins.bool
+    """Whether to also encode the null picture: zeros in the place of a picture's normalised pixels, from which guidance of
+    decoders that read no text steers away.
+    """
     @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[_image_pb2.Image]:
-        """1 to 16 pictures, together at most 20 MiB and 64 megapixels. Resized to the model's input by shortest edge, then centre-cropped."""
+        """1 to 16 pictures, or none where the null picture is asked for, together at most 20 MiB and 64 megapixels. Resized to the model's input by shortest edge, then centre-cropped."""
 
     def __init__(
         self,
         *,
         images: _abc.Iterable[_image_pb2.Image] | None = ...,
+        null_image: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["images", b"images"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["images", b"images", "null_image", b"null_image"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -115,21 +121,27 @@ class EncodeImageResponse(_message.Message):
 
     EMBEDDINGS_FIELD_NUMBER: _builtins.int
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    NULL_EMBEDDING_FIELD_NUMBER: _builtins.int
     model_version: _builtins.str
     """ModelInfo.version of the model that made them."""
     @_builtins.property
     def embeddings(self) -> _containers.RepeatedCompositeFieldContainer[_embedding_pb2.Embedding]:
         """One per picture, in the request's order."""
 
+    @_builtins.property
+    def null_embedding(self) -> _embedding_pb2.Embedding:
+        """The null picture's, where it was asked for."""
+
     def __init__(
         self,
         *,
         embeddings: _abc.Iterable[_embedding_pb2.Embedding] | None = ...,
         model_version: _builtins.str = ...,
+        null_embedding: _embedding_pb2.Embedding | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["null_embedding", b"null_embedding"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["embeddings", b"embeddings", "model_version", b"model_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embeddings", b"embeddings", "model_version", b"model_version", "null_embedding", b"null_embedding"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

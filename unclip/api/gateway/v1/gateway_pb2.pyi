@@ -66,7 +66,8 @@ class _FitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fit.ValueType], _
     """The whole picture in the middle of the smallest square that holds it, with white bars."""
 
 class Fit(_Fit, metaclass=_FitEnumTypeWrapper):
-    """How a picture that is not square becomes one: every model sees, and makes, squares. A square picture is left alone.
+    """How a picture that is not square becomes one: CLIP sees squares, and models make them where no other width and height
+    are asked for. A square picture is left alone.
     Whichever is chosen, what is transparent shows white, except where Edit takes it for its mask.
     """
 
@@ -120,6 +121,8 @@ class GenerateRequest(_message.Message):
     CANDIDATES_FIELD_NUMBER: _builtins.int
     EMBEDDING_FIELD_NUMBER: _builtins.int
     SIZE_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
     caption: _builtins.str
     """What to show: 1 byte to 4 KiB of UTF-8, without control characters but tabs and line breaks, which are read as
     spaces. May be empty, or blank, where an embedding is given. What the model's context has no room for is left out,
@@ -146,6 +149,13 @@ class GenerateRequest(_message.Message):
     """Side of the pictures in pixels, 16 to 2048: each is resized (Lanczos) before its file is written. Unset, the
     default: as the stack makes them.
     """
+    width: _builtins.int
+    """Width of the picture that is painted, in pixels, as the stack's ModelInfo tells it in the decoder's StageInfo.sizes;
+    another one is refused, and so is every one by models that make squares of one size. Set both or neither: unset, the
+    model's own. With them size must be unset.
+    """
+    height: _builtins.int
+    """Height of the picture that is painted, in pixels; likewise."""
     @_builtins.property
     def prior(self) -> _sampling_pb2.SamplingOptions:
         """How the prior samples."""
@@ -180,13 +190,17 @@ class GenerateRequest(_message.Message):
         candidates: _builtins.int | None = ...,
         embedding: _embedding_pb2.Embedding | None = ...,
         size: _builtins.int | None = ...,
+        width: _builtins.int | None = ...,
+        height: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_image_count", b"_image_count", "_prior_candidates", b"_prior_candidates", "_seed", b"_seed", "_size", b"_size", "candidates", b"candidates", "decoder", b"decoder", "embedding", b"embedding", "image_count", b"image_count", "prior", b"prior", "prior_candidates", b"prior_candidates", "seed", b"seed", "size", b"size", "upsampler", b"upsampler"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_height", b"_height", "_image_count", b"_image_count", "_prior_candidates", b"_prior_candidates", "_seed", b"_seed", "_size", b"_size", "_width", b"_width", "candidates", b"candidates", "decoder", b"decoder", "embedding", b"embedding", "height", b"height", "image_count", b"image_count", "prior", b"prior", "prior_candidates", b"prior_candidates", "seed", b"seed", "size", b"size", "upsampler", b"upsampler", "width", b"width"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_image_count", b"_image_count", "_prior_candidates", b"_prior_candidates", "_seed", b"_seed", "_size", b"_size", "candidates", b"candidates", "caption", b"caption", "decoder", b"decoder", "embedding", b"embedding", "format", b"format", "image_count", b"image_count", "negative_caption", b"negative_caption", "prior", b"prior", "prior_candidates", b"prior_candidates", "seed", b"seed", "size", b"size", "upsampler", b"upsampler"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_height", b"_height", "_image_count", b"_image_count", "_prior_candidates", b"_prior_candidates", "_seed", b"_seed", "_size", b"_size", "_width", b"_width", "candidates", b"candidates", "caption", b"caption", "decoder", b"decoder", "embedding", b"embedding", "format", b"format", "height", b"height", "image_count", b"image_count", "negative_caption", b"negative_caption", "prior", b"prior", "prior_candidates", b"prior_candidates", "seed", b"seed", "size", b"size", "upsampler", b"upsampler", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__candidates: _TypeAlias = _typing.Literal["candidates"]  # noqa: Y015
     _WhichOneofArgType__candidates: _TypeAlias = _typing.Literal["_candidates", b"_candidates"]  # noqa: Y015
+    _WhichOneofReturnType__height: _TypeAlias = _typing.Literal["height"]  # noqa: Y015
+    _WhichOneofArgType__height: _TypeAlias = _typing.Literal["_height", b"_height"]  # noqa: Y015
     _WhichOneofReturnType__image_count: _TypeAlias = _typing.Literal["image_count"]  # noqa: Y015
     _WhichOneofArgType__image_count: _TypeAlias = _typing.Literal["_image_count", b"_image_count"]  # noqa: Y015
     _WhichOneofReturnType__prior_candidates: _TypeAlias = _typing.Literal["prior_candidates"]  # noqa: Y015
@@ -195,8 +209,12 @@ class GenerateRequest(_message.Message):
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType__size: _TypeAlias = _typing.Literal["size"]  # noqa: Y015
     _WhichOneofArgType__size: _TypeAlias = _typing.Literal["_size", b"_size"]  # noqa: Y015
+    _WhichOneofReturnType__width: _TypeAlias = _typing.Literal["width"]  # noqa: Y015
+    _WhichOneofArgType__width: _TypeAlias = _typing.Literal["_width", b"_width"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__candidates) -> _WhichOneofReturnType__candidates | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__height) -> _WhichOneofReturnType__height | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__image_count) -> _WhichOneofReturnType__image_count | None: ...
     @_typing.overload
@@ -205,6 +223,8 @@ class GenerateRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__size) -> _WhichOneofReturnType__size | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__width) -> _WhichOneofReturnType__width | None: ...
 
 Global___GenerateRequest: _TypeAlias = GenerateRequest  # noqa: Y015
 
@@ -255,6 +275,8 @@ class VaryRequest(_message.Message):
     FIT_FIELD_NUMBER: _builtins.int
     REPORT_PSNR_FIELD_NUMBER: _builtins.int
     SIZE_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
     seed: _builtins.int
     """Image i is made from seed + i. Unset, the gateway chooses one."""
     image_count: _builtins.int
@@ -272,6 +294,10 @@ class VaryRequest(_message.Message):
     decoder. Must be unset with START_RANDOM, which inverts nothing. Not part of the recipe: pictures stay the same.
     """
     size: _builtins.int
+    """As in GenerateRequest."""
+    width: _builtins.int
+    """As in GenerateRequest. What fit says of squares holds of this shape."""
+    height: _builtins.int
     """As in GenerateRequest."""
     @_builtins.property
     def image(self) -> _image_pb2.Image:
@@ -299,27 +325,37 @@ class VaryRequest(_message.Message):
         fit: Global___Fit.ValueType = ...,
         report_psnr: _builtins.bool = ...,
         size: _builtins.int | None = ...,
+        width: _builtins.int | None = ...,
+        height: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_eta", b"_eta", "_image_count", b"_image_count", "_seed", b"_seed", "_size", b"_size", "decoder", b"decoder", "eta", b"eta", "image", b"image", "image_count", b"image_count", "seed", b"seed", "size", b"size", "upsampler", b"upsampler"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_eta", b"_eta", "_height", b"_height", "_image_count", b"_image_count", "_seed", b"_seed", "_size", b"_size", "_width", b"_width", "decoder", b"decoder", "eta", b"eta", "height", b"height", "image", b"image", "image_count", b"image_count", "seed", b"seed", "size", b"size", "upsampler", b"upsampler", "width", b"width"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_eta", b"_eta", "_image_count", b"_image_count", "_seed", b"_seed", "_size", b"_size", "decoder", b"decoder", "eta", b"eta", "fit", b"fit", "format", b"format", "image", b"image", "image_count", b"image_count", "report_psnr", b"report_psnr", "seed", b"seed", "size", b"size", "start", b"start", "upsampler", b"upsampler"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_eta", b"_eta", "_height", b"_height", "_image_count", b"_image_count", "_seed", b"_seed", "_size", b"_size", "_width", b"_width", "decoder", b"decoder", "eta", b"eta", "fit", b"fit", "format", b"format", "height", b"height", "image", b"image", "image_count", b"image_count", "report_psnr", b"report_psnr", "seed", b"seed", "size", b"size", "start", b"start", "upsampler", b"upsampler", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__eta: _TypeAlias = _typing.Literal["eta"]  # noqa: Y015
     _WhichOneofArgType__eta: _TypeAlias = _typing.Literal["_eta", b"_eta"]  # noqa: Y015
+    _WhichOneofReturnType__height: _TypeAlias = _typing.Literal["height"]  # noqa: Y015
+    _WhichOneofArgType__height: _TypeAlias = _typing.Literal["_height", b"_height"]  # noqa: Y015
     _WhichOneofReturnType__image_count: _TypeAlias = _typing.Literal["image_count"]  # noqa: Y015
     _WhichOneofArgType__image_count: _TypeAlias = _typing.Literal["_image_count", b"_image_count"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType__size: _TypeAlias = _typing.Literal["size"]  # noqa: Y015
     _WhichOneofArgType__size: _TypeAlias = _typing.Literal["_size", b"_size"]  # noqa: Y015
+    _WhichOneofReturnType__width: _TypeAlias = _typing.Literal["width"]  # noqa: Y015
+    _WhichOneofArgType__width: _TypeAlias = _typing.Literal["_width", b"_width"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__eta) -> _WhichOneofReturnType__eta | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__height) -> _WhichOneofReturnType__height | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__image_count) -> _WhichOneofReturnType__image_count | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__size) -> _WhichOneofReturnType__size | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__width) -> _WhichOneofReturnType__width | None: ...
 
 Global___VaryRequest: _TypeAlias = VaryRequest  # noqa: Y015
 
@@ -370,6 +406,8 @@ class TextDiffRequest(_message.Message):
     FIT_FIELD_NUMBER: _builtins.int
     REPORT_PSNR_FIELD_NUMBER: _builtins.int
     SIZE_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
     before: _builtins.str
     """What it shows now, such as "a victorian house". May be empty."""
     after: _builtins.str
@@ -383,6 +421,10 @@ class TextDiffRequest(_message.Message):
     report_psnr: _builtins.bool
     """As in VaryRequest."""
     size: _builtins.int
+    """As in GenerateRequest."""
+    width: _builtins.int
+    """As in GenerateRequest. What fit says of squares holds of this shape."""
+    height: _builtins.int
     """As in GenerateRequest."""
     @_builtins.property
     def image(self) -> _image_pb2.Image:
@@ -416,19 +458,29 @@ class TextDiffRequest(_message.Message):
         fit: Global___Fit.ValueType = ...,
         report_psnr: _builtins.bool = ...,
         size: _builtins.int | None = ...,
+        width: _builtins.int | None = ...,
+        height: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_size", b"_size", "decoder", b"decoder", "image", b"image", "seed", b"seed", "size", b"size", "upsampler", b"upsampler"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_height", b"_height", "_seed", b"_seed", "_size", b"_size", "_width", b"_width", "decoder", b"decoder", "height", b"height", "image", b"image", "seed", b"seed", "size", b"size", "upsampler", b"upsampler", "width", b"width"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_size", b"_size", "after", b"after", "before", b"before", "decoder", b"decoder", "fit", b"fit", "format", b"format", "image", b"image", "report_psnr", b"report_psnr", "seed", b"seed", "size", b"size", "thetas", b"thetas", "upsampler", b"upsampler"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_height", b"_height", "_seed", b"_seed", "_size", b"_size", "_width", b"_width", "after", b"after", "before", b"before", "decoder", b"decoder", "fit", b"fit", "format", b"format", "height", b"height", "image", b"image", "report_psnr", b"report_psnr", "seed", b"seed", "size", b"size", "thetas", b"thetas", "upsampler", b"upsampler", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__height: _TypeAlias = _typing.Literal["height"]  # noqa: Y015
+    _WhichOneofArgType__height: _TypeAlias = _typing.Literal["_height", b"_height"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType__size: _TypeAlias = _typing.Literal["size"]  # noqa: Y015
     _WhichOneofArgType__size: _TypeAlias = _typing.Literal["_size", b"_size"]  # noqa: Y015
+    _WhichOneofReturnType__width: _TypeAlias = _typing.Literal["width"]  # noqa: Y015
+    _WhichOneofArgType__width: _TypeAlias = _typing.Literal["_width", b"_width"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__height) -> _WhichOneofReturnType__height | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__size) -> _WhichOneofReturnType__size | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__width) -> _WhichOneofReturnType__width | None: ...
 
 Global___TextDiffRequest: _TypeAlias = TextDiffRequest  # noqa: Y015
 
@@ -481,6 +533,8 @@ class InterpolateRequest(_message.Message):
     FIT_FIELD_NUMBER: _builtins.int
     REPORT_PSNR_FIELD_NUMBER: _builtins.int
     SIZE_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
     to_caption: _builtins.str
     """A caption, 1 byte to 4 KiB: the prior samples its embedding; every frame starts from the first picture's noise."""
     start: Global___Start.ValueType
@@ -494,6 +548,10 @@ class InterpolateRequest(_message.Message):
     report_psnr: _builtins.bool
     """As in VaryRequest; of two pictures the lower figure is told."""
     size: _builtins.int
+    """As in GenerateRequest."""
+    width: _builtins.int
+    """As in GenerateRequest. What fit says of squares holds of this shape."""
+    height: _builtins.int
     """As in GenerateRequest."""
     @_builtins.property
     def image(self) -> _image_pb2.Image:
@@ -537,21 +595,31 @@ class InterpolateRequest(_message.Message):
         fit: Global___Fit.ValueType = ...,
         report_psnr: _builtins.bool = ...,
         size: _builtins.int | None = ...,
+        width: _builtins.int | None = ...,
+        height: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_size", b"_size", "decoder", b"decoder", "image", b"image", "prior", b"prior", "seed", b"seed", "size", b"size", "to", b"to", "to_caption", b"to_caption", "to_image", b"to_image", "upsampler", b"upsampler"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_height", b"_height", "_seed", b"_seed", "_size", b"_size", "_width", b"_width", "decoder", b"decoder", "height", b"height", "image", b"image", "prior", b"prior", "seed", b"seed", "size", b"size", "to", b"to", "to_caption", b"to_caption", "to_image", b"to_image", "upsampler", b"upsampler", "width", b"width"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_size", b"_size", "decoder", b"decoder", "fit", b"fit", "format", b"format", "image", b"image", "prior", b"prior", "report_psnr", b"report_psnr", "seed", b"seed", "size", b"size", "start", b"start", "to", b"to", "to_caption", b"to_caption", "to_image", b"to_image", "ts", b"ts", "upsampler", b"upsampler"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_height", b"_height", "_seed", b"_seed", "_size", b"_size", "_width", b"_width", "decoder", b"decoder", "fit", b"fit", "format", b"format", "height", b"height", "image", b"image", "prior", b"prior", "report_psnr", b"report_psnr", "seed", b"seed", "size", b"size", "start", b"start", "to", b"to", "to_caption", b"to_caption", "to_image", b"to_image", "ts", b"ts", "upsampler", b"upsampler", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__height: _TypeAlias = _typing.Literal["height"]  # noqa: Y015
+    _WhichOneofArgType__height: _TypeAlias = _typing.Literal["_height", b"_height"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType__size: _TypeAlias = _typing.Literal["size"]  # noqa: Y015
     _WhichOneofArgType__size: _TypeAlias = _typing.Literal["_size", b"_size"]  # noqa: Y015
+    _WhichOneofReturnType__width: _TypeAlias = _typing.Literal["width"]  # noqa: Y015
+    _WhichOneofArgType__width: _TypeAlias = _typing.Literal["_width", b"_width"]  # noqa: Y015
     _WhichOneofReturnType_to: _TypeAlias = _typing.Literal["to_image", "to_caption"]  # noqa: Y015
     _WhichOneofArgType_to: _TypeAlias = _typing.Literal["to", b"to"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__height) -> _WhichOneofReturnType__height | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__size) -> _WhichOneofReturnType__size | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__width) -> _WhichOneofReturnType__width | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_to) -> _WhichOneofReturnType_to | None: ...
 
@@ -614,6 +682,8 @@ class EditRequest(_message.Message):
     FIT_FIELD_NUMBER: _builtins.int
     CANDIDATES_FIELD_NUMBER: _builtins.int
     SIZE_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
     caption: _builtins.str
     """What the whole picture shall show, as in GenerateRequest."""
     negative_caption: _builtins.str
@@ -636,6 +706,10 @@ class EditRequest(_message.Message):
     """As in GenerateRequest: pictures to make, of which the image_count closest to the caption are kept."""
     size: _builtins.int
     """As in GenerateRequest; with another size than the stack makes nothing of the picture comes back exactly."""
+    width: _builtins.int
+    """As in GenerateRequest. What fit says of squares holds of this shape."""
+    height: _builtins.int
+    """As in GenerateRequest."""
     @_builtins.property
     def image(self) -> _image_pb2.Image:
         """The picture. Without a mask it must have an alpha channel: where alpha is below 128 it is repainted. Other
@@ -682,13 +756,17 @@ class EditRequest(_message.Message):
         fit: Global___Fit.ValueType = ...,
         candidates: _builtins.int | None = ...,
         size: _builtins.int | None = ...,
+        width: _builtins.int | None = ...,
+        height: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_image_count", b"_image_count", "_prior_candidates", b"_prior_candidates", "_resampling", b"_resampling", "_seed", b"_seed", "_size", b"_size", "candidates", b"candidates", "decoder", b"decoder", "image", b"image", "image_count", b"image_count", "mask", b"mask", "prior", b"prior", "prior_candidates", b"prior_candidates", "resampling", b"resampling", "seed", b"seed", "size", b"size", "upsampler", b"upsampler"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_height", b"_height", "_image_count", b"_image_count", "_prior_candidates", b"_prior_candidates", "_resampling", b"_resampling", "_seed", b"_seed", "_size", b"_size", "_width", b"_width", "candidates", b"candidates", "decoder", b"decoder", "height", b"height", "image", b"image", "image_count", b"image_count", "mask", b"mask", "prior", b"prior", "prior_candidates", b"prior_candidates", "resampling", b"resampling", "seed", b"seed", "size", b"size", "upsampler", b"upsampler", "width", b"width"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_image_count", b"_image_count", "_prior_candidates", b"_prior_candidates", "_resampling", b"_resampling", "_seed", b"_seed", "_size", b"_size", "candidates", b"candidates", "caption", b"caption", "decoder", b"decoder", "fit", b"fit", "format", b"format", "image", b"image", "image_count", b"image_count", "mask", b"mask", "negative_caption", b"negative_caption", "prior", b"prior", "prior_candidates", b"prior_candidates", "resampling", b"resampling", "seed", b"seed", "size", b"size", "upsampler", b"upsampler"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_height", b"_height", "_image_count", b"_image_count", "_prior_candidates", b"_prior_candidates", "_resampling", b"_resampling", "_seed", b"_seed", "_size", b"_size", "_width", b"_width", "candidates", b"candidates", "caption", b"caption", "decoder", b"decoder", "fit", b"fit", "format", b"format", "height", b"height", "image", b"image", "image_count", b"image_count", "mask", b"mask", "negative_caption", b"negative_caption", "prior", b"prior", "prior_candidates", b"prior_candidates", "resampling", b"resampling", "seed", b"seed", "size", b"size", "upsampler", b"upsampler", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__candidates: _TypeAlias = _typing.Literal["candidates"]  # noqa: Y015
     _WhichOneofArgType__candidates: _TypeAlias = _typing.Literal["_candidates", b"_candidates"]  # noqa: Y015
+    _WhichOneofReturnType__height: _TypeAlias = _typing.Literal["height"]  # noqa: Y015
+    _WhichOneofArgType__height: _TypeAlias = _typing.Literal["_height", b"_height"]  # noqa: Y015
     _WhichOneofReturnType__image_count: _TypeAlias = _typing.Literal["image_count"]  # noqa: Y015
     _WhichOneofArgType__image_count: _TypeAlias = _typing.Literal["_image_count", b"_image_count"]  # noqa: Y015
     _WhichOneofReturnType__prior_candidates: _TypeAlias = _typing.Literal["prior_candidates"]  # noqa: Y015
@@ -699,8 +777,12 @@ class EditRequest(_message.Message):
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType__size: _TypeAlias = _typing.Literal["size"]  # noqa: Y015
     _WhichOneofArgType__size: _TypeAlias = _typing.Literal["_size", b"_size"]  # noqa: Y015
+    _WhichOneofReturnType__width: _TypeAlias = _typing.Literal["width"]  # noqa: Y015
+    _WhichOneofArgType__width: _TypeAlias = _typing.Literal["_width", b"_width"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__candidates) -> _WhichOneofReturnType__candidates | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__height) -> _WhichOneofReturnType__height | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__image_count) -> _WhichOneofReturnType__image_count | None: ...
     @_typing.overload
@@ -711,6 +793,8 @@ class EditRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__size) -> _WhichOneofReturnType__size | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__width) -> _WhichOneofReturnType__width | None: ...
 
 Global___EditRequest: _TypeAlias = EditRequest  # noqa: Y015
 

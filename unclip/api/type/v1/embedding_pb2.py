@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from unclip.api.type.v1 import tensor_pb2 as unclip_dot_api_dot_type_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"unclip/api/type/v1/embedding.proto\x12\x12unclip.api.type.v1\x1a\x1funclip/api/type/v1/tensor.proto\"K\n\tEmbedding\x12*\n\x06values\x18\x01 \x01(\x0b\x32\x1a.unclip.api.type.v1.Tensor\x12\x12\n\nclip_space\x18\x02 \x01(\t\"\xa2\x01\n\x0cTextEncoding\x12\x30\n\tembedding\x18\x01 \x01(\x0b\x32\x1d.unclip.api.type.v1.Embedding\x12\x30\n\x0ctoken_states\x18\x02 \x01(\x0b\x32\x1a.unclip.api.type.v1.Tensor\x12.\n\ntoken_mask\x18\x03 \x01(\x0b\x32\x1a.unclip.api.type.v1.TensorBV\n\x12unclip.api.type.v1B\x0e\x45mbeddingProtoP\x01Z\x19unclip/api/type/v1;typev1\xaa\x02\x12Unclip.Api.Type.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"unclip/api/type/v1/embedding.proto\x12\x12unclip.api.type.v1\x1a\x1funclip/api/type/v1/tensor.proto\"K\n\tEmbedding\x12*\n\x06values\x18\x01 \x01(\x0b\x32\x1a.unclip.api.type.v1.Tensor\x12\x12\n\nclip_space\x18\x02 \x01(\t\"\xd6\x01\n\x0cTextEncoding\x12\x30\n\tembedding\x18\x01 \x01(\x0b\x32\x1d.unclip.api.type.v1.Embedding\x12\x30\n\x0ctoken_states\x18\x02 \x01(\x0b\x32\x1a.unclip.api.type.v1.Tensor\x12.\n\ntoken_mask\x18\x03 \x01(\x0b\x32\x1a.unclip.api.type.v1.Tensor\x12\x32\n\x0e\x64\x65\x63oder_states\x18\x04 \x01(\x0b\x32\x1a.unclip.api.type.v1.TensorBV\n\x12unclip.api.type.v1B\x0e\x45mbeddingProtoP\x01Z\x19unclip/api/type/v1;typev1\xaa\x02\x12Unclip.Api.Type.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,5 +36,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EMBEDDING']._serialized_start=91
   _globals['_EMBEDDING']._serialized_end=166
   _globals['_TEXTENCODING']._serialized_start=169
-  _globals['_TEXTENCODING']._serialized_end=331
+  _globals['_TEXTENCODING']._serialized_end=383
 # @@protoc_insertion_point(module_scope)

@@ -54,6 +54,7 @@ class TextEncoding(_message.Message):
     EMBEDDING_FIELD_NUMBER: _builtins.int
     TOKEN_STATES_FIELD_NUMBER: _builtins.int
     TOKEN_MASK_FIELD_NUMBER: _builtins.int
+    DECODER_STATES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def embedding(self) -> Global___Embedding:
         """The projected end-of-text state."""
@@ -66,16 +67,23 @@ class TextEncoding(_message.Message):
     def token_mask(self) -> _tensor_pb2.Tensor:
         """bool, shape [L]: which positions hold tokens of the caption; the others are padding."""
 
+    @_builtins.property
+    def decoder_states(self) -> _tensor_pb2.Tensor:
+        """Hidden states of the same tokens by a text encoder of the decoder's own, float32, shape [L, H2]; values limited as in
+        Embedding. Unset where the decoder reads token_states.
+        """
+
     def __init__(
         self,
         *,
         embedding: Global___Embedding | None = ...,
         token_states: _tensor_pb2.Tensor | None = ...,
         token_mask: _tensor_pb2.Tensor | None = ...,
+        decoder_states: _tensor_pb2.Tensor | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "token_mask", b"token_mask", "token_states", b"token_states"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decoder_states", b"decoder_states", "embedding", b"embedding", "token_mask", b"token_mask", "token_states", b"token_states"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "token_mask", b"token_mask", "token_states", b"token_states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decoder_states", b"decoder_states", "embedding", b"embedding", "token_mask", b"token_mask", "token_states", b"token_states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -201,6 +201,40 @@ class Vocabulary(_message.Message):
 Global___Vocabulary: _TypeAlias = Vocabulary  # noqa: Y015
 
 @_typing.final
+class Sizes(_message.Message):
+    """Widths and heights of pictures that a stage can make."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MULTIPLE_FIELD_NUMBER: _builtins.int
+    SMALLEST_FIELD_NUMBER: _builtins.int
+    LARGEST_FIELD_NUMBER: _builtins.int
+    MAX_PIXELS_FIELD_NUMBER: _builtins.int
+    multiple: _builtins.int
+    """Both are multiples of it, in pixels."""
+    smallest: _builtins.int
+    """The smallest of either, in pixels."""
+    largest: _builtins.int
+    """The largest of either, in pixels."""
+    max_pixels: _builtins.int
+    """Their product at most, in pixels."""
+    def __init__(
+        self,
+        *,
+        multiple: _builtins.int = ...,
+        smallest: _builtins.int = ...,
+        largest: _builtins.int = ...,
+        max_pixels: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["largest", b"largest", "max_pixels", b"max_pixels", "multiple", b"multiple", "smallest", b"smallest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Sizes: _TypeAlias = Sizes  # noqa: Y015
+
+@_typing.final
 class StageInfo(_message.Message):
     """One stage's sizes and defaults."""
 
@@ -212,19 +246,27 @@ class StageInfo(_message.Message):
     PARAMETERS_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     PLACES_FIELD_NUMBER: _builtins.int
+    SIZES_FIELD_NUMBER: _builtins.int
+    IGNORES_TEXT_FIELD_NUMBER: _builtins.int
     stage: _sampling_pb2.Stage.ValueType
     """The stage."""
     image_size: _builtins.int
-    """Side in pixels of what it makes, 0 for stages that make embeddings."""
+    """Side in pixels of what it makes where nothing else is asked for, 0 for stages that make embeddings."""
     parameters: _builtins.int
     """Parameters of the stage's networks."""
     version: _builtins.str
     """ModelInfo.version of the stage, where it is told of as a part of a stack."""
     places: _builtins.int
     """Samples that one replica has running or waiting at most. A client may have half of them. 0 where it is not told."""
+    ignores_text: _builtins.bool
+    """Whether it is a decoder that reads no text, and is guided by embeddings alone."""
     @_builtins.property
     def defaults(self) -> _sampling_pb2.SamplingOptions:
         """Defaults used where a request is silent."""
+
+    @_builtins.property
+    def sizes(self) -> Global___Sizes:
+        """Sizes of pictures that may be asked for. Unset where image_size is the only one."""
 
     def __init__(
         self,
@@ -235,10 +277,12 @@ class StageInfo(_message.Message):
         parameters: _builtins.int = ...,
         version: _builtins.str = ...,
         places: _builtins.int = ...,
+        sizes: Global___Sizes | None = ...,
+        ignores_text: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "sizes", b"sizes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "image_size", b"image_size", "parameters", b"parameters", "places", b"places", "stage", b"stage", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "ignores_text", b"ignores_text", "image_size", b"image_size", "parameters", b"parameters", "places", b"places", "sizes", b"sizes", "stage", b"stage", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
