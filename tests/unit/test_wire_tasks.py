@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from unclip.errors import InvalidRequest
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.images import to_pixels
 from unclip.wire.known import KnownPixels
+from unclip.wire.sizes import Sizes
 from unclip.wire.tasks import DecodeTask, InvertTask, SampleTask, StageSpec, UpsampleTask
 
 Task = SampleTask | DecodeTask | InvertTask | UpsampleTask
@@ -47,8 +49,10 @@ def picture_file() -> bytes:
 
 
 SAMPLE = SampleTask(text(3), text(1), -5, SETTINGS, 4)
-DECODE = DecodeTask(embedding(), text(1), 6, SETTINGS, text(3), pixels(SIZE), known(), 2)
-INVERT = InvertTask(picture_file(), embedding(), text(1), 9, True)
+DECODE = DecodeTask(
+    embedding(), text(1), 6, SETTINGS, text(3), pixels(SIZE), known(), 2, embedding(), width=SIZE, height=SIZE
+)
+INVERT = InvertTask(picture_file(), embedding(), text(1), 9, True, width=SIZE, height=SIZE)
 UPSAMPLE = UpsampleTask(pixels(4), 7, SamplingSettings("dpm++2m", 3), known())
 TASKS: list[Task] = [SAMPLE, DECODE, INVERT, UPSAMPLE]
 
@@ -105,3 +109,52 @@ def test_an_inversion_comes_with_its_pictures_pixels_and_says_what_it_is_compare
     noise = pixels(SIZE)
     expected = DecodeTask(task.embedding, task.unconditional_text, 0, SamplingSettings("ddim", 9), start_noise=noise)
     assert same(task.reconstruction(noise), expected)
+
+
+def test_samples_may_be_latents_of_sizes_that_the_model_makes() -> None:
+    sizes = Sizes(multiple=16, smallest=16, largest=64, max_pixels=2048)
+    spec = StageSpec("clip", DIM, CONTEXT, 32, sizes=sizes, channels=4, scale=8, ignores_text=True)
+    noise = RANDOM.standard_normal((4, 2, 6)).astype(np.float32)
+    large = DecodeTask(
+        embedding(), None, 0, SETTINGS, start_noise=noise, unconditional_embedding=embedding(), width=48, height=16
+    )
+    assert same(DecodeTask.from_proto(large.to_proto(), spec), large)
+    latents = UpsampleTask(10 * noise, 0, SamplingSettings(guidance_scale=1))
+    assert same(UpsampleTask.from_proto(latents.to_proto(), spec), latents)
+    inverted, picture = InvertTask.from_proto(
+        InvertTask(picture_file(), embedding(), None, 3, width=48, height=16).to_proto(), spec
+    )
+    assert (inverted.width, inverted.height, picture.shape) == (48, 16, (3, 16, 48))
+    for width, height, said in [
+        (48, None, "height: must be set where width is"),
+        (40, 16, "multiples of 16 from 16 to 64 px, 2048 pixels together at most; got 40 x 16"),
+        (64, 64, "got 64 x 64"),
+    ]:
+        wrong = dataclasses.replace(large, start_noise=None, width=width, height=height)
+        with pytest.raises(InvalidRequest, match=said):
+            DecodeTask.from_proto(wrong.to_proto(), spec)
+    with pytest.raises(InvalidRequest, match=r"sample.shape: must be .*got \[4, 9, 9\]"):
+        UpsampleTask.from_proto(dataclasses.replace(latents, sample=np.zeros((4, 9, 9), np.float32)).to_proto(), spec)
+    with pytest.raises(InvalidRequest, match="width: and height must be 8, all that this model makes; got 16 x 16"):
+        DecodeTask.from_proto(dataclasses.replace(DECODE, width=16, height=16).to_proto(), SPEC)
+
+
+def test_a_decoder_that_reads_no_text_needs_what_guidance_steers_away_from() -> None:
+    spec = StageSpec("clip", DIM, CONTEXT, SIZE, ignores_text=True)
+    bare = DecodeTask(embedding(), None, 0, SETTINGS)
+    with pytest.raises(InvalidRequest, match="unconditional_embedding"):
+        DecodeTask.from_proto(bare.to_proto(), spec)
+    with pytest.raises(InvalidRequest, match="unconditional_text"):
+        DecodeTask.from_proto(bare.to_proto(), SPEC)
+    alone = dataclasses.replace(bare, sampling=SamplingSettings(guidance_scale=1))
+    assert same(DecodeTask.from_proto(alone.to_proto(), spec), alone)
+
+
+def test_a_decoder_with_a_text_encoder_of_its_own_reads_its_states_alone() -> None:
+    spec = dataclasses.replace(SPEC, states_width=9)
+    states = RANDOM.standard_normal((CONTEXT, 9), np.float32)
+    read = dataclasses.replace(text(2), decoder_states=states)
+    task = DecodeTask(embedding(), read, 0, SETTINGS, text=read)
+    assert same(DecodeTask.from_proto(task.to_proto(), spec), task)
+    with pytest.raises(InvalidRequest, match="decoder_states"):
+        DecodeTask.from_proto(dataclasses.replace(task, text=text(2)).to_proto(), spec)

@@ -100,19 +100,22 @@ class Embedding:
 class TextEncoding:
     """All a text encoder says of a caption. token_states: float32 ``[L, H]``; token_mask: bool ``[L]``.
 
-    notices: of the caption, for whoever gave it; they travel beside the message, not in it.
+    notices: of the caption, for whoever gave it; they travel beside the message, not in it. decoder_states: float32
+    ``[L, H2]``, of the decoder's own text encoder, None where it has none.
     """
 
     embedding: Embedding
     token_states: npt.NDArray[np.float32]
     token_mask: npt.NDArray[np.bool_]
     notices: tuple[Notice, ...] = ()
+    decoder_states: npt.NDArray[np.float32] | None = None
 
     @classmethod
-    def blank(cls, dim: int, context: int, width: int) -> TextEncoding:
+    def blank(cls, dim: int, context: int, width: int, states_width: int | None = None) -> TextEncoding:
         """Zeros of the given sizes, every position a token: for trial runs."""
         zeros = np.zeros((context, width), np.float32)
-        return cls(Embedding(np.zeros(dim, np.float32), ""), zeros, np.ones(context, np.bool_))
+        own = None if states_width is None else np.zeros((context, states_width), np.float32)
+        return cls(Embedding(np.zeros(dim, np.float32), ""), zeros, np.ones(context, np.bool_), decoder_states=own)
 
     @classmethod
     def from_proto(
@@ -124,8 +127,10 @@ class TextEncoding:
         dim: int | None = None,
         context: int | None = None,
         width: int | None = None,
+        states_width: int | None = None,
     ) -> TextEncoding:
-        """The encoding in a message; context L and width H say what is expected, None takes any.
+        """The encoding in a message; context L, width H and states_width H2 say what is expected, None takes any, of
+        the last none too.
 
         Raises:
             InvalidRequest: a tensor has another type or shape, or L differs between them.
@@ -136,7 +141,11 @@ class TextEncoding:
             message.token_states, f"{field}.token_states", dtype=np.float32, shape=[context, width]
         )
         mask = tensors.from_proto(message.token_mask, f"{field}.token_mask", dtype=np.bool_, shape=[len(states)])
-        return cls(embedding, states.copy(), mask.copy())
+        own = None
+        if states_width is not None or message.HasField("decoder_states"):
+            at, shape = f"{field}.decoder_states", [len(states), states_width]
+            own = tensors.from_proto(message.decoder_states, at, dtype=np.float32, shape=shape).copy()
+        return cls(embedding, states.copy(), mask.copy(), decoder_states=own)
 
     def to_proto(self) -> embedding_pb2.TextEncoding:
         """The message."""
@@ -144,6 +153,7 @@ class TextEncoding:
             embedding=self.embedding.to_proto(),
             token_states=tensors.to_proto(self.token_states),
             token_mask=tensors.to_proto(self.token_mask),
+            decoder_states=None if self.decoder_states is None else tensors.to_proto(self.decoder_states),
         )
 
 

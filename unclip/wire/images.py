@@ -287,6 +287,7 @@ def array_of(image: Image.Image) -> npt.NDArray[np.uint8]:
     return array
 
 
-def fit(image: Image.Image, side: int) -> Image.Image:
-    """The picture at ``side`` x ``side``: shortest edge resized (bicubic, antialiased), cropped at the centre."""
-    return ImageOps.fit(image, (side, side), Image.Resampling.BICUBIC)
+def fit(image: Image.Image, width: int, height: int | None = None) -> Image.Image:
+    """The picture at ``width`` x ``height``, a square where that is None: resized (bicubic, antialiased) until it
+    covers it, cropped at the centre."""
+    return ImageOps.fit(image, (width, height or width), Image.Resampling.BICUBIC)

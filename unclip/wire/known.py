@@ -35,21 +35,21 @@ class KnownPixels:
 
     @classmethod
     def from_proto(
-        cls, message: known_pixels_pb2.KnownPixels, field: str, size: int, violations: Violations
+        cls, message: known_pixels_pb2.KnownPixels, field: str, width: int, height: int, violations: Violations
     ) -> KnownPixels | None:
-        """What is known of a picture of side ``size``; None where that is nothing, or where a rule is broken.
+        """What is known of a picture of this size, in pixels; None where that is nothing, or where a rule is broken.
 
         Broken rules are added to ``violations``.
         """
         resampling = message.resampling if message.HasField("resampling") else 1
         violations.number(f"{field}.resampling", resampling, *RANGES["resampling"])
         pixels = violations.take(
-            lambda: tensors.from_proto(message.pixels, f"{field}.pixels", dtype=np.float32, shape=[3, size, size])
+            lambda: tensors.from_proto(message.pixels, f"{field}.pixels", dtype=np.float32, shape=[3, height, width])
         )
         if pixels is not None and (largest := float(np.abs(pixels).max())) > 1:
             violations.add(f"{field}.pixels.data", f"must be -1 to 1; got a value of size {largest:g}")
         mask = violations.take(
-            lambda: tensors.from_proto(message.mask, f"{field}.mask", dtype=np.bool_, shape=[size, size])
+            lambda: tensors.from_proto(message.mask, f"{field}.mask", dtype=np.bool_, shape=[height, width])
         )
         if pixels is None or mask is None or not mask.any():
             return None
