@@ -64,7 +64,7 @@ class Encoder:
         checkpoint.verify(IMAGE_FOLDERS)
         with loading("feature_extractor"):
             self._processor = CLIPImageProcessorPil.from_pretrained(
-                checkpoint.folder / "feature_extractor", local_files_only=True
+                checkpoint.place("feature_extractor"), local_files_only=True
             )
         self.crop = CenterCrop.of(self._processor)
         read = signature("image_encoder", checkpoint)

@@ -41,7 +41,7 @@ class Tokenizer:
         self._taught = None if taught is None else KnownWords(taught, [checkpoint.caption_template])
         with loading("tokenizer"):
             # By its own folder: given the whole one, libraries also look at files beside the components.
-            self._words = CLIPTokenizer.from_pretrained(checkpoint.folder / "tokenizer", local_files_only=True)
+            self._words = CLIPTokenizer.from_pretrained(checkpoint.place("tokenizer"), local_files_only=True)
         ends = {self._words.bos_token, self._words.eos_token, self._words.unk_token}
         # But the padding: that of Karlo is "!", which in its captions is read as padding is. A checkpoint that reads it
         # as the sign that it is has split_special_tokens in its tokenizer_config.json.

@@ -36,6 +36,28 @@ ROOMS: dict[ServiceName, Room] = {
 
 
 @dataclass(frozen=True)
+class Sizes:
+    """Pictures that a model can make, in pixels: widths and heights that are multiples of ``multiple``, from
+    ``smallest`` to ``largest``, at most ``max_pixels`` together."""
+
+    multiple: int
+    smallest: int
+    largest: int
+    max_pixels: int
+
+    def __str__(self) -> str:
+        return (
+            f"multiples of {self.multiple} from {self.smallest} to {self.largest} px, "
+            f"{self.max_pixels} pixels together at most"
+        )
+
+    def has(self, width: int, height: int) -> bool:
+        """Whether it is one of them."""
+        each = all(side % self.multiple == 0 and self.smallest <= side <= self.largest for side in (width, height))
+        return each and width * height <= self.max_pixels
+
+
+@dataclass(frozen=True)
 class SamplingSettings:
     """A stage's sampling settings with every default filled in.
 

@@ -107,7 +107,8 @@ def test_an_inversion_comes_with_its_pictures_pixels_and_says_what_it_is_compare
     task, picture = InvertTask.from_proto(INVERT.to_proto(), SPEC)
     assert np.array_equal(picture, to_pixels(Image.open(io.BytesIO(INVERT.image))))
     noise = pixels(SIZE)
-    expected = DecodeTask(task.embedding, task.unconditional_text, 0, SamplingSettings("ddim", 9), start_noise=noise)
+    asked = SamplingSettings("ddim", 9)
+    expected = DecodeTask(task.embedding, task.unconditional_text, 0, asked, start_noise=noise, width=SIZE, height=SIZE)
     assert same(task.reconstruction(noise), expected)
 
 

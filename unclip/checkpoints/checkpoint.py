@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,13 @@ from unclip.checkpoints import untrusted
 from unclip.checkpoints.hub import HubId
 from unclip.checkpoints.vocabulary import Vocabulary
 from unclip.errors import CheckpointError
-from unclip.families import Family, family_of
-from unclip.options import SAMPLERS, SamplingSettings
+from unclip.families import Family, family_of, folders_of
+from unclip.options import SAMPLERS, SamplingSettings, Sizes
 
 FORMAT = 1
 MANIFEST = "unclip.json"
 INDEX = "model_index.json"
+# Components, by the names of their folders; see `Checkpoint.place` for those of repositories that call them otherwise.
 TEXT_FOLDERS = ("tokenizer", "text_encoder")
 IMAGE_FOLDERS = ("image_encoder", "feature_extractor")
 ENCODER_FOLDERS = (*TEXT_FOLDERS, *IMAGE_FOLDERS)
@@ -34,8 +35,15 @@ PRIOR_FOLDERS = ("prior", "prior_scheduler")
 DECODER_FOLDERS = ("text_proj", "decoder", "decoder_scheduler")
 UPSAMPLER_FOLDERS = ("super_res_first", "super_res_scheduler")
 OPTIONAL_FOLDERS = ("super_res_last",)  # Karlo's last step; without it the first network takes every step
+AUTOENCODER = "autoencoder"  # of a decoder that walks latents: the decoder reads pictures by it, the upsampler is it
 
-EVERY_FOLDER = (*ENCODER_FOLDERS, *PRIOR_FOLDERS, *DECODER_FOLDERS, *UPSAMPLER_FOLDERS, *OPTIONAL_FOLDERS)
+STAGE_FOLDERS = {
+    "encoder": ENCODER_FOLDERS,
+    "prior": PRIOR_FOLDERS,
+    "decoder": DECODER_FOLDERS,
+    "upsampler": UPSAMPLER_FOLDERS,
+}
+EVERY_FOLDER = (*ENCODER_FOLDERS, *PRIOR_FOLDERS, *DECODER_FOLDERS, *UPSAMPLER_FOLDERS, *OPTIONAL_FOLDERS, AUTOENCODER)
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 NEVER_READ = (*PICKLES, ".*")  # these may lie beside what is read
 
@@ -79,26 +87,71 @@ class Checkpoint:
         if not path.is_dir():
             if path.exists() or (found := HubId.parse(str(source))) is None:
                 raise CheckpointError(f"checkpoint: no such folder: {path}")
-            path = found.fetch(folders, pickles=pickles)
+            path = found.fetch([name for folder in folders for name in folders_of(folder)], pickles=pickles)
             hub = f"{found.repository}@{path.name}"
         index = read_json(path / INDEX) if os.path.lexists(path / INDEX) else {}
         checkpoint = cls(path, read_manifest(path), index, hub)
         _ = checkpoint.family
         return checkpoint
 
-    def has(self, folder: str) -> bool:
-        """Whether a component's folder is there."""
-        return (self.folder / folder).is_dir()
+    def place(self, component: str) -> Path:
+        """The folder of a component."""
+        return self.folder / (self._layout or {}).get(component, component)
 
-    def lacks(self, folder: str) -> bool:
+    @cached_property
+    def _layout(self) -> Mapping[str, str] | None:
+        """The components that a repository of this kind has, and their folders; None where they are called as here."""
+        return None if self.manifest else self.family.layouts.get(str(self.index.get("_class_name")))
+
+    def has(self, component: str) -> bool:
+        """Whether a component's folder is there."""
+        return (self._layout is None or component in self._layout) and self.place(component).is_dir()
+
+    @cached_property
+    def listed(self) -> frozenset[str]:
+        """The components that it says it has; empty where it says nothing."""
+        if self.manifest:
+            return frozenset(path.partition("/")[0] for path in self.manifest["files"])
+        return frozenset(self.index if self._layout is None else self._layout)
+
+    def lacks(self, component: str) -> bool:
         """Whether the checkpoint is whole without a component: neither there nor listed. One that is lost is not."""
-        listed = {path.partition("/")[0] for path in self.manifest.get("files", ())} if self.manifest else self.index
-        return not self.has(folder) and bool(listed) and folder not in listed
+        return not self.has(component) and bool(self.listed) and component not in self.listed
+
+    @property
+    def latent(self) -> bool:
+        """Whether its decoder walks latents, of which an autoencoder makes pictures."""
+        return AUTOENCODER in self.listed
+
+    def components(self, stage: str) -> tuple[str, ...]:
+        """What "encoder", "prior", "decoder" or "upsampler" loads of it."""
+        if stage == "decoder" and self.latent:
+            return ("decoder", "decoder_scheduler", AUTOENCODER)
+        if stage == "upsampler" and self.latent:
+            return (AUTOENCODER,)
+        optional = tuple(name for name in OPTIONAL_FOLDERS if self.has(name)) if stage == "upsampler" else ()
+        return (*STAGE_FOLDERS[stage], *optional)
 
     @cached_property
     def family(self) -> Family:
         """The kind of checkpoint it is."""
         return family_of(self.index, bool(self.manifest))
+
+    @cached_property
+    def sizes(self) -> Sizes | None:
+        """Of pictures that may be asked for besides its own, None for none.
+
+        Raises:
+            CheckpointError: unclip.json's sizes are none.
+        """
+        if not self.manifest:
+            return self.family.sizes
+        if (told := self.manifest.get("sizes")) is None:
+            return None
+        names = [each.name for each in fields(Sizes)]
+        if not isinstance(told, dict) or any(type(told.get(name)) is not int or told[name] < 1 for name in names):
+            raise CheckpointError(f"checkpoint: {MANIFEST}: sizes must have {', '.join(names)}, each 1 or more")
+        return Sizes(**{name: told[name] for name in names})
 
     @property
     def companion(self) -> str | None:
@@ -109,6 +162,24 @@ class Checkpoint:
         beside = self.folder.resolve().parent / name if name else None
         return str(beside) if beside and beside.is_dir() else None
 
+    def for_stage(self, stage: str, folders: Iterable[str] = EVERY_FOLDER) -> Checkpoint:
+        """The checkpoint that a stage loads from: this one, or where a family lies in halves the one that has it.
+
+        folders: what will be read of the other. A checkpoint that is whole without the stage is given back.
+
+        Raises:
+            CheckpointError: the other half is not there.
+        """
+        if self._layout is None or not all(self.lacks(component) for component in self.components(stage)):
+            return self
+        if self.companion is not None:
+            return Checkpoint.open(self.companion, folders)
+        here = self.hub.partition("@")[0] or self.folder.resolve().name
+        other = self.family.companions.get(here, "the repository that has it")
+        raise CheckpointError(
+            f"checkpoint: {self.folder} has no {stage}: it is one half of {self.family.name}; put {other} beside it"
+        )
+
     def files(self, folder: str) -> list[Path]:
         """The files of a component, sorted: those that unclip.json lists, or where there is none, all that are there.
 
@@ -116,7 +187,7 @@ class Checkpoint:
         """
         if self.manifest:
             return sorted(self.folder / path for path in self.manifest["files"] if path.startswith(folder + "/"))
-        return sorted(path for path in (self.folder / folder).rglob("*") if path.is_file() and may_be_read(path))
+        return sorted(path for path in self.place(folder).rglob("*") if path.is_file() and may_be_read(path))
 
     def verify(self, folders: Iterable[str]) -> None:
         """Checks that these components are complete and unaltered.
@@ -127,7 +198,7 @@ class Checkpoint:
         """
         files = self.manifest.get("files")
         for name in folders:
-            component = self.folder / name
+            component = self.place(name)
             if not component.is_dir():
                 raise CheckpointError(f"checkpoint: {component} is missing")
             if not any(component.glob("*.safetensors")):
@@ -156,7 +227,7 @@ class Checkpoint:
         Raises:
             CheckpointError: it is missing or no JSON object.
         """
-        return read_json(self.folder / folder / name)
+        return read_json(self.place(folder) / name)
 
     def defaults(self, stage: str) -> SamplingSettings:
         """Default sampling of "prior", "decoder" or "upsampler".
@@ -224,13 +295,15 @@ class Checkpoint:
         """Names the CLIP: sha256 over the weights of its encoders, in hex.
 
         Of a repository without unclip.json it is sha256 over the repository's name and commit: services that read
-        other folders than the encoders' have not fetched these.
+        other folders than the encoders' have not fetched these. Of a half that has no CLIP it is the other half's.
         """
         if "clip_space" in self.manifest:
             return str(self.manifest["clip_space"])
+        if (clip := self.for_stage("encoder", ())) is not self:
+            return clip.clip_space
         if self.hub:
             return combined_digest([self.hub])
-        return clip_space_of(self.folder)
+        return clip_space_of(self.place("text_encoder"), self.place("image_encoder"))
 
     def version(self, folders: Iterable[str]) -> str:
         """sha256 over every file of these components, in hex; over the names where a commit of the Hub holds them.
@@ -286,13 +359,11 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def clip_space_of(folder: Path) -> str:
-    """The digest that names a CLIP: over the weight files of its text and image encoder."""
-    weights = [
-        path for part in ("text_encoder", "image_encoder") for path in sorted((folder / part).glob("*.safetensors"))
-    ]
+def clip_space_of(text_encoder: Path, image_encoder: Path) -> str:
+    """The digest that names a CLIP: over the weight files in the folders of its two encoders."""
+    weights = [path for part in (text_encoder, image_encoder) for path in sorted(part.glob("*.safetensors"))]
     if not weights:
-        raise CheckpointError(f"checkpoint: {folder} has no CLIP weights and no clip_space in {MANIFEST}")
+        raise CheckpointError(f"checkpoint: {text_encoder.parent} has no CLIP weights and no clip_space in {MANIFEST}")
     return combined_digest(digest(path) for path in weights)
 
 
@@ -306,16 +377,16 @@ def loading(component: str) -> Iterator[None]:
         raise CheckpointError(f"checkpoint: {component} does not load: {reason}") from error
 
 
-def write_manifest(folder: Path, **fields: Any) -> None:
+def write_manifest(folder: Path, **told: Any) -> None:
     """Writes unclip.json with the digest of every file in the folder.
 
-    fields: name, license, defaults, cleaning, vocabulary, ...; clip_space where the folder has no CLIP.
+    told: name, license, defaults, cleaning, vocabulary, ...; clip_space where the folder has no CLIP.
     """
     files = {
         path.relative_to(folder).as_posix(): digest(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.parent != folder
     }
-    space = fields.pop("clip_space", None) or clip_space_of(folder)
-    manifest = {"format": FORMAT, **fields, "clip_space": space, "files": files}
+    space = told.pop("clip_space", None) or clip_space_of(folder / "text_encoder", folder / "image_encoder")
+    manifest = {"format": FORMAT, **told, "clip_space": space, "files": files}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")

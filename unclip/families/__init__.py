@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from unclip.errors import CheckpointError
 from unclip.families.embedded import EMBEDDED
 from unclip.families.family import Family
+from unclip.families.kandinsky import KANDINSKY
 from unclip.families.karlo import KARLO
 
-FAMILIES = (EMBEDDED, KARLO)
+FAMILIES = (EMBEDDED, KARLO, KANDINSKY)
 
 
 def family_of(index: Mapping[str, object], described: bool) -> Family:
@@ -36,4 +37,10 @@ def family_of(index: Mapping[str, object], described: bool) -> Family:
     return EMBEDDED if described else KARLO
 
 
-__all__ = ["EMBEDDED", "FAMILIES", "KARLO", "Family", "family_of"]
+def folders_of(component: str) -> list[str]:
+    """Every name that a component's folder has in some family, its own first."""
+    layouts = [layout for family in FAMILIES for layout in family.layouts.values()]
+    return list(dict.fromkeys([component, *(layout[component] for layout in layouts if component in layout)]))
+
+
+__all__ = ["EMBEDDED", "FAMILIES", "KARLO", "Family", "family_of", "folders_of"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from unclip.options import SamplingSettings
+from unclip.options import SamplingSettings, Sizes
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,8 @@ class Family:
     defaults: sampling of "prior", "decoder" and "upsampler".
     license: of the weights, where neither ``unclip.json`` nor the repository's ``README.md`` names one.
     companions: by the name of a repository, or of a folder, the one beside it that has the components it lacks.
+    layouts: where repositories call components otherwise than this project does, by ``_class_name`` all that one has:
+    the component, and its folder. sizes: of pictures that its decoder makes besides its own.
     """
 
     name: str
@@ -24,3 +26,5 @@ class Family:
     license: str = "unknown"
     caption_template: str = "a photo of {}"
     companions: Mapping[str, str] = field(default_factory=dict)
+    layouts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    sizes: Sizes | None = None

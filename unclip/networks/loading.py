@@ -31,7 +31,7 @@ def weight_files(checkpoint: Checkpoint, folder: str) -> list[Path]:
     Raises:
         CheckpointError: there is none.
     """
-    place = checkpoint.folder / folder
+    place = checkpoint.place(folder)
     files = [file for file in checkpoint.files(folder) if file.parent == place]
     for stem in STEMS:
         if (whole := place / f"{stem}.safetensors") in files:

@@ -129,7 +129,7 @@ def write_python(name: NetworkName, checkpoint: Checkpoint, folder: Path, option
     component = COMPONENTS[name]
     (folder / "model.py").write_text(MODEL)
     kept = folder / "checkpoint"
-    shutil.copytree(checkpoint.folder / component, kept / component)
+    shutil.copytree(checkpoint.place(component), kept / component)
     if name == "decoder":  # its signature is that of what the projection makes
         (kept / "text_proj").mkdir()
         shutil.copy(checkpoint.folder / "text_proj" / "config.json", kept / "text_proj" / "config.json")

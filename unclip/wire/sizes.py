@@ -2,42 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from unclip.api.type.v1 import model_info_pb2
+from unclip.options import Sizes
 from unclip.wire.by_name import PLAIN
 from unclip.wire.violations import Violations
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """What a stage can make, in pixels: widths and heights that are multiples of ``multiple``, from ``smallest`` to
-    ``largest``, at most ``max_pixels`` together."""
+def sizes_from_proto(stage: model_info_pb2.StageInfo) -> Sizes | None:
+    """What a stage says that it can make besides its usual size, None for nothing."""
+    return PLAIN.read(Sizes, stage.sizes) if stage.HasField("sizes") else None
 
-    multiple: int
-    smallest: int
-    largest: int
-    max_pixels: int
 
-    def __str__(self) -> str:
-        return (
-            f"multiples of {self.multiple} from {self.smallest} to {self.largest} px, "
-            f"{self.max_pixels} pixels together at most"
-        )
-
-    def has(self, width: int, height: int) -> bool:
-        """Whether it is one of them."""
-        each = all(side % self.multiple == 0 and self.smallest <= side <= self.largest for side in (width, height))
-        return each and width * height <= self.max_pixels
-
-    @classmethod
-    def from_proto(cls, message: model_info_pb2.Sizes) -> Sizes:
-        """Those in a message."""
-        return PLAIN.read(cls, message)
-
-    def to_proto(self) -> model_info_pb2.Sizes:
-        """The message."""
-        return PLAIN.write(self, model_info_pb2.Sizes())
+def sizes_to_proto(sizes: Sizes | None) -> model_info_pb2.Sizes | None:
+    """The message for them."""
+    return None if sizes is None else PLAIN.write(sizes, model_info_pb2.Sizes())
 
 
 def size_of(

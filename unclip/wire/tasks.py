@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from unclip.api.decoder.v1 import decoder_pb2, known_pixels_pb2, upsampler_pb2
 from unclip.api.prior.v1 import prior_pb2
 from unclip.api.type.v1 import embedding_pb2, image_pb2, sampling_pb2, tensor_pb2
-from unclip.options import SamplingSettings
+from unclip.options import SamplingSettings, Sizes
 from unclip.wire import tensors
 from unclip.wire.by_name import Converter, limited
 from unclip.wire.embeddings import Embedding, TextEncoding
@@ -24,7 +24,7 @@ from unclip.wire.images import decode_image, fit, to_pixels
 from unclip.wire.known import KnownPixels
 from unclip.wire.limits import MAX_CANDIDATES, MAX_STEPS, RANGES
 from unclip.wire.sampling import sampling_from_proto, sampling_to_proto
-from unclip.wire.sizes import Sizes, size_of
+from unclip.wire.sizes import size_of
 from unclip.wire.violations import Violations
 
 MAX_CONTEXT = 512  # tokens of a caption; CLIP has 77
