@@ -18,15 +18,17 @@ from unclip.diffusion.table import SamplerTable
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """What is known of a picture. pixels: float32 ``[...]``; mask: bool, true where known, of the same shape."""
+    """What is known of a picture. pixels, or latents: float32 ``[...]``; mask: bool, true where known, of the same
+    shape. noise: what they are noised by at every step, float32 of the same shape; None draws it anew for each."""
 
     pixels: torch.Tensor
     mask: torch.Tensor
+    noise: torch.Tensor | None = None
 
     @classmethod
-    def of(cls, pixels: torch.Tensor, mask: torch.Tensor) -> Known:
+    def of(cls, pixels: torch.Tensor, mask: torch.Tensor, noise: torch.Tensor | None = None) -> Known:
         """mask: bool of any shape that broadcasts to that of ``pixels``, such as ``[H, W]`` to ``[3, H, W]``."""
-        return cls(pixels, mask.expand_as(pixels))
+        return cls(pixels, mask.expand_as(pixels), noise)
 
     def keep(self, x: torch.Tensor) -> torch.Tensor:
         """``x`` with the known pixels as they are known, bit for bit."""

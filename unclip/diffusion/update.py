@@ -56,7 +56,7 @@ def advance(
         sigma = torch.hypot(sigma, renoise)
     noisy = [i for i, (table, step) in enumerate(at) if table.sigma[step] != 0 or table.renoise[step] != 0]
     painted = [i for i, row in enumerate(known) if row is not None]
-    drawing = sorted({*noisy, *(i for i in painted if tables[i].known_sigma[steps[i]] != 0)})
+    drawing = sorted({*noisy, *(i for i in painted if tables[i].known_sigma[steps[i]] != 0 and known[i].noise is None)})  # type: ignore[union-attr]
     drawn: dict[int, torch.Tensor] = {}
     if drawing:
         keys = [NoiseKey(*noise_of[i], step=steps[i] + 1) for i in drawing]
@@ -68,8 +68,9 @@ def advance(
         row, (table, step) = known[i], at[i]
         assert row is not None
         level = float(table.known_signal[step]) * row.pixels
-        if i in drawn:  # a pixel is known or unknown, so that one field of noise serves both
-            level = level + float(table.known_sigma[step]) * drawn[i]
+        noise = drawn.get(i) if row.noise is None else row.noise
+        if noise is not None:  # a pixel is known or unknown, so that one field of noise serves both
+            level = level + float(table.known_sigma[step]) * noise
         after[i] = torch.where(row.mask, level, after[i])
         x0[i] = row.keep(x0[i])
     return after, x0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
@@ -19,9 +20,16 @@ UNMEASURED_S = 0.05  # what a step is taken for, in times to come back, before a
 class Expected(Job[None]):
     """A job to come, of which no more is known than how long it is. It stands for the job until that is submitted."""
 
-    def __init__(self, program: str, length: int, deadline: float, width: int = 1, priority: int = 0) -> None:
+    def __init__(
+        self, program: str, length: int, deadline: float, width: int = 1, priority: int = 0, scale: float = 1.0
+    ) -> None:
         super().__init__(length, deadline)
-        self._lane, self.width, self.priority = (program,), width, priority
+        self._lane, self.priority, self.scale, self.width = (program,), priority, scale, scale * width
+
+    @property
+    def places(self) -> int:
+        """Places that such a job takes: a larger picture has more of the device's memory than one."""
+        return max(1, math.ceil(self.scale))
 
     @property
     def lane(self) -> Hashable:
@@ -37,11 +45,12 @@ class Reservation:
         rows: int,
         client: str,
         enqueue: Callable[[Job[Any], Expected | None], None],
-        release: Callable[[int, Expected | None], None],
+        release: Callable[[int, int, Expected | None], None],
         expected: Expected | None = None,
     ):
         self._rows, self._client, self._enqueue, self._release = rows, client, enqueue, release
         self._expected = expected
+        self._beyond = rows * (expected.places - 1) if expected else 0  # until the end: a job gives back but one
 
     def submit(self, job: Job[Any]) -> None:
         """Queues one of the reserved jobs.
@@ -62,8 +71,8 @@ class Reservation:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._release(self._rows, self._expected)
-        self._rows = 0
+        self._release(self._rows, self._beyond, self._expected)
+        self._rows = self._beyond = 0
 
 
 class Admission:
@@ -91,18 +100,19 @@ class Admission:
         return self._places.total()
 
     def take(self, rows: int, client: str, jobs: Sequence[Job[Any]], expected: Expected | None = None) -> None:
-        """Takes ``rows`` places for ``client``, and the time of as many of ``expected``; jobs: those that are here.
+        """Takes the places of ``rows`` jobs for ``client``, and their time where ``expected``; jobs: those here.
 
         Raises:
             DeadlineExceeded: an expected job could not end in time even on an idle engine.
             Overloaded: there are not as many, or it could not with all that goes before.
         """
-        if self.taken and self.taken + rows > self._limit:
+        places = rows * (expected.places if expected else 1)
+        if self.taken and self.taken + places > self._limit:
             self._observer.refused("queue_full")
             message = f"{self._stage}: {self.taken} jobs are running or waiting, limit {self._limit}"
             raise Overloaded(message, self.wait(jobs))
         mine, share = self._places[client], self._limit // 2
-        if client and mine and mine + rows > share:
+        if client and mine and mine + places > share:
             self._observer.refused("client_share")
             message = f"{self._stage}: {mine} jobs of this client are running or waiting, limit {share}"
             raise Overloaded(message, self.wait(jobs), "CLIENT_SHARE")
@@ -110,11 +120,12 @@ class Admission:
             expected.client = client
             self.refuse_if_late(expected, jobs, rows)
             self._expected += [expected] * rows
-        self._places[client] += rows
+        self._places[client] += places
 
-    def give_back(self, rows: int, client: str, expected: Expected | None = None) -> None:
-        """Frees ``rows`` places of ``client``, and what is left of the time of as many of ``expected``."""
-        self._places[client] -= rows
+    def give_back(self, rows: int, client: str, expected: Expected | None = None, beyond: int = 0) -> None:
+        """Frees ``rows`` places of ``client`` and those ``beyond``, and what is left of the time of ``rows`` of
+        ``expected``."""
+        self._places[client] -= rows + beyond
         if self._places[client] <= 0:
             del self._places[client]
         for _ in range(rows if expected is not None else 0):

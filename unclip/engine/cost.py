@@ -60,7 +60,7 @@ class CostModel:
         second of its own as of late.
         """
         jobs = list(jobs)
-        widths: dict[str, list[int]] = {}
+        widths: dict[str, list[float]] = {}
         for job in jobs:
             widths.setdefault(job.program, []).append(job.width)
         ticks: dict[str, tuple[float, float]] = {}  # (seconds of a tick, seconds of one row in it)
@@ -101,7 +101,7 @@ class TickCost:
         self.noted = 0.0  # when the latest ended
         self._sums = [0.0] * 5  # of 1, rows, rows squared, seconds, rows times seconds
 
-    def record(self, rows: int, seconds: float, now: float) -> None:
+    def record(self, rows: float, seconds: float, now: float) -> None:
         """A tick of ``rows`` took ``seconds``. One that was held up by something else counts as a slow one, no more;
         the first, which loads and compiles, says nothing of the least."""
         likely = seconds

@@ -79,9 +79,9 @@ class Engine:
                 raise Unavailable(self._stage, self._closed)
             self._admission.take(rows, client, self._scheduler.jobs, expected)
 
-        def release(unused: int, expected: Expected | None) -> None:
+        def release(unused: int, beyond: int, expected: Expected | None) -> None:
             with self._changed:
-                self._admission.give_back(unused, client, expected)
+                self._admission.give_back(unused, client, expected, beyond)
 
         return Reservation(rows, client, self._enqueue, release, expected)
 

@@ -57,11 +57,11 @@ class MinimumTime:
     def __init__(self) -> None:
         self._measured: deque[tuple[float, int, float]] = deque(maxlen=REMEMBERED)  # (when, rows, seconds)
 
-    def note(self, rows: int, seconds: float, now: float) -> None:
+    def note(self, rows: float, seconds: float, now: float) -> None:
         """So many ``rows`` took ``seconds``."""
         self._measured.append((now, rows, seconds))
 
-    def of(self, rows: int, now: float) -> float:
+    def of(self, rows: float, now: float) -> float:
         """Seconds that ``rows`` take at the very least: fewer than were measured in proportion, more as much at any
         rate; 0 where nothing is known."""
         while self._measured and now - self._measured[0][0] > FORGOTTEN_S:

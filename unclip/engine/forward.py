@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import torch
 
@@ -11,16 +11,24 @@ from unclip.networks.interface import Network, Tensors
 
 
 class ForwardJob(Job[torch.Tensor]):
-    """A job of one tick: named inputs of one row to one output row. How an encoder uses the engine."""
+    """A job of one tick: named inputs of one row to one output row. How an encoder uses the engine.
+
+    finish: applied to the output for the result. priority, scale: see `Job`.
+    """
 
     def __init__(
         self,
         lane: tuple[Hashable, ...],
         inputs: Tensors,
         deadline: float = float("inf"),
+        *,
+        priority: int = 0,
+        scale: float = 1.0,
+        finish: Callable[[torch.Tensor], torch.Tensor] = lambda output: output,
     ) -> None:
         super().__init__(1, deadline)
-        self._lane = lane
+        self._lane, self._finish = lane, finish
+        self.priority, self.scale, self.width = priority, scale, scale
         self.inputs = inputs
         self.output: torch.Tensor | None = None
 
@@ -30,9 +38,9 @@ class ForwardJob(Job[torch.Tensor]):
         return self._lane
 
     def result(self) -> torch.Tensor:
-        """The output row."""
+        """The output row, finished."""
         assert self.output is not None
-        return self.output
+        return self._finish(self.output)
 
 
 class ForwardProgram:

@@ -15,7 +15,8 @@ class Job(Generic[Result]):
     """One row's work. Subclasses say which lane it is in and what its result is; a `Program` moves it.
 
     length: ticks from start to end. position: ticks done, kept by the engine. deadline: `time.monotonic` seconds.
-    width: rows of a pass that it takes. priority: how far down a picture's way its stage is, 0 where it has just begun.
+    width: rows of a pass that it takes, larger ones counted as so many more. scale: pixels of a row, those of the
+    model's usual pictures counted as 1. priority: how far down a picture's way its stage is, 0 where it has just begun.
     future: the result, or the error that ended the job. notify: called on the engine's thread after each tick and
     when the job's place in the queue changes; must not block.
     """
@@ -25,7 +26,8 @@ class Job(Generic[Result]):
         self.position = 0
         self.queue_position = 0
         self.deadline = deadline
-        self.width = 1
+        self.width = 1.0
+        self.scale = 1.0
         self.priority = 0
         self.future: Future[Result] = Future()
         self.notify: Callable[[Job[Result]], None] | None = None

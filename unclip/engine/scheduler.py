@@ -120,7 +120,7 @@ class Scheduler:
             return []
         order = self.active if self._short_of_time else sorted(self.active, key=lambda job: (-job.rank, job.served))
         lane: Hashable = order[0].lane
-        batch = [job for job in order if job.lane == lane][: self._max_batch]
+        batch = [job for job in order if job.lane == lane][: max(1, int(self._max_batch / order[0].scale))]
         if not self._short_of_time:
             return batch
         # Who goes first is not held up by company that saves nobody anything, nor by any when it would be late for it.

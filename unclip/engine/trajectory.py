@@ -28,7 +28,7 @@ class Trajectory(Job[torch.Tensor]):
         seed, stream, row: what the noise depends on.
         known: what is known of the picture; these pixels of the result are as they were given, bit for bit.
         last_lane: lane of the last step, where another network takes it.
-        priority: see `Job`.
+        priority, scale: see `Job`.
         finish: applied to the last x for the result.
     """
 
@@ -49,6 +49,7 @@ class Trajectory(Job[torch.Tensor]):
         known: Known | None = None,
         last_lane: tuple[Hashable, ...] | None = None,
         priority: int = 0,
+        scale: float = 1.0,
         finish: Callable[[torch.Tensor], torch.Tensor] = lambda x: x,
         deadline: float = float("inf"),
     ) -> None:
@@ -56,7 +57,8 @@ class Trajectory(Job[torch.Tensor]):
         if guidance_scale != 1.0 and unconditional is None:
             raise ValueError("guidance needs unconditional inputs")
         self._lane, self._last_lane = lane, last_lane
-        self.priority, self.width = priority, 1 if guidance_scale == 1.0 else 2
+        self.priority, self.scale = priority, scale
+        self.width = scale * (1 if guidance_scale == 1.0 else 2)
         self.table = table
         self.conditions, self.unconditional = conditions, unconditional
         self.guidance_scale = guidance_scale

@@ -13,15 +13,26 @@ Tensors = Mapping[str, torch.Tensor]
 Network = Callable[[Tensors], torch.Tensor]
 """From named tensors, batch first ("sample", "timestep" int64 ``[B]``, and conditions), to the network's output."""
 
-NetworkName = Literal["text_encoder", "image_encoder", "prior", "decoder", "upsampler", "upsampler_last"]
+NetworkName = Literal[
+    "text_encoder",
+    "image_encoder",
+    "prior",
+    "decoder",
+    "latent_encoder",
+    "upsampler",
+    "upsampler_last",
+    "latent_decoder",
+]
 NETWORKS: tuple[NetworkName, ...] = get_args(NetworkName)
 COMPONENTS: Mapping[NetworkName, str] = {
     "text_encoder": "text_encoder",
     "image_encoder": "image_encoder",
     "prior": "prior",
     "decoder": "decoder",
+    "latent_encoder": "autoencoder",
     "upsampler": "super_res_first",
     "upsampler_last": "super_res_last",
+    "latent_decoder": "autoencoder",
 }
 """Whose weights a network runs."""
 

@@ -6,7 +6,7 @@ format and layout, and one tensor more.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -73,12 +73,13 @@ def read_tensor(checkpoint: Checkpoint, folder: str, name: str) -> torch.Tensor:
     raise CheckpointError(f"checkpoint: {folder} does not load: it has no {name}")
 
 
-def count_parameters(checkpoint: Checkpoint, folder: str) -> int:
-    """How many numbers a component's files hold; their heads are read, the weights are not."""
+def count_parameters(checkpoint: Checkpoint, folder: str, parts: Collection[str] = ()) -> int:
+    """How many numbers a component's files hold, or these modules of it; their heads are read, the weights are not."""
     total = 0
     for file in weight_files(checkpoint, folder):
         with opened(file) as mapped:
             names = [name for name in mapped.keys() if not name.endswith(FORGOTTEN)]  # noqa: SIM118, no mapping
+            names = [name for name in names if not parts or name.partition(".")[0] in parts]
             total += sum(torch.Size(mapped.get_slice(name).get_shape()).numel() for name in names)
     return total
 
@@ -90,10 +91,12 @@ def load_network(
     device: torch.device,
     dtype: torch.dtype,
     layout: torch.memory_format = torch.contiguous_format,
+    parts: Collection[str] = (),
 ) -> Any:
     """A component of transformers' or diffusers' class ``kind``, for inference.
 
-    layout: of weights with four dimensions.
+    layout: of weights with four dimensions. parts: of its modules those that are needed, none for all; the others, and
+    their weights, are left out.
 
     Raises:
         CheckpointError: config or weights are missing or do not fit.
@@ -104,7 +107,9 @@ def load_network(
             network: nn.Module = (
                 kind(kind.config_class.from_dict(config)) if hasattr(kind, "config_class") else kind.from_config(config)
             )
-        load_weights(network, weight_files(checkpoint, folder), device, dtype, layout)
+        for name in [name for name, _ in network.named_children() if parts and name not in parts]:
+            setattr(network, name, None)
+        load_weights(network, weight_files(checkpoint, folder), device, dtype, layout, parts)
         return network.eval().to(device)  # of buffers; the weights are there
 
 
@@ -115,8 +120,9 @@ def load_weights(
     device: torch.device,
     dtype: torch.dtype,
     layout: torch.memory_format = torch.contiguous_format,
+    parts: Collection[str] = (),
 ) -> None:
-    """Gives ``network`` the weights in ``files``.
+    """Gives ``network`` the weights in ``files``, where there are ``parts`` those of these modules.
 
     Raises:
         ValueError: they are not the network's, by name or shape.
@@ -125,7 +131,7 @@ def load_weights(
     missing = set(expected)
     for name, file in tensor_files(files):
         if name not in expected:
-            if name.endswith(FORGOTTEN):
+            if name.endswith(FORGOTTEN) or (parts and name.partition(".")[0] not in parts):
                 continue
             raise ValueError(f"{file.name} has {name}, which the network of config.json has not")
         # Opened anew for each tensor: pages stay in memory until their mapping is gone.

@@ -5,6 +5,7 @@ Samplers always keep their state in float32; only what happens inside a network 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,11 +52,12 @@ class Placement:
         repeatable = device.type == "cpu" and precision == "float32"
         return cls(device, FORMATS[precision], gpu and not offload, offload, repeatable)
 
-    def load(self, kind: Any, checkpoint: Checkpoint, folder: str) -> Any:
-        """A component in its format on its device, for inference; see `unclip.networks.loading.load_network`."""
+    def load(self, kind: Any, checkpoint: Checkpoint, folder: str, parts: Collection[str] = ()) -> Any:
+        """A component, or ``parts`` of it, in its format on its device, for inference; see
+        `unclip.networks.loading.load_network`."""
         # Tensor cores want channels innermost, and so does oneDNN on a CPU, which else reorders before and after.
         place = torch.device("cpu") if self.offload else self.device
-        network = load_network(kind, checkpoint, folder, place, self.dtype, torch.channels_last)
+        network = load_network(kind, checkpoint, folder, place, self.dtype, torch.channels_last, parts)
         if self.steady:
             network = steady(network)
         return offloaded(network, self.device) if self.offload else network

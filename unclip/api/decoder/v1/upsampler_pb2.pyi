@@ -43,7 +43,7 @@ class UpsampleRequest(_message.Message):
 
     @_builtins.property
     def sampling(self) -> _sampling_pb2.SamplingOptions:
-        """How to sample. An autoencoder samples nothing and refuses what is set."""
+        """How to sample. An autoencoder samples nothing and does not look at it."""
 
     @_builtins.property
     def known(self) -> _known_pixels_pb2.KnownPixels:
