@@ -7,15 +7,24 @@ from typing import Any
 
 import numpy as np
 
+from decoder_svc.autoencoder import Autoencoder
 from decoder_svc.decoder import Decoder
+from decoder_svc.latents import TRIAL
 from decoder_svc.networks import signature
 from decoder_svc.servicer import DecoderServicer, UpsamplerServicer
 from decoder_svc.settings import Settings
 from decoder_svc.upsampler import Upsampler
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, upsampler_pb2_grpc
-from unclip.api.type.v1 import sampling_pb2
-from unclip.checkpoints.checkpoint import DECODER_FOLDERS, OPTIONAL_FOLDERS, UPSAMPLER_FOLDERS, Checkpoint
+from unclip.api.type.v1 import model_info_pb2, sampling_pb2
+from unclip.checkpoints.checkpoint import (
+    AUTOENCODER,
+    DECODER_FOLDERS,
+    OPTIONAL_FOLDERS,
+    UPSAMPLER_FOLDERS,
+    Checkpoint,
+)
 from unclip.engine.engine import Engine
+from unclip.engine.forward import ForwardJob
 from unclip.engine.trajectory import Trajectory
 from unclip.model_app import ModelApp, ModelService, build_app, load
 from unclip.networks.interface import NetworkName
@@ -28,8 +37,14 @@ from unclip.wire.embeddings import TextEncoding
 from unclip.wire.tasks import DecodeTask, StageSpec, UpsampleTask
 
 DECODER = decoder_pb2.DESCRIPTOR.services_by_name["DecoderService"].full_name
-FOLDERS = {"decode": DECODER_FOLDERS, "upsample": (*UPSAMPLER_FOLDERS, *OPTIONAL_FOLDERS)}
-NETWORKS: dict[str, tuple[NetworkName, ...]] = {"decode": ("decoder",), "upsample": ("upsampler", "upsampler_last")}
+FOLDERS = {
+    "decode": (*DECODER_FOLDERS, AUTOENCODER),
+    "upsample": (*UPSAMPLER_FOLDERS, *OPTIONAL_FOLDERS, AUTOENCODER),
+}
+NETWORKS: dict[str, tuple[NetworkName, ...]] = {
+    "decode": ("decoder", "latent_encoder"),
+    "upsample": ("upsampler", "upsampler_last", "latent_decoder"),
+}
 UPSAMPLER = upsampler_pb2.DESCRIPTOR.services_by_name["UpsamplerService"].full_name
 
 
@@ -37,8 +52,8 @@ async def build(settings: Settings) -> ModelApp:
     """The services, warmed up. Raises as `build_app`."""
     stages = settings.stages.split(",")
     folders = [folder for stage in stages for folder in FOLDERS[stage]]
-    checkpoint = await load(Checkpoint.open, settings.checkpoint, folders)
-    services = {"decode": decoder_service, "upsample": upsampler_service}
+    checkpoint = await load(Checkpoint.open_for, "decoder", settings.checkpoint, folders)
+    services = {"decode": decoder_service, "upsample": autoencoder_service if checkpoint.latent else upsampler_service}
     weights = {name: checkpoint for stage in NETWORKS if stage in stages for name in NETWORKS[stage]}
     chosen = [make(checkpoint, settings) for stage, make in services.items() if stage in stages]
     return await build_app(settings, weights, signature, chosen)
@@ -50,13 +65,26 @@ def decoder_service(checkpoint: Checkpoint, settings: Settings) -> ModelService[
     def trial(decoder: Decoder) -> list[Trajectory]:
         """Two guided steps."""
         text = TextEncoding.blank(decoder.embedding_dim, 8, decoder.embedding_dim)
-        return [decoder.decode(DecodeTask(text.embedding, text, 0, SamplingSettings("ddpm", 2, 2.0)))]
+        gist = text.embedding
+        sampling = SamplingSettings("ddpm", 2, 2.0)
+        return [decoder.decode(DecodeTask(gist, text, 0, sampling, unconditional_embedding=gist))]
 
     def serve(decoder: Decoder, engine: Engine) -> Service:
         dim, size, defaults = decoder.embedding_dim, decoder.size, checkpoint.defaults("decoder")
-        spec = StageSpec(checkpoint.clip_space, dim, size=size, defaults=defaults)
-        stage = stage_info(sampling_pb2.STAGE_DECODER, decoder.parameters, size, defaults, settings.room)
-        info = model_info(checkpoint, DECODER_FOLDERS, decoder.where, ["decode", "invert", "edit"], [stage], dim)
+        silent, sizes = decoder.ignores_text, checkpoint.sizes
+        spec = StageSpec(
+            checkpoint.clip_space,
+            dim,
+            size=size,
+            defaults=defaults,
+            sizes=sizes,
+            channels=decoder.channels,
+            scale=decoder.scale,
+            ignores_text=silent,
+        )
+        stage = stage_info(sampling_pb2.STAGE_DECODER, decoder.parameters, size, defaults, settings.room, sizes, silent)
+        able, folders = ["decode", "invert", "edit"], checkpoint.components("decoder")
+        info = model_info(checkpoint, folders, decoder.where, able, [stage], dim)
         decoding = Decoding("decoder", settings.decode_megapixels * 1_000_000)
         servicer = DecoderServicer(decoder, engine, spec, info, Deadlines(settings.max_deadline), decoding)
         add = decoder_pb2_grpc.add_DecoderServiceServicer_to_server
@@ -75,11 +103,40 @@ def upsampler_service(checkpoint: Checkpoint, settings: Settings) -> ModelServic
     def serve(upsampler: Upsampler, engine: Engine) -> Service:
         size, defaults = upsampler.size, checkpoint.defaults("upsampler")
         spec = StageSpec("", 0, size=size, defaults=defaults)
-        folders = [*UPSAMPLER_FOLDERS, *(folder for folder in OPTIONAL_FOLDERS if checkpoint.has(folder))]
         stage = stage_info(sampling_pb2.STAGE_UPSAMPLER, upsampler.parameters, size, defaults, settings.room)
-        info = model_info(checkpoint, folders, upsampler.where, ["upsample", "edit"], [stage])
-        servicer = UpsamplerServicer(upsampler, engine, spec, info, Deadlines(settings.max_deadline))
-        add = upsampler_pb2_grpc.add_UpsamplerServiceServicer_to_server
-        return Service(UPSAMPLER, add, servicer, version=info.version)
+        return finishing(upsampler, engine, checkpoint, settings, spec, stage)
 
     return ModelService("upsampler", partial(Upsampler, checkpoint), trial, serve)
+
+
+def autoencoder_service(checkpoint: Checkpoint, settings: Settings) -> ModelService[Any]:
+    """UpsamplerService of a decoder that walks latents."""
+
+    def trial(autoencoder: Autoencoder) -> list[ForwardJob]:
+        """A small picture."""
+        latents = np.zeros((autoencoder.channels, TRIAL, TRIAL), np.float32)
+        return [autoencoder.upsample(UpsampleTask(latents, 0, SamplingSettings()))]
+
+    def serve(autoencoder: Autoencoder, engine: Engine) -> Service:
+        size, defaults, sizes = autoencoder.size, checkpoint.defaults("upsampler"), checkpoint.sizes
+        latents = {"channels": autoencoder.channels, "scale": autoencoder.scale}
+        spec = StageSpec("", 0, size=size, defaults=defaults, sizes=sizes, **latents)
+        stage = stage_info(sampling_pb2.STAGE_UPSAMPLER, autoencoder.parameters, size, defaults, settings.room, sizes)
+        return finishing(autoencoder, engine, checkpoint, settings, spec, stage)
+
+    return ModelService("upsampler", partial(Autoencoder, checkpoint), trial, serve)
+
+
+def finishing(
+    model: Upsampler | Autoencoder,
+    engine: Engine,
+    checkpoint: Checkpoint,
+    settings: Settings,
+    spec: StageSpec,
+    stage: model_info_pb2.StageInfo,
+) -> Service:
+    """UpsamplerService, answered by ``model``."""
+    info = model_info(checkpoint, checkpoint.components("upsampler"), model.where, ["upsample", "edit"], [stage])
+    servicer = UpsamplerServicer(model, engine, spec, info, Deadlines(settings.max_deadline))
+    add = upsampler_pb2_grpc.add_UpsamplerServiceServicer_to_server
+    return Service(UPSAMPLER, add, servicer, version=info.version)

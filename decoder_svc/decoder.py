@@ -1,32 +1,41 @@
-"""The decoder: from a CLIP image embedding to a base-size picture, and by DDIM inversion back to its noise."""
+"""The decoder: from a CLIP image embedding to a base-size picture or its latents, and by DDIM inversion back to noise."""
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from typing import Any
+
 import torch
 
+from decoder_svc.conditions import conditions_of
 from decoder_svc.editing import edited
-from decoder_svc.networks import load, signature
-from decoder_svc.text_projection import TextProjection
-from unclip.checkpoints.checkpoint import DECODER_FOLDERS, Checkpoint
-from unclip.diffusion.inversion import inversion_table
-from unclip.diffusion.noise import Stream
-from unclip.diffusion.samplers import sampler_table
-from unclip.diffusion.schedule import NoiseSchedule, clip_of
+from decoder_svc.latents import HALVES, known_latents, scale_of, size_of
+from decoder_svc.networks import channels_of, load, sees_known, signature
+from decoder_svc.previews import preview_map
+from unclip.checkpoints.checkpoint import AUTOENCODER, Checkpoint
+from unclip.diffusion.inpainting import Known
+from unclip.diffusion.noise import START, NoiseKey, Stream, gaussian
+from unclip.diffusion.process import Process
+from unclip.engine.forward import ForwardJob, ForwardProgram
+from unclip.engine.job import Program
 from unclip.engine.trajectory import Trajectory, TrajectoryProgram
 from unclip.errors import CheckpointError
-from unclip.networks.interface import LOCAL, Remotes, Tensors, running_on
+from unclip.networks.interface import LOCAL, NetworkName, Remotes, Tensors, running_on
 from unclip.networks.loading import count_parameters
 from unclip.networks.placement import Placement
 from unclip.wire.embeddings import TextEncoding
 from unclip.wire.tasks import DecodeTask, Float32Array, InvertTask
 
-LANE = "decoder"  # and the number of tokens: captions of one length share a batch
+LANE = "decoder"  # then the shape, and the number of tokens: what is equal in both shares a batch
+READING: NetworkName = "latent_encoder"
 
 
 class Decoder:
     """A checkpoint's decoder on a device.
 
-    Attributes: size, side of its pictures; embedding_dim D; where, the place its network runs on.
+    Attributes: size, side of its pictures in pixels where nothing else is asked for; channels C and scale f, of what it
+    samples: ``[C, H / f, W / f]``, pixels themselves where f is 1; embedding_dim D; ignores_text, whether captions
+    change nothing; latent_rgb, see `decoder_svc.previews`, None of pixels; where, the place its networks run on.
     """
 
     def __init__(
@@ -37,72 +46,104 @@ class Decoder:
         remotes: Remotes = LOCAL,
         offload: bool = False,
     ) -> None:
-        checkpoint.verify(DECODER_FOLDERS)
+        checkpoint.verify(checkpoint.components("decoder"))
         self.device = device
         config = checkpoint.config("decoder_scheduler", "scheduler_config.json")
-        if config.get("prediction_type", "epsilon") != "epsilon":
-            raise CheckpointError("decoder_scheduler: prediction_type must be epsilon")
-        self._schedule = NoiseSchedule.from_config(config)
-        self._clip = clip_of(config)
-        self._variance = config.get("variance_type", "fixed_small_log")
-        self._projection = TextProjection.from_checkpoint(checkpoint).eval().to(device)
-        self.size = signature("decoder", checkpoint).output.shape[-1]
-        self.embedding_dim = int(self._projection.learned_classifier_free_guidance_embeddings.shape[0])
-        self.parameters = sum(count_parameters(checkpoint, folder) for folder in ("text_proj", "decoder"))
-        network = remotes.get("decoder") or load("decoder", checkpoint, Placement.choose(device, precision, offload))
-        self.where = running_on(device, remotes, ["decoder"])
-        self.programs = {"decoder": TrajectoryProgram(network)}
+        self._process = Process.from_config(config, "decoder_scheduler")
+        if self._process.prediction not in ("epsilon", "v_prediction"):
+            raise CheckpointError("decoder_scheduler: prediction_type must be epsilon or v_prediction")
+        self._conditions = conditions_of(checkpoint, device)
+        self.embedding_dim, self.ignores_text = self._conditions.dim, self._conditions.ignores_text
+        self.channels, self.scale = channels_of(checkpoint), scale_of(checkpoint)
+        self._sees_known = sees_known(checkpoint)
+        self.size = size_of(checkpoint)
+        names: list[NetworkName] = ["decoder", *([READING] if self.scale > 1 else [])]
+        placement = Placement.choose(device, precision, offload)
+        networks = {name: remotes.get(name) or load(name, checkpoint, placement) for name in names}
+        self.programs: dict[str, Program[Any]] = {LANE: TrajectoryProgram(networks["decoder"])}
+        self.parameters = self._conditions.parameters + count_parameters(checkpoint, "decoder")
+        self.latent_rgb = None
+        if self.scale > 1:
+            self.programs[READING] = ForwardProgram(networks[READING])
+            self.parameters += count_parameters(checkpoint, AUTOENCODER, HALVES[READING])
+            self.latent_rgb = preview_map(networks[READING], self.scale, device)
+        self.where = running_on(device, remotes, names)
 
-    @torch.inference_mode()
-    def _conditions(self, embedding: torch.Tensor, text: TextEncoding) -> Tensors:
-        # Constant over the trajectory, hence projected once and not at every step.
-        context, addition, mask = self._projection(
-            embedding[None].to(self.device),
-            torch.from_numpy(text.embedding.values)[None].to(self.device),
-            torch.from_numpy(text.token_states)[None].to(self.device),
-            torch.from_numpy(text.token_mask)[None].to(self.device),
-        )
-        return {"context": context[0], "addition": addition[0], "mask": mask[0]}
+    def relative_size(self, task: DecodeTask | InvertTask) -> float:
+        """Pixels of the picture, those of one of its usual size counted as 1."""
+        return (task.width or self.size) * (task.height or self.size) / self.size**2
 
-    def decode(self, task: DecodeTask, deadline: float = float("inf")) -> Trajectory:
-        """A trajectory to a picture, float32 ``[3, size, size]`` in [-1, 1]."""
-        sampling, unconditional = task.sampling, task.unconditional_text
-        embedding = torch.from_numpy(task.embedding.values)
-        null = self._projection.learned_classifier_free_guidance_embeddings
-        table = sampler_table(
-            sampling.sampler,
-            self._schedule,
-            sampling.steps,
-            variance=self._variance,
-            clip=self._clip,
-            eta=sampling.eta,
-        )
-        table, kept = edited(task.known, table, self._schedule, self.device)
+    def read(self, pixels: Float32Array, deadline: float = float("inf")) -> ForwardJob:
+        """A job to the latents, float32 ``[C, h, w]``, of a picture, float32 ``[3, H, W]`` in [-1, 1]."""
+        given = torch.from_numpy(pixels.copy()).to(self.device)  # a copy: what came over the wire is read-only
+        scale = pixels[0].size / self.size**2
+        return ForwardJob((READING, *pixels.shape[1:]), {"pixels": given}, deadline, scale=scale)
+
+    def decode(
+        self, task: DecodeTask, deadline: float = float("inf"), known_sample: torch.Tensor | None = None
+    ) -> Trajectory:
+        """A trajectory to a sample: of pixels in [-1, 1].
+
+        known_sample: what is known of the picture as `read` gives it, where the decoder walks latents.
+        """
+        sampling, shape = task.sampling, self._shape(task)
+        # A copy: what came over the wire is a read-only view of its message.
+        start = None if task.start_noise is None else torch.from_numpy(task.start_noise.copy()).to(self.device)
+        if start is None:
+            start = gaussian([NoiseKey(task.seed, Stream.DECODER, 0, START)], shape, self.device)[0]
+        table = self._process.table(sampling)
+        kept = None
+        if task.known is not None and known_sample is not None:
+            mask = known_latents(torch.from_numpy(task.known.mask.copy()).to(self.device), self.scale)
+            # A network that is shown what is known was taught with one field of noise, and needs no second takes.
+            kept = Known.of(known_sample, mask, start if self._sees_known else None)
+        elif task.known is not None:
+            table, kept = edited(task.known, table, self._process.schedule, self.device)
+        seen = self._seen(shape, kept)
+        conditions = self._conditions.of(task.embedding, task.text or task.unconditional_text)
+        guided = sampling.guidance_scale != 1.0
         return Trajectory(
-            (LANE, len(unconditional.token_mask)),
+            self._lane(shape, task.unconditional_text),
             table,
-            (3, self.size, self.size),
+            shape,
             self.device,
-            self._conditions(embedding, task.text or unconditional),
-            unconditional=self._conditions(null, unconditional) if sampling.guidance_scale != 1.0 else None,
+            {**conditions, **seen},
+            unconditional={**self._conditions.unconditional(task), **seen} if guided else None,
             guidance_scale=sampling.guidance_scale,
-            # A copy: what came over the wire is a read-only view of its message.
-            start=None if task.start_noise is None else torch.from_numpy(task.start_noise.copy()),
+            start=start,
             seed=task.seed,
             stream=Stream.DECODER,
+            scale=self.relative_size(task),
             known=kept,
-            finish=lambda x: x.clamp(-1, 1),
+            finish=(lambda x: x.clamp(-1, 1)) if self.scale == 1 else (lambda x: x),
             deadline=deadline,
         )
 
-    def invert(self, task: InvertTask, picture: Float32Array, deadline: float = float("inf")) -> Trajectory:
-        """A trajectory from the picture of ``task``, float32 ``[3, size, size]``, to its x_T (section 3)."""
+    def invert(self, task: InvertTask, sample: torch.Tensor, deadline: float = float("inf")) -> Trajectory:
+        """A trajectory from a picture's pixels, float32 ``[3, H, W]``, or latents, to its x_T (section 3)."""
+        shape = self._shape(task)
         return Trajectory(
-            (LANE, len(task.unconditional_text.token_mask)),
-            inversion_table(self._schedule, task.steps),
-            (3, self.size, self.size),
+            self._lane(shape, task.unconditional_text),
+            self._process.inversion(task.steps),
+            shape,
             self.device,
-            self._conditions(torch.from_numpy(task.embedding.values), task.unconditional_text),
-            start=torch.from_numpy(picture),
+            {**self._conditions.of(task.embedding, task.unconditional_text), **self._seen(shape, None)},
+            start=sample,
+            scale=self.relative_size(task),
             deadline=deadline,
         )
+
+    def _shape(self, task: DecodeTask | InvertTask) -> tuple[int, int, int]:
+        return self.channels, (task.height or self.size) // self.scale, (task.width or self.size) // self.scale
+
+    def _lane(self, shape: tuple[int, int, int], text: TextEncoding | None) -> tuple[Hashable, ...]:
+        return LANE, shape, 0 if text is None or self.ignores_text else len(text.token_mask)
+
+    def _seen(self, shape: tuple[int, int, int], kept: Known | None) -> Tensors:
+        """What a network that is shown it sees of what is known: latents, 0 where they are not, and the mask."""
+        if not self._sees_known:
+            return {}
+        seen = torch.zeros((shape[0] + 1, *shape[1:]), device=self.device)
+        if kept is not None:
+            seen[:-1], seen[-1] = torch.where(kept.mask, kept.pixels, 0), kept.mask[0]
+        return {"known": seen}

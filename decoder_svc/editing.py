@@ -16,6 +16,11 @@ def edited(
     """The table to follow and what to keep on the way; ``table`` itself and None where nothing is known."""
     if known is None:
         return table, None
+    return resampled(table, schedule, known.resampling), known_of(known, device)
+
+
+def known_of(known: KnownPixels, device: torch.device) -> Known:
+    """Known pixels on a device."""
     # Copies: what came over the wire is a read-only view of its message.
     pixels, mask = (torch.from_numpy(part.copy()).to(device) for part in (known.pixels, known.mask))
-    return resampled(table, schedule, known.resampling), Known.of(pixels, mask)
+    return Known.of(pixels, mask)

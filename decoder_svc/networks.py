@@ -1,4 +1,4 @@
-"""The U-Nets of decoder and upsampler as functions of named tensors."""
+"""The networks of decoder and upsampler as functions of named tensors."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from diffusers.models.unets.unet_2d import UNet2DModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
+from decoder_svc import conditions, latents
 from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.networks.interface import Network, NetworkName, Port, Signature, Tensors
 from unclip.networks.placement import Placement
@@ -16,26 +17,39 @@ UPSAMPLERS: dict[NetworkName, str] = {"upsampler": "super_res_first", "upsampler
 
 
 def signature(name: NetworkName, checkpoint: Checkpoint) -> Signature:
-    """Of the "decoder": noisy picture, timestep, context, addition to the time embedding; of an "upsampler" or
-    "upsampler_last": noisy picture, timestep, and the small picture at final size."""
-    folder = UPSAMPLERS.get(name, "decoder")
-    config = checkpoint.config(folder, "config.json")
+    """Of the "decoder": noisy sample, timestep, and what `decoder_svc.conditions` says; of an "upsampler" or
+    "upsampler_last": noisy picture, timestep, and the small picture at final size; of a half of the autoencoder: see
+    `decoder_svc.latents`."""
+    if name in latents.HALVES:
+        return latents.signature(name, checkpoint)
+    config = checkpoint.config(UPSAMPLERS.get(name, "decoder"), "config.json")
     side, channels = int(config["sample_size"]), int(config["out_channels"])
-    noisy = (Port("sample", "FP32", (3, side, side)), Port("timestep", "INT64"))
-    predicted = Port("predicted", "FP32", (channels, side, side))
     if name in UPSAMPLERS:
-        return Signature((*noisy, Port("large", "FP32", (3, side, side))), predicted)
-    projection = checkpoint.config("text_proj", "config.json")
-    conditions = (
-        Port("context", "FP32", (-1, int(projection["cross_attention_dim"]))),
-        Port("addition", "FP32", (int(projection["time_embed_dim"]),)),
-        Port("mask", "BOOL", (-1,)),
-    )
-    return Signature((*noisy, *conditions), predicted)
+        noisy = (Port("sample", "FP32", (3, side, side)), Port("timestep", "INT64"))
+        return Signature(
+            (*noisy, Port("large", "FP32", (3, side, side))), Port("predicted", "FP32", (channels, side, side))
+        )
+    walked, free = channels_of(checkpoint), -1 if checkpoint.latent else side
+    noisy = (Port("sample", "FP32", (walked, free, free)), Port("timestep", "INT64"))
+    seen = (Port("known", "FP32", (walked + 1, free, free)),) if sees_known(checkpoint) else ()
+    predicted = Port("predicted", "FP32", (channels, free, free))
+    return Signature((*noisy, *seen, *conditions.ports_of(checkpoint)), predicted)
+
+
+def channels_of(checkpoint: Checkpoint) -> int:
+    """Of what the decoder walks: latents, or a picture's three."""
+    return int(latents.config_of(checkpoint)["latent_channels"]) if checkpoint.latent else 3
+
+
+def sees_known(checkpoint: Checkpoint) -> bool:
+    """Whether the decoder is shown what is known of a picture, and where: latents with their mask behind them."""
+    return int(checkpoint.config("decoder", "config.json")["in_channels"]) == 2 * channels_of(checkpoint) + 1
 
 
 def load(name: NetworkName, checkpoint: Checkpoint, placement: Placement) -> Network:
-    """The "decoder", "upsampler" or "upsampler_last" on a device. Raises CheckpointError."""
+    """The "decoder", an upsampler, or a half of the autoencoder, on a device. Raises CheckpointError."""
+    if name in latents.HALVES:
+        return latents.load(name, checkpoint, placement)
     if name in UPSAMPLERS:
         return placement.run(_upsampler(placement.load(UNet2DModel, checkpoint, UPSAMPLERS[name])))
     return placement.run(_decoder(placement.load(UNet2DConditionModel, checkpoint, "decoder")))
@@ -43,13 +57,10 @@ def load(name: NetworkName, checkpoint: Checkpoint, placement: Placement) -> Net
 
 def _decoder(network: Any) -> Network:
     def forward(inputs: Tensors) -> torch.Tensor:
-        out: torch.Tensor = network(
-            inputs["sample"],
-            inputs["timestep"],
-            encoder_hidden_states=inputs["context"],
-            class_labels=inputs["addition"],
-            attention_mask=inputs["mask"],
-        ).sample
+        sample = inputs["sample"]
+        if "known" in inputs:
+            sample = torch.cat([sample, inputs["known"]], dim=1)
+        out: torch.Tensor = network(sample, inputs["timestep"], **conditions.arguments_of(inputs)).sample
         return out
 
     return forward

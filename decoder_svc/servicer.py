@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
@@ -10,14 +11,16 @@ from typing import Any
 import grpc
 import torch
 
+from decoder_svc.autoencoder import Autoencoder
 from decoder_svc.decoder import Decoder
+from decoder_svc.previews import previewed
 from decoder_svc.upsampler import Upsampler
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, upsampler_pb2_grpc
 from unclip.api.type.v1 import image_pb2, model_info_pb2, sampling_pb2, tensor_pb2
 from unclip.engine.admission import Expected
 from unclip.engine.engine import Engine
-from unclip.engine.follow import Tick, follow
-from unclip.engine.trajectory import Trajectory
+from unclip.engine.follow import Tick, finished, follow
+from unclip.engine.job import Job
 from unclip.model_app import expected
 from unclip.serving.clients import client_of
 from unclip.serving.deadlines import Deadlines
@@ -25,7 +28,7 @@ from unclip.serving.decoding import Decoding
 from unclip.wire import tensors
 from unclip.wire.images import decode_cost, encode_image, from_pixels, psnr
 from unclip.wire.limits import MAX_STEPS
-from unclip.wire.tasks import DecodeTask, InvertTask, StageSpec, UpsampleTask
+from unclip.wire.tasks import DecodeTask, Float32Array, InvertTask, StageSpec, UpsampleTask
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -50,10 +53,13 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
     ) -> AsyncIterator[decoder_pb2.DecodeResponse]:
         """Samples a base-size picture, with progress and previews."""
         deadline = self._deadlines.of(context)
-        likely = expected("decoder", request.sampling, self._spec.defaults, deadline)
+        likely = expected("decoder", request.sampling, self._spec.defaults, deadline, scale=self._scale(request))
         with self._engine.reserve(1, client_of(context), likely) as reservation:
             task = DecodeTask.from_proto(request, self._spec)
-            trajectory = await asyncio.wrap_future(self._engine.call(lambda: self._decoder.decode(task, deadline)))
+            known = await self._latents(task.known.pixels if task.known else None, context, deadline)
+            trajectory = await asyncio.wrap_future(
+                self._engine.call(lambda: self._decoder.decode(task, deadline, known))
+            )
             shown = 0
             watched = not request.omit_progress or task.preview_interval > 0
             async with aclosing(follow(reservation, [trajectory], watched)) as ticks:
@@ -64,7 +70,8 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
                     if task.preview_interval and shown + task.preview_interval <= tick.step < tick.of:
                         shown = tick.step
                         assert tick.predicted is not None
-                        yield decoder_pb2.DecodeResponse(preview=await asyncio.to_thread(preview, tick.predicted))
+                        shown_now = await asyncio.to_thread(preview, tick.predicted, self._decoder.latent_rgb)
+                        yield decoder_pb2.DecodeResponse(preview=shown_now)
         yield decoder_pb2.DecodeResponse(sample=tensor(trajectory), model_version=self._info.version)
 
     async def Invert(
@@ -73,11 +80,13 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
         """Finds the noise x_T from which DDIM decodes a picture, with progress."""
         deadline = self._deadlines.of(context)
         trajectories, client = 2 if request.report_psnr else 1, client_of(context)
-        likely = Expected("decoder", min(max(request.steps, 1), MAX_STEPS), deadline)
+        likely = Expected("decoder", min(max(request.steps, 1), MAX_STEPS), deadline, scale=self._scale(request))
         with self._engine.reserve(trajectories, client, likely) as reservation:
             with self._decoding.admitted(decode_cost([request.image]), client) as admitted:
                 task, picture = await admitted.run(InvertTask.from_proto, request, self._spec)
-            there = await asyncio.wrap_future(self._engine.call(lambda: self._decoder.invert(task, picture, deadline)))
+            latents = await self._latents(picture, context, deadline)
+            sample = torch.from_numpy(picture) if latents is None else latents
+            there = await asyncio.wrap_future(self._engine.call(lambda: self._decoder.invert(task, sample, deadline)))
             async with aclosing(follow(reservation, [there], not request.omit_progress)) as ticks:
                 async for tick in ticks:
                     yield decoder_pb2.InvertResponse(progress=progress(tick, sampling_pb2.STAGE_INVERT, trajectories))
@@ -89,8 +98,22 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
                     async for tick in ticks:
                         message = progress(tick, sampling_pb2.STAGE_INVERT, trajectories, done=task.steps)
                         yield decoder_pb2.InvertResponse(progress=message)
-        near = None if back is None else psnr(back.future.result().float().cpu().numpy(), picture)
+        near = None if back is None else psnr(back.future.result().float().cpu().numpy(), sample.cpu().numpy())
         yield decoder_pb2.InvertResponse(start_noise=tensor(there), psnr=near, model_version=self._info.version)
+
+    def _scale(self, request: decoder_pb2.DecodeRequest | decoder_pb2.InvertRequest) -> float:
+        """Pixels of the picture that is asked for, those of a usual one counted as 1, before it is checked."""
+        most = 1.0 if self._spec.sizes is None else self._spec.sizes.max_pixels / self._spec.size**2
+        return min(max(request.width * request.height / self._spec.size**2, 0.0) or 1.0, max(most, 1.0))
+
+    async def _latents(self, picture: Float32Array | None, context: Context, deadline: float) -> torch.Tensor | None:
+        """What the decoder walks of a picture, float32 ``[3, H, W]``; None of none, and where that is pixels."""
+        if picture is None or self._decoder.scale == 1:
+            return None
+        job = await asyncio.wrap_future(self._engine.call(lambda: self._decoder.read(picture, deadline)))
+        with self._engine.reserve(1, client_of(context)) as reservation:
+            await finished(reservation, [job])
+        return job.future.result()
 
     async def GetModelInfo(
         self, request: decoder_pb2.GetModelInfoRequest, context: Context
@@ -100,11 +123,11 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
 
 
 class UpsamplerServicer(upsampler_pb2_grpc.UpsamplerServiceServicer):
-    """Serves ``upsampler`` through ``engine``; the rest as for the decoder."""
+    """Serves an upsampler, or an autoencoder in its place, through ``engine``; the rest as for the decoder."""
 
     def __init__(
         self,
-        upsampler: Upsampler,
+        upsampler: Upsampler | Autoencoder,
         engine: Engine,
         spec: StageSpec,
         info: model_info_pb2.ModelInfo,
@@ -118,14 +141,21 @@ class UpsamplerServicer(upsampler_pb2_grpc.UpsamplerServiceServicer):
     ) -> AsyncIterator[upsampler_pb2.UpsampleResponse]:
         """Upsamples one picture, with progress."""
         deadline = self._deadlines.of(context)
-        likely = expected("upsampler", request.sampling, self._spec.defaults, deadline, priority=1)
-        with self._engine.reserve(1, client_of(context), likely) as reservation:
+        with self._engine.reserve(1, client_of(context), self._expected(request, deadline)) as reservation:
             task = UpsampleTask.from_proto(request, self._spec)
-            trajectory = await asyncio.wrap_future(self._engine.call(lambda: self._upsampler.upsample(task, deadline)))
-            async with aclosing(follow(reservation, [trajectory], not request.omit_progress)) as ticks:
+            job = await asyncio.wrap_future(self._engine.call(lambda: self._upsampler.upsample(task, deadline)))
+            async with aclosing(follow(reservation, [job], not request.omit_progress)) as ticks:
                 async for tick in ticks:
                     yield upsampler_pb2.UpsampleResponse(progress=progress(tick, sampling_pb2.STAGE_UPSAMPLER))
-        yield upsampler_pb2.UpsampleResponse(sample=tensor(trajectory), model_version=self._info.version)
+        yield upsampler_pb2.UpsampleResponse(sample=tensor(job), model_version=self._info.version)
+
+    def _expected(self, request: upsampler_pb2.UpsampleRequest, deadline: float) -> Expected:
+        """The work that is asked for, before it is checked."""
+        if self._spec.scale == 1:
+            return expected("upsampler", request.sampling, self._spec.defaults, deadline, priority=1)
+        pixels = self._spec.scale**2 * math.prod(request.sample.shape[1:])
+        most = self._spec.sizes.max_pixels if self._spec.sizes else self._spec.size**2
+        return Expected("latent_decoder", 1, deadline, priority=1, scale=min(pixels, most) / self._spec.size**2)
 
     async def GetModelInfo(
         self, request: upsampler_pb2.UpsamplerServiceGetModelInfoRequest, context: Context
@@ -142,11 +172,11 @@ def progress(
     return sampling_pb2.Progress(stage=stage, step=step, of=of, queue_position=tick.queue_position)
 
 
-def preview(predicted: torch.Tensor) -> image_pb2.Image:
-    """A predicted picture, float32 ``[3, H, W]`` in [-1, 1], as a small file."""
-    return encode_image(from_pixels(predicted.float().cpu().numpy()), "image/webp")
+def preview(predicted: torch.Tensor, latent_rgb: torch.Tensor | None) -> image_pb2.Image:
+    """A prediction, see `decoder_svc.previews.previewed`, as a small file."""
+    return encode_image(from_pixels(previewed(predicted, latent_rgb).numpy()), "image/webp")
 
 
-def tensor(trajectory: Trajectory) -> tensor_pb2.Tensor:
-    """The result of a finished trajectory as a message."""
-    return tensors.to_proto(trajectory.future.result().float().cpu().numpy())
+def tensor(job: Job[torch.Tensor]) -> tensor_pb2.Tensor:
+    """The result of a finished job as a message."""
+    return tensors.to_proto(job.future.result().float().cpu().numpy())

@@ -31,7 +31,7 @@ NAME = encoder_pb2.DESCRIPTOR.services_by_name["EncoderService"].full_name
 
 async def build(settings: Settings) -> ModelApp:
     """The service, warmed up. Raises as `build_app`."""
-    checkpoint = await load(Checkpoint.open, settings.checkpoint, ENCODER_FOLDERS)
+    checkpoint = await load(Checkpoint.open_for, "encoder", settings.checkpoint, ENCODER_FOLDERS)
     images = await load(image_checkpoint, checkpoint, settings.image_encoder)
     precision = "float32" if settings.precision == "auto" else settings.precision
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from contextlib import aclosing
 from functools import partial
 from typing import Any
 
@@ -15,9 +14,8 @@ from encoder_svc.looking import center_cropped
 from encoder_svc.tokenizer import Tokens
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.api.type.v1 import model_info_pb2
-from unclip.engine.admission import Reservation
 from unclip.engine.engine import Engine
-from unclip.engine.follow import follow
+from unclip.engine.follow import finished
 from unclip.engine.forward import ForwardJob
 from unclip.serving.clients import client_of
 from unclip.serving.deadlines import Deadlines
@@ -54,7 +52,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
             captions = read_encode_text(request)
             tokens = await asyncio.to_thread(self._encoder.tokenize, captions)
             jobs = self._encoder.text_jobs(tokens, deadline)
-            await run(reservation, jobs)
+            await finished(reservation, jobs)
         encodings = [self._encoder.text_encoding(job.result(), each) for job, each in zip(jobs, tokens, strict=True)]
         return encoder_pb2.EncodeTextResponse(
             encodings=[encoding.to_proto() for encoding in encodings],
@@ -87,7 +85,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
                 )
                 values = await asyncio.to_thread(lambda: [self._encoder.pixels(*each) for each in cropped])
             jobs = [self._encoder.image_job(each, deadline) for each in values]
-            await run(reservation, jobs)
+            await finished(reservation, jobs)
         embeddings = [Embedding(job.result().float().cpu().numpy(), self._encoder.clip_space) for job in jobs]
         return encoder_pb2.EncodeImageResponse(
             embeddings=[embedding.to_proto() for embedding in embeddings], model_version=self._info.version
@@ -100,10 +98,3 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         return encoder_pb2.GetModelInfoResponse(
             model=with_vocabulary(self._info, self._encoder.vocabulary, request.vocabulary)
         )
-
-
-async def run(reservation: Reservation, jobs: list[ForwardJob]) -> None:
-    """Runs jobs to their end. Raises what ended one of them."""
-    async with aclosing(follow(reservation, jobs, watched=False)) as ticks:
-        async for _ in ticks:
-            pass

@@ -28,7 +28,7 @@ NAME = prior_pb2.DESCRIPTOR.services_by_name["PriorService"].full_name
 
 async def build(settings: Settings) -> ModelApp:
     """The service, warmed up. Raises as `build_app`."""
-    checkpoint = await load(Checkpoint.open, settings.checkpoint, PRIOR_FOLDERS)
+    checkpoint = await load(Checkpoint.open_for, "prior", settings.checkpoint, PRIOR_FOLDERS)
     if checkpoint.lacks("prior"):
         return await build_app(replace(settings, network=""), {}, signature, [no_prior(checkpoint)])
 

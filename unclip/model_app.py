@@ -40,12 +40,17 @@ async def load(build: Callable[..., Loaded], *arguments: Any) -> Loaded:
 
 
 def expected(
-    program: str, options: sampling_pb2.SamplingOptions, defaults: SamplingSettings, deadline: float, priority: int = 0
+    program: str,
+    options: sampling_pb2.SamplingOptions,
+    defaults: SamplingSettings,
+    deadline: float,
+    priority: int = 0,
+    scale: float = 1.0,
 ) -> Expected:
     """The trajectory that ``options`` ask for, before these are checked: one without a chance is refused first."""
     steps = options.steps if options.HasField("steps") else defaults.steps
     guidance = options.guidance_scale if options.HasField("guidance_scale") else defaults.guidance_scale
-    return Expected(program, min(max(steps, 1), MAX_STEPS), deadline, 1 if guidance == 1.0 else 2, priority)
+    return Expected(program, min(max(steps, 1), MAX_STEPS), deadline, 1 if guidance == 1.0 else 2, priority, scale)
 
 
 @dataclass(frozen=True)

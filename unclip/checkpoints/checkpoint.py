@@ -94,6 +94,11 @@ class Checkpoint:
         _ = checkpoint.family
         return checkpoint
 
+    @classmethod
+    def open_for(cls, stage: str, source: str | Path, folders: Iterable[str]) -> Checkpoint:
+        """The checkpoint that ``stage`` loads from, as `for_stage` says. Raises as `open`."""
+        return cls.open(source, folders).for_stage(stage, folders)
+
     def place(self, component: str) -> Path:
         """The folder of a component."""
         return self.folder / (self._layout or {}).get(component, component)

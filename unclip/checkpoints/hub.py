@@ -9,7 +9,7 @@ from pathlib import Path
 
 from unclip.errors import CheckpointError
 
-ALONGSIDE = ("unclip.json", "model_index.json", "README.md")
+ALONGSIDE = ("unclip.json", "model_index.json", "README.md", "*/config.json")
 # Pickles are never loaded; a variant in half precision holds the same weights again.
 LEFT_OUT = ("*.bin", "*.pt", "*.ckpt", "*.msgpack", "*.h5", "*.onnx", "*.fp16.*")
 ID = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")

@@ -88,6 +88,13 @@ async def follow(
             listener(usage_of(jobs))
 
 
+async def finished(reservation: Reservation, jobs: Sequence[Job[Any]]) -> None:
+    """Runs ``jobs`` to their end, as `follow` does without being watched. Raises what ended one of them."""
+    async with contextlib.aclosing(follow(reservation, jobs, watched=False)) as ticks:
+        async for _ in ticks:
+            pass
+
+
 def usage_of(jobs: Sequence[Job[Any]]) -> EngineUsage:
     """What became of ``jobs``, of which at least one was submitted."""
     steps = sum(job.position for job in jobs)

@@ -11,10 +11,11 @@ from google.protobuf import timestamp_pb2
 from unclip.api.type.v1 import model_info_pb2, sampling_pb2
 from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.checkpoints.vocabulary import Vocabulary
-from unclip.options import Room, SamplingSettings
+from unclip.options import Room, SamplingSettings, Sizes
 from unclip.serving.acceptance import REPLICA
 from unclip.wire.by_name import PLAIN
 from unclip.wire.sampling import sampling_to_proto
+from unclip.wire.sizes import sizes_to_proto
 
 _NUMBERS = count(1)
 
@@ -25,14 +26,19 @@ def stage_info(
     image_size: int = 0,
     defaults: SamplingSettings | None = None,
     room: Room | None = None,
+    sizes: Sizes | None = None,
+    ignores_text: bool = False,
 ) -> model_info_pb2.StageInfo:
-    """One stage; defaults is None for a stage that does not sample, room where it does not report it."""
+    """One stage; defaults is None for a stage that does not sample, room where it does not report it, sizes where it
+    makes one alone."""
     return model_info_pb2.StageInfo(
         stage=stage,
         defaults=None if defaults is None else sampling_to_proto(defaults),
         image_size=image_size,
         parameters=parameters,
         places=room.places if room else 0,
+        sizes=sizes_to_proto(sizes),
+        ignores_text=ignores_text,
     )
 
 
