@@ -1,4 +1,4 @@
-"""The decoder: from a CLIP image embedding to a base-size picture or its latents, and by DDIM inversion back to noise."""
+"""The decoder: from a CLIP image embedding to a base-size picture or its latents, and by DDIM inversion to noise."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Hashable
 from typing import Any
 
 import torch
+from unclip.diffusion.process import Process
 
 from decoder_svc.conditions import conditions_of
 from decoder_svc.editing import edited
 from decoder_svc.latents import HALVES, known_latents, scale_of, size_of
-from decoder_svc.networks import channels_of, load, sees_known, signature
+from decoder_svc.networks import channels_of, load, sees_known
 from decoder_svc.previews import preview_map
 from unclip.checkpoints.checkpoint import AUTOENCODER, Checkpoint
 from unclip.diffusion.inpainting import Known
 from unclip.diffusion.noise import START, NoiseKey, Stream, gaussian
-from unclip.diffusion.process import Process
 from unclip.engine.forward import ForwardJob, ForwardProgram
 from unclip.engine.job import Program
 from unclip.engine.trajectory import Trajectory, TrajectoryProgram

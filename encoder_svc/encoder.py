@@ -99,8 +99,7 @@ class Encoder:
         Raises:
             PreconditionFailed: no image encoder is there.
         """
-        if not self.image_size:
-            raise PreconditionFailed("image_encoder", "this checkpoint has no image encoder: it cannot read pictures")
+        self._require_images()
         if not ready:
             image, ready = center_cropped(lambda: image, self.crop)
         resized = {"do_resize": False, "do_center_crop": False} if ready else {}
@@ -110,6 +109,19 @@ class Encoder:
     def image_job(self, pixels: torch.Tensor, deadline: float = float("inf")) -> ForwardJob:
         """A job for what `pixels` gives; its result is ``[D]``."""
         return ForwardJob(IMAGE, {"pixels": pixels.to(self.device)}, deadline)
+
+    def null_job(self, deadline: float = float("inf")) -> ForwardJob:
+        """A job for the null picture: zeros in the place of a picture's normalised pixels.
+
+        Raises:
+            PreconditionFailed: as `pixels`.
+        """
+        self._require_images()
+        return self.image_job(torch.zeros(3, self.image_size, self.image_size), deadline)
+
+    def _require_images(self) -> None:
+        if not self.image_size:
+            raise PreconditionFailed("image_encoder", "this checkpoint has no image encoder: it cannot read pictures")
 
     def image_jobs(self, images: Sequence[Image.Image], deadline: float = float("inf")) -> list[ForwardJob]:
         """One job per RGB picture. Raises PreconditionFailed as `pixels`."""

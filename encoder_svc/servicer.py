@@ -16,7 +16,6 @@ from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.api.type.v1 import model_info_pb2
 from unclip.engine.engine import Engine
 from unclip.engine.follow import finished
-from unclip.engine.forward import ForwardJob
 from unclip.serving.clients import client_of
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.decoding import Decoding
