@@ -6,7 +6,6 @@ from collections.abc import Hashable
 from typing import Any
 
 import torch
-from unclip.diffusion.process import Process
 
 from decoder_svc.conditions import conditions_of
 from decoder_svc.editing import edited
@@ -16,6 +15,7 @@ from decoder_svc.previews import preview_map
 from unclip.checkpoints.checkpoint import AUTOENCODER, Checkpoint
 from unclip.diffusion.inpainting import Known
 from unclip.diffusion.noise import START, NoiseKey, Stream, gaussian
+from unclip.diffusion.process import Process
 from unclip.engine.forward import ForwardJob, ForwardProgram
 from unclip.engine.job import Program
 from unclip.engine.trajectory import Trajectory, TrajectoryProgram

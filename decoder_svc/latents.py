@@ -24,6 +24,7 @@ HALVES: dict[NetworkName, tuple[str, ...]] = {
 }
 KINDS: dict[str, Any] = {"AutoencoderKL": AutoencoderKL, "VQModel": VQModel}
 TRIAL = 8  # sides of the latents of a trial run
+NEIGHBOURS = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (1, 1))  # rows down, columns to the right
 
 
 def config_of(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -106,8 +107,11 @@ HALF_OF = {
 def known_latents(mask: torch.Tensor, scale: int) -> torch.Tensor:
     """Which latents are known of a picture of which ``mask``, bool ``[H, W]``, is: bool ``[h, w]``.
 
-    Those whose pixels all are, and those of their neighbours too: each latent has been seen by these. (Kandinsky's
-    inpainting, whose network was trained so, widens what is painted by one latent as well.)
+    Those whose pixels all are, and their neighbours' too, in which they are seen as well. Which neighbours is as
+    Kandinsky's inpainting has it, whose network was trained so: all but those up right and down left.
     """
     free = functional.max_pool2d((~mask)[None, None].float(), scale)
-    return functional.max_pool2d(free, 3, stride=1, padding=1)[0, 0] == 0
+    rows, columns = free.shape[2:]
+    around = functional.pad(free, (1, 1, 1, 1))[0, 0]
+    shifted = [around[1 + down : 1 + down + rows, 1 + right : 1 + right + columns] for down, right in NEIGHBOURS]
+    return torch.stack(shifted).amax(0) == 0

@@ -184,12 +184,16 @@ def cast(network: torch.nn.Module, dtype: torch.dtype) -> None:
     """Has a network compute in ``dtype``; its floating inputs are cast, and the output that it returns to float32."""
 
     def to(kind: torch.dtype, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: to(kind, each) for name, each in value.items()}
         return value.to(kind) if isinstance(value, torch.Tensor) and value.is_floating_point() else value
 
     def before(_: object, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return tuple(to(dtype, value) for value in given), {name: to(dtype, value) for name, value in named.items()}
 
     def after(_: object, __: object, output: Any) -> Any:
+        if isinstance(output, tuple):
+            return tuple(to(torch.float32, value) for value in output)
         [name] = output.keys()
         return type(output)(**{name: to(torch.float32, output[name])})
 

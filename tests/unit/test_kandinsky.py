@@ -31,14 +31,18 @@ from transformers import (
 
 from decoder_svc.autoencoder import Autoencoder
 from decoder_svc.decoder import Decoder
+from decoder_svc.networks import load as load_network
 from encoder_svc.encoder import Encoder
 from prior_svc.prior import Prior
 from tests.kandinsky import DECODER, INDEXES, INPAINT, LICENSE, PRIOR, make_tiny_kandinsky
+from tests.unit.parity_reference import cast
 from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.diffusion.noise import NoiseKey, Stream, gaussian
 from unclip.engine.engine import Engine
 from unclip.engine.job import Job
 from unclip.errors import CheckpointError
+from unclip.networks.interface import Network, NetworkName
+from unclip.networks.placement import Placement
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.known import KnownPixels
@@ -52,6 +56,9 @@ CPU = torch.device("cpu")
 def repositories(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     """The prior's, the decoder's and the inpainting decoder's, side by side; do not write into them."""
     return make_tiny_kandinsky(tmp_path_factory.mktemp("kandinsky"))
+
+
+# U-Nets compute in float64 on both sides, as for Karlo: guidance enlarges what random networks round.
 
 
 class OurNoise:
@@ -92,6 +99,9 @@ class Reference:
                 (pipeline_kandinsky2_2_inpainting.KandinskyV22InpaintPipeline, inpaint),
             )
         )
+        for pipeline in (self.decoder, self.inpaint):
+            cast(pipeline.unet, torch.float64)
+        self.inpaint.movq.double()  # it is given pictures in the U-Net's format
         for pipeline in (self.prior, self.decoder, self.inpaint):
             pipeline.set_progress_bar_config(disable=True)
             scheduler = pipeline.scheduler
@@ -141,17 +151,21 @@ class Reference:
                 output_type="pt",
                 **given,
             ).images[0]
-        return made
+        return made.float()
 
 
 class Ours:
     """The stages over the same files, on one engine."""
 
-    def __init__(self, prior: Path, decoder: Path) -> None:
+    def __init__(self, prior: Path, decoder: Path, *doubled: NetworkName) -> None:
+        """doubled: networks that compute in float64."""
         self.encoder = Encoder(Checkpoint.open(prior), CPU)
         self.prior = Prior(Checkpoint.open(prior), CPU)
         checkpoint = Checkpoint.open(decoder)
-        self.decoder, self.autoencoder = Decoder(checkpoint, CPU), Autoencoder(checkpoint, CPU)
+        placement = Placement(CPU, torch.float64)
+        remotes: dict[NetworkName, Network] = {name: load_network(name, checkpoint, placement) for name in doubled}
+        self.decoder = Decoder(checkpoint, CPU, remotes=remotes)
+        self.autoencoder = Autoencoder(checkpoint, CPU, remotes=remotes)
         models = (self.encoder, self.prior, self.decoder, self.autoencoder)
         self.engine = Engine({lane: program for model in models for lane, program in model.programs.items()})
 
@@ -191,14 +205,14 @@ def reference(repositories: tuple[Path, Path, Path]) -> Reference:
 
 @pytest.fixture(scope="module")
 def ours(repositories: tuple[Path, Path, Path]) -> Iterator[Ours]:
-    stages = Ours(*repositories[:2])
+    stages = Ours(*repositories[:2], "decoder")
     yield stages
     stages.engine.close()
 
 
 @pytest.fixture(scope="module")
 def inpainting(repositories: tuple[Path, Path, Path]) -> Iterator[Ours]:
-    stages = Ours(repositories[0], repositories[2])
+    stages = Ours(repositories[0], repositories[2], "decoder", "latent_encoder", "latent_decoder")
     yield stages
     stages.engine.close()
 
