@@ -168,9 +168,9 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
                 plan = await self._plan(request, call, partial(plan_of, request, release.info, nested))
                 origin = await self._marking.origin(plan, pictures_in(request))
                 if not nested and not reserved:
-                    side = plan.output.side(release.info.side(sampling_pb2.STAGE_UPSAMPLER))
-                    size = largest_answer(plan, side, self._marking.largest(origin))
-                    self._unread.reserve(size, call.client)
+                    files = plan.output.filed(release.info.side(sampling_pb2.STAGE_UPSAMPLER))
+                    largest = largest_answer(plan, files, self._marking.largest(origin))
+                    self._unread.reserve(largest, call.client)
                     reserved = True
                 for capability in capabilities_of(plan):
                     release.info.require(capability)

@@ -38,7 +38,7 @@ def asks_prior(plan: Plan) -> bool:
     """Whether a caption of ``plan`` goes through the prior."""
     match plan:
         case GeneratePlan():
-            return plan.embedding is None
+            return plan.prior_calls > 0
         case InterpolatePlan():
             return plan.to_image is None
     return isinstance(plan, EditPlan)
