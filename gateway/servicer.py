@@ -197,7 +197,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         """Runs the composition of ``plan`` on the stages of ``release``, and encodes its events."""
         places = {service: release.info.places(STAGES.numbers[service]) for service in SERVICES}
         limits = RequestLimits(places, release.versions, call.client, self._limiters, self._admission.devices)
-        stages = CallStages(release.clients, call, watched, self._texts, ticket, limits)
+        stages = CallStages(release.clients, call, watched, self._texts, ticket, limits, release.info.ignores_text)
         [unconditional] = await stages.encode_text([""])
         prefix = f"{plan.request.WhichOneof('request')}." if watched else ""  # of the fields of what was sent
 

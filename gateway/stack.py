@@ -10,7 +10,7 @@ from unclip.api.type.v1 import model_info_pb2, sampling_pb2
 from unclip.errors import PreconditionFailed
 from unclip.options import SERVICES, SamplingSettings, ServiceName
 from unclip.wire.sampling import sampling_from_proto
-from unclip.wire.sizes import Sizes
+from unclip.wire.sizes import sizes_from_proto
 
 # What the stages must be able to do for each capability of the gateway. "decoder:edit": that service, not any.
 NEEDS: dict[str, frozenset[str]] = {
@@ -51,9 +51,7 @@ class StackInfo:
 
     def require_size(self, width: int, height: int) -> None:
         """Raises PreconditionFailed when the decoder does not paint pictures of this width and height, in pixels."""
-        decoder = self.stage(sampling_pb2.STAGE_DECODER)
-        sizes = Sizes.from_proto(decoder.sizes) if decoder.HasField("sizes") else None
-        own = self.side(sampling_pb2.STAGE_UPSAMPLER)
+        sizes, own = sizes_from_proto(self.stage(sampling_pb2.STAGE_DECODER)), self.side(sampling_pb2.STAGE_UPSAMPLER)
         if sizes is None or not (sizes.has(width, height) or width == height == own):
             able = sizes or f"squares of {own} px, for which neither is to be set"
             raise PreconditionFailed(

@@ -20,8 +20,8 @@ SAMPLING_STAGES: Mapping[StageName, ServiceName] = {
 
 @dataclass(frozen=True)
 class StageLoad:
-    """calls: of the stage, at once or not. rows: that each takes of a pass, guidance counted. steps: of each. area: what
-    a row is worth, by its pixels: 1 at the stack's own size."""
+    """calls: of the stage, at once or not. rows: that each takes of a pass, guidance counted. steps: of each. area:
+    what a row is worth, by its pixels: 1 at the stack's own size."""
 
     calls: int
     rows: int

@@ -56,4 +56,4 @@ async def compose(plan: Plan, info: StackInfo, stages: Stages, unconditional: Te
         case InterpolatePlan():
             await interpolate(plan, stages, unconditional, queue)
         case EditPlan():
-            await edit(plan, info.side(sampling_pb2.STAGE_DECODER), stages, unconditional, queue)
+            await edit(plan, plan.output.painted(info.side(sampling_pb2.STAGE_DECODER)), stages, unconditional, queue)

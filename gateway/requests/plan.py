@@ -86,9 +86,9 @@ class GeneratePlan(Planned):
     """Pictures of ``caption``, one per seed, each from the best of ``candidates`` (1 to 16) prior samples.
 
     embedding: of every picture, where the prior is not asked for one; the caption may then be empty.
-    negative_caption: what guidance steers away from; empty for nothing in particular. away_sampled: whether the decoder
-    steers away from an embedding that the prior samples of it. keep: how many pictures to deliver, those that CLIP finds
-    closest to the caption; None delivers all, unranked.
+    negative_caption: what guidance steers away from; empty for nothing in particular. away_sampled: whether the
+    decoder steers away from an embedding that the prior samples of it. keep: how many pictures to deliver, those that
+    CLIP finds closest to the caption; None delivers all, unranked.
     """
 
     caption: str
