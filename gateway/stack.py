@@ -54,9 +54,7 @@ class StackInfo:
         sizes, own = sizes_from_proto(self.stage(sampling_pb2.STAGE_DECODER)), self.side(sampling_pb2.STAGE_UPSAMPLER)
         if sizes is None or not (sizes.has(width, height) or width == height == own):
             able = sizes or f"squares of {own} px, for which neither is to be set"
-            raise PreconditionFailed(
-                "width", f"{self.model.name} cannot paint {width} x {height} px; it paints {able}"
-            )
+            raise PreconditionFailed("width", f"{self.model.name} cannot paint {width} x {height} px; it paints {able}")
 
     def require(self, capability: str) -> None:
         """Raises PreconditionFailed when the loaded checkpoint lacks ``capability``, such as "vary"."""

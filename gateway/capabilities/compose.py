@@ -21,7 +21,7 @@ class Stages(Protocol):
     """The four stages as one call sees them: its deadline and request id are already applied.
 
     Samples and noise are float32 ``[3, H, W]``, samples in [-1, 1], or where the decoder walks latents these,
-    ``[C, h, w]``. A decoder that reads no text is guided away from the null picture where a task has no other embedding.
+    ``[C, h, w]``. A decoder that reads no text is guided away from the null picture where a task has nothing else.
     Every method may raise any UnclipError that stands for a failed stage: Unavailable, Overloaded, DeadlineExceeded,
     PreconditionFailed.
     """
