@@ -168,9 +168,9 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
                 plan = await self._plan(request, call, partial(plan_of, request, release.info, nested))
                 origin = await self._marking.origin(plan, pictures_in(request))
                 if not nested and not reserved:
-                    side = plan.output.side(release.info.side(sampling_pb2.STAGE_UPSAMPLER))
-                    size = largest_answer(plan, side, self._marking.largest(origin))
-                    self._unread.reserve(size, call.client)
+                    files = plan.output.filed(release.info.side(sampling_pb2.STAGE_UPSAMPLER))
+                    largest = largest_answer(plan, files, self._marking.largest(origin))
+                    self._unread.reserve(largest, call.client)
                     reserved = True
                 for capability in capabilities_of(plan):
                     release.info.require(capability)
@@ -197,7 +197,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         """Runs the composition of ``plan`` on the stages of ``release``, and encodes its events."""
         places = {service: release.info.places(STAGES.numbers[service]) for service in SERVICES}
         limits = RequestLimits(places, release.versions, call.client, self._limiters, self._admission.devices)
-        stages = CallStages(release.clients, call, watched, self._texts, ticket, limits)
+        stages = CallStages(release.clients, call, watched, self._texts, ticket, limits, release.info.ignores_text)
         [unconditional] = await stages.encode_text([""])
         prefix = f"{plan.request.WhichOneof('request')}." if watched else ""  # of the fields of what was sent
 

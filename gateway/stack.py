@@ -10,6 +10,7 @@ from unclip.api.type.v1 import model_info_pb2, sampling_pb2
 from unclip.errors import PreconditionFailed
 from unclip.options import SERVICES, SamplingSettings, ServiceName
 from unclip.wire.sampling import sampling_from_proto
+from unclip.wire.sizes import sizes_from_proto
 
 # What the stages must be able to do for each capability of the gateway. "decoder:edit": that service, not any.
 NEEDS: dict[str, frozenset[str]] = {
@@ -31,13 +32,29 @@ class StackInfo:
     decoder: SamplingSettings
     upsampler: SamplingSettings
 
+    def stage(self, stage: sampling_pb2.Stage.ValueType) -> model_info_pb2.StageInfo:
+        """What ``stage`` says of itself; nothing where it is not there."""
+        return next((info for info in self.model.stages if info.stage == stage), model_info_pb2.StageInfo())
+
     def side(self, stage: sampling_pb2.Stage.ValueType) -> int:
         """Side in pixels of the pictures that ``stage`` makes; 0 where it makes none or is not there."""
-        return next((info.image_size for info in self.model.stages if info.stage == stage), 0)
+        return self.stage(stage).image_size
 
     def places(self, stage: sampling_pb2.Stage.ValueType) -> int:
         """Samples that a replica of ``stage`` has running or waiting at most; 0 where it does not report them."""
-        return next((info.places for info in self.model.stages if info.stage == stage), 0)
+        return self.stage(stage).places
+
+    @property
+    def ignores_text(self) -> bool:
+        """Whether the decoder reads no text, and is guided by embeddings alone."""
+        return self.stage(sampling_pb2.STAGE_DECODER).ignores_text
+
+    def require_size(self, width: int, height: int) -> None:
+        """Raises PreconditionFailed when the decoder does not paint pictures of this width and height, in pixels."""
+        sizes, own = sizes_from_proto(self.stage(sampling_pb2.STAGE_DECODER)), self.side(sampling_pb2.STAGE_UPSAMPLER)
+        if sizes is None or not (sizes.has(width, height) or width == height == own):
+            able = sizes or f"squares of {own} px, for which neither is to be set"
+            raise PreconditionFailed("width", f"{self.model.name} cannot paint {width} x {height} px; it paints {able}")
 
     def require(self, capability: str) -> None:
         """Raises PreconditionFailed when the loaded checkpoint lacks ``capability``, such as "vary"."""

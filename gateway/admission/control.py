@@ -15,7 +15,7 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-from gateway.admission.workload import SAMPLING_STAGES, Workload
+from gateway.admission.workload import SAMPLING_STAGES, StageLoad, Workload
 from unclip.engine.feasibility import FORGOTTEN_S, FRESH_S, MinimumTime, Work, refusal
 from unclip.enum_names import StageName
 from unclip.errors import DeadlineExceeded, Overloaded, brief
@@ -43,8 +43,8 @@ HEADROOM = 0.85
 
 @dataclass
 class Speed:
-    """What a stage has reported of its steps. device: its device's seconds for a row's step. step: seconds of one,
-    with what shares it; 0 before any report."""
+    """What a stage has reported of its steps. device: its device's seconds for the step of a row of the stack's own
+    size. step: seconds of one of such rows, with what shares it; 0 before any report."""
 
     device: float = 0.0
     step: float = 0.0
@@ -55,15 +55,15 @@ class Speed:
         """Seconds of a step as of late; 0 where nothing was reported for long."""
         return self.step if now - self.noted < FORGOTTEN_S else 0.0
 
-    def note(self, rows: int, steps: int, cost: Cost, now: float) -> None:
-        """A call of so many rows and steps took ``cost``."""
-        device, step = cost.device / (rows * steps), cost.busy / steps
+    def note(self, load: StageLoad, cost: Cost, now: float) -> None:
+        """A call of ``load`` took ``cost``."""
+        device, step = cost.device / load.call_row_steps, cost.busy / (load.steps * load.area)
         # Rows in one pass make a step longer and each row's part of it shorter: where both are, the stage is faster.
         held_up = OUTLIER * step < self.step and OUTLIER * device < self.device
         weight = 1.0 if held_up or not self.device else SMOOTHING
         self.device += (device - self.device) * weight
         self.step += (step - self.step) * weight
-        self.least.note(rows, step, now)
+        self.least.note(load.usual_rows, cost.busy / load.steps, now)
         self.noted = now
 
 
@@ -252,7 +252,7 @@ class Ticket:
         here = elsewhere = 0.0
         for stage, load in self._workload.items():
             if self._left[stage]:
-                seconds = load.steps * self._admission.speeds[stage].usual(self._admission.now())
+                seconds = load.steps * load.area * self._admission.speeds[stage].usual(self._admission.now())
                 here, elsewhere = (
                     (here + seconds, elsewhere) if self._admission.pools[stage] is pool else (here, elsewhere + seconds)
                 )
@@ -266,7 +266,8 @@ class Ticket:
     def least(self, stages: Iterable[StageName]) -> float:
         """Seconds that ``stages`` take for a picture at the very least."""
         speeds, now = self._admission.speeds, self._admission.now()
-        return OPTIMISM * sum(speeds[s].least.of(self._workload[s].rows, now) * self._workload[s].steps for s in stages)
+        loads = [(speeds[stage].least, self._workload[stage]) for stage in stages]
+        return OPTIMISM * sum(least.of(load.usual_rows, now) * load.steps for least, load in loads)
 
     def after(self, stage: StageName) -> float:
         """Seconds to keep for the stages after ``stage``: what they are going to take for a picture as they do now.
@@ -277,7 +278,7 @@ class Ticket:
             return 0.0
         order, speeds, now = list(SAMPLING_STAGES), self._admission.speeds, self._admission.now()
         later = [s for s in order[order.index(stage) + 1 :] if s in self._workload]
-        usual = sum(self._workload[s].steps * speeds[s].usual(now) for s in later)
+        usual = sum(self._workload[s].steps * self._workload[s].area * speeds[s].usual(now) for s in later)
         return min(usual, max(self.least(later), (self.deadline - now) / 2))
 
     def begin(self, stage: StageName) -> StageCall:
@@ -288,11 +289,11 @@ class Ticket:
         """It ended well, and took ``cost`` if the stage reports such things."""
         admission, stage = self._admission, stage_call.stage
         load, pool, speed = self._workload[stage], admission.pools[stage], admission.speeds[stage]
-        row_steps = load.rows * load.steps
+        row_steps = load.call_row_steps
         self._left[stage] = max(0, self._left[stage] - row_steps)
         if cost is not None:
             now = admission.now()
-            speed.note(load.rows, load.steps, cost, now)
+            speed.note(load, cost, now)
             pool.deliver(row_steps * speed.device, now - stage_call.began > BUSY * cost.busy, now)
         admission.moved(self)
 

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 
 from gateway.events import Delivery, Finished
+from gateway.requests.fitting import Size
 from gateway.requests.pictures import in_thread
 from gateway.requests.plan import GeneratePlan, InterpolatePlan, Plan, TextDiffPlan
 from unclip.api.gateway.v1 import gateway_pb2
@@ -154,20 +155,21 @@ class StreamOutbox(UnaryOutbox):
             self._unread.release(self, self._waiting.popleft())
 
 
-def largest_answer(plan: Plan, side: int, signature: int = 0) -> int:
-    """Bytes that all pictures of ``plan`` can have together, of ``side`` pixels a side, with ``signature`` bytes of a
-    signature each. 0 where the side is not known.
+def largest_answer(plan: Plan, size: Size, signature: int = 0) -> int:
+    """Bytes that all pictures of ``plan`` can have together, of ``size``, width and height in pixels, with
+    ``signature`` bytes of a signature each. 0 where the size is not known.
 
     Raises:
         InvalidRequest: more than one message takes, as the answer of a unary call would be.
     """
     count = plan.keep if isinstance(plan, GeneratePlan) and plan.keep is not None else len(plan.seeds)
-    each = round(WORST_BYTES_PER_PIXEL[plan.output.format] * side * side) + METADATA_BYTES + signature
-    if not side or count * each <= MAX_MESSAGE:
-        return count * each if side else 0
+    width, height = size
+    each = round(WORST_BYTES_PER_PIXEL[plan.output.format] * width * height) + METADATA_BYTES + signature
+    if not width or count * each <= MAX_MESSAGE:
+        return count * each if width else 0
     field = "thetas" if isinstance(plan, TextDiffPlan) else "ts" if isinstance(plan, InterpolatePlan) else "image_count"
     raise InvalidRequest.of(
         field,
-        f"must ask for at most {MAX_MESSAGE // each} pictures of {side} x {side} px as {plan.output.format} in one "
+        f"must ask for at most {MAX_MESSAGE // each} pictures of {width} x {height} px as {plan.output.format} in one "
         f"answer of {MAX_MESSAGE} bytes; got {count} of up to {each} bytes each: Stream sends them one by one",
     )

@@ -20,16 +20,28 @@ SAMPLING_STAGES: Mapping[StageName, ServiceName] = {
 
 @dataclass(frozen=True)
 class StageLoad:
-    """calls: of the stage, at once or not. rows: that each takes of a pass, guidance counted. steps: of each."""
+    """calls: of the stage, at once or not. rows: that each takes of a pass, guidance counted. steps: of each. area:
+    what a row is worth, by its pixels: 1 at the stack's own size."""
 
     calls: int
     rows: int
     steps: int
+    area: float = 1.0
 
     @property
-    def row_steps(self) -> int:
+    def usual_rows(self) -> float:
+        """Rows of the stack's own size that a pass of a call is worth."""
+        return self.rows * self.area
+
+    @property
+    def call_row_steps(self) -> float:
+        """Steps of such rows that one call takes."""
+        return self.usual_rows * self.steps
+
+    @property
+    def row_steps(self) -> float:
         """Of all its calls."""
-        return self.calls * self.rows * self.steps
+        return self.calls * self.call_row_steps
 
 
 Workload = Mapping[StageName, StageLoad]
@@ -48,25 +60,27 @@ def workload_of(plan: Plan) -> Workload:
             source_count, picture_count = 1, len(plan.thetas)
         case InterpolatePlan():
             source_count, picture_count = len(plan.sources) if plan.start == "inverted" else 0, len(plan.ts)
-    stages: dict[StageName, StageLoad] = {}
+    stages, area = dict[StageName, StageLoad](), plan.output.area
     if isinstance(plan, InterpolatePlan) and plan.to_image is None:
         stages["prior"] = _load(plan.prior, rows=plan.candidates)
     if source_count:
-        stages["invert"] = StageLoad(source_count, 1, plan.decoder.steps * (2 if plan.report_psnr else 1))
-    stages["decoder"] = _load(plan.decoder, picture_count)
-    stages["upsampler"] = _load(plan.output.upsampler, picture_count)
+        stages["invert"] = StageLoad(source_count, 1, plan.decoder.steps * (2 if plan.report_psnr else 1), area)
+    stages["decoder"] = _load(plan.decoder, picture_count, area=area)
+    stages["upsampler"] = _load(plan.output.upsampler, picture_count, area=area)
     return stages
 
 
 def _generated(plan: GeneratePlan, resampling: int = 1) -> Workload:
-    picture_count, stages = len(plan.seeds), dict[StageName, StageLoad]()
-    if plan.embedding is None:
-        stages["prior"] = _load(plan.prior, picture_count, plan.candidates)
-    stages["decoder"] = _load(plan.decoder, picture_count, resampling=resampling)
-    stages["upsampler"] = _load(plan.output.upsampler, picture_count, resampling=resampling)
+    picture_count, area, stages = len(plan.seeds), plan.output.area, dict[StageName, StageLoad]()
+    if plan.prior_calls:
+        stages["prior"] = _load(plan.prior, picture_count * plan.prior_calls, plan.candidates)
+    stages["decoder"] = _load(plan.decoder, picture_count, resampling=resampling, area=area)
+    stages["upsampler"] = _load(plan.output.upsampler, picture_count, resampling=resampling, area=area)
     return stages
 
 
-def _load(sampling: SamplingSettings, calls: int = 1, rows: int = 1, resampling: int = 1) -> StageLoad:
+def _load(
+    sampling: SamplingSettings, calls: int = 1, rows: int = 1, resampling: int = 1, area: float = 1.0
+) -> StageLoad:
     guided = 1 if sampling.guidance_scale == 1.0 else 2
-    return StageLoad(calls, rows * guided, (sampling.steps - 1) * resampling + 1)
+    return StageLoad(calls, rows * guided, (sampling.steps - 1) * resampling + 1, area)

@@ -20,8 +20,10 @@ FRAMES_AT_ONCE = 16
 class Stages(Protocol):
     """The four stages as one call sees them: its deadline and request id are already applied.
 
-    Samples and noise are float32 ``[3, H, W]``; samples lie in [-1, 1]. Every method may raise any UnclipError that
-    stands for a failed stage: Unavailable, Overloaded, DeadlineExceeded, PreconditionFailed.
+    Samples and noise are float32 ``[3, H, W]``, samples in [-1, 1], or where the decoder walks latents these,
+    ``[C, h, w]``. A decoder that reads no text is guided away from the null picture where a task has nothing else.
+    Every method may raise any UnclipError that stands for a failed stage: Unavailable, Overloaded, DeadlineExceeded,
+    PreconditionFailed.
     """
 
     async def encode_text(self, captions: Sequence[str]) -> list[TextEncoding]:
@@ -45,7 +47,7 @@ class Stages(Protocol):
         ...
 
     async def upsample(self, task: UpsampleTask, reporter: Reporter) -> Float32Array:
-        """The base-size sample at final size."""
+        """What the decoder made as pixels, float32 ``[3, H, W]`` in [-1, 1], at final size."""
         ...
 
 

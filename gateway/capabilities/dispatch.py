@@ -38,7 +38,7 @@ def asks_prior(plan: Plan) -> bool:
     """Whether a caption of ``plan`` goes through the prior."""
     match plan:
         case GeneratePlan():
-            return plan.embedding is None
+            return plan.prior_calls > 0
         case InterpolatePlan():
             return plan.to_image is None
     return isinstance(plan, EditPlan)
@@ -56,4 +56,4 @@ async def compose(plan: Plan, info: StackInfo, stages: Stages, unconditional: Te
         case InterpolatePlan():
             await interpolate(plan, stages, unconditional, queue)
         case EditPlan():
-            await edit(plan, info.side(sampling_pb2.STAGE_DECODER), stages, unconditional, queue)
+            await edit(plan, plan.output.painted(info.side(sampling_pb2.STAGE_DECODER)), stages, unconditional, queue)

@@ -12,19 +12,20 @@ from dataclasses import replace
 from gateway.capabilities.compose import Kept, Stages
 from gateway.capabilities.generate import generate
 from gateway.events import EventQueue
+from gateway.requests.fitting import Size
 from gateway.requests.plan import EditPlan
 from unclip.wire.embeddings import TextEncoding
 
 
-async def edit(plan: EditPlan, base: int, stages: Stages, unconditional: TextEncoding, queue: EventQueue) -> None:
-    """Paints every picture of ``plan``. base: side of the decoder's pictures, in pixels.
+async def edit(plan: EditPlan, base: Size, stages: Stages, unconditional: TextEncoding, queue: EventQueue) -> None:
+    """Paints every picture of ``plan``. base: width and height of the decoder's pictures, in pixels.
 
     What the decoder knows is made of what the upsampler knows, so that they agree about the mask: a base pixel is known
     only where all that it stands for is, and the rest is free to be painted.
     """
 
     def keep() -> Kept:
-        final, small = plan.subject, plan.subject.resized(base, base)
+        final, small = plan.subject, plan.subject.resized(*base)
         return Kept(small.known(plan.resampling), final.known(plan.resampling))
 
     # Resizing takes milliseconds, which other calls must not wait for.

@@ -17,7 +17,8 @@ async def generate(
 
     kept: what stays of the picture that is painted on, None for an empty canvas. An embedding that the plan has is
     painted as it is. A negative caption's encoding takes the place of ``unconditional``, which guidance extrapolates
-    away from.
+    away from; a decoder that reads no text is guided away from what the prior imagines of it, as by diffusers'
+    Kandinsky 2.2.
     """
     captions = {"caption": plan.caption, "negative_caption": plan.negative_caption}
     encodings = await encode_captions({field: said for field, said in captions.items() if said}, stages, queue)
@@ -30,8 +31,14 @@ async def generate(
         embedding = plan.embedding or await stages.sample_prior(
             task_of(plan, SampleTask, **texts, seed=seed, sampling=plan.prior), reporter
         )
-        known = kept.base if kept else None
-        task = task_of(plan, DecodeTask, **texts, embedding=embedding, seed=seed, sampling=plan.decoder, known=known)
+        away = None
+        if plan.away_sampled:
+            said = {"text": away_from, "unconditional_text": away_from}
+            away = await stages.sample_prior(
+                task_of(plan, SampleTask, **said, seed=seed, sampling=plan.prior), reporter
+            )
+        given = {**texts, "embedding": embedding, "unconditional_embedding": away, "known": kept.base if kept else None}
+        task = task_of(plan, DecodeTask, **given, seed=seed, sampling=plan.decoder)
         return await pixels_of(task, plan, stages, reporter, kept.final if kept else None)
 
     async def picture(row: int) -> None:

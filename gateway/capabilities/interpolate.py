@@ -28,7 +28,7 @@ async def interpolate(plan: InterpolatePlan, stages: Stages, unconditional: Text
         task = task_of(
             plan,
             InvertTask,
-            image=plan.sources[index].data,
+            image=plan.sources[index].canvas,
             embedding=ends[index],
             unconditional_text=unconditional,
             steps=plan.decoder.steps,

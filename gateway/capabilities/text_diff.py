@@ -33,7 +33,7 @@ async def text_diff(
     reporter.progress("encoder", 1, 1)
     shared = {"embedding": embedding, "unconditional_text": unconditional}
     inversion = await stages.invert(
-        task_of(plan, InvertTask, image=plan.image.data, **shared, steps=plan.decoder.steps), reporter
+        task_of(plan, InvertTask, image=plan.image.canvas, **shared, steps=plan.decoder.steps), reporter
     )
     task = task_of(plan, DecodeTask, **shared, sampling=plan.decoder, start_noise=inversion.start_noise)
     rotated = [replace(task, embedding=rotate(embedding, direction, theta)) for theta in plan.thetas]

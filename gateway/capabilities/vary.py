@@ -24,7 +24,7 @@ async def vary(plan: VaryPlan, stages: Stages, unconditional: TextEncoding, queu
     start_noise = psnr = None
     if plan.start == "inverted":
         inversion = await stages.invert(
-            task_of(plan, InvertTask, image=plan.image.data, **shared, steps=plan.decoder.steps), reporter
+            task_of(plan, InvertTask, image=plan.image.canvas, **shared, steps=plan.decoder.steps), reporter
         )
         start_noise, psnr = inversion.start_noise, inversion.psnr
     task = task_of(plan, DecodeTask, **shared, seed=plan.seeds[0], sampling=plan.decoder, start_noise=start_noise)

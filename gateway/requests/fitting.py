@@ -1,4 +1,4 @@
-"""Squares out of pictures of any shape: what the models see of one, and what of it an edit keeps."""
+"""Squares, or whatever else is painted, out of pictures of any shape: what models see, and what an edit keeps."""
 
 from __future__ import annotations
 
@@ -7,38 +7,60 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageOps
 
-from unclip.wire.images import fit, to_pixels
+from unclip.wire.images import to_pixels
 from unclip.wire.known import KnownPixels
 
 UInt8Array = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
 
-# Side of a picture that was made square: more than any model sees, and as a PNG of noise a third of the largest file.
-MAX_SQUARE = 1024
+# The longer side of a picture that was fitted, unless one as large is painted: more than any model sees, and as a PNG
+# of noise a third of the largest file.
+MAX_FITTED = 1024
+SQUARE = (1, 1)
 WHITE = 255
 ROWS = 256  # of a picture resized at a time: as float32 all would take four times its size
 
 
-def inside(width: int, height: int, side: int) -> tuple[int, int]:
-    """Width and height of a picture of this shape made as large as a square of ``side`` holds; at least 1 each."""
-    longest = max(width, height)
-    return max(1, round(width * side / longest)), max(1, round(height * side / longest))
+# Sizes and shapes are widths and heights; of a shape it is their ratio that counts.
+Size = tuple[int, int]
 
 
-def letterbox(image: Image.Image) -> Image.Image:
-    """An RGB picture in the middle of a white square as large as its longer side, at most 1024 px."""
-    side = min(max(image.size), MAX_SQUARE)
-    size = inside(image.width, image.height, side)
-    square = Image.new("RGB", (side, side), "white")
-    square.paste(image.resize(size, Image.Resampling.BICUBIC), ((side - size[0]) // 2, (side - size[1]) // 2))
-    return square
+def inside(shape: Size, room: Size) -> Size:
+    """The largest size of ``shape`` that ``room`` holds, in whole pixels; at least 1 each."""
+    (width, height), (wide, high) = shape, room
+    if width * high >= height * wide:
+        return wide, max(1, round(height * wide / width))
+    return max(1, round(width * high / height)), high
 
 
-def center_square(image: Image.Image) -> Image.Image:
-    """The largest square in the middle of an RGB picture, at most 1024 px."""
-    return fit(image, min(*image.size, MAX_SQUARE))
+def around(size: Size, shape: Size) -> Size:
+    """The smallest size of ``shape`` that holds ``size``."""
+    (width, height), (wide, high) = size, shape
+    if width * high >= height * wide:
+        return width, max(height, round(high * width / wide))
+    return max(width, round(wide * height / high)), height
+
+
+def bounded(size: Size, shape: Size) -> Size:
+    """``size``, which is of ``shape``, but no larger than any model sees or paints."""
+    most = max(MAX_FITTED, *shape)
+    return size if max(size) <= most else inside(size, (most, most))
+
+
+def letterbox(image: Image.Image, shape: Size = SQUARE) -> Image.Image:
+    """An RGB picture in the middle of a white one of ``shape``, as small as holds it, at most 1024 px or ``shape``."""
+    room = bounded(around(image.size, shape), shape)
+    size = inside(image.size, room)
+    boxed = Image.new("RGB", room, "white")
+    boxed.paste(image.resize(size, Image.Resampling.BICUBIC), ((room[0] - size[0]) // 2, (room[1] - size[1]) // 2))
+    return boxed
+
+
+def cropped(image: Image.Image, shape: Size = SQUARE) -> Image.Image:
+    """The largest part of ``shape`` in the middle of an RGB picture, at most 1024 px or ``shape``."""
+    return ImageOps.fit(image, bounded(inside(shape, image.size), shape), Image.Resampling.BICUBIC)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,12 +70,13 @@ class Subject:
     pixels: UInt8Array
     kept: BoolArray
 
-    def cropped(self) -> Subject:
-        """The largest square in the middle: whole pixels, so that a picture that needs no resizing stays as it is."""
+    def cropped(self, shape: Size = SQUARE) -> Subject:
+        """The largest part of ``shape`` in the middle: whole pixels, so that a picture that needs no resizing stays as
+        it is."""
         height, width = self.kept.shape
-        side = min(height, width)
-        top, left = (height - side) // 2, (width - side) // 2
-        rows, columns = slice(top, top + side), slice(left, left + side)
+        wide, high = inside(shape, (width, height))
+        top, left = (height - high) // 2, (width - wide) // 2
+        rows, columns = slice(top, top + high), slice(left, left + wide)
         return Subject(self.pixels[rows, columns], self.kept[rows, columns])
 
     def resized(self, width: int, height: int) -> Subject:
@@ -75,13 +98,13 @@ class Subject:
         np.divide(np.stack(channels, -1), weight[..., None], where=kept[..., None], out=colours)
         return Subject(np.clip(np.round(colours), 0, 255).astype(np.uint8), kept)
 
-    def fitted(self, side: int) -> Subject:
-        """The subject in a square of ``side``, what it leaves of that kept white."""
+    def fitted(self, size: Size) -> Subject:
+        """The subject in a picture of ``size``, what it leaves of that kept white."""
         height, width = self.kept.shape
-        small = self.resized(*inside(width, height, side))
+        small = self.resized(*inside((width, height), size))
         height, width = small.kept.shape
-        top, left = (side - height) // 2, (side - width) // 2
-        pixels, kept = np.full((side, side, 3), WHITE, np.uint8), np.ones((side, side), np.bool_)
+        left, top = (size[0] - width) // 2, (size[1] - height) // 2
+        pixels, kept = np.full((*size[::-1], 3), WHITE, np.uint8), np.ones(size[::-1], np.bool_)
         pixels[top : top + height, left : left + width] = small.pixels
         kept[top : top + height, left : left + width] = small.kept
         return Subject(pixels, kept)

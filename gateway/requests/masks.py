@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from gateway.requests.fitting import BoolArray, Subject
+from gateway.requests.fitting import BoolArray, Size, Subject
 from gateway.requests.reading import Reader
 from unclip.api.type.v1 import image_pb2
 from unclip.enum_names import Fit
@@ -17,10 +17,10 @@ HALF = 128  # where alpha is less, or a mask's grey is not, a picture is repaint
 OPAQUE = 255
 
 
-def read_subject(image: image_pb2.Image, mask: image_pb2.Image | None, fit: Fit, side: int, reader: Reader) -> Subject:
+def read_subject(image: image_pb2.Image, mask: image_pb2.Image | None, fit: Fit, size: Size, reader: Reader) -> Subject:
     """The picture in ``image`` with what ``mask``, or where that is None its own alpha, keeps of it.
 
-    side: of the square that it is fitted into. What breaks a rule goes to ``reader``; the subject is then of no use.
+    size: of the picture that it is fitted into. What breaks a rule goes to ``reader``; the subject is then of no use.
     """
     # One at a time: either may have 16 megapixels. What is left of a mask is a byte for each.
     given = None if mask is None else Mask.read(mask, reader)
@@ -31,14 +31,14 @@ def read_subject(image: image_pb2.Image, mask: image_pb2.Image | None, fit: Fit,
     subject = Subject(array_of(picture), kept)
     del picture, kept
     if fit == "crop":
-        subject = subject.cropped()
+        subject = subject.cropped(size)
     if subject.kept.all():
         field, sign = ("image", f"alpha below {HALF}") if given is None else ("mask", f"grey of {HALF} or more")
         height, width = subject.kept.shape
         reader.refuse(
             field, f"must have {sign} in the {width} x {height} px that the fit leaves; got nothing to repaint"
         )
-    return subject.fitted(side)
+    return subject.resized(*size) if fit == "crop" else subject.fitted(size)
 
 
 def kept_by_alpha(picture: Image.Image, reader: Reader) -> BoolArray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.requests.fitting import Subject
+from gateway.requests.fitting import Size, Subject
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.enum_names import FileFormat, Fit, Start
 from unclip.options import SamplingSettings
@@ -25,12 +25,19 @@ class SourceImage:
     """A picture that came with a request, checked.
 
     data: the file for the stages, the one that came unless it had to be letterboxed. digest: sha256, in hex, of the one
-    that came. unusable_profile: whether that has an ICC profile which nothing can be done with.
+    that came. unusable_profile: whether that has an ICC profile which nothing can be done with. boxed: the file for the
+    decoder where that is another, since what it paints is no square and what CLIP sees is one.
     """
 
     data: bytes
     digest: str
     unusable_profile: bool = False
+    boxed: bytes | None = None
+
+    @property
+    def canvas(self) -> bytes:
+        """The file whose noise is looked for."""
+        return self.boxed or self.data
 
 
 @dataclass(frozen=True)
@@ -38,17 +45,25 @@ class Output:
     """What happens to every base-size sample of a request: how it is upsampled, its file format, its previews.
 
     preview_interval: decoder steps between previews, 0 to 1000; 0 sends none. size: of the file's side in pixels, None
-    for that of what the upsampler makes.
+    for that of what is painted. width, height: of what is painted, in pixels, None for the stack's own square. area:
+    pixels of it, for each of that square.
     """
 
     upsampler: SamplingSettings
     format: FileFormat = "png"
     preview_interval: int = 0
     size: int | None = None
+    width: int | None = None
+    height: int | None = None
+    area: float = 1.0
 
-    def side(self, made: int) -> int:
-        """Pixels a side of the files, where the upsampler makes pictures of ``made``."""
-        return self.size or made
+    def painted(self, side: int) -> Size:
+        """Width and height of what is painted by a stage whose own squares have ``side`` pixels a side."""
+        return self.width or side, self.height or side
+
+    def filed(self, side: int) -> Size:
+        """Width and height of the files, where the last stage has such squares."""
+        return (self.size, self.size) if self.size else self.painted(side)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +86,9 @@ class GeneratePlan(Planned):
     """Pictures of ``caption``, one per seed, each from the best of ``candidates`` (1 to 16) prior samples.
 
     embedding: of every picture, where the prior is not asked for one; the caption may then be empty.
-    negative_caption: what guidance steers away from; empty for nothing in particular. keep: how many pictures to
-    deliver, those that CLIP finds closest to the caption; None delivers all, unranked.
+    negative_caption: what guidance steers away from; empty for nothing in particular. away_sampled: whether the
+    decoder steers away from an embedding that the prior samples of it. keep: how many pictures to deliver, those that
+    CLIP finds closest to the caption; None delivers all, unranked.
     """
 
     caption: str
@@ -84,6 +100,12 @@ class GeneratePlan(Planned):
     negative_caption: str = ""
     keep: int | None = None
     embedding: Embedding | None = None
+    away_sampled: bool = False
+
+    @property
+    def prior_calls(self) -> int:
+        """Of the prior, for each picture."""
+        return (self.embedding is None) + self.away_sampled
 
     @property
     def sources(self) -> tuple[SourceImage, ...]:
@@ -172,7 +194,7 @@ class InterpolatePlan(Planned):
 class EditPlan(Planned):
     """``generation``, painted where ``subject`` is not kept; decoder and upsampler take each step ``resampling`` times.
 
-    subject: the picture after its fit, as large as the upsampler's pictures. sources: its file, and that of its mask
+    subject: the picture after its fit, as large as what is painted. sources: its file, and that of its mask
     where one came.
     """
 

@@ -54,7 +54,7 @@ def plan_of(request: gateway_pb2.StreamRequest, info: StackInfo, nested: bool) -
 
     Raises:
         InvalidRequest: with every violation.
-        PreconditionFailed: an embedding is of another CLIP.
+        PreconditionFailed: an embedding is of another CLIP, or the stack paints no pictures of that width and height.
     """
     kind = request.WhichOneof("request")
     watched = Reader()
@@ -65,7 +65,8 @@ def plan_of(request: gateway_pb2.StreamRequest, info: StackInfo, nested: bool) -
     assert kind is not None
     prefix, filled = f"{kind}." if nested else "", without_pictures(request, kind)
     reader = watched.under(prefix, getattr(filled, kind))
-    plan = READERS[kind](getattr(request, kind), info, reader, request.preview_interval)
+    output = read_output(info, reader, request.preview_interval)
+    plan = READERS[kind](getattr(request, kind), info, reader, output)
     reader.done()
     if isinstance(plan, GeneratePlan) and plan.embedding is not None:
         require_clip(plan.embedding, f"{prefix}embedding", info)
@@ -107,12 +108,9 @@ def require_clip(embedding: Embedding, field: str, info: StackInfo) -> None:
 
 
 def read_generate(
-    request: gateway_pb2.GenerateRequest | gateway_pb2.EditRequest,
-    info: StackInfo,
-    reader: Reader,
-    preview_interval: int,
+    request: gateway_pb2.GenerateRequest | gateway_pb2.EditRequest, info: StackInfo, reader: Reader, output: Output
 ) -> GeneratePlan:
-    """The plan of a Generate; what breaks a rule goes to ``reader``. ``preview_interval``: in decoder steps."""
+    """The plan of a Generate that comes to ``output``; what breaks a rule goes to ``reader``."""
     given = isinstance(request, gateway_pb2.GenerateRequest) and request.HasField("embedding")
     caption = reader.caption("caption", request.caption, allow_empty=given)
     if given:
@@ -141,14 +139,15 @@ def read_generate(
         candidates=candidates,
         prior=prior,
         decoder=decoder,
-        output=read_output(info, reader, preview_interval),
+        output=output,
         negative_caption=negative_caption,
         keep=reader.asked.image_count if request.HasField("candidates") else None,
         embedding=reader.embedding("embedding", info.model.clip_space, info.model.embedding_dim) if given else None,
+        away_sampled=bool(negative_caption) and decoder.guidance_scale != 1 and info.ignores_text,
     )
 
 
-def read_vary(request: gateway_pb2.VaryRequest, info: StackInfo, reader: Reader, preview_interval: int) -> VaryPlan:
+def read_vary(request: gateway_pb2.VaryRequest, info: StackInfo, reader: Reader, output: Output) -> VaryPlan:
     """The plan of a Vary, as ``read_generate``."""
     eta = reader.number("eta", 1.0, *RANGES["eta"])
     if request.decoder.HasField("eta"):
@@ -158,37 +157,37 @@ def read_vary(request: gateway_pb2.VaryRequest, info: StackInfo, reader: Reader,
     read_report_psnr(request, reader)
     fit = reader.choice("fit")
     return VaryPlan(
-        image=reader.image("image", request.image, fit),
+        image=reader.image("image", request.image, fit, output.painted(1)),
         seeds=read_seeds(reader),
         start=reader.choice("start"),
         decoder=replace(decoder, eta=eta),
-        output=read_output(info, reader, preview_interval),
+        output=output,
         fit=fit,
         report_psnr=request.report_psnr,
     )
 
 
 def read_text_diff(
-    request: gateway_pb2.TextDiffRequest, info: StackInfo, reader: Reader, preview_interval: int
+    request: gateway_pb2.TextDiffRequest, info: StackInfo, reader: Reader, output: Output
 ) -> TextDiffPlan:
     """The plan of a TextDiff, as ``read_generate``."""
     before, after = reader.caption("before", request.before, allow_empty=True), reader.caption("after", request.after)
     fit = reader.choice("fit")
     return TextDiffPlan(
-        image=reader.image("image", request.image, fit),
+        image=reader.image("image", request.image, fit, output.painted(1)),
         before=before,
         after=after,
         thetas=reader.frames("thetas", DEFAULT_THETA),
         seed=reader.seed(),
         decoder=reader.sampling("decoder", inversion_defaults(info.decoder), ddim_only=True),
-        output=read_output(info, reader, preview_interval),
+        output=output,
         fit=fit,
         report_psnr=request.report_psnr,
     )
 
 
 def read_interpolate(
-    request: gateway_pb2.InterpolateRequest, info: StackInfo, reader: Reader, preview_interval: int
+    request: gateway_pb2.InterpolateRequest, info: StackInfo, reader: Reader, output: Output
 ) -> InterpolatePlan:
     """The plan of an Interpolate, as ``read_generate``."""
     to = request.WhichOneof("to")
@@ -201,10 +200,10 @@ def read_interpolate(
     if to != "to_caption":
         reader.asked.ClearField("prior")
     read_report_psnr(request, reader)
-    fit = reader.choice("fit")
+    fit, shape = reader.choice("fit"), output.painted(1)
     return InterpolatePlan(
-        image=reader.image("image", request.image, fit),
-        to_image=reader.image("to_image", request.to_image, fit) if to == "to_image" else None,
+        image=reader.image("image", request.image, fit, shape),
+        to_image=reader.image("to_image", request.to_image, fit, shape) if to == "to_image" else None,
         to_caption=to_caption,
         ts=reader.frames("ts", DEFAULT_T),
         start=reader.choice("start"),
@@ -212,30 +211,28 @@ def read_interpolate(
         candidates=min(DEFAULT_CANDIDATES, info.places(sampling_pb2.STAGE_PRIOR) or DEFAULT_CANDIDATES),
         prior=prior,
         decoder=reader.sampling("decoder", inversion_defaults(info.decoder), ddim_only=True),
-        output=read_output(info, reader, preview_interval),
+        output=output,
         fit=fit,
         report_psnr=request.report_psnr,
     )
 
 
-def read_edit(request: gateway_pb2.EditRequest, info: StackInfo, reader: Reader, preview_interval: int) -> EditPlan:
+def read_edit(request: gateway_pb2.EditRequest, info: StackInfo, reader: Reader, output: Output) -> EditPlan:
     """The plan of an Edit, as ``read_generate``."""
     resampling = reader.number("resampling", DEFAULT_RESAMPLING, *RANGES["resampling"])
     fit = reader.choice("fit")
     mask = request.mask if request.HasField("mask") else None
     side = max(1, info.side(sampling_pb2.STAGE_UPSAMPLER))  # without an upsampler nobody gets as far as using it
     return EditPlan(
-        generation=read_generate(
-            request, replace(info, decoder=inpainting_defaults(info.decoder)), reader, preview_interval
-        ),
-        subject=read_subject(request.image, mask, fit, side, reader),
+        generation=read_generate(request, replace(info, decoder=inpainting_defaults(info.decoder)), reader, output),
+        subject=read_subject(request.image, mask, fit, output.painted(side), reader),
         sources=tuple(source_of(image) for image in (request.image, mask) if image is not None),
         resampling=resampling,
         fit=fit,
     )
 
 
-READERS: Mapping[str, Callable[[Any, StackInfo, Reader, int], Plan]] = {
+READERS: Mapping[str, Callable[[Any, StackInfo, Reader, Output], Plan]] = {
     "generate": read_generate,
     "vary": read_vary,
     "text_diff": read_text_diff,
@@ -305,16 +302,40 @@ def read_seeds(reader: Reader) -> tuple[int, ...]:
 
 
 def read_output(info: StackInfo, reader: Reader, preview_interval: int) -> Output:
-    """What comes after the decoder. The upsampler follows its base picture alone: it has no guidance."""
+    """What is painted, and comes after the decoder. The upsampler follows its base picture alone: it has no guidance.
+
+    Raises:
+        PreconditionFailed: the stack paints no pictures of that width and height.
+    """
     upsampler = reader.sampling("upsampler", replace(info.upsampler, guidance_scale=1.0))
     if upsampler.guidance_scale != 1:
         reader.refuse(
             "upsampler.guidance_scale", f"must be 1, the upsampler has no guidance; got {upsampler.guidance_scale:g}"
         )
-    size = reader.asked.size if reader.asked.HasField("size") else None
-    if size is not None:
-        reader.between("size", size, *RANGES["size"])
-    return Output(upsampler, reader.choice("format"), preview_interval, size)
+    size, (width, height) = reader.optional("size"), read_shape(info, reader)
+    if size is not None and width is not None:
+        reader.refuse("size", f"must be unset where width and height are set; got {size}")
+    area = 1.0 if width is None or height is None else width * height / info.side(sampling_pb2.STAGE_UPSAMPLER) ** 2
+    return Output(upsampler, reader.choice("format"), preview_interval, size, width, height, area)
+
+
+def read_shape(info: StackInfo, reader: Reader) -> tuple[int | None, int | None]:
+    """Width and height of what is painted; None where that is the stack's own square, or where they are refused.
+
+    Raises:
+        PreconditionFailed: as `read_output`.
+    """
+    width, height = (reader.optional(field) for field in ("width", "height"))
+    if width is None and height is None:
+        return None, None
+    if width is None or height is None:
+        lacking, there = ("width", "height") if width is None else ("height", "width")
+        reader.refuse(lacking, f"must be set where {there} is; got none")
+        return None, None
+    if not all(low <= side <= high for side, (low, high) in ((width, RANGES["width"]), (height, RANGES["height"]))):
+        return None, None
+    info.require_size(width, height)
+    return width, height
 
 
 def inversion_defaults(decoder: SamplingSettings) -> SamplingSettings:

@@ -12,7 +12,7 @@ import numpy as np
 from google.protobuf.message import Message
 from PIL import Image
 
-from gateway.requests.fitting import MAX_SQUARE, center_square, letterbox
+from gateway.requests.fitting import MAX_FITTED, SQUARE, Size, cropped, letterbox
 from gateway.requests.plan import SourceImage
 from unclip.api.type.v1 import image_pb2, sampling_pb2
 from unclip.enum_names import Fit
@@ -21,7 +21,7 @@ from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding
 from unclip.wire.enums import ENUMS
 from unclip.wire.images import check_image, checked_header, decode_image, encode_image, open_image, passes_over_profile
-from unclip.wire.limits import MAX_FRAMES
+from unclip.wire.limits import MAX_FRAMES, RANGES
 from unclip.wire.sampling import sampling_from_proto, sampling_to_proto
 from unclip.wire.tasks import MAX_SIZE
 from unclip.wire.violations import Violations
@@ -29,7 +29,7 @@ from unclip.wire.violations import Violations
 Read = TypeVar("Read")
 
 CHOSEN_SEEDS = 1 << 32  # a seed the gateway chooses stays short enough to copy by hand
-LARGE = MAX_SQUARE * MAX_SQUARE  # pixels that reading a picture costs
+LARGE = MAX_FITTED * MAX_FITTED  # pixels that reading a picture costs
 
 
 class Reader:
@@ -70,6 +70,13 @@ class Reader:
             setattr(self.asked, field, default)
         self.between(field, found := getattr(self.asked, field), low, high)
         return found
+
+    def optional(self, field: str) -> int | None:
+        """A number within its range; None where it is unset."""
+        if not self.asked.HasField(field):
+            return None
+        self.between(field, found := getattr(self.asked, field), *RANGES[field])
+        return int(found)
 
     def seed(self) -> int:
         """The seed, chosen here where there is none."""
@@ -134,29 +141,36 @@ class Reader:
             self._violations.include(error)
             return []
 
-    def image(self, field: str, image: image_pb2.Image, fit: Fit) -> SourceImage:
+    def image(self, field: str, image: image_pb2.Image, fit: Fit, shape: Size = SQUARE) -> SourceImage:
         """A picture file that opens. Its bytes travel on as they came, unless it has to be letterboxed, or costs
-        more to read than a megapixel: then the square goes on that models see, and the stages need not read it all."""
-        return self._violations.take(lambda: read_image(self._prefix + field, image, fit)) or source_of(image)
+        more to read than a megapixel: then what models see goes on, and the stages need not read it all.
+
+        shape: of the picture that is painted.
+        """
+        return self._violations.take(lambda: read_image(self._prefix + field, image, fit, shape)) or source_of(image)
 
     def opened(self, field: str, image: image_pb2.Image) -> Image.Image | None:
         """A picture file as RGB or RGBA, upright; None when it was refused."""
         return self._violations.take(lambda: open_image(image, self._prefix + field))
 
 
-def read_image(field: str, image: image_pb2.Image, fit: Fit) -> SourceImage:
+def read_image(field: str, image: image_pb2.Image, fit: Fit, shape: Size = SQUARE) -> SourceImage:
     """A picture file, as `Reader.image` gives it. Raises InvalidRequest."""
     source = source_of(image)
-    header = checked_header(image, field)
-    if fit == "letterbox" and header.width != header.height:
-        square = letterbox(decode_image(image, field))
-    elif header.cost > LARGE:
-        square = center_square(decode_image(image, field, MAX_SQUARE))
-    else:
-        check_image(image, field)
-        return source
-    # Whoever reads it next should not take long, nor this: noise does not shrink, whatever the effort.
-    return replace(source, data=encode_image(square, compress_level=1).data)
+    header, square = checked_header(image, field), shape[0] == shape[1]
+    if fit == "letterbox" and not (square and header.width == header.height):
+        picture = decode_image(image, field)
+        boxed = None if square else file_of(letterbox(picture, shape))
+        return replace(source, data=file_of(letterbox(picture)), boxed=boxed)
+    if header.cost > LARGE:
+        return replace(source, data=file_of(cropped(decode_image(image, field, max(MAX_FITTED, *shape)), shape)))
+    check_image(image, field)
+    return source
+
+
+def file_of(picture: Image.Image) -> bytes:
+    """A PNG. Whoever reads it next should not take long, nor this: noise does not shrink, whatever the effort."""
+    return encode_image(picture, compress_level=1).data
 
 
 def source_of(image: image_pb2.Image) -> SourceImage:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import grpc
@@ -21,7 +23,7 @@ from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
 from unclip.api.type.v1 import image_pb2, model_info_pb2, sampling_pb2, tensor_pb2
 from unclip.enum_names import StageName
-from unclip.errors import Overloaded
+from unclip.errors import InvalidRequest, Overloaded
 from unclip.options import ServiceName
 from unclip.serving.load_report import Cost
 from unclip.wire import tensors
@@ -30,6 +32,7 @@ from unclip.wire.images import MAX_BYTES
 from unclip.wire.tasks import DecodeTask, Float32Array, Inversion, InvertTask, SampleTask, UpsampleTask
 
 MAX_ENCODED = 16  # pictures in one EncodeImage
+PIXELS, LATENTS = range(3, 4), range(1, 65)  # channels of a sample
 
 Request = (
     prior_pb2.SampleRequest | decoder_pb2.DecodeRequest | decoder_pb2.InvertRequest | upsampler_pb2.UpsampleRequest
@@ -82,10 +85,11 @@ class CallStages:
         texts: TextCache | None = None,
         ticket: Ticket | None = None,
         limits: RequestLimits | None = None,
+        ignores_text: bool = False,
     ) -> None:
         """``watched``: somebody wants to know of progress. ``texts``: captions met before, if they may be used.
         ``ticket``: what the call was admitted for; without one it is asked for no more than encodings. ``limits``: what
-        its calls wait for."""
+        its calls wait for. ``ignores_text``: the decoder is guided by embeddings alone."""
         self._clients = clients
         self._call = call
         self._omit = not watched
@@ -93,6 +97,7 @@ class CallStages:
         self.made_by: dict[ServiceName, str] = {}
         self._ticket = ticket
         self._limits = limits or RequestLimits({}, clients.versions, call.client, SharedLimiters())
+        self._ignores_text, self._null_asked = ignores_text, asyncio.Lock()
 
     async def encode_text(self, captions: Sequence[str]) -> list[TextEncoding]:
         """f_t of 1 to 64 captions."""
@@ -146,6 +151,25 @@ class CallStages:
             embeddings += await self._with_retries(attempt, "encoder")
         return embeddings
 
+    async def null_picture(self) -> Embedding:
+        """f_i of the null picture, for which several pictures at once ask but once."""
+        async with self._null_asked:
+            if self._texts is None:
+                return await self._encode_null_picture()
+            version = self._clients.versions["encoder"]
+            return await self._texts.null_picture(version, self._encode_null_picture)
+
+    async def _encode_null_picture(self) -> Embedding:
+        request = encoder_pb2.EncodeImageRequest(null_image=True)
+
+        async def attempt(seconds: float) -> Embedding:
+            answer = await self._call_encoder(
+                lambda: self._clients.encoder.EncodeImage(request, timeout=seconds, metadata=self._call.metadata)
+            )
+            return Embedding.from_proto(answer.null_embedding, "null_embedding")
+
+        return await self._with_retries(attempt, "encoder")
+
     async def _call_encoder(self, ask: Callable[[], grpc.aio.UnaryUnaryCall[Any, Encoded]]) -> Encoded:
         call, replica = await self._clients.strays["encoder"].pass_over(ask)
         with self._clients.strays["encoder"].record_stray(replica):
@@ -173,29 +197,38 @@ class CallStages:
             if not answer.HasField("sample"):
                 return None
             self._record_version("decoder", answer.model_version)
-            return picture_from(answer.sample, "sample")
+            return sample_from(answer.sample, "sample")
 
-        return await self._call_stage("decoder", self._clients.decoder.Decode, task.to_proto(), result, reporter)
+        request = (await self._as_read(task)).to_proto()
+        return await self._call_stage("decoder", self._clients.decoder.Decode, request, result, reporter)
+
+    async def _as_read(self, task: DecodeTask) -> DecodeTask:
+        """``task`` as the decoder reads it: where it reads no text, with embeddings alone to be guided by."""
+        if not self._ignores_text:
+            return task
+        away = task.unconditional_embedding
+        if away is None and task.sampling.guidance_scale != 1:
+            away = await self.null_picture()
+        return replace(task, text=None, unconditional_text=None, unconditional_embedding=away)
 
     async def invert(self, task: InvertTask, reporter: Reporter) -> Inversion:
         def result(answer: decoder_pb2.InvertResponse) -> Inversion | None:
             if not answer.HasField("start_noise"):
                 return None
             self._record_version("decoder", answer.model_version)
-            noise = picture_from(answer.start_noise, "start_noise")
+            noise = sample_from(answer.start_noise, "start_noise")
             return Inversion(noise, answer.psnr if answer.HasField("psnr") else None)
 
         samples = 2 if task.report_psnr else 1
-        return await self._call_stage(
-            "invert", self._clients.decoder.Invert, task.to_proto(), result, reporter, samples
-        )
+        request = (replace(task, unconditional_text=None) if self._ignores_text else task).to_proto()
+        return await self._call_stage("invert", self._clients.decoder.Invert, request, result, reporter, samples)
 
     async def upsample(self, task: UpsampleTask, reporter: Reporter) -> Float32Array:
         def result(answer: upsampler_pb2.UpsampleResponse) -> Float32Array | None:
             if not answer.HasField("sample"):
                 return None
             self._record_version("upsampler", answer.model_version)
-            return picture_from(answer.sample, "sample")
+            return sample_from(answer.sample, "sample", PIXELS)
 
         return await self._call_stage("upsampler", self._clients.upsampler.Upsample, task.to_proto(), result, reporter)
 
@@ -292,9 +325,13 @@ async def final(stream: grpc.aio.UnaryStreamCall[Any, Answer], take: Callable[[A
     return result
 
 
-def picture_from(tensor: tensor_pb2.Tensor, field: str) -> Float32Array:
-    """The float32 ``[3, H, W]`` in ``tensor``. Raises InvalidRequest when it is anything else."""
-    return tensors.from_proto(tensor, field, dtype=np.float32, shape=[3, None, None])
+def sample_from(tensor: tensor_pb2.Tensor, field: str, channels: range = LATENTS) -> Float32Array:
+    """The float32 ``[C, H, W]`` in ``tensor``, C of ``channels``. Raises InvalidRequest when it is anything else."""
+    found = tensors.from_proto(tensor, field, dtype=np.float32, shape=[None, None, None])
+    if len(found) not in channels:
+        limits = f"{channels[0]} to {channels[-1]}"
+        raise InvalidRequest.of(f"{field}.shape", f"must have {limits} channels; got {list(found.shape)}")
+    return found
 
 
 def require_count(answers: list[Final], expected: int, stage: ServiceName) -> list[Final]:

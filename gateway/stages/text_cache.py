@@ -1,11 +1,13 @@
-"""Encodings of captions met before: the empty one is part of every request, and people try a caption again."""
+"""Encodings of captions met before: the empty one is part of every request, and people try a caption again. Beside
+them that of the null picture, which stands for the empty caption where the decoder reads none."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
-from unclip.wire.embeddings import TextEncoding
+from unclip.wire.embeddings import Embedding, TextEncoding
 
 
 class TextCache:
@@ -14,7 +16,7 @@ class TextCache:
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._known: OrderedDict[tuple[str, str], TextEncoding] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str | None], Any] = OrderedDict()  # None: the null picture
 
     async def encode(
         self, captions: Sequence[str], version: str, ask: Callable[[Sequence[str]], Awaitable[list[TextEncoding]]]
@@ -29,7 +31,13 @@ class TextCache:
             self._keep((version, caption), found[caption])
         return [found[caption] for caption in captions]
 
-    def _keep(self, key: tuple[str, str], encoding: TextEncoding) -> None:
+    async def null_picture(self, version: str, ask: Callable[[], Awaitable[Embedding]]) -> Embedding:
+        """The null picture's embedding by an encoder of that ``version``, likewise."""
+        found: Embedding = self._known.get((version, None)) or await ask()
+        self._keep((version, None), found)
+        return found
+
+    def _keep(self, key: tuple[str, str | None], encoding: TextEncoding | Embedding) -> None:
         """Now the one last used; what then is too much goes, longest unused first."""
         if self._known.pop(key, None) is None:
             self._bytes += size(encoding)
@@ -39,7 +47,10 @@ class TextCache:
             self._bytes -= size(oldest)
 
 
-def size(encoding: TextEncoding) -> int:
+def size(encoding: TextEncoding | Embedding) -> int:
     """Bytes of an encoding's arrays, and of what there is to say of its caption."""
-    arrays = encoding.embedding.values.nbytes + encoding.token_states.nbytes + encoding.token_mask.nbytes
+    if isinstance(encoding, Embedding):
+        return encoding.values.nbytes
+    states = [each for each in (encoding.token_states, encoding.decoder_states) if each is not None]
+    arrays = size(encoding.embedding) + encoding.token_mask.nbytes + sum(each.nbytes for each in states)
     return arrays + sum(notice.size for notice in encoding.notices)

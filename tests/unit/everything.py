@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tests.unit.client_peer import picture
@@ -13,6 +15,8 @@ DECODER = Sampling("dpm++2m", 5, 6.0, 0.25)
 DDIM = Sampling("ddim", 5, 6.0, 0.25)
 UPSAMPLER = Sampling("ddpm", 4, 1.0, 0.125)
 ALPHA = picture(1)  # its peers look at no pixels
+
+SHAPE: dict[str, Any] = {"width": 48, "height": 32}
 
 # Where options exclude each other there are two of a kind; together they say everything.
 EVERYTHING: dict[str, Request] = {
@@ -30,7 +34,7 @@ EVERYTHING: dict[str, Request] = {
         candidates=9,
     ),
     "generate from an embedding": Generate(
-        "a cat", seed=3, decoder=DECODER, embedding=Embedding(np.arange(4, dtype=np.float32), "space")
+        "a cat", seed=3, decoder=DECODER, embedding=Embedding(np.arange(4, dtype=np.float32), "space"), **SHAPE
     ),
     "vary": Vary(
         picture(1),
@@ -45,7 +49,7 @@ EVERYTHING: dict[str, Request] = {
         fit="letterbox",
         report_psnr=True,
     ),
-    "vary from fresh noise": Vary(picture(1), start="random"),
+    "vary from fresh noise": Vary(picture(1), start="random", **SHAPE),
     "text_diff": TextDiff(
         picture(1),
         "a cat",
@@ -59,6 +63,7 @@ EVERYTHING: dict[str, Request] = {
         fit="letterbox",
         report_psnr=True,
     ),
+    "text_diff of a shape": TextDiff(picture(1), "", "a dog", **SHAPE),
     "interpolate": Interpolate(
         picture(1),
         to_caption="a dog",
@@ -72,7 +77,7 @@ EVERYTHING: dict[str, Request] = {
         size=48,
         fit="letterbox",
     ),
-    "interpolate to a picture": Interpolate(picture(1), picture(2), report_psnr=True),
+    "interpolate to a picture": Interpolate(picture(1), picture(2), report_psnr=True, **SHAPE),
     "edit": Edit(
         picture(1),
         "a cat",
@@ -90,4 +95,5 @@ EVERYTHING: dict[str, Request] = {
         fit="letterbox",
         candidates=9,
     ),
+    "edit of a shape": Edit(picture(1), "a cat", picture(2), **SHAPE),
 }

@@ -16,7 +16,7 @@ from unclip.checkpoints import untrusted
 from unclip.cli import main
 from unclip.cli.arguments import parser
 from unclip.cli.parsing import Parser
-from unclip.cli.requests import flag_of, in_flags
+from unclip.cli.requests import dests, flag_of, in_flags
 from unclip.client import Generate, GeneratedImage, ImageFile, Preview, Sampling
 from unclip.client.values import KINDS
 from unclip.errors import InvalidRequest
@@ -42,7 +42,7 @@ def commands(of: argparse.ArgumentParser | None = None) -> dict[str, Parser]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_field_of_a_request_is_called_by_its_flag(kind: str) -> None:
     command = commands()[kind.replace("_", "-")]
-    flags = {action.dest: action.option_strings for action in command._actions}
+    flags = {name: action.option_strings for action in command._actions for name in dests(action)}
     for field in dataclasses.fields(KINDS[kind]):
         if field.name in ("ts", "_"):  # always what is legal
             continue

@@ -39,7 +39,14 @@ STACK: StackInfo = replace(
     model=model_info_pb2.ModelInfo(
         name="tiny",
         clip_space="space",
-        stages=[model_info_pb2.StageInfo(stage=sampling_pb2.STAGE_UPSAMPLER, image_size=8)],
+        stages=[
+            model_info_pb2.StageInfo(
+                stage=sampling_pb2.STAGE_DECODER,
+                image_size=16,
+                sizes=model_info_pb2.Sizes(multiple=16, smallest=16, largest=64, max_pixels=4096),
+            ),
+            model_info_pb2.StageInfo(stage=sampling_pb2.STAGE_UPSAMPLER, image_size=16),
+        ],
     ),
 )
 MAKER = Maker("v1", {"decoder": "d1"})

@@ -142,7 +142,7 @@ async def test_edit_generates_with_what_is_kept_known_at_both_sizes() -> None:
     subject = Subject(np.full((8, 8, 3), 51, np.uint8), kept)
     plan = EditPlan(generate_plan((7, 8)), subject, (SOURCE,), resampling=3)
     stages = RecordingStages()
-    events = await run(lambda queue: edit(plan, 4, stages, NOTHING, queue))
+    events = await run(lambda queue: edit(plan, (4, 4), stages, NOTHING, queue))
     assert stages.captions == [["a cat"]]
     assert stages.candidates == [(7, 2), (8, 2)]
     assert sorted(e.image_index for e in events if isinstance(e, Finished)) == [0, 1]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from gateway.requests.fitting import MAX_SQUARE, Subject, covering, letterbox
+from gateway.requests.fitting import MAX_FITTED, Subject, covering, letterbox
 from unclip.wire.images import from_pixels, to_pixels
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
@@ -39,12 +39,12 @@ def test_every_one_of_256_values_comes_back_from_a_known_pixel() -> None:
 def test_a_picture_that_is_large_enough_already_keeps_every_pixel(height: int, width: int) -> None:
     pixels = noise(height, width)
     top, left = (height - 16) // 2, (width - 16) // 2
-    assert (subject(pixels).cropped().fitted(16).pixels == pixels[top : top + 16, left : left + 16]).all()
+    assert (subject(pixels).cropped().fitted((16, 16)).pixels == pixels[top : top + 16, left : left + 16]).all()
 
 
 def test_letterboxing_puts_every_pixel_in_the_middle_and_keeps_the_bars_white() -> None:
     pixels = noise(10, 16)
-    fitted = subject(pixels, slice(0, 4)).fitted(16)
+    fitted = subject(pixels, slice(0, 4)).fitted((16, 16))
     assert (fitted.pixels[3:13] == pixels).all()
     assert (np.delete(fitted.pixels, np.s_[3:13], 0) == 255).all()
     assert fitted.kept[:3].all()
@@ -121,7 +121,7 @@ def test_a_letterboxed_picture_is_whole_and_its_bars_are_white() -> None:
 @pytest.mark.parametrize("size", [(4096, 1), (1, 4096), (4096, 3000), (1024, 1025)])
 def test_a_letterboxed_picture_is_never_larger_than_the_stages_may_be_sent(size: tuple[int, int]) -> None:
     boxed = letterbox(Image.new("RGB", size, RED))
-    assert boxed.size == (MAX_SQUARE, MAX_SQUARE)
+    assert boxed.size == (MAX_FITTED, MAX_FITTED)
     assert boxed.getpixel((511, 511)) == RED
 
 

@@ -42,6 +42,6 @@ def test_room_is_held_for_what_signing_adds() -> None:
     assert origin.size == MAX_SIGNATURE + 2000
     assert Marking().largest(origin) == 0
     plan = vary_plan(image=png(), image_count=3)
-    assert largest_answer(plan, 64, origin.size) == largest_answer(plan, 64) + 3 * origin.size
+    assert largest_answer(plan, (64, 64), origin.size) == largest_answer(plan, (64, 64)) + 3 * origin.size
     with pytest.raises(InvalidRequest, match="must ask for at most 2 pictures"):
-        largest_answer(plan, 64, MAX_MESSAGE // 3)
+        largest_answer(plan, (64, 64), MAX_MESSAGE // 3)

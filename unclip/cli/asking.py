@@ -63,6 +63,7 @@ def info(options: argparse.Namespace) -> int:
         line(f"{'such as' if caption is model.captions[0] else '':<11} {caption}")
     for stage in model.stages:
         size = f"  {stage.image_size} px" if stage.image_size else ""
+        size += f", or {stage.sizes}" if stage.sizes else ""
         defaults = ", ".join(f"{name} {value}" for name, value in report.plain(stage.defaults).items())
         version = f"  version {stage.version[:12]}" if stage.version else ""
         line(f"{stage.stage:<11} {stage.parameters:,} parameters{size}{version}  {defaults}".rstrip())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import re
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -27,6 +28,8 @@ MEMBERS = {
 # What a value's field is called, by its name in the contract where that is another.
 OWN_NAMES = {wire_name(field): field.name for kind in KINDS.values() for field in dataclasses.fields(kind)}
 WIRE_WORD = re.compile(r"\b[A-Za-z]+(_[A-Za-z0-9]+)+\b")
+SIDE = re.compile(r"-?\d{1,9}", re.ASCII)
+SIDES_HELP = "N pixels a side, 16 to 2048, resized; or WxH, painted so where the stack can (as the stack makes them)"
 TYPES = {
     FieldDescriptor.CPPTYPE_FLOAT: float,
     FieldDescriptor.CPPTYPE_INT32: int,
@@ -47,6 +50,10 @@ def add_options(command: argparse.ArgumentParser, kind: type[Request]) -> None:
             for part in dataclasses.fields(Sampling):
                 if part.name != field.metadata.get("without"):
                     add_option(group, part, SAMPLING.fields_by_name[part.name], f"{field.name}_")
+        elif field.metadata.get("within"):
+            continue
+        elif parts := [part.name for part in dataclasses.fields(kind) if part.metadata.get("within") == field.name]:
+            add_sides(command, field, parts)
         elif "help" in field.metadata and not place.message_type:
             add_option(command, field, place)
 
@@ -65,6 +72,33 @@ def add_option(
     else:
         kind = TYPES[place.cpp_type]
         command.add_argument(flag, type=kind, metavar={int: "N", float: "X", str: "TEXT"}[kind], **keywords)
+
+
+def add_sides(command: argparse.ArgumentParser, field: dataclasses.Field[Any], parts: Sequence[str]) -> None:
+    """The option for ``field``, a number of pixels, that also says ``parts``: with an x between, WxH."""
+    default = {"dest": field.name, "default": field.default}
+    command.add_argument(f"--{field.name}", action=Sides, parts=parts, metavar="N|WxH", help=SIDES_HELP, **default)
+    command.set_defaults(**dict.fromkeys(parts))
+
+
+class Sides(argparse.Action):
+    """A number, or as many as ``parts`` with an x between, each of which is a value of its own."""
+
+    def __init__(self, *, parts: Sequence[str], **more: Any) -> None:
+        super().__init__(**more)
+        self.parts = tuple(parts)
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        """Takes what was said last."""
+        sides = values.lower().split("x")
+        if len(sides) not in (1, len(self.parts)) or not all(SIDE.fullmatch(side) for side in sides):
+            raise argparse.ArgumentError(self, f"must be N or {'x'.join('N' for _ in self.parts)}; got {values!r:.60}")
+        numbers = [int(side) for side in sides]
+        said = {self.dest: numbers[0]} if len(numbers) == 1 else dict(zip(self.parts, numbers, strict=True))
+        for name in (self.dest, *self.parts):
+            setattr(namespace, name, said.get(name))
 
 
 def in_flags(error: InvalidRequest, command: argparse.ArgumentParser) -> InvalidRequest:
@@ -86,13 +120,20 @@ def flag_of(path: str, command: argparse.ArgumentParser) -> str:
     parts[0] = OWN_NAMES.get(parts[0], parts[0])
     for count in range(len(parts), 0, -1):
         name, _, index = "_".join(parts[:count]).partition("[")
-        if action := next((each for each in command._actions if each.dest == name), None):
+        if action := next(
+            (each for each in command._actions if name in (each.dest, *getattr(each, "parts", ()))), None
+        ):
             called = action.option_strings[0] if action.option_strings else str(action.metavar or name)
             many = index and isinstance(action, argparse._AppendAction)
             return f"{called} (number {int(index.rstrip(']')) + 1})" if many else called
     if any(parts[0] == group.title for group in command._action_groups):  # all of how a stage samples
         return f"--{parts[0]}-*"
     return path
+
+
+def dests(action: argparse.Action) -> tuple[str, ...]:
+    """What an option says: fields of a request."""
+    return (action.dest, *action.parts) if isinstance(action, Sides) else (action.dest,)
 
 
 def word_of(command: argparse.ArgumentParser, found: re.Match[str]) -> str:

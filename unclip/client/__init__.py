@@ -31,6 +31,7 @@ from unclip.client.values import (
     Vary,
 )
 from unclip.client.vectors import load_embeddings, save_embeddings
+from unclip.options import Sizes
 from unclip.wire.embeddings import Embedding
 from unclip.wire.notices import Notice
 
@@ -59,6 +60,7 @@ __all__ = [
     "Request",
     "Sampling",
     "Signature",
+    "Sizes",
     "StageInfo",
     "StageName",
     "TextDiff",

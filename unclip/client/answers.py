@@ -13,6 +13,7 @@ from PIL import Image
 from unclip.checkpoints.vocabulary import Vocabulary
 from unclip.client.values import Request, Sampling, StageName
 from unclip.errors import InvalidRequest
+from unclip.options import Sizes
 from unclip.wire.embeddings import Embedding
 from unclip.wire.images import FORMAT_NAMES, encode_image
 from unclip.wire.marks import pillow_options, said_in
@@ -150,13 +151,18 @@ class Embeddings:
 
 @dataclass(frozen=True)
 class StageInfo:
-    """One stage's defaults, the side in pixels of what it makes (0 for embeddings), its parameter count and version."""
+    """One stage's defaults, the side in pixels of what it makes (0 for embeddings), its parameter count and version.
+
+    sizes: what else a decoder paints, None for nothing. ignores_text: it is a decoder that reads none.
+    """
 
     stage: StageName
     defaults: Sampling
     image_size: int
     parameters: int
     version: str = ""
+    sizes: Sizes | None = None
+    ignores_text: bool = False
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from unclip.client.answers import (
 from unclip.client.pictures import file_bytes
 from unclip.client.values import KINDS, Embed, Interpolate, Request, Sampling
 from unclip.errors import InvalidRequest
+from unclip.options import Sizes
 from unclip.serving.channels import MAX_MESSAGE
 from unclip.wire.by_name import PLAIN, Converter, NotKnown, brief, integer, text
 from unclip.wire.embeddings import Embedding
@@ -185,6 +186,7 @@ CONVERTER: Converter = Converter(
         full_name(gateway_pb2.StreamRequest): request_of,
         full_name(gateway_pb2.ReplicaCount): lambda message, name: PLAIN.read(ReplicaCount, message),
         full_name(model_info_pb2.StageInfo): lambda message, name: CONVERTER.read(StageInfo, message),
+        full_name(model_info_pb2.Sizes): lambda message, name: PLAIN.read(Sizes, message),
         full_name(model_info_pb2.Vocabulary): lambda message, name: PLAIN.read(Vocabulary, message),
     },
 )

@@ -27,7 +27,8 @@ Picture = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | 
 def option(help: str, default: Any = None, flag: str = "", **metadata: str) -> Any:
     """A field of a request. help: what it is, as the command line says it. flag: its name there, if another.
 
-    metadata: wire, its name in the contract, if another; without, what of a Sampling there is no use for.
+    metadata: wire, its name in the contract, if another; without, what of a Sampling there is no use for; within, the
+    field whose flag says it too.
     """
     return field(default=default, metadata={"help": help, "flag": flag, **metadata})
 
@@ -53,7 +54,9 @@ class ImageOptions:
     decoder: Sampling = option("how the decoder samples", DEFAULTS)
     upsampler: Sampling = option("how the upsampler samples", DEFAULTS, without="guidance_scale")
     format: FileFormat = option("file format of the pictures", "png")
-    size: int | None = option("side of the pictures in pixels, 16 to 2048 (as the stack makes them)")
+    size: int | None = option("side of the pictures in pixels, 16 to 2048, resized (as the stack makes them)")
+    width: int | None = option("of what is painted, in pixels, with its height and without a size", within="size")
+    height: int | None = option("likewise; see ModelInfo for what a stack can paint", within="size")
 
 
 @dataclass(frozen=True, kw_only=True)

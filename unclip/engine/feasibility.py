@@ -55,7 +55,7 @@ class MinimumTime:
     """The least that something has taken of late, by rows: as many as `REMEMBERED` measurements of `FORGOTTEN_S`."""
 
     def __init__(self) -> None:
-        self._measured: deque[tuple[float, int, float]] = deque(maxlen=REMEMBERED)  # (when, rows, seconds)
+        self._measured: deque[tuple[float, float, float]] = deque(maxlen=REMEMBERED)  # (when, rows, seconds)
 
     def note(self, rows: float, seconds: float, now: float) -> None:
         """So many ``rows`` took ``seconds``."""

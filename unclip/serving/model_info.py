@@ -29,8 +29,8 @@ def stage_info(
     sizes: Sizes | None = None,
     ignores_text: bool = False,
 ) -> model_info_pb2.StageInfo:
-    """One stage; defaults is None for a stage that does not sample, room where it does not report it, sizes where it
-    makes one alone."""
+    """One stage; defaults is None for a stage that does not sample, room where it does not report it. sizes: what else
+    than squares of image_size it makes, None for nothing. ignores_text: it is a decoder that reads none."""
     return model_info_pb2.StageInfo(
         stage=stage,
         defaults=None if defaults is None else sampling_to_proto(defaults),

@@ -13,7 +13,16 @@ import numpy as np
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, upsampler_pb2_grpc
 from unclip.api.type.v1 import sampling_pb2
 from unclip.serving.server import Service
-from unclip.testing.drawing import Float32Array, draws_noise, gradient, resize, sampling_key, text_key
+from unclip.testing.drawing import (
+    Float32Array,
+    draws_noise,
+    gradient,
+    latents_of,
+    pixels_of,
+    resize,
+    sampling_key,
+    text_key,
+)
 from unclip.testing.stub import Context, Stub
 from unclip.wire import tensors
 from unclip.wire.images import decode_cost, encode_image, from_pixels, psnr
@@ -42,16 +51,17 @@ class StubDecoder(Stub, decoder_pb2_grpc.DecoderServiceServicer):
         """Samples a base-size picture, with progress and previews."""
         with self.work(request, context, "edit" if request.HasField("known") else "decode") as work:
             task = DecodeTask.from_proto(request, self.spec)
-            sample, shown = self.decode(task), 0
+            picture, shown = self.decode(task), 0
             async for progress in work.take_steps(steps_of(task), sampling_pb2.STAGE_DECODER):
                 if not request.omit_progress:
                     yield decoder_pb2.DecodeResponse(progress=progress)
                 if task.preview_interval and shown + task.preview_interval <= progress.step < progress.of:
                     shown = progress.step
-                    emerging = keep(task, np.float32(progress.step / progress.of) * sample)  # out of grey
+                    emerging = keep(task, np.float32(progress.step / progress.of) * picture)  # out of grey
                     yield decoder_pb2.DecodeResponse(preview=encode_image(from_pixels(emerging), "image/webp"))
         if not work.cut:
-            yield decoder_pb2.DecodeResponse(sample=tensors.to_proto(sample), model_version=self.model.version)
+            sample = tensors.to_proto(self.sample_of(picture))
+            yield decoder_pb2.DecodeResponse(sample=sample, model_version=self.model.version)
 
     async def Invert(
         self, request: decoder_pb2.InvertRequest, context: Context
@@ -66,7 +76,8 @@ class StubDecoder(Stub, decoder_pb2_grpc.DecoderServiceServicer):
                     yield decoder_pb2.InvertResponse(progress=progress)
         if not work.cut:
             noise = self.invert(task, picture)
-            near = psnr(self.decode(task.reconstruction(noise)), picture) if task.report_psnr else None
+            again = self.sample_of(self.decode(task.reconstruction(noise))) if task.report_psnr else None
+            near = None if again is None else psnr(again, self.sample_of(picture))
             yield decoder_pb2.InvertResponse(
                 start_noise=tensors.to_proto(noise), psnr=near, model_version=self.model.version
             )
@@ -79,24 +90,39 @@ class StubDecoder(Stub, decoder_pb2_grpc.DecoderServiceServicer):
 
     def decode(self, task: DecodeTask) -> Float32Array:
         """The picture of a task, float32 ``[3, H, W]`` in [-1, 1]."""
-        guided = task.sampling.guidance_scale != 1
         painted = gradient(
-            self.spec.size,
+            task.width or self.spec.size,
+            task.height or self.spec.size,
             self.model.version,
             task.embedding.values,
-            *text_key(task.text or task.unconditional_text),
-            *text_key(task.unconditional_text if guided else None),
+            *self._guidance_key(task),
             *sampling_key(task.sampling),
             task.seed if task.start_noise is None or draws_noise(task.sampling) else None,
         )
         if task.start_noise is None:
             return keep(task, painted)
-        return keep(task, np.clip((1 - TINT) * task.start_noise + TINT * painted, -1, 1))
+        noise = task.start_noise if self.spec.scale == 1 else pixels_of(task.start_noise, self.spec.scale)
+        return keep(task, np.clip((1 - TINT) * noise + TINT * painted, -1, 1))
+
+    def _guidance_key(self, task: DecodeTask) -> tuple[object, ...]:
+        """What of a task's condition, its embedding aside, the picture follows from."""
+        guided = task.sampling.guidance_scale != 1
+        if self.spec.ignores_text:
+            away = task.unconditional_embedding
+            return (away.values,) if guided and away is not None else ()
+        key = text_key(task.text or task.unconditional_text)
+        return (*key, *text_key(task.unconditional_text if guided else None))
+
+    def sample_of(self, picture: Float32Array) -> Float32Array:
+        """A picture, float32 ``[3, H, W]``, as it is sampled."""
+        return picture if self.spec.scale == 1 else latents_of(picture, self.spec.scale)
 
     def invert(self, task: InvertTask, picture: Float32Array) -> Float32Array:
-        """The noise of a task, float32 ``[3, H, W]``: nearly the picture itself."""
-        causes = (self.model.version, task.embedding.values, *text_key(task.unconditional_text), task.steps)
-        return picture + SHADE * gradient(self.spec.size, *causes)
+        """The noise of a task: nearly the picture itself, float32 ``[3, H, W]``, as it is sampled."""
+        text = None if self.spec.ignores_text else task.unconditional_text
+        causes = (self.model.version, task.embedding.values, *text_key(text), task.steps)
+        _, height, width = picture.shape
+        return self.sample_of(picture + SHADE * gradient(width, height, *causes))
 
 
 class StubUpsampler(Stub, upsampler_pb2_grpc.UpsamplerServiceServicer):
@@ -133,9 +159,12 @@ class StubUpsampler(Stub, upsampler_pb2_grpc.UpsamplerServiceServicer):
         return upsampler_pb2.UpsamplerServiceGetModelInfoResponse(model=self.info)
 
     def upsample(self, task: UpsampleTask) -> Float32Array:
-        """The picture of a task, float32 ``[3, size, size]`` in [-1, 1]."""
-        shade = gradient(self.spec.size, self.model.version, task.seed, *sampling_key(task.sampling))
-        return keep(task, np.clip((1 - SHADE) * resize(task.sample, self.spec.size) + SHADE * shade, -1, 1))
+        """The picture of a task, float32 ``[3, H, W]`` in [-1, 1]."""
+        if self.spec.scale > 1:
+            return keep(task, pixels_of(task.sample, self.spec.scale))
+        size = self.spec.size
+        shade = gradient(size, size, self.model.version, task.seed, *sampling_key(task.sampling))
+        return keep(task, np.clip((1 - SHADE) * resize(task.sample, size, size) + SHADE * shade, -1, 1))
 
 
 def keep(task: DecodeTask | UpsampleTask, pixels: Float32Array) -> Float32Array:

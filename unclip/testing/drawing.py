@@ -31,19 +31,37 @@ def draw(shape: Sequence[int], *causes: object) -> Float32Array:
     return generator(*causes).standard_normal(shape, np.float32)
 
 
-def gradient(side: int, *causes: object) -> Float32Array:
-    """A smooth colour gradient, float32 ``[3, side, side]`` in [-1, 1]: a picture, as far as a stub can paint one."""
+def gradient(width: int, height: int, *causes: object) -> Float32Array:
+    """A smooth colour gradient, float32 ``[3, height, width]`` in [-1, 1]: a picture, as far as stubs paint any."""
     corners = generator(*causes).uniform(-1, 1, (3, 3, 3)).astype(np.float32)
-    return np.clip(resize(corners, side), -1, 1)  # rounding may leave the range
+    return np.clip(resize(corners, width, height), -1, 1)  # rounding may leave the range
 
 
-def resize(pixels: Float32Array, side: int) -> Float32Array:
-    """Pixels ``[3, h, h]`` at ``[3, side, side]``, linear between them."""
-    size = pixels.shape[-1]
-    at = np.linspace(0, size - 1, side)
-    weights = np.maximum(0, 1 - np.abs(at[:, None] - np.arange(size))).astype(np.float32)
-    resized: Float32Array = weights @ pixels @ weights.T
+def resize(pixels: Float32Array, width: int, height: int) -> Float32Array:
+    """Pixels ``[3, h, w]`` at ``[3, height, width]``, linear between them."""
+    rows, columns = (weights(*sizes) for sizes in zip(pixels.shape[1:], (height, width), strict=True))
+    resized: Float32Array = rows @ pixels @ columns.T
     return resized
+
+
+def weights(size: int, count: int) -> Float32Array:
+    """Of each of ``count`` places along a line of ``size`` values, what each of these weighs there."""
+    at = np.linspace(0, size - 1, count)
+    return np.maximum(0, 1 - np.abs(at[:, None] - np.arange(size))).astype(np.float32)
+
+
+def latents_of(pixels: Float32Array, scale: int) -> Float32Array:
+    """Pixels ``[3, H, W]`` as latents ``[4, H / scale, W / scale]``: mean colours, and how bright these are."""
+    channels, height, width = pixels.shape
+    tiles = pixels.reshape(channels, height // scale, scale, width // scale, scale)
+    colours: Float32Array = tiles.mean((2, 4), dtype=np.float32)
+    return np.concatenate([colours, colours.mean(0, keepdims=True)])
+
+
+def pixels_of(latents: Float32Array, scale: int) -> Float32Array:
+    """The picture of such latents, ``[3, H, W]``, as far as they know it."""
+    _, height, width = latents.shape
+    return np.clip(resize(latents[:3], scale * width, scale * height), -1, 1)
 
 
 def text_key(text: TextEncoding | None) -> tuple[object, ...]:

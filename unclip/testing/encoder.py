@@ -58,13 +58,15 @@ class StubEncoder(Stub, encoder_pb2_grpc.EncoderServiceServicer):
         self, request: encoder_pb2.EncodeImageRequest, context: Context
     ) -> encoder_pb2.EncodeImageResponse:
         """Encodes pictures."""
-        with self.work(request, context, "encode_image", min(len(request.images), MAX_IMAGES)) as work:
+        with self.work(request, context, "encode_image", max(1, min(len(request.images), MAX_IMAGES))) as work:
             readers = read_encode_image(request, SEEN_SIDE)
             with self.decoding.admitted(sum(cost for cost, _ in readers), work.client) as admitted:
                 images = await admitted.each([(cost, partial(see, decode)) for cost, decode in readers])
             await work.run_single_step()
         return encoder_pb2.EncodeImageResponse(
-            embeddings=[self.encode_image(image).to_proto() for image in images], model_version=self.model.version
+            embeddings=[self.encode_image(image).to_proto() for image in images],
+            model_version=self.model.version,
+            null_embedding=self.encode_null_image().to_proto() if request.null_image else None,
         )
 
     async def GetModelInfo(
@@ -88,6 +90,10 @@ class StubEncoder(Stub, encoder_pb2_grpc.EncoderServiceServicer):
             np.arange(length) < len(words) + 2,
             tuple(notices),
         )
+
+    def encode_null_image(self) -> Embedding:
+        """The embedding of the null picture."""
+        return Embedding(draw((self.model.dim,), "null", self.model.version), self.model.clip_space)
 
     def encode_image(self, image: Image.Image) -> Embedding:
         """The embedding of an RGB picture."""

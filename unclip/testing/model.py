@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
 from unclip.api.type.v1 import model_info_pb2, sampling_pb2
 from unclip.checkpoints.vocabulary import Vocabulary
 from unclip.errors import ConfigurationError
-from unclip.options import Room, SamplingSettings, ServiceName
+from unclip.options import Room, SamplingSettings, ServiceName, Sizes
 from unclip.serving.model_info import stage_info
 from unclip.wire.tasks import StageSpec
 
@@ -26,6 +26,7 @@ PRIOR, DECODER, UPSAMPLER = (
     SamplingSettings("ddpm", 8, 8.0),
     SamplingSettings("ddpm", 3, 1.0),
 )
+CHANNELS, SCALE = 4, 8  # of latents, and pixels to a side of an element
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class StubModel:
     version: of every stage; answers of stages of another version are others. clip_space: names its CLIP.
     dim: D of embeddings and of token states. context: L, tokens of a caption. base_size, final_size: sides of the
     decoder's and the upsampler's pictures. prior, decoder, upsampler: defaults of their sampling. vocabulary: what it
-    says that it was taught.
+    says that it was taught. sizes: what else it paints; it then walks latents, whose decoder makes the final picture of
+    them, base_size being final_size. ignores_text: its decoder reads no captions.
 
     Raises:
         ConfigurationError: sizes that no model has.
@@ -54,24 +56,39 @@ class StubModel:
     decoder: SamplingSettings = DECODER
     upsampler: SamplingSettings = UPSAMPLER
     vocabulary: Vocabulary | None = None
+    sizes: Sizes | None = None
+    ignores_text: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.base_size <= self.final_size:
             raise ConfigurationError(f"base_size must be 1 to final_size, {self.final_size}; got {self.base_size}")
+        if self.sizes and (self.base_size != self.final_size or self.sizes.multiple % SCALE or self.base_size % SCALE):
+            raise ConfigurationError(
+                f"sizes need base_size to be final_size, and both like their multiple one of {SCALE}; "
+                f"got {self.base_size}, {self.final_size} and {self.sizes.multiple}"
+            )
         if self.dim < 1 or self.context < 3:
             raise ConfigurationError(f"dim must be 1 or more, context 3 or more; got {self.dim}, {self.context}")
 
     def spec(self, stage: ServiceName) -> StageSpec:
         """What ``stage`` takes; as with the real ones, only the prior insists on its own number of tokens."""
+        latents: dict[str, Any] = {"sizes": self.sizes, "channels": CHANNELS, "scale": SCALE} if self.sizes else {}
         match stage:
             case "encoder":
                 return StageSpec(self.clip_space, self.dim, self.context)
             case "prior":
                 return StageSpec(self.clip_space, self.dim, self.context, defaults=self.prior)
             case "decoder":
-                return StageSpec(self.clip_space, self.dim, size=self.base_size, defaults=self.decoder)
+                return StageSpec(
+                    self.clip_space,
+                    self.dim,
+                    size=self.base_size,
+                    defaults=self.decoder,
+                    ignores_text=self.ignores_text,
+                    **latents,
+                )
             case "upsampler":
-                return StageSpec("", 0, size=self.final_size, defaults=self.upsampler)
+                return StageSpec("", 0, size=self.final_size, defaults=self.upsampler, **latents)
 
     def info(
         self, stage: ServiceName, capabilities: Sequence[str], room: Room | None = None
@@ -86,7 +103,7 @@ class StubModel:
             clip_space=spec.clip_space,
             device="stub",
             capabilities=capabilities,
-            stages=[stage_info(NUMBERS[stage], 1, spec.size, defaults, room)],
+            stages=[stage_info(NUMBERS[stage], 1, spec.size, defaults, room, spec.sizes, spec.ignores_text)],
             caption_template=self.caption_template,
             embedding_dim=spec.dim,
             checkpoint=self.version,

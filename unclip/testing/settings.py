@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from unclip.errors import ConfigurationError
-from unclip.options import ROOMS, ServiceName
+from unclip.options import ROOMS, ServiceName, Sizes
 from unclip.serving.settings import ServerSettings, setting
 from unclip.testing.faults import Faults
 from unclip.testing.model import STAGES, StubModel
@@ -32,6 +32,8 @@ class Settings(ServerSettings):
     context: int = setting(77, "tokens of a caption", 3, 512)
     base_size: int = setting(64, "side of the decoder's pictures", 1, 1024)
     final_size: int = setting(256, "side of the upsampler's pictures", 1, 1024)
+    sizes: str = setting("", "what else is painted: MULTIPLE:SMALLEST:LARGEST:PIXELS, such as 64:256:1024:1048576")
+    reads_text: str = setting("on", "whether the decoder reads captions: on, or off")
     api_keys: str = setting("", "TOML or JSON file of API keys that calls of the gateway need")
     steps: int = setting(0, "default steps of every stage, 0 for its own", 0, 1000)
     model_version: str = setting(StubModel.version, "version of the model; another one makes other pictures")
@@ -45,6 +47,9 @@ class Settings(ServerSettings):
             raise ConfigurationError(f"stages must be of {', '.join((*STAGES, GATEWAY))}; got {self.stages!r}")
         if GATEWAY in chosen and set(chosen) != known:
             raise ConfigurationError(f"stages must hold all four stages beside the gateway; got {self.stages!r}")
+        if self.reads_text not in ("on", "off"):
+            raise ConfigurationError(f"reads_text must be on or off; got {self.reads_text!r}")
+        self.model()  # whose sizes may be none that a model has
         if not set(_words(self.hang)) <= set(STAGES):
             raise ConfigurationError(f"hang must be of {', '.join(STAGES)}; got {self.hang!r}")
 
@@ -72,6 +77,8 @@ class Settings(ServerSettings):
             context=self.context,
             base_size=self.base_size,
             final_size=self.final_size,
+            sizes=sizes_of(self.sizes),
+            ignores_text=self.reads_text == "off",
         )
         if not self.steps:
             return model
@@ -95,6 +102,17 @@ class Settings(ServerSettings):
             break_after=self.break_after,
             lacks=_words(self.lacks),
         )
+
+
+def sizes_of(text: str) -> Sizes | None:
+    """The sizes in a setting, None for none. Raises ConfigurationError."""
+    if not text:
+        return None
+    numbers = [int(number) for number in text.split(":") if number.isascii() and number.isdigit()]
+    if len(numbers) != 4 or len(text.split(":")) != 4 or not 1 <= numbers[0] <= numbers[1] <= numbers[2]:
+        form = "MULTIPLE:SMALLEST:LARGEST:PIXELS, the first three growing"
+        raise ConfigurationError(f"sizes must be {form}; got {text!r}")
+    return Sizes(*numbers)
 
 
 def _words(text: str) -> tuple[str, ...]:

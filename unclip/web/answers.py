@@ -55,18 +55,18 @@ class Making:
             "output_format": file_format,
             "quality": self.asked.quality,
             "size": size,
-            "native_size": written(side_of(self.info)),
+            "native_size": written(side_of(self.info), side_of(self.info)),
         }
 
     @property
     def size(self) -> str:
         """Of the pictures that are answered."""
-        return written(self.asked.request.size or side_of(self.info))
+        return written(*self.asked.answered(self.info))
 
 
-def written(side: int) -> str:
+def written(width: int, height: int) -> str:
     """A size as OpenAI writes it."""
-    return f"{side}x{side}"
+    return f"{width}x{height}"
 
 
 class Answers:

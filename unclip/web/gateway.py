@@ -7,7 +7,7 @@ import time
 import grpc
 
 from unclip.api.gateway.v1 import gateway_pb2
-from unclip.client import AsyncClient, ModelInfo
+from unclip.client import AsyncClient, ModelInfo, Sizes
 from unclip.client.contract_json import JsonClient
 from unclip.errors import UnclipError
 from unclip.serving.channels import open_channel
@@ -68,6 +68,11 @@ class Gateway:
 def side_of(info: ModelInfo) -> int:
     """Pixels a side of what the stack makes; 0 where it does not say."""
     return next((stage.image_size for stage in info.stages if stage.stage == "upsampler"), 0)
+
+
+def sizes_of(info: ModelInfo) -> Sizes | None:
+    """What else the stack paints; None for nothing."""
+    return next((stage.sizes for stage in info.stages if stage.stage == "decoder"), None)
 
 
 def steps_of(info: ModelInfo) -> int:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from unclip.client import Edit, FileFormat, Generate, Request, Sampling, TextDiff, Vary
+from unclip.client import Edit, FileFormat, Generate, ModelInfo, Request, Sampling, TextDiff, Vary
 from unclip.client.values import picture_count
+from unclip.errors import InvalidRequest
 from unclip.web.bodies import Form
 from unclip.web.errors import HttpError
 from unclip.web.fields import Fields, required, shown
+from unclip.web.gateway import side_of, sizes_of
 from unclip.web.sources import Sources
 from unclip.wire.limits import RANGES
 
 MAX_PICTURES = 10
 MAX_PARTIAL = 3
 SIZE = re.compile(r"(\d{1,5})x(\d{1,5})", re.ASCII)
+SQUARES = "must be auto or square, {0}x{0} to {1}x{1}".format(*RANGES["size"])
 QUALITIES = ("standard", "hd", "low", "medium", "high", "auto")
 BASE64_MODELS = ("gpt-image-", "chatgpt-image-")  # whose answers never have addresses
 
@@ -28,14 +31,15 @@ Way = Literal["url", "b64_json"]
 @dataclass(frozen=True)
 class Asked:
     """A request for pictures. kind: what its events are called. model: what it calls the model, "" for no name. way: of
-    answering pictures. partial_images: how many previews of each picture are wanted. steps: of the decoder,
-    None for its default."""
+    answering pictures. size: width and height of the pictures, None for what the model makes. partial_images: how many
+    previews of each picture are wanted. steps: of the decoder, None for its default."""
 
     request: Request
     kind: Kind
     model: str
     way: Way
     quality: str
+    size: tuple[int, int] | None = None
     stream: bool = False
     partial_images: int = 0
     steps: int | None = None
@@ -52,6 +56,26 @@ class Asked:
             return picture_count(self.request)
         return getattr(self.request, "image_count", None) or 1
 
+    def sized(self, info: ModelInfo) -> Asked:
+        """The same with its size in the request: painted so where the model can, else a square that is resized.
+
+        Raises:
+            InvalidRequest: it can be neither.
+        """
+        if self.size is None:
+            return self
+        (width, height), (low, high), sizes = self.size, RANGES["size"], sizes_of(info)
+        if sizes is not None and sizes.has(width, height):
+            return replace(self, request=replace(self.request, width=width, height=height))
+        if width == height and low <= width <= high:
+            return replace(self, request=replace(self.request, size=width))
+        able = f", or painted: {sizes}" if sizes is not None else ""
+        raise InvalidRequest.of("size", f"{SQUARES}{able}; got '{width}x{height}'")
+
+    def answered(self, info: ModelInfo) -> tuple[int, int]:
+        """Width and height of the pictures that are answered."""
+        return self.size or (side_of(info),) * 2
+
     def preview_interval(self, steps: int) -> int:
         """Decoder steps, of ``steps``, between previews, so that there are as many as are wanted; 0 for none."""
         return max(1, (self.steps or steps) // (self.partial_images + 1)) if self.stream and self.partial_images else 0
@@ -63,7 +87,7 @@ class Common:
 
     model: str
     n: int
-    size: int | None
+    size: tuple[int, int] | None
     way: Way
     format: FileFormat
     quality: str
@@ -107,7 +131,7 @@ class Common:
     @property
     def output(self) -> dict[str, Any]:
         """What every request of the gateway has alike."""
-        return {"seed": self.seed, "size": self.size, "format": self.format}
+        return {"seed": self.seed, "format": self.format}
 
     def decoder(self, with_eta: bool = True) -> Sampling:
         """How the decoder samples."""
@@ -116,20 +140,21 @@ class Common:
     def asks(self, request: Request, kind: Kind) -> Asked:
         """That request, and how it is answered."""
         way: Way = "b64_json" if self.stream else self.way
-        return Asked(request, kind, self.model, way, self.quality, self.stream, self.partial_images, self.steps)
+        more = {"stream": self.stream, "partial_images": self.partial_images, "steps": self.steps}
+        return Asked(request, kind, self.model, way, self.quality, self.size, **more)
 
 
-def read_size(fields: Fields) -> int | None:
-    """Pixels a side; None for as many as the model makes."""
+def read_size(fields: Fields) -> tuple[int, int] | None:
+    """Width and height; None for those that the model makes. What it can be is seen when the model is known."""
     value = fields.text("size")
     if value is None or value == "auto":
         return None
-    found, (low, high) = SIZE.fullmatch(value), RANGES["size"]
-    if found is None or found[1] != found[2] or not low <= int(found[1]) <= high:
-        limits = f"{low}x{low} to {high}x{high}"
-        fields.refuse("size", f"must be auto or square, {limits}; got {shown(value)}")
+    found, (low, high) = SIZE.fullmatch(value), RANGES["width"]
+    width, height = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not (low <= width <= high and low <= height <= high):
+        fields.refuse("size", f"{SQUARES}; got {shown(value)}")
         return None
-    return int(found[1])
+    return width, height
 
 
 def generation(values: Mapping[str, Any]) -> Asked:

@@ -21,4 +21,6 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "guidance_scale": (0, 30),
     "eta": (0, 1),
     "size": (16, 2048),  # pixels a side of pictures that are resized
+    "width": (16, 4096),  # pixels of pictures that are painted; what a model can is told by its Sizes
+    "height": (16, 4096),
 }

@@ -39,7 +39,7 @@ def read_encode_image(
         InvalidRequest: there are too many pictures, bytes or pixels. Each picture may raise it once more.
     """
     violations = Violations()
-    violations.count("images", len(request.images), 1, MAX_IMAGES)
+    violations.count("images", len(request.images), 0 if request.null_image else 1, MAX_IMAGES)
     size = sum(len(image.data) for image in request.images)
     costs: list[int] = []
     if size > MAX_BYTES_TOGETHER:

@@ -44,6 +44,11 @@ class App extends EventTarget {
   get side() {
     return this.model?.stages?.find((stage) => stage.stage === "STAGE_UPSAMPLER")?.imageSize ?? 0;
   }
+
+  /** What else it paints, if anything. */
+  get sizes() {
+    return this.model?.stages?.find((stage) => stage.stage === "STAGE_DECODER")?.sizes;
+  }
 }
 
 export const app = new App();

@@ -34,6 +34,14 @@ export const RANGES = {
   "size": {
     "min": 16,
     "max": 2048
+  },
+  "width": {
+    "min": 16,
+    "max": 4096
+  },
+  "height": {
+    "min": 16,
+    "max": 4096
   }
 };
 

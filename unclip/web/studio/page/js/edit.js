@@ -73,8 +73,9 @@ export function editPanel({ picture, show }) {
 
   /** The frame in pixels, and where the picture is in it. */
   function place() {
-    const side = Math.round(Math.max(picture.width, picture.height) * frame.scale);
-    const [width, height] = frame.scale > 1 ? [side, side] : [picture.width, picture.height];
+    const { width: wide = 1, height: high = 1 } = more.read(); // of what is painted: the frame has its shape
+    const around = [Math.max(picture.width, (picture.height * wide) / high), Math.max(picture.height, (picture.width * high) / wide)];
+    const [width, height] = frame.scale > 1 ? around.map((side) => Math.round(side * frame.scale)) : [picture.width, picture.height];
     return { width, height, x: Math.round((width - picture.width) * frame.x), y: Math.round((height - picture.height) * frame.y) };
   }
 
@@ -229,6 +230,7 @@ export function editPanel({ picture, show }) {
     return undefined;
   });
 
+  more.element.addEventListener("input", () => draw());
   choose(tool);
   void store.file(picture.id).then(async (stored) => {
     if (stored) bitmap = await createImageBitmap(stored.blob);

@@ -102,8 +102,15 @@ export function advanced(names) {
       readers.push(() => ({ resampling: numberIn(input) }));
     } else if (name === "size") {
       const input = number("Size", { ...RANGES.size }, "Pixels a side.");
-      tellers.push(() => (input.placeholder = String(app.side || "")));
-      readers.push(() => ({ size: numberIn(input) }));
+      const shape = shapeFields();
+      body.append(shape.element);
+      tellers.push(() => {
+        input.placeholder = String(app.side || "");
+        input.disabled = Boolean(app.sizes);
+        if (input.parentElement) input.parentElement.hidden = input.disabled;
+        shape.tell();
+      });
+      readers.push(() => (app.sizes ? shape.read() : { size: numberIn(input) }));
     } else {
       const stage = stageFields(name);
       body.append(stage.element);
@@ -118,6 +125,35 @@ export function advanced(names) {
   /** What was said. @returns {Asked} */
   const read = () => plain(Object.assign({}, ...readers.map((reader) => reader())));
   return { element, read };
+}
+
+/** Width and height of what is painted, where the model has a choice: both or neither. */
+function shapeFields() {
+  const [width, height] = ["Width", "Height"].map((label) => h("input", { type: "number", "aria-label": `${label} in pixels` }));
+  const hint = h("small", { id: unique() });
+  const element = h("fieldset", {}, h("legend", {}, "Size"), field("Width", width), field("Height", height), hint);
+  const read = () => ({ width: numberIn(width), height: numberIn(height) });
+  const check = () => {
+    const [said, most] = [read(), Number(app.sizes?.maxPixels ?? Infinity)];
+    const [lacking, given] = said.width === undefined ? [width, said.height] : [height, said.width];
+    for (const input of [width, height]) input.setCustomValidity("");
+    if (said.width !== undefined && said.height !== undefined) {
+      if (said.width * said.height > most) height.setCustomValidity(`Together they may have ${most.toLocaleString()} pixels.`);
+    } else if (given !== undefined) lacking.setCustomValidity("Say both, or neither.");
+  };
+  const tell = () => {
+    const sizes = app.sizes;
+    element.hidden = !sizes;
+    for (const input of [width, height]) {
+      input.disabled = !sizes;
+      input.placeholder = String(app.side || "");
+      if (sizes) Object.assign(input, { min: String(sizes.smallest), max: String(sizes.largest), step: String(sizes.multiple) });
+    }
+    hint.textContent = sizes ? `Multiples of ${sizes.multiple} from ${sizes.smallest} to ${sizes.largest} pixels.` : "";
+    check();
+  };
+  for (const input of [width, height]) input.addEventListener("input", check);
+  return { element, read, tell };
 }
 
 /** @param {"prior" | "decoder" | "upsampler"} name */

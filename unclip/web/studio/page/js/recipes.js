@@ -67,6 +67,8 @@ const NAMES = {
   ts: "t",
   eta: "η",
   size: "Size",
+  width: "Width",
+  height: "Height",
   priorCandidates: "Prior candidates",
   embedding: "Point",
   resampling: "Resampling",

@@ -33,6 +33,8 @@ export interface Asked {
   negativeCaption?: string;
   embedding?: EmbeddingMessage;
   size?: number;
+  width?: number;
+  height?: number;
   image?: ImageMessage;
   mask?: ImageMessage;
   eta?: number;
@@ -101,6 +103,15 @@ export interface StageInfo {
   defaults?: SamplingOptions;
   imageSize?: number;
   version?: string;
+  sizes?: Sizes;
+}
+
+/** Widths and heights that a stage can make; 64-bit integers are strings. */
+export interface Sizes {
+  multiple: number;
+  smallest: number;
+  largest: number;
+  maxPixels: string;
 }
 
 export interface Vocabulary {
