@@ -13,9 +13,10 @@ from encoder_svc.encoder import Encoder
 from encoder_svc.looking import center_cropped
 from encoder_svc.tokenizer import Tokens
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
-from unclip.api.type.v1 import model_info_pb2
+from unclip.api.type.v1 import embedding_pb2, model_info_pb2
 from unclip.engine.engine import Engine
 from unclip.engine.follow import finished
+from unclip.engine.forward import ForwardJob
 from unclip.serving.clients import client_of
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.decoding import Decoding
@@ -75,7 +76,8 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         deadline = self._deadlines.of(context)
         # Room comes first: a picture that is refused should not have been decoded.
         client = client_of(context)
-        with self._engine.reserve(min(len(request.images), MAX_IMAGES), client) as reservation:
+        count = min(len(request.images), MAX_IMAGES) + request.null_image
+        with self._engine.reserve(count, client) as reservation:
             readers = read_encode_image(request, self._encoder.image_size)
             with self._decoding.admitted(sum(cost for cost, _ in readers), client) as admitted:
                 crop = self._encoder.crop
@@ -84,11 +86,17 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
                 )
                 values = await asyncio.to_thread(lambda: [self._encoder.pixels(*each) for each in cropped])
             jobs = [self._encoder.image_job(each, deadline) for each in values]
-            await finished(reservation, jobs)
-        embeddings = [Embedding(job.result().float().cpu().numpy(), self._encoder.clip_space) for job in jobs]
+            null = [self._encoder.null_job(deadline)] if request.null_image else []
+            await finished(reservation, [*jobs, *null])
         return encoder_pb2.EncodeImageResponse(
-            embeddings=[embedding.to_proto() for embedding in embeddings], model_version=self._info.version
+            embeddings=[self._embedding(job) for job in jobs],
+            null_embedding=self._embedding(null[0]) if null else None,
+            model_version=self._info.version,
         )
+
+    def _embedding(self, job: ForwardJob) -> embedding_pb2.Embedding:
+        """What a picture's finished job found, as a message."""
+        return Embedding(job.result().float().cpu().numpy(), self._encoder.clip_space).to_proto()
 
     async def GetModelInfo(
         self, request: encoder_pb2.GetModelInfoRequest, context: Context
