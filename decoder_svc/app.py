@@ -19,6 +19,7 @@ from unclip.api.type.v1 import model_info_pb2, sampling_pb2
 from unclip.checkpoints.checkpoint import (
     AUTOENCODER,
     DECODER_FOLDERS,
+    NOISING_FOLDERS,
     OPTIONAL_FOLDERS,
     UPSAMPLER_FOLDERS,
     Checkpoint,
@@ -38,7 +39,7 @@ from unclip.wire.tasks import DecodeTask, StageSpec, UpsampleTask
 
 DECODER = decoder_pb2.DESCRIPTOR.services_by_name["DecoderService"].full_name
 FOLDERS = {
-    "decode": (*DECODER_FOLDERS, AUTOENCODER),
+    "decode": (*DECODER_FOLDERS, *NOISING_FOLDERS, AUTOENCODER),
     "upsample": (*UPSAMPLER_FOLDERS, *OPTIONAL_FOLDERS, AUTOENCODER),
 }
 NETWORKS: dict[str, tuple[NetworkName, ...]] = {
@@ -64,7 +65,7 @@ def decoder_service(checkpoint: Checkpoint, settings: Settings) -> ModelService[
 
     def trial(decoder: Decoder) -> list[Trajectory]:
         """Two guided steps."""
-        text = TextEncoding.blank(decoder.embedding_dim, 8, decoder.embedding_dim)
+        text = TextEncoding.blank(decoder.embedding_dim, 8, decoder.embedding_dim, decoder.states_width)
         gist = text.embedding
         sampling = SamplingSettings("ddpm", 2, 2.0)
         return [decoder.decode(DecodeTask(gist, text, 0, sampling, unconditional_embedding=gist))]
@@ -81,6 +82,7 @@ def decoder_service(checkpoint: Checkpoint, settings: Settings) -> ModelService[
             channels=decoder.channels,
             scale=decoder.scale,
             ignores_text=silent,
+            states_width=decoder.states_width,
         )
         stage = stage_info(sampling_pb2.STAGE_DECODER, decoder.parameters, size, defaults, settings.room, sizes, silent)
         able, folders = ["decode", "invert", "edit"], checkpoint.components("decoder")

@@ -34,8 +34,9 @@ class Decoder:
     """A checkpoint's decoder on a device.
 
     Attributes: size, side of its pictures in pixels where nothing else is asked for; channels C and scale f, of what it
-    samples: ``[C, H / f, W / f]``, pixels themselves where f is 1; embedding_dim D; ignores_text, whether captions
-    change nothing; latent_rgb, see `decoder_svc.previews`, None of pixels; where, the place its networks run on.
+    samples: ``[C, H / f, W / f]``, pixels themselves where f is 1; embedding_dim D; ignores_text and states_width, see
+    `decoder_svc.conditions.Conditions`; latent_rgb, see `decoder_svc.previews`, None of pixels; where, the place its
+    networks run on.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Decoder:
             raise CheckpointError("decoder_scheduler: prediction_type must be epsilon or v_prediction")
         self._conditions = conditions_of(checkpoint, device)
         self.embedding_dim, self.ignores_text = self._conditions.dim, self._conditions.ignores_text
+        self.states_width = self._conditions.states_width
         self.channels, self.scale = channels_of(checkpoint), scale_of(checkpoint)
         self._sees_known = sees_known(checkpoint)
         self.size = size_of(checkpoint)

@@ -14,7 +14,14 @@ from encoder_svc.servicer import EncoderServicer
 from encoder_svc.settings import Settings
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.api.type.v1 import sampling_pb2
-from unclip.checkpoints.checkpoint import ENCODER_FOLDERS, IMAGE_FOLDERS, Checkpoint, combined_digest
+from unclip.checkpoints.checkpoint import (
+    DECODER_TEXT_FOLDERS,
+    ENCODER_FOLDERS,
+    IMAGE_FOLDERS,
+    TEXT_FOLDERS,
+    Checkpoint,
+    combined_digest,
+)
 from unclip.engine.engine import Engine
 from unclip.engine.forward import ForwardJob
 from unclip.errors import CheckpointError
@@ -31,23 +38,31 @@ NAME = encoder_pb2.DESCRIPTOR.services_by_name["EncoderService"].full_name
 
 async def build(settings: Settings) -> ModelApp:
     """The service, warmed up. Raises as `build_app`."""
-    checkpoint = await load(Checkpoint.open_for, "encoder", settings.checkpoint, ENCODER_FOLDERS)
+    folders = (*ENCODER_FOLDERS, *DECODER_TEXT_FOLDERS)
+    checkpoint = await load(Checkpoint.open_for, "encoder", settings.checkpoint, folders)
     images = await load(image_checkpoint, checkpoint, settings.image_encoder)
+    texts = await load(completed, checkpoint, "text_encoder", TEXT_FOLDERS)
     precision = "float32" if settings.precision == "auto" else settings.precision
 
     def serve(encoder: Encoder, engine: Engine) -> Service:
-        able = ["encode_text", "encode_image"] if encoder.image_size else ["encode_text"]
+        able = ["encode_text" if encoder.reads_text else "read_text", *(["encode_image"] if encoder.image_size else [])]
         stage = stage_info(sampling_pb2.STAGE_ENCODER, encoder.parameters, room=settings.room)
-        info = model_info(checkpoint, ENCODER_FOLDERS, encoder.where, able, [stage], encoder.embedding_dim)
-        if images is not None:
-            info.version = combined_digest([info.version, images.version(IMAGE_FOLDERS)])
+        own = checkpoint.components("encoder")
+        info = model_info(checkpoint, own, encoder.where, able, [stage], encoder.embedding_dim)
+        for other, parts in ((images, IMAGE_FOLDERS), (texts, TEXT_FOLDERS)):
+            if other is not None:
+                info.version = combined_digest([info.version, other.version(parts)])
         decoding = Decoding("encoder", settings.decode_megapixels * 1_000_000)
         servicer = EncoderServicer(encoder, engine, info, Deadlines(settings.max_deadline), decoding)
         add = encoder_pb2_grpc.add_EncoderServiceServicer_to_server
         return Service(NAME, add, servicer, version=info.version)
 
-    weights: dict[NetworkName, Checkpoint] = {"text_encoder": checkpoint, "image_encoder": images or checkpoint}
-    encoder = ModelService("encoder", partial(Encoder, checkpoint, images=images), trial, serve)
+    weights: dict[NetworkName, Checkpoint] = {
+        "text_encoder": texts or checkpoint,
+        "decoder_text_encoder": checkpoint,
+        "image_encoder": images or checkpoint,
+    }
+    encoder = ModelService("encoder", partial(Encoder, checkpoint, images=images, texts=texts), trial, serve)
     return await build_app(replace(settings, precision=precision), weights, signature, [encoder])
 
 
@@ -61,13 +76,19 @@ def image_checkpoint(checkpoint: Checkpoint, chosen: str) -> Checkpoint | None:
         other = Checkpoint.open(chosen, IMAGE_FOLDERS)
         other.verify(IMAGE_FOLDERS)
         return other
-    if not checkpoint.lacks("image_encoder") or checkpoint.companion is None:
+    return completed(checkpoint, "image_encoder", IMAGE_FOLDERS)
+
+
+def completed(checkpoint: Checkpoint, encoder: str, folders: tuple[str, str]) -> Checkpoint | None:
+    """The checkpoint known to have the ``encoder`` that this one lacks; None where none is, or it is not there."""
+    if not checkpoint.lacks(encoder) or checkpoint.companion is None:
         return None
     try:
-        return Checkpoint.open(checkpoint.companion, IMAGE_FOLDERS)
+        other = Checkpoint.open(checkpoint.companion, folders)
     except CheckpointError as error:
-        log.warning("captions only, no pictures: %s", error)
+        log.warning("no %s: %s", encoder, error)
         return None
+    return None if other.lacks(encoder) else other
 
 
 def trial(encoder: Encoder) -> list[ForwardJob]:

@@ -48,12 +48,13 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
     ) -> encoder_pb2.EncodeTextResponse:
         """Encodes captions."""
         deadline = self._deadlines.of(context)
-        with self._engine.reserve(min(len(request.captions), MAX_CAPTIONS), client_of(context)) as reservation:
+        count = min(len(request.captions), MAX_CAPTIONS) * self._encoder.text_passes
+        with self._engine.reserve(count, client_of(context)) as reservation:
             captions = read_encode_text(request)
             tokens = await asyncio.to_thread(self._encoder.tokenize, captions)
             jobs = self._encoder.text_jobs(tokens, deadline)
             await finished(reservation, jobs)
-        encodings = [self._encoder.text_encoding(job.result(), each) for job, each in zip(jobs, tokens, strict=True)]
+        encodings = self._encoder.text_encodings([job.result() for job in jobs], tokens)
         return encoder_pb2.EncodeTextResponse(
             encodings=[encoding.to_proto() for encoding in encodings],
             model_version=self._info.version,

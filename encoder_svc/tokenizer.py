@@ -20,6 +20,7 @@ class Tokens:
 
     count: tokens that the caption has, its start and end among them. left_out: the end of its text beyond L of them.
     unknown: words of the rest that the checkpoint was never taught, and what each may stand for: see `KnownWords`.
+    decoder_ids: int64 ``[L]``, for a text encoder of the decoder's own, None where there is none.
     """
 
     ids: torch.Tensor
@@ -27,21 +28,22 @@ class Tokens:
     count: int
     left_out: str
     unknown: Mapping[str, str] = field(default_factory=dict)
+    decoder_ids: torch.Tensor | None = None
 
 
 class Tokenizer:
     """A checkpoint's tokenizer, for captions of ``context`` tokens, L. Threads may share it: it is never set anew."""
 
-    def __init__(self, checkpoint: Checkpoint, context: int) -> None:
+    def __init__(self, checkpoint: Checkpoint, context: int, component: str = "tokenizer") -> None:
         """Raises CheckpointError."""
         self._clean = cleaning_of(checkpoint.cleaning)
         self._context = context
         # Without a vocabulary nobody knows what a word is to the checkpoint.
         taught = checkpoint.vocabulary
         self._taught = None if taught is None else KnownWords(taught, [checkpoint.caption_template])
-        with loading("tokenizer"):
+        with loading(component):
             # By its own folder: given the whole one, libraries also look at files beside the components.
-            self._words = CLIPTokenizer.from_pretrained(checkpoint.place("tokenizer"), local_files_only=True)
+            self._words = CLIPTokenizer.from_pretrained(checkpoint.place(component), local_files_only=True)
         ends = {self._words.bos_token, self._words.eos_token, self._words.unk_token}
         # But the padding: that of Karlo is "!", which in its captions is read as padding is. A checkpoint that reads it
         # as the sign that it is has split_special_tokens in its tokenizer_config.json.

@@ -12,12 +12,13 @@ from unclip.options import SERVICES, SamplingSettings, ServiceName
 from unclip.wire.sampling import sampling_from_proto
 from unclip.wire.sizes import sizes_from_proto
 
-# What the stages must be able to do for each capability of the gateway. "decoder:edit": that service, not any.
+# What the stages must be able to do for each capability of the gateway. "decoder:edit": that service, not any. An
+# encoder that can read_text but not encode_text has the decoder's text encoder and not the CLIP's.
 NEEDS: dict[str, frozenset[str]] = {
     "generate": frozenset({"encode_text", "sample", "decode", "upsample"}),
-    "vary": frozenset({"encode_text", "encode_image", "invert", "decode", "upsample"}),
+    "vary": frozenset({"read_text", "encode_image", "invert", "decode", "upsample"}),
     "text_diff": frozenset({"encode_text", "encode_image", "invert", "decode", "upsample"}),
-    "interpolate": frozenset({"encode_text", "encode_image", "invert", "decode", "upsample"}),
+    "interpolate": frozenset({"read_text", "encode_image", "invert", "decode", "upsample"}),
     "edit": frozenset({"encode_text", "sample", "decode", "upsample", "decoder:edit", "upsampler:edit"}),
     "embed": frozenset({"encode_text", "encode_image"}),
 }
@@ -74,6 +75,8 @@ def merge(infos: Mapping[ServiceName, model_info_pb2.ModelInfo]) -> StackInfo:
         named = ", ".join(f"{service} {space[:12]}" for service, space in spaces.items())
         raise PreconditionFailed("clip_space", f"the stages speak different CLIP spaces: {named}")
     able = {name for s, info in infos.items() for c in info.capabilities for name in (c, f"{s}:{c}")}
+    if "encode_text" in able:
+        able.add("read_text")
     stages = {stage.stage: versioned(stage, info.version) for info in infos.values() for stage in info.stages}
     model = model_info_pb2.ModelInfo(
         name=" + ".join(distinct(info.name for info in infos.values())),

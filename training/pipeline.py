@@ -46,7 +46,7 @@ class Pipeline:
         """What the text encoder says of each caption."""
         tokens = self._encoder.tokenize(captions)
         found = once("read", self._encoder.programs, self._encoder.text_jobs(tokens))
-        return [self._encoder.text_encoding(row, each) for row, each in zip(found, tokens, strict=True)]
+        return self._encoder.text_encodings(found, tokens)
 
     def see(self, pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Image embeddings ``[N, D]``, unnormalised, of uint8 pictures ``[N, H, W, 3]``."""

@@ -116,7 +116,7 @@ class LocalStages:
         """See `Stages`, here and below."""
         tokens = self.encoder.tokenize(captions)
         found = await self._run("encoder", lambda: self.encoder.text_jobs(tokens))
-        return [self.encoder.text_encoding(result, each) for result, each in zip(found, tokens, strict=True)]
+        return self.encoder.text_encodings(found, tokens)
 
     async def encode_images(self, images: Sequence[bytes]) -> list[Embedding]:
         opened = [Image.open(io.BytesIO(data)).convert("RGB") for data in images]

@@ -197,4 +197,4 @@ def encodings(options: Options) -> list[TextEncoding]:
     todo = encoder.text_jobs(tokens)
     with torch.inference_mode():
         encoder.programs["text"].tick(todo)
-    return [encoder.text_encoding(job.result(), each) for job, each in zip(todo, tokens, strict=True)]
+    return encoder.text_encodings([job.result() for job in todo], tokens)

@@ -50,7 +50,7 @@ class InProcess:
     def read(self, caption: str) -> TextEncoding:
         """What the text encoder says of a caption."""
         tokens = self._encoder.tokenize([caption])
-        return self._encoder.text_encoding(self._run(self._encoder, self._encoder.text_jobs(tokens))[0], tokens[0])
+        return self._encoder.text_encodings(self._run(self._encoder, self._encoder.text_jobs(tokens)), tokens)[0]
 
     def generate(self, settings: Settings, seed: int) -> npt.NDArray[np.uint8]:
         """One picture of CAPTION, uint8 ``[H, W, 3]``."""

@@ -257,11 +257,11 @@ def test_equal_seeds_make_equal_checkpoints_and_other_seeds_other_clips(tiny_che
 
 
 def test_the_clip_space_names_the_clip_weights_and_nothing_else(folder: Path) -> None:
-    before = clip_space_of(folder / "text_encoder", folder / "image_encoder")
+    before = clip_space_of(folder)
     (folder / "prior/diffusion_pytorch_model.safetensors").write_bytes(b"another prior")
-    assert clip_space_of(folder / "text_encoder", folder / "image_encoder") == before
+    assert clip_space_of(folder) == before
     (folder / "image_encoder/model.safetensors").write_bytes(b"another CLIP")
-    assert clip_space_of(folder / "text_encoder", folder / "image_encoder") != before
+    assert clip_space_of(folder) != before
 
 
 def test_without_clip_weights_the_manifest_still_names_the_clip_space(folder: Path, tiny_checkpoint: Path) -> None:

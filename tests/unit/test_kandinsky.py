@@ -178,7 +178,7 @@ class Ours:
     def read(self, caption: str) -> TextEncoding:
         tokens = self.encoder.tokenize([caption])
         [found] = self.run(*self.encoder.text_jobs(tokens))
-        return self.encoder.text_encoding(found, tokens[0])
+        return self.encoder.text_encodings([found], tokens)[0]
 
     def embeddings(self, caption: str, seed: int, sampling: SamplingSettings) -> tuple[torch.Tensor, torch.Tensor]:
         task = SampleTask(self.read(caption), self.read(""), seed, sampling)

@@ -28,6 +28,7 @@ FORMAT = 1
 MANIFEST = "unclip.json"
 INDEX = "model_index.json"
 # Components, by the names of their folders; see `Checkpoint.place` for those of repositories that call them otherwise.
+ENCODERS = ("text_encoder", "image_encoder")
 TEXT_FOLDERS = ("tokenizer", "text_encoder")
 IMAGE_FOLDERS = ("image_encoder", "feature_extractor")
 ENCODER_FOLDERS = (*TEXT_FOLDERS, *IMAGE_FOLDERS)
@@ -35,6 +36,8 @@ PRIOR_FOLDERS = ("prior", "prior_scheduler")
 DECODER_FOLDERS = ("text_proj", "decoder", "decoder_scheduler")
 UPSAMPLER_FOLDERS = ("super_res_first", "super_res_scheduler")
 OPTIONAL_FOLDERS = ("super_res_last",)  # Karlo's last step; without it the first network takes every step
+DECODER_TEXT_FOLDERS = ("decoder_tokenizer", "decoder_text_encoder")  # Stable unCLIP's: another one than the CLIP's
+NOISING_FOLDERS = ("image_normalizer", "image_noising_scheduler")  # of what its decoder is told of the embedding
 AUTOENCODER = "autoencoder"  # of a decoder that walks latents: the decoder reads pictures by it, the upsampler is it
 
 STAGE_FOLDERS = {
@@ -43,7 +46,8 @@ STAGE_FOLDERS = {
     "decoder": DECODER_FOLDERS,
     "upsampler": UPSAMPLER_FOLDERS,
 }
-EVERY_FOLDER = (*ENCODER_FOLDERS, *PRIOR_FOLDERS, *DECODER_FOLDERS, *UPSAMPLER_FOLDERS, *OPTIONAL_FOLDERS, AUTOENCODER)
+OF_FAMILIES = (*OPTIONAL_FOLDERS, *DECODER_TEXT_FOLDERS, *NOISING_FOLDERS, AUTOENCODER)
+EVERY_FOLDER = (*ENCODER_FOLDERS, *PRIOR_FOLDERS, *DECODER_FOLDERS, *UPSAMPLER_FOLDERS, *OF_FAMILIES)
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 NEVER_READ = (*PICKLES, ".*")  # these may lie beside what is read
 
@@ -131,9 +135,13 @@ class Checkpoint:
     def components(self, stage: str) -> tuple[str, ...]:
         """What "encoder", "prior", "decoder" or "upsampler" loads of it."""
         if stage == "decoder" and self.latent:
-            return ("decoder", "decoder_scheduler", AUTOENCODER)
+            noising = tuple(name for name in NOISING_FOLDERS if name in self.listed)
+            return ("decoder", "decoder_scheduler", *noising, AUTOENCODER)
         if stage == "upsampler" and self.latent:
             return (AUTOENCODER,)
+        if stage == "encoder":
+            own = tuple(name for name in DECODER_TEXT_FOLDERS if name in self.listed)
+            return (*(name for name in ENCODER_FOLDERS if not (own and self.lacks(name))), *own)
         optional = tuple(name for name in OPTIONAL_FOLDERS if self.has(name)) if stage == "upsampler" else ()
         return (*STAGE_FOLDERS[stage], *optional)
 
@@ -175,10 +183,13 @@ class Checkpoint:
         Raises:
             CheckpointError: the other half is not there.
         """
-        if self._layout is None or not all(self.lacks(component) for component in self.components(stage)):
+        needed = self.components(stage)
+        if self._layout is None or not all(self.lacks(component) for component in needed):
             return self
         if self.companion is not None:
             return Checkpoint.open(self.companion, folders)
+        if not any(component in layout for layout in self.family.layouts.values() for component in needed):
+            return self
         here = self.hub.partition("@")[0] or self.folder.resolve().name
         other = self.family.companions.get(here, "the repository that has it")
         raise CheckpointError(
@@ -300,15 +311,16 @@ class Checkpoint:
         """Names the CLIP: sha256 over the weights of its encoders, in hex.
 
         Of a repository without unclip.json it is sha256 over the repository's name and commit: services that read
-        other folders than the encoders' have not fetched these. Of a half that has no CLIP it is the other half's.
+        other folders than the encoders' have not fetched these. Of one without a CLIP that reads captions it is that of
+        the repository that completes it.
         """
         if "clip_space" in self.manifest:
             return str(self.manifest["clip_space"])
-        if (clip := self.for_stage("encoder", ())) is not self:
-            return clip.clip_space
+        if self._layout is not None and self.lacks("text_encoder") and self.companion is not None:
+            return Checkpoint.open(self.companion, ()).clip_space
         if self.hub:
             return combined_digest([self.hub])
-        return clip_space_of(self.place("text_encoder"), self.place("image_encoder"))
+        return clip_space_of(self.folder, [self.place(name) for name in ENCODERS if self.has(name)])
 
     def version(self, folders: Iterable[str]) -> str:
         """sha256 over every file of these components, in hex; over the names where a commit of the Hub holds them.
@@ -322,7 +334,7 @@ class Checkpoint:
         for file in (file for name in folders for file in self.files(name)):
             relative = file.relative_to(self.folder).as_posix()
             found.append(f"{relative} {listed[relative] if relative in listed else digest(file)}")
-        if self.cleaning and any(path.startswith("tokenizer/") for path in found):
+        if self.cleaning and any("tokenizer/" in path for path in found):
             found.append(f"cleaning {self.cleaning}")
         return combined_digest(found)
 
@@ -364,11 +376,12 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def clip_space_of(text_encoder: Path, image_encoder: Path) -> str:
-    """The digest that names a CLIP: over the weight files in the folders of its two encoders."""
-    weights = [path for part in (text_encoder, image_encoder) for path in sorted(part.glob("*.safetensors"))]
+def clip_space_of(folder: Path, encoders: Iterable[Path] | None = None) -> str:
+    """The digest that names a CLIP: over the weight files of its ``encoders``, None for those in a checkpoint."""
+    parts = [folder / name for name in ENCODERS] if encoders is None else encoders
+    weights = [path for part in parts for path in sorted(part.glob("*.safetensors"))]
     if not weights:
-        raise CheckpointError(f"checkpoint: {text_encoder.parent} has no CLIP weights and no clip_space in {MANIFEST}")
+        raise CheckpointError(f"checkpoint: {folder} has no CLIP weights and no clip_space in {MANIFEST}")
     return combined_digest(digest(path) for path in weights)
 
 
@@ -392,6 +405,6 @@ def write_manifest(folder: Path, **told: Any) -> None:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.parent != folder
     }
-    space = told.pop("clip_space", None) or clip_space_of(folder / "text_encoder", folder / "image_encoder")
+    space = told.pop("clip_space", None) or clip_space_of(folder)
     manifest = {"format": FORMAT, **told, "clip_space": space, "files": files}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")

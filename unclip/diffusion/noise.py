@@ -26,6 +26,7 @@ class Stream(IntEnum):
     PRIOR = 1
     DECODER = 2
     UPSAMPLER = 3
+    EMBEDDING = 4  # that a decoder is told of with noise in it
 
 
 START = 0  # step number of x_T; a trajectory's step i (from 0) draws its noise as number i + 1

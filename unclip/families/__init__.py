@@ -12,8 +12,9 @@ from unclip.families.embedded import EMBEDDED
 from unclip.families.family import Family
 from unclip.families.kandinsky import KANDINSKY
 from unclip.families.karlo import KARLO
+from unclip.families.stable_unclip import STABLE_UNCLIP
 
-FAMILIES = (EMBEDDED, KARLO, KANDINSKY)
+FAMILIES = (EMBEDDED, KARLO, KANDINSKY, STABLE_UNCLIP)
 
 
 def family_of(index: Mapping[str, object], described: bool) -> Family:

@@ -15,6 +15,7 @@ Network = Callable[[Tensors], torch.Tensor]
 
 NetworkName = Literal[
     "text_encoder",
+    "decoder_text_encoder",
     "image_encoder",
     "prior",
     "decoder",
@@ -26,6 +27,7 @@ NetworkName = Literal[
 NETWORKS: tuple[NetworkName, ...] = get_args(NetworkName)
 COMPONENTS: Mapping[NetworkName, str] = {
     "text_encoder": "text_encoder",
+    "decoder_text_encoder": "decoder_text_encoder",
     "image_encoder": "image_encoder",
     "prior": "prior",
     "decoder": "decoder",

@@ -57,7 +57,9 @@ class TextEncoding(_message.Message):
     DECODER_STATES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def embedding(self) -> Global___Embedding:
-        """The projected end-of-text state."""
+        """The projected end-of-text state. Zeros, as token_states, of an encoder that can read_text but not encode_text: it has
+        the decoder's text encoder and none of the CLIP's.
+        """
 
     @_builtins.property
     def token_states(self) -> _tensor_pb2.Tensor:
