@@ -8,10 +8,8 @@ from decoder_svc.editing import edited
 from decoder_svc.networks import load, signature
 from decoder_svc.text_projection import TextProjection
 from unclip.checkpoints.checkpoint import DECODER_FOLDERS, Checkpoint
-from unclip.diffusion.inversion import inversion_table
 from unclip.diffusion.noise import Stream
-from unclip.diffusion.samplers import sampler_table
-from unclip.diffusion.schedule import NoiseSchedule, clip_of
+from unclip.diffusion.process import Process
 from unclip.engine.trajectory import Trajectory, TrajectoryProgram
 from unclip.errors import CheckpointError
 from unclip.networks.interface import LOCAL, Remotes, Tensors, running_on
@@ -40,11 +38,9 @@ class Decoder:
         checkpoint.verify(DECODER_FOLDERS)
         self.device = device
         config = checkpoint.config("decoder_scheduler", "scheduler_config.json")
-        if config.get("prediction_type", "epsilon") != "epsilon":
-            raise CheckpointError("decoder_scheduler: prediction_type must be epsilon")
-        self._schedule = NoiseSchedule.from_config(config)
-        self._clip = clip_of(config)
-        self._variance = config.get("variance_type", "fixed_small_log")
+        self._process = Process.from_config(config, "decoder_scheduler")
+        if self._process.prediction not in ("epsilon", "v_prediction"):
+            raise CheckpointError("decoder_scheduler: prediction_type must be epsilon or v_prediction")
         self._projection = TextProjection.from_checkpoint(checkpoint).eval().to(device)
         self.size = signature("decoder", checkpoint).output.shape[-1]
         self.embedding_dim = int(self._projection.learned_classifier_free_guidance_embeddings.shape[0])
@@ -69,15 +65,7 @@ class Decoder:
         sampling, unconditional = task.sampling, task.unconditional_text
         embedding = torch.from_numpy(task.embedding.values)
         null = self._projection.learned_classifier_free_guidance_embeddings
-        table = sampler_table(
-            sampling.sampler,
-            self._schedule,
-            sampling.steps,
-            variance=self._variance,
-            clip=self._clip,
-            eta=sampling.eta,
-        )
-        table, kept = edited(task.known, table, self._schedule, self.device)
+        table, kept = edited(task.known, self._process.table(sampling), self._process.schedule, self.device)
         return Trajectory(
             (LANE, len(unconditional.token_mask)),
             table,
@@ -99,7 +87,7 @@ class Decoder:
         """A trajectory from the picture of ``task``, float32 ``[3, size, size]``, to its x_T (section 3)."""
         return Trajectory(
             (LANE, len(task.unconditional_text.token_mask)),
-            inversion_table(self._schedule, task.steps),
+            self._process.inversion(task.steps),
             (3, self.size, self.size),
             self.device,
             self._conditions(torch.from_numpy(task.embedding.values), task.unconditional_text),

@@ -9,8 +9,7 @@ from decoder_svc.editing import edited
 from decoder_svc.networks import UPSAMPLERS, load, signature
 from unclip.checkpoints.checkpoint import OPTIONAL_FOLDERS, UPSAMPLER_FOLDERS, Checkpoint
 from unclip.diffusion.noise import Stream
-from unclip.diffusion.samplers import sampler_table
-from unclip.diffusion.schedule import NoiseSchedule, clip_of
+from unclip.diffusion.process import Process
 from unclip.engine.trajectory import Trajectory, TrajectoryProgram
 from unclip.errors import CheckpointError
 from unclip.networks.interface import LOCAL, Remotes, running_on
@@ -39,13 +38,9 @@ class Upsampler:
         checkpoint.verify(folders)
         self.device = device
         config = checkpoint.config("super_res_scheduler", "scheduler_config.json")
-        self._prediction = config.get("prediction_type", "epsilon")
-        if self._prediction not in ("epsilon", "sample"):
-            raise CheckpointError("super_res_scheduler: prediction_type must be epsilon or sample")
-        if config.get("variance_type", "fixed_small_log") != "fixed_small_log":
+        self._process = Process.from_config(config, "super_res_scheduler")
+        if self._process.variance != "fixed_small_log":
             raise CheckpointError("super_res_scheduler: variance_type must be fixed_small_log")
-        self._clip = clip_of(config)
-        self._schedule = NoiseSchedule.from_config(config)
         self.size = signature("upsampler", checkpoint).output.shape[-1]
         placement = Placement.choose(device, precision, offload)
         names = [name for name, folder in UPSAMPLERS.items() if folder in folders]
@@ -64,15 +59,7 @@ class Upsampler:
         large = functional.interpolate(
             base[None].to(self.device), size=side, mode="bicubic", align_corners=False, antialias=True
         )[0]
-        table = sampler_table(
-            sampling.sampler,
-            self._schedule,
-            sampling.steps,
-            prediction=self._prediction,
-            clip=self._clip,
-            eta=sampling.eta,
-        )
-        table, kept = edited(task.known, table, self._schedule, self.device)
+        table, kept = edited(task.known, self._process.table(sampling), self._process.schedule, self.device)
         return Trajectory(
             FIRST,
             table,

@@ -7,8 +7,7 @@ import torch
 from prior_svc.networks import load, signature
 from unclip.checkpoints.checkpoint import PRIOR_FOLDERS, Checkpoint
 from unclip.diffusion.noise import Stream
-from unclip.diffusion.samplers import sampler_table
-from unclip.diffusion.schedule import NoiseSchedule, clip_of
+from unclip.diffusion.process import Process
 from unclip.engine.trajectory import Trajectory, TrajectoryProgram
 from unclip.errors import CheckpointError
 from unclip.networks.interface import LOCAL, Remotes, Tensors, running_on
@@ -37,10 +36,11 @@ class Prior:
         checkpoint.verify(PRIOR_FOLDERS)
         self.device = device
         config = checkpoint.config("prior_scheduler", "scheduler_config.json")
-        if config.get("prediction_type") != "sample":
+        self._process = Process.from_config(config, "prior_scheduler")
+        if self._process.prediction != "sample":
             raise CheckpointError("prior_scheduler: prediction_type must be sample: an unCLIP prior predicts x0")
-        self._schedule = NoiseSchedule.from_config(config)
-        self._clip = clip_of(config)
+        if self._process.variance != "fixed_small_log":
+            raise CheckpointError("prior_scheduler: variance_type must be fixed_small_log: a prior learns none")
         # The prior works on embeddings of zero mean and unit deviation; these stay float32 whatever the network is.
         self._mean, self._deviation = (
             read_tensor(checkpoint, "prior", name)[0].to(device) for name in ("clip_mean", "clip_std")
@@ -68,17 +68,9 @@ class Prior:
     def sample(self, task: SampleTask, candidate: int = 0, deadline: float = float("inf")) -> Trajectory:
         """One candidate's trajectory; its result is an unnormalised image embedding, float32 ``[D]``."""
         sampling, unconditional = task.sampling, task.unconditional_text
-        table = sampler_table(
-            sampling.sampler,
-            self._schedule,
-            sampling.steps,
-            prediction="sample",
-            clip=self._clip,
-            eta=sampling.eta,
-        )
         return Trajectory(
             LANE,
-            table,
+            self._process.table(sampling),
             (self.embedding_dim,),
             self.device,
             self._conditions(task.text),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from typing import Any
 from unittest.mock import patch
 
@@ -17,12 +16,12 @@ from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultist
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.walking import assert_paths_agree, normal, walk
 from unclip.diffusion import samplers
 from unclip.diffusion.inversion import inversion_table
 from unclip.diffusion.respace import spaced_timesteps
 from unclip.diffusion.samplers import sampler_table
 from unclip.diffusion.schedule import NoiseSchedule
-from unclip.diffusion.table import SamplerTable
 from unclip.options import SAMPLERS, SamplerName
 
 SCHEDULE = NoiseSchedule.squaredcos_cap_v2()
@@ -36,8 +35,6 @@ EVEN = [
 ]  # numbers of steps whose timesteps lie exactly evenly, as diffusers' DDIM has to have them
 SHAPE = (2, 3, 4)
 
-Toy = Callable[[torch.Tensor, int], torch.Tensor]
-
 
 def denoised(x: torch.Tensor, t: int) -> torch.Tensor:
     """A toy network's x0: no linear function of x, and beyond the clamp in places."""
@@ -49,41 +46,12 @@ def predicted_noise(x: torch.Tensor, t: int) -> torch.Tensor:
     return torch.as_tensor((x - np.sqrt(BARS[t]) * denoised(x, t)) / np.sqrt(1 - BARS[t]))
 
 
-def normal(seed: int, *shape: int) -> torch.Tensor:
-    return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape))
-
-
-def walk(table: SamplerTable, network: Toy, x: torch.Tensor, noise: torch.Tensor | None = None) -> list[torch.Tensor]:
-    """Follows a table in float64; noise: one row per step."""
-    before, path = torch.zeros_like(x), []
-    for i, t in enumerate(table.timesteps):
-        out, deviation = network(x, int(t)), torch.as_tensor(table.sigma[i])
-        if table.learned:
-            out, raw = out.chunk(2, dim=1)
-            share = (raw + 1) / 2
-            log_variance = share * table.log_variance_high[i] + (1 - share) * table.log_variance_low[i]
-            deviation = deviation * torch.exp(log_variance / 2)
-        x0 = (table.c_skip[i] * x + table.c_out[i] * out).clamp(-table.clip, table.clip)
-        x = table.c_x[i] * x + table.c_x0[i] * x0 + table.c_x0_before[i] * before
-        if noise is not None:
-            x = x + deviation * noise[i]
-        before = x0
-        path.append(x)
-    return path
-
-
 def exact(scheduler: Any) -> Any:
     """A scheduler of diffusers with its tables in float64."""
     scheduler.betas = torch.from_numpy(SCHEDULE.betas)
     scheduler.alphas = 1 - scheduler.betas
     scheduler.alphas_cumprod = torch.cumprod(scheduler.alphas, 0)
     return scheduler
-
-
-def assert_paths_agree(ours: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor], tolerance: float = 1e-9) -> None:
-    assert len(ours) == len(theirs)
-    for one, other in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(one, other.double(), rtol=tolerance, atol=tolerance)
 
 
 def test_every_sampler_of_the_contract_has_its_function() -> None:
@@ -263,7 +231,7 @@ def test_learned_variance_lies_between_the_posteriors_and_beta(steps: int) -> No
     ("arguments", "message"),
     [
         ({"sampler": "euler"}, "sampler must be one of ddpm, ddim, dpm"),
-        ({"prediction": "v_prediction"}, "prediction must be epsilon or sample"),
+        ({"prediction": "score"}, "prediction must be epsilon, sample or v_prediction"),
         ({"steps": 0}, "steps must be 1 to 1000"),
     ],
 )

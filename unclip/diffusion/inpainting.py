@@ -57,7 +57,7 @@ def resampled(table: SamplerTable, schedule: NoiseSchedule, resampling: int) -> 
     first = np.diff(takes, prepend=-1) > 0
     jumps = np.diff(takes, append=count) == 0  # all but the last take of a step
     here = schedule.alphas_cumprod[table.timesteps]
-    after = np.append(here[1:], 1.0)
+    after = np.append(here[1:], table.known_signal[-1] ** 2)
     back = np.where(jumps, np.sqrt(here / after)[takes], 1.0)
     level = np.where(jumps, here[takes], after[takes])
     taken = table.take(takes)

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import numpy as np
 
-from unclip.diffusion.respace import Respaced
+from unclip.diffusion.respace import UNCLIP_SPACING, Respaced, Spacing
 from unclip.diffusion.schedule import NoiseSchedule
-from unclip.diffusion.table import Coefficients, SamplerTable
+from unclip.diffusion.table import Coefficients, Prediction, SamplerTable, to_noise
 
 
-def inversion_table(schedule: NoiseSchedule, steps: int) -> SamplerTable:
-    """DDIM run backwards, for a network that predicts noise.
+def inversion_table(
+    schedule: NoiseSchedule,
+    steps: int,
+    *,
+    prediction: Prediction = "epsilon",
+    spacing: Spacing = UNCLIP_SPACING,
+    final_alpha_bar: float = 1.0,
+) -> SamplerTable:
+    """DDIM run backwards.
 
     Step i undoes step n - 1 - i of the deterministic DDIM trajectory of as many steps: it evaluates the network at the
-    timestep it moves to, on the cleaner x it still has, and takes that noise for the noise the decoding step will
-    see. The update is handed the noise itself in the place of x0, as if that were what the network predicts. Nothing is
-    clamped: a clamp cannot be undone by the decoding that follows.
+    timestep it moves to, on the cleaner x it still has, and takes the noise it finds for the noise the decoding step
+    will see. The update is handed the noise itself in the place of x0. What a network says of x and of a timestep is
+    noise by the level of that timestep, so that one network walks one way whatever it is asked to predict. Nothing is
+    clamped nor thresholded: neither can be undone by the decoding that follows.
     """
-    at = Respaced.noising(schedule, steps)
+    timesteps = spacing.timesteps(steps, schedule.num_train_timesteps)
+    at = Respaced.noising(schedule, timesteps, final_alpha_bar)
     c_x = np.sqrt(at.alpha_bar_next / at.alpha_bar)
     rule = Coefficients(c_x, np.sqrt(1 - at.alpha_bar_next) - c_x * np.sqrt(1 - at.alpha_bar))
-    return SamplerTable.of(at, rule, "sample", clip=float("inf"))
+    return SamplerTable.of(at, rule, to_noise(at.alpha_bar_next, prediction), clip=float("inf"))

@@ -11,9 +11,9 @@ from typing import Literal
 
 import numpy as np
 
-from unclip.diffusion.respace import Respaced
+from unclip.diffusion.respace import UNCLIP_SPACING, Respaced, Spacing
 from unclip.diffusion.schedule import Float64Array, NoiseSchedule
-from unclip.diffusion.table import Coefficients, Prediction, SamplerTable
+from unclip.diffusion.table import Coefficients, Prediction, SamplerTable, Threshold, to_x0
 from unclip.options import SamplerName
 
 Variance = Literal["fixed_small_log", "learned_range"]
@@ -32,15 +32,25 @@ class FreshNoise:
     variance: Variance = "fixed_small_log"
 
 
-Sampler = Callable[[Respaced, FreshNoise], Coefficients]
+Rule = Callable[[Respaced, FreshNoise], Coefficients]
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """rule: its function. stops_short: whether it ends at a schedule's final alpha_bar rather than without noise."""
+
+    rule: Rule
+    stops_short: bool
+
+
 SAMPLERS: dict[SamplerName, Sampler] = {}
 
 
-def sampler(name: SamplerName) -> Callable[[Sampler], Sampler]:
+def sampler(name: SamplerName, *, stops_short: bool = False) -> Callable[[Rule], Rule]:
     """Registers a function under its name: that of the contract, DPMPP_2M as dpm++2m."""
 
-    def register(function: Sampler) -> Sampler:
-        SAMPLERS[name] = function
+    def register(function: Rule) -> Rule:
+        SAMPLERS[name] = Sampler(function, stops_short)
         return function
 
     return register
@@ -60,9 +70,12 @@ def ddpm(at: Respaced, fresh: FreshNoise) -> Coefficients:
     return Coefficients(c_x, c_x0, sigma=np.where(noisy, np.exp(low / 2), 0.0))
 
 
-@sampler("ddim")
+@sampler("ddim", stops_short=True)
 def ddim(at: Respaced, fresh: FreshNoise) -> Coefficients:
-    """Song et al. 2020, arXiv 2010.02502, eq. 12 and 16; eps is derived anew from the clamped x0."""
+    """Song et al. 2020, arXiv 2010.02502, eq. 12 and 16; eps is derived anew from the clamped x0.
+
+    It alone obeys ``set_alpha_to_one``: diffusers' schedulers of the other two have no such setting.
+    """
     here, after = at.alpha_bar, at.alpha_bar_next
     sigma = fresh.eta * np.sqrt((1 - after) / (1 - here)) * np.sqrt(1 - here / after)
     c_x = np.sqrt(np.maximum(1 - after - sigma**2, 0.0)) / np.sqrt(1 - here)
@@ -99,7 +112,10 @@ def sampler_table(
     prediction: Prediction = "epsilon",
     variance: Variance = "fixed_small_log",
     clip: float = 1.0,
+    threshold: Threshold | None = None,
     eta: float = 0.0,
+    spacing: Spacing = UNCLIP_SPACING,
+    final_alpha_bar: float = 1.0,
 ) -> SamplerTable:
     """The table of one sampler from x_T to x_0.
 
@@ -108,11 +124,17 @@ def sampler_table(
         prediction: what the network predicts.
         variance, eta: see `FreshNoise`.
         clip: limit of ``|x0|``: 1 for pixels, 5 for Karlo's prior.
+        threshold: None for no dynamic thresholding.
+        spacing: which timesteps it visits.
+        final_alpha_bar: what samplers that stop short of x_0 stop at.
 
     Raises:
         ValueError: an unknown sampler or prediction, or steps is out of range.
     """
     if sampler not in SAMPLERS:
         raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, got {sampler!r}")
-    at = Respaced.denoising(schedule, steps)
-    return SamplerTable.of(at, SAMPLERS[sampler](at, FreshNoise(eta, variance)), prediction, clip)
+    chosen = SAMPLERS[sampler]
+    timesteps = spacing.timesteps(steps, schedule.num_train_timesteps)
+    at = Respaced.denoising(schedule, timesteps, final_alpha_bar if chosen.stops_short else 1.0)
+    rule = chosen.rule(at, FreshNoise(eta, variance))
+    return SamplerTable.of(at, rule, to_x0(at.alpha_bar, prediction), clip, threshold)

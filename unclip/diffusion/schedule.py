@@ -1,20 +1,18 @@
 """The fixed corruption process: how much signal and how much noise remain at each training timestep.
 
 A latent at timestep t is ``x_t = sqrt(alphas_cumprod[t]) * x_0 + sqrt(1 - alphas_cumprod[t]) * noise``
-(Ho et al. 2020, arXiv 2006.11239, eq. 4). unCLIP uses the cosine schedule throughout
-(Ramesh et al. 2022, arXiv 2204.06125, appendix C).
+(Ho et al. 2020, arXiv 2006.11239, eq. 4). unCLIP in pixels uses the cosine schedule throughout
+(Ramesh et al. 2022, arXiv 2204.06125, appendix C), unCLIP in latents linear ones.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-
-from unclip.errors import CheckpointError
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -36,6 +34,16 @@ class NoiseSchedule:
         return cls(betas=betas, alphas_cumprod=np.cumprod(1.0 - betas, dtype=np.float64))
 
     @classmethod
+    def linear(cls, num_train_timesteps: int, beta_start: float, beta_end: float) -> NoiseSchedule:
+        """Betas evenly spaced, both ends included (Ho et al. 2020, section 4)."""
+        return cls.from_betas(np.linspace(beta_start, beta_end, num_train_timesteps))
+
+    @classmethod
+    def scaled_linear(cls, num_train_timesteps: int, beta_start: float, beta_end: float) -> NoiseSchedule:
+        """Betas whose roots are evenly spaced: that of latent diffusion (Rombach et al. 2022, arXiv 2112.10752)."""
+        return cls.from_betas(np.linspace(math.sqrt(beta_start), math.sqrt(beta_end), num_train_timesteps) ** 2)
+
+    @classmethod
     def squaredcos_cap_v2(cls, num_train_timesteps: int = 1000, max_beta: float = 0.999) -> NoiseSchedule:
         """The cosine schedule of Nichol & Dhariwal 2021 (arXiv 2102.09672, eq. 17), betas capped at ``max_beta``."""
 
@@ -46,41 +54,15 @@ class NoiseSchedule:
         betas = [min(1.0 - alpha_bar((i + 1) / steps) / alpha_bar(i / steps), max_beta) for i in range(steps)]
         return cls.from_betas(np.asarray(betas, dtype=np.float64))
 
-    @classmethod
-    def from_config(cls, config: Mapping[str, object]) -> NoiseSchedule:
-        """The schedule a ``scheduler_config.json`` asks for.
-
-        UnCLIPScheduler's config names no beta schedule: the cosine one is the only one it knows.
-
-        Raises:
-            CheckpointError: the config asks for a schedule unCLIP checkpoints do not use.
-        """
-        name = config.get("beta_schedule", "squaredcos_cap_v2")
-        steps = config.get("num_train_timesteps", 1000)
-        if name != "squaredcos_cap_v2" or not isinstance(steps, int) or steps < 2:
-            raise CheckpointError(
-                f"scheduler_config.json: beta_schedule must be squaredcos_cap_v2 over at least 2 steps, "
-                f"got {name!r} over {steps!r}"
-            )
-        return cls.squaredcos_cap_v2(steps)
-
     @property
     def num_train_timesteps(self) -> int:
         """T, the number of training timesteps."""
         return len(self.betas)
 
 
-def clip_of(config: Mapping[str, object]) -> float:
-    """How far from 0 a predicted x_0 may lie by a ``scheduler_config.json``: infinity where it clips nothing.
-
-    Raises:
-        CheckpointError: it is no such setting.
-    """
-    clips, limit = config.get("clip_sample", True), config.get("clip_sample_range")
-    limit = 1.0 if limit is None else limit
-    if not isinstance(clips, bool) or isinstance(limit, bool) or not isinstance(limit, (int, float)) or not limit > 0:
-        raise CheckpointError(
-            f"scheduler_config.json: clip_sample must be true or false and clip_sample_range more than 0, "
-            f"got {clips!r} and {limit!r}"
-        )
-    return float(limit) if clips else math.inf
+BETA_SCHEDULES: Mapping[str, Callable[[int, float, float], NoiseSchedule]] = {
+    "linear": NoiseSchedule.linear,
+    "scaled_linear": NoiseSchedule.scaled_linear,
+    "squaredcos_cap_v2": lambda steps, *_: NoiseSchedule.squaredcos_cap_v2(steps),
+}
+"""By the name in a ``scheduler_config.json``: from (num_train_timesteps, beta_start, beta_end)."""

@@ -2,7 +2,7 @@
 
 Each step is
 
-    x0 = clip(c_skip x + c_out out)
+    x0 = threshold(clip(c_skip x + c_out out))
     x' = c_x x + c_x0 x0 + c_x0_before x0_before + sigma noise
     x' = known_signal known + known_sigma noise                    where the picture is known already
 
@@ -22,7 +22,20 @@ import numpy.typing as npt
 from unclip.diffusion.respace import Respaced
 from unclip.diffusion.schedule import Float64Array
 
-Prediction = Literal["epsilon", "sample"]
+Prediction = Literal["epsilon", "sample", "v_prediction"]
+Affine = tuple[Float64Array, Float64Array]
+"""(c_skip, c_out), ``[n]`` each: what ``c_skip x + c_out out`` makes of a network's input and output."""
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Dynamic thresholding: x0 is clamped to [-s, s] and divided by s (Saharia et al. 2022, arXiv 2205.11487, 2.3).
+
+    s is the quantile ``ratio`` (0 to 1) of the absolute values of one sample, within 1 and ``sample_max_value``.
+    """
+
+    ratio: float = 0.995
+    sample_max_value: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +59,8 @@ class SamplerTable:
 
     timesteps: int64, what the network is given. renoise: deviation of noise added to that of ``sigma``, see
     `unclip.diffusion.inpainting`; together they are ``hypot(sigma, renoise)``. clip: limit of ``|x0|``, infinite where
-    nothing is clamped. learned, log_variance_low, log_variance_high: see `Coefficients`.
+    nothing is clamped. threshold: None where x0 is not thresholded. learned,
+    log_variance_low, log_variance_high: see `Coefficients`.
     """
 
     timesteps: npt.NDArray[np.int64]
@@ -63,12 +77,15 @@ class SamplerTable:
     log_variance_high: Float64Array
     clip: float
     learned: bool
+    threshold: Threshold | None = None
 
     @classmethod
-    def of(cls, at: Respaced, rule: Coefficients, prediction: Prediction, clip: float) -> SamplerTable:
-        """The table of ``rule`` for a network that predicts ``prediction`` at the steps ``at``."""
+    def of(
+        cls, at: Respaced, rule: Coefficients, x0: Affine, clip: float, threshold: Threshold | None = None
+    ) -> SamplerTable:
+        """The table of ``rule`` at the steps ``at``, for a network of whose output ``x0`` makes the prediction."""
         zeros = np.zeros(len(at.timesteps))
-        c_skip, c_out = _to_x0(at.alpha_bar, prediction)
+        c_skip, c_out = x0
         low, high = rule.log_variance or (zeros, zeros)
         return cls(
             at.timesteps,
@@ -85,6 +102,7 @@ class SamplerTable:
             log_variance_high=high,
             clip=clip,
             learned=rule.log_variance is not None,
+            threshold=threshold,
         )
 
     def __len__(self) -> int:
@@ -98,10 +116,25 @@ class SamplerTable:
         return SamplerTable(**taken)
 
 
-def _to_x0(alpha_bar: Float64Array, prediction: Prediction) -> tuple[Float64Array, Float64Array]:
-    """(c_skip, c_out); Ho et al. 2020, eq. 15 for noise prediction."""
+def to_x0(alpha_bar: Float64Array, prediction: Prediction) -> Affine:
+    """The picture by what a network predicts of x at ``alpha_bar``; Ho et al. 2020, eq. 15 where that is noise."""
+    signal, noise = np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar)
     if prediction == "sample":
         return np.zeros_like(alpha_bar), np.ones_like(alpha_bar)
     if prediction == "epsilon":
-        return 1 / np.sqrt(alpha_bar), -np.sqrt(1 - alpha_bar) / np.sqrt(alpha_bar)
-    raise ValueError(f"prediction must be epsilon or sample, got {prediction!r}")
+        return 1 / signal, -noise / signal
+    if prediction == "v_prediction":  # v = signal eps - noise x0: Salimans & Ho 2022, arXiv 2202.00512, appendix D
+        return signal, -noise
+    raise ValueError(f"prediction must be epsilon, sample or v_prediction, got {prediction!r}")
+
+
+def to_noise(alpha_bar: Float64Array, prediction: Prediction) -> Affine:
+    """The noise that is left of x where `to_x0` is taken out of it: ``x = signal x0 + noise eps``."""
+    signal, noise = np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar)
+    if prediction == "sample":
+        return 1 / noise, -signal / noise
+    if prediction == "epsilon":
+        return np.zeros_like(alpha_bar), np.ones_like(alpha_bar)
+    if prediction == "v_prediction":
+        return noise, signal
+    raise ValueError(f"prediction must be epsilon, sample or v_prediction, got {prediction!r}")

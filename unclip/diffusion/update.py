@@ -9,7 +9,7 @@ import torch
 
 from unclip.diffusion.inpainting import Known
 from unclip.diffusion.noise import NoiseKey, Stream, gaussian
-from unclip.diffusion.table import SamplerTable
+from unclip.diffusion.table import SamplerTable, Threshold
 
 COLUMNS = ("c_skip", "c_out", "c_x", "c_x0", "c_x0_before", "sigma", "renoise", "log_variance_low", "log_variance_high")
 
@@ -35,7 +35,7 @@ def advance(
         known: what is known of each row's picture, kept as `unclip.diffusion.inpainting` says; () is nothing of any.
 
     Returns:
-        (x after the step, the clamped prediction x0 with known pixels in their place), both float32 ``[B, ...]``.
+        (x after the step, the clamped or thresholded x0 with known pixels in their place), both float32 ``[B, ...]``.
     """
     # Stacked on the host and sent once: ten small copies per step would cost more than the arithmetic.
     at = list(zip(tables, steps, strict=True))
@@ -51,6 +51,9 @@ def advance(
         deviation = torch.exp(0.5 * (share * high + (1 - share) * low))
         sigma = torch.where(_column(torch.tensor(learned, device=x.device), x), sigma * deviation, sigma)
     x0 = (c_skip * x + c_out * out).clamp(-clip, clip)
+    for i, table in enumerate(tables):
+        if table.threshold is not None:
+            x0[i] = thresholded(x0[i], table.threshold)
     after = c_x * x + c_x0 * x0 + c_x0_before * x0_before
     if any(table.renoise[step] != 0 for table, step in at):
         sigma = torch.hypot(sigma, renoise)
@@ -73,6 +76,12 @@ def advance(
         after[i] = torch.where(row.mask, level, after[i])
         x0[i] = row.keep(x0[i])
     return after, x0
+
+
+def thresholded(x0: torch.Tensor, threshold: Threshold) -> torch.Tensor:
+    """One sample ``[...]``, dynamically thresholded: within [-1, 1]."""
+    limit = torch.quantile(x0.abs().flatten(), threshold.ratio).clamp(1, threshold.sample_max_value)
+    return x0.clamp(-limit, limit) / limit
 
 
 def _column(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
