@@ -312,6 +312,14 @@ def test_a_stage_refuses_a_scheduler_of_another_kind(folder: Path, scheduler: st
         stage(Checkpoint.open(folder), CPU)
 
 
+def test_a_prior_that_learned_its_variance_is_refused(folder: Path) -> None:
+    path = folder / "prior_scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "variance_type": "learned_range"}))
+    write_manifest(folder)
+    with pytest.raises(CheckpointError, match="prior_scheduler: variance_type must be fixed_small_log"):
+        Prior(Checkpoint.open(folder), CPU)
+
+
 def test_a_tiny_checkpoint_has_nothing_where_a_mistake_could_hide(tiny_checkpoint: Path) -> None:
     for path in tiny_checkpoint.glob("*/*.safetensors"):
         for name, values in load_file(path).items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
@@ -14,9 +15,10 @@ import torch
 from decoder_svc.decoder import Decoder
 from decoder_svc.upsampler import Upsampler
 from prior_svc.prior import Prior
-from tests.tiny import BASE, CONTEXT, FINAL, WIDTH
+from tests.tiny import BASE, CONTEXT, FINAL, WIDTH, make_tiny_checkpoint
 from tests.unit.engine_bench import BatchSizes
 from unclip.checkpoints.checkpoint import Checkpoint
+from unclip.diffusion.process import Process
 from unclip.engine.engine import Engine
 from unclip.engine.job import Job
 from unclip.engine.trajectory import Trajectory, TrajectoryProgram
@@ -182,6 +184,37 @@ def test_the_decoder_inverts_a_picture_to_the_same_noise_alone_and_among_decodin
     single = alone(decoder.programs, invert())
     assert torch.equal(inverted[0], single)
     assert torch.equal(inverted[4], single)
+
+
+def test_a_decoder_of_v_prediction_that_thresholds_draws_and_inverts_as_its_scheduler_says_alone_and_in_company(
+    tmp_path: Path,
+) -> None:
+    config = {
+        "_class_name": "DDIMScheduler",
+        "beta_schedule": "scaled_linear",
+        "prediction_type": "v_prediction",
+        "set_alpha_to_one": False,
+        "steps_offset": 1,
+        "thresholding": True,
+        "sample_max_value": 2.0,
+    }
+    folder = make_tiny_checkpoint(tmp_path / "tiny", manifest=False)
+    (folder / "decoder_scheduler" / "scheduler_config.json").write_text(json.dumps(config))
+    decoder, process = Decoder(Checkpoint.open(folder), CPU), Process.from_config(config)
+    picture = given(0, 3, BASE, BASE).clip(-1, 1)
+
+    def invert() -> Trajectory:
+        return decoder.invert(InvertTask(b"", Embedding(given(1, WIDTH), "tiny"), encoding(99), 9), picture)
+
+    def decode() -> Trajectory:
+        return decoder.decode(DecodeTask(Embedding(given(2, WIDTH), "tiny"), encoding(99), 5, SETTINGS[7], encoding(3)))
+
+    for walk, table in ((invert(), process.inversion(9)), (decode(), process.table(SETTINGS[7]))):
+        assert vars(walk.table).keys() == vars(table).keys()
+        assert all(np.array_equal(value, getattr(walk.table, name)) for name, value in vars(table).items())
+    makes = [invert, decode, invert, decode, invert, decode]
+    for shared, make in zip(together(decoder.programs, makes), makes, strict=True):
+        assert torch.equal(shared, alone(decoder.programs, make()))
 
 
 @pytest.mark.parametrize("edits", [False, True])
