@@ -94,7 +94,7 @@ class Sides(argparse.Action):
         """Takes what was said last."""
         sides = values.lower().split("x")
         if len(sides) not in (1, len(self.parts)) or not all(SIDE.fullmatch(side) for side in sides):
-            raise argparse.ArgumentError(self, f"must be N or {'x'.join('N' for _ in self.parts)}; got {values!r:.60}")
+            raise argparse.ArgumentError(self, f"must be N or WxH; got {values!r:.60}")
         numbers = [int(side) for side in sides]
         said = {self.dest: numbers[0]} if len(numbers) == 1 else dict(zip(self.parts, numbers, strict=True))
         for name in (self.dest, *self.parts):
