@@ -72,7 +72,7 @@ def test_no_pixel_outside_a_mask_changes(painter: Client) -> None:
 
 
 def test_pictures_of_several_sizes_at_once_are_those_that_each_is_alone(painter: Client) -> None:
-    shapes: list[dict[str, int]] = [{"width": 128, "height": 64}, {"width": 64, "height": 128}, {}]
+    shapes: list[dict[str, Any]] = [{"width": 128, "height": 64}, {"width": 64, "height": 128}, {}]
     asked = [Generate("a cat", **shape, **{**QUICK, "seed": seed}) for seed, shape in enumerate(shapes)]
     alone = [painter.make(each)[0] for each in asked]
     with ThreadPoolExecutor(len(asked)) as threads:

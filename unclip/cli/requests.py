@@ -76,8 +76,8 @@ def add_option(
 
 def add_sides(command: argparse.ArgumentParser, field: dataclasses.Field[Any], parts: Sequence[str]) -> None:
     """The option for ``field``, a number of pixels, that also says ``parts``: with an x between, WxH."""
-    default = {"dest": field.name, "default": field.default}
-    command.add_argument(f"--{field.name}", action=Sides, parts=parts, metavar="N|WxH", help=SIDES_HELP, **default)
+    keywords: dict[str, Any] = {"dest": field.name, "default": field.default, "metavar": "N|WxH", "help": SIDES_HELP}
+    command.add_argument(f"--{field.name}", action=Sides, parts=parts, **keywords)
     command.set_defaults(**dict.fromkeys(parts))
 
 
