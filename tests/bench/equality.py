@@ -198,7 +198,7 @@ async def pictures_of(plan: Plan, stages: LocalStages, empty: TextEncoding) -> P
                 return text_diff(plan, "{}", stages, empty, queue)
             case InterpolatePlan():
                 return interpolate(plan, stages, empty, queue)
-        return edit(plan, stages.decoder.size, stages, empty, queue)
+        return edit(plan, (stages.decoder.size,) * 2, stages, empty, queue)
 
     found = {event.image_index: event.pixels async for event in events_of(work) if isinstance(event, Finished)}
     return [np.asarray(from_pixels(found[index])) for index in sorted(found)]

@@ -65,7 +65,7 @@ def test_every_kind_of_picture_is_painted_at_the_size_that_is_asked_for(
     ]
     assert {(image.width, image.height) for image in made} == {(width, height)}
     assert {(image.recipe.width, image.recipe.height) for image in made} == {(width, height)}
-    asked = [
+    asked: list[Any] = [
         *stack.decoder.requests(decoder_pb2.DecodeRequest),
         *stack.decoder.requests(decoder_pb2.InvertRequest),
     ]
@@ -111,8 +111,8 @@ def test_an_inversion_sees_the_shape_and_clip_all_of_a_letterboxed_picture(
 
 
 def test_no_pixel_outside_100_masks_changes_at_any_shape(painter: Client) -> None:
-    changed, quick = 0, {"prior": Sampling(steps=1), "decoder": Sampling(steps=2), "prior_candidates": 1}
-    shapes = [*SHAPES, (OWN, OWN)]
+    changed, shapes = 0, [*SHAPES, (OWN, OWN)]
+    quick: dict[str, Any] = {"prior": Sampling(steps=1), "decoder": Sampling(steps=2), "prior_candidates": 1}
     for seed, (width, height) in zip(range(100), itertools.cycle(shapes), strict=False):
         chance, pixels = np.random.default_rng(seed), noise_picture(height, width, seed=seed)
         mask = chance.uniform(size=(height, width)) < chance.uniform(0.1, 0.9)
@@ -121,7 +121,7 @@ def test_no_pixel_outside_100_masks_changes_at_any_shape(painter: Client) -> Non
     assert changed == 0
 
 
-INVALID: dict[str, tuple[dict[str, int], str, str]] = {
+INVALID: dict[str, tuple[dict[str, Any], str, str]] = {
     "a width alone": ({"width": 48}, "height", "must be set where width is"),
     "a height alone": ({"height": 48}, "width", "must be set where height is"),
     "nothing": ({"width": 0, "height": 32}, "width", "16 to 4096; got 0"),
@@ -137,8 +137,8 @@ UNABLE = {"no multiple": (36, 32), "too wide": (72, 16), "too many pixels": (64,
 @pytest.mark.parametrize("kind", [Generate, Vary, Edit])
 def test_what_no_model_paints_is_an_invalid_argument(painter: Client, name: str, kind: Any) -> None:
     asked, field, said = INVALID[name]
-    sources: dict[str, Any] = {"caption": "a cat"} if kind is not Vary else {}
-    request = kind(**sources, **asked) if kind is Generate else kind(image=SOURCE, **sources, **asked)
+    sources = {} if kind is Generate else {"image": SOURCE}
+    request = kind(**sources, **({} if kind is Vary else {"caption": "a cat"}), **asked)
     with pytest.raises(InvalidRequest) as refused:
         painter.make(request)
     [found] = [each for each in refused.value.violations if each.field == field]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -88,3 +88,23 @@ async def test_a_failure_is_passed_on_and_not_kept() -> None:
     with pytest.raises(Unavailable):
         await cache.encode(["a"], "v1", fail)
     assert len(await cache.encode(["a"], "v1", Encoder())) == 1
+
+
+async def test_the_null_picture_is_asked_for_once_of_each_version_and_goes_like_captions() -> None:
+    asked = list[str]()
+
+    def ask(version: str) -> Callable[[], Awaitable[Embedding]]:
+        async def null() -> Embedding:
+            asked.append(version)
+            return Embedding(np.zeros(4, np.float32), version)
+
+        return null
+
+    cache = TextCache(SIZE + 16)
+    for version in ("v1", "v1", "v2", "v1"):
+        assert (await cache.null_picture(version, ask(version))).clip_space == version
+    assert asked == ["v1", "v2"]
+    for caption in ("a", "b"):
+        await cache.encode([caption], "v1", Encoder())
+    await cache.null_picture("v2", ask("v2"))
+    assert asked == ["v1", "v2", "v2"]

@@ -76,8 +76,8 @@ def add_option(
 
 def add_sides(command: argparse.ArgumentParser, field: dataclasses.Field[Any], parts: Sequence[str]) -> None:
     """The option for ``field``, a number of pixels, that also says ``parts``: with an x between, WxH."""
-    default = {"dest": field.name, "default": field.default}
-    command.add_argument(f"--{field.name}", action=Sides, parts=parts, metavar="N|WxH", help=SIDES_HELP, **default)
+    keywords: dict[str, Any] = {"dest": field.name, "default": field.default, "metavar": "N|WxH", "help": SIDES_HELP}
+    command.add_argument(f"--{field.name}", action=Sides, parts=parts, **keywords)
     command.set_defaults(**dict.fromkeys(parts))
 
 
@@ -94,7 +94,7 @@ class Sides(argparse.Action):
         """Takes what was said last."""
         sides = values.lower().split("x")
         if len(sides) not in (1, len(self.parts)) or not all(SIDE.fullmatch(side) for side in sides):
-            raise argparse.ArgumentError(self, f"must be N or {'x'.join('N' for _ in self.parts)}; got {values!r:.60}")
+            raise argparse.ArgumentError(self, f"must be N or WxH; got {values!r:.60}")
         numbers = [int(side) for side in sides]
         said = {self.dest: numbers[0]} if len(numbers) == 1 else dict(zip(self.parts, numbers, strict=True))
         for name in (self.dest, *self.parts):

@@ -39,15 +39,17 @@ def gradient(width: int, height: int, *causes: object) -> Float32Array:
 
 def resize(pixels: Float32Array, width: int, height: int) -> Float32Array:
     """Pixels ``[3, h, w]`` at ``[3, height, width]``, linear between them."""
-    rows, columns = (weights(*sizes) for sizes in zip(pixels.shape[1:], (height, width), strict=True))
-    resized: Float32Array = rows @ pixels @ columns.T
+    _, high, wide = pixels.shape
+    rows, columns = weights(high, height), weights(wide, width)
+    resized: Float32Array = (rows @ pixels @ columns.T).astype(np.float32, copy=False)
     return resized
 
 
 def weights(size: int, count: int) -> Float32Array:
     """Of each of ``count`` places along a line of ``size`` values, what each of these weighs there."""
     at = np.linspace(0, size - 1, count)
-    return np.maximum(0, 1 - np.abs(at[:, None] - np.arange(size))).astype(np.float32)
+    weighed: Float32Array = np.maximum(0, 1 - np.abs(at[:, None] - np.arange(size))).astype(np.float32)
+    return weighed
 
 
 def latents_of(pixels: Float32Array, scale: int) -> Float32Array:

@@ -76,6 +76,8 @@ PARAMETERS: Mapping[str, str] = {
     "decoder": "guidance",
     "format": "output_format",
     "preview_interval": "partial_images",
+    "width": "size",
+    "height": "size",
     "image.data": "image",
     "mask.data": "mask",
 }

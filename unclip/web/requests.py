@@ -140,7 +140,7 @@ class Common:
     def asks(self, request: Request, kind: Kind) -> Asked:
         """That request, and how it is answered."""
         way: Way = "b64_json" if self.stream else self.way
-        more = {"stream": self.stream, "partial_images": self.partial_images, "steps": self.steps}
+        more: dict[str, Any] = {"stream": self.stream, "partial_images": self.partial_images, "steps": self.steps}
         return Asked(request, kind, self.model, way, self.quality, self.size, **more)
 
 

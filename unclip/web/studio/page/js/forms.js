@@ -129,7 +129,7 @@ export function advanced(names) {
 
 /** Width and height of what is painted, where the model has a choice: both or neither. */
 function shapeFields() {
-  const [width, height] = ["Width", "Height"].map((label) => h("input", { type: "number", "aria-label": `${label} in pixels` }));
+  const [width, height] = [0, 1].map(() => h("input", { type: "number" }));
   const hint = h("small", { id: unique() });
   const element = h("fieldset", {}, h("legend", {}, "Size"), field("Width", width), field("Height", height), hint);
   const read = () => ({ width: numberIn(width), height: numberIn(height) });

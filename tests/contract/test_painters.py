@@ -1,0 +1,92 @@
+"""A family that paints many shapes by latents and reads no text, Kandinsky 2.2, through the gateway: its stub, and the
+real one at the size of a toy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+
+from tests.contract.conftest import serving
+from tests.contract.gateways import apart, gateway_of, noise_picture, pixels_of, png
+from tests.contract.services import MODEL, Bounds
+from tests.tiny import WIDTH
+from unclip import Client, Generate, Sampling, read_recipe
+from unclip.checkpoints.checkpoint import Checkpoint
+from unclip.client.recipes import complete
+from unclip.errors import PreconditionFailed
+from unclip.families.kandinsky import KANDINSKY
+
+OWN = 64
+assert KANDINSKY.sizes is not None
+SIZES = replace(KANDINSKY.sizes, smallest=64, largest=192, max_pixels=128 * 128)  # a toy's
+STUB = replace(MODEL, dim=WIDTH, base_size=OWN, final_size=OWN, sizes=SIZES, ignores_text=True)
+SHAPE: dict[str, Any] = {"width": 128, "height": 64}
+QUICK: dict[str, Any] = {"decoder": Sampling(steps=2), "prior": Sampling(steps=1), "prior_candidates": 1, "seed": 1}
+WALK: dict[str, Any] = {"decoder": Sampling(steps=2), "seed": 1}
+SOURCE = png(noise_picture(60, 90))
+
+
+@pytest.fixture(scope="module", params=["stub", "real"])
+def painter(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    checkpoint: Path | None = None
+    if request.param == "real":
+        from tests.kandinsky import make_tiny_kandinsky
+
+        _, checkpoint, _ = make_tiny_kandinsky(tmp_path_factory.mktemp("kandinsky"))
+    sized = patch.object(Checkpoint, "sizes", SIZES)
+    with sized, serving(Bounds(), checkpoint, STUB) as services, gateway_of(services) as client:
+        yield client
+
+
+def test_every_kind_of_picture_is_painted_at_the_size_that_is_asked_for_and_made_again(painter: Client) -> None:
+    mask = png(np.arange(90) > np.full((60, 1), 40))
+    made = [
+        *painter.generate("a cat", negative_caption="a dog", **SHAPE, **QUICK),
+        *painter.vary(SOURCE, fit="letterbox", **SHAPE, **WALK),
+        *painter.text_diff(SOURCE, "a cat", "a dog", **SHAPE, **WALK),
+        *painter.interpolate(SOURCE, png(noise_picture(40, 20)), **SHAPE, **WALK),
+        *painter.edit(SOURCE, "a cat", mask, resampling=1, **SHAPE, **QUICK),
+    ]
+    assert {(image.width, image.height) for image in made} == {(128, 64)}
+    [again] = painter.make(complete(read_recipe(made[-1].data), [SOURCE, mask]))
+    assert again.data == made[-1].data
+
+
+def test_no_pixel_outside_a_mask_changes(painter: Client) -> None:
+    changed = 0
+    for seed in range(6):
+        width, height = ((128, 64), (64, 192))[seed % 2]
+        pixels, chance = noise_picture(height, width, seed=seed), np.random.default_rng(seed)
+        mask = chance.uniform(size=(height, width)) < 0.5
+        options = {**QUICK, "seed": seed, "resampling": 1}
+        [made] = painter.edit(png(pixels), "a cat", png(mask), width=width, height=height, **options)
+        changed += int((pixels_of(made)[~mask] != pixels[~mask]).any(-1).sum())
+    assert changed == 0
+
+
+def test_pictures_of_several_sizes_at_once_are_those_that_each_is_alone(painter: Client) -> None:
+    shapes: list[dict[str, Any]] = [{"width": 128, "height": 64}, {"width": 64, "height": 128}, {}]
+    asked = [Generate("a cat", **shape, **{**QUICK, "seed": seed}) for seed, shape in enumerate(shapes)]
+    alone = [painter.make(each)[0] for each in asked]
+    with ThreadPoolExecutor(len(asked)) as threads:
+        together = list(threads.map(lambda each: painter.make(each)[0], asked))
+    assert [(each.width, each.height) for each in together] == [(128, 64), (64, 128), (OWN, OWN)]
+    assert max(apart(one, other) for one, other in zip(alone, together, strict=True)) <= 1
+
+
+@pytest.mark.parametrize(("width", "height"), [(100, 64), (32, 64), (192, 128), (256, 64)])
+def test_what_the_family_does_not_paint_is_refused_with_what_it_does(painter: Client, width: int, height: int) -> None:
+    with pytest.raises(PreconditionFailed, match=f"it paints {SIZES}"):
+        painter.generate("a cat", width=width, height=height)
+
+
+def test_the_model_tells_that_it_reads_no_text_and_what_it_paints(painter: Client) -> None:
+    [told] = [stage for stage in painter.model_info().stages if stage.stage == "decoder"]
+    assert (told.ignores_text, told.sizes, told.image_size) == (True, SIZES, OWN)
