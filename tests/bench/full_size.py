@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -36,7 +36,8 @@ def run(options: Options) -> Report:
         place.mkdir()
         began = time.monotonic()
         if latent:
-            folder, numbers = latent.write(place, [part(name) for name in service.folders])
+            names: Mapping[str, str] = {**COMPONENTS}
+            folder, numbers = latent.write(place, [names.get(name, name) for name in service.folders])
         else:
             folder = place / ALPHA
             # The encoder's two halves are of one folder here, hence no index that denies one of them.
@@ -56,11 +57,6 @@ def run(options: Options) -> Report:
     else:
         report.notes.append(f"as published the encoder's image half is in {VARIATIONS}")
     return report
-
-
-def part(name: str) -> str:
-    """The component that a service's part is of."""
-    return COMPONENTS.get(name, name)  # type: ignore[call-overload, no-any-return]
 
 
 def write(folder: Path, networks: Sequence[str], index: object) -> int:

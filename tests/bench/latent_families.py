@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from transformers import (
+    CLIPImageProcessorPil,
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
@@ -73,6 +74,9 @@ class LatentFamily:
         the components have."""
         self.tiny(scratch)
         found = sources(Checkpoint.open(scratch / self.served))
+        if "image_encoder" in components:
+            size = {"size": {"shortest_edge": 224}, "crop_size": {"height": 224, "width": 224}}
+            CLIPImageProcessorPil(**size).save_pretrained(found["feature_extractor"].place("feature_extractor"))
         return scratch / self.served, sum(
             enlarge(found[name].place(name), self.networks[name]) for name in components if name in self.networks
         )

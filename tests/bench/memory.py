@@ -124,12 +124,11 @@ def ask_latent_upsampler(channel: grpc.Channel, checkpoint: Checkpoint) -> None:
 
 def count(found: Mapping[str, Checkpoint], name: str) -> int:
     """How many numbers a component has, or the half that a network is of; 0 where there is none."""
-    component, parts = (AUTOENCODER, HALVES[name]) if name in HALVES else (name, ())  # type: ignore[index]
-    return (
-        count_parameters(found[component], component, parts)
-        if component in found and found[component].has(component)
-        else 0
-    )
+    halves: Mapping[str, tuple[str, ...]] = {**HALVES}
+    component = AUTOENCODER if name in halves else name
+    if component not in found or not found[component].has(component):
+        return 0
+    return count_parameters(found[component], component, halves.get(name, ()))
 
 
 def drain(stream: object) -> None:
