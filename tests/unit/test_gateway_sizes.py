@@ -197,6 +197,12 @@ def test_who_asks_for_larger_pictures_is_let_in_less_often() -> None:
         return len(entered)
 
     assert let_in(1.0) >= 3 * let_in(4.0) > 0
+    [small, large] = (
+        admission.enter({"decoder": replace(usual["decoder"], area=area)}, 1e9, "") for area in (1.0, 4.0)
+    )
+    pool = admission.pools["decoder"]
+    assert large.work(pool).least == pytest.approx(4 * small.work(pool).least)
+    assert large.work(pool).seconds == pytest.approx(4 * small.work(pool).seconds)
 
 
 def test_room_for_an_answer_is_of_its_pictures_own_shape() -> None:
