@@ -21,7 +21,7 @@ from gateway.requests.fitting import MAX_FITTED, SQUARE, Subject, around, bounde
 from gateway.requests.plan import EditPlan, GeneratePlan, Plan
 from gateway.requests.planning import plan_of
 from gateway.requests.recipes import recipe
-from gateway.stages.clients import LATENTS, PIXELS, sample_from
+from gateway.stages.answers import LATENTS, PIXELS, sample_from
 from tests.unit.gateway_plans import INFO, png
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import model_info_pb2, sampling_pb2
