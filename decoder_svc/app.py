@@ -16,14 +16,7 @@ from decoder_svc.settings import Settings
 from decoder_svc.upsampler import Upsampler
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, upsampler_pb2_grpc
 from unclip.api.type.v1 import model_info_pb2, sampling_pb2
-from unclip.checkpoints.checkpoint import (
-    AUTOENCODER,
-    DECODER_FOLDERS,
-    NOISING_FOLDERS,
-    OPTIONAL_FOLDERS,
-    UPSAMPLER_FOLDERS,
-    Checkpoint,
-)
+from unclip.checkpoints.checkpoint import FETCHED, Checkpoint
 from unclip.engine.engine import Engine
 from unclip.engine.forward import ForwardJob
 from unclip.engine.trajectory import Trajectory
@@ -38,10 +31,7 @@ from unclip.wire.embeddings import TextEncoding
 from unclip.wire.tasks import DecodeTask, StageSpec, UpsampleTask
 
 DECODER = decoder_pb2.DESCRIPTOR.services_by_name["DecoderService"].full_name
-FOLDERS = {
-    "decode": (*DECODER_FOLDERS, *NOISING_FOLDERS, AUTOENCODER),
-    "upsample": (*UPSAMPLER_FOLDERS, *OPTIONAL_FOLDERS, AUTOENCODER),
-}
+FOLDERS = {"decode": FETCHED["decoder"], "upsample": FETCHED["upsampler"]}
 NETWORKS: dict[str, tuple[NetworkName, ...]] = {
     "decode": ("decoder", "latent_encoder"),
     "upsample": ("upsampler", "upsampler_last", "latent_decoder"),

@@ -50,9 +50,9 @@ def size_of(checkpoint: Checkpoint) -> int:
 
 def signature(name: NetworkName, checkpoint: Checkpoint) -> Signature:
     """Of the "latent_encoder", pixels ``[3, H, W]`` to latents ``[C, h, w]``, or "latent_decoder", the way back."""
-    side = TRIAL * scale_of(checkpoint)
-    pixels = Port("pixels", "FP32", (3, -1, -1), side)
-    latents = Port("latents", "FP32", (int(config_of(checkpoint)["latent_channels"]), -1, -1), TRIAL)
+    scale, channels = scale_of(checkpoint), int(config_of(checkpoint)["latent_channels"])
+    pixels = Port("pixels", "FP32", (3, -1, -1), TRIAL * scale, 1)
+    latents = Port("latents", "FP32", (channels, -1, -1), TRIAL, scale)
     return Signature((pixels,), latents) if name == "latent_encoder" else Signature((latents,), pixels)
 
 

@@ -30,10 +30,13 @@ def signature(name: NetworkName, checkpoint: Checkpoint) -> Signature:
             (*noisy, Port("large", "FP32", (3, side, side))), Port("predicted", "FP32", (channels, side, side))
         )
     walked, free = channels_of(checkpoint), -1 if checkpoint.latent else side
-    noisy = (Port("sample", "FP32", (walked, free, free)), Port("timestep", "INT64"))
-    seen = (Port("known", "FP32", (walked + 1, free, free)),) if sees_known(checkpoint) else ()
-    predicted = Port("predicted", "FP32", (channels, free, free))
-    return Signature((*noisy, *seen, *conditions.ports_of(checkpoint)), predicted)
+
+    def port(name: str, channels: int) -> Port:
+        return Port(name, "FP32", (channels, free, free), latents.TRIAL, latents.scale_of(checkpoint))
+
+    noisy = (port("sample", walked), Port("timestep", "INT64"))
+    seen = (port("known", walked + 1),) if sees_known(checkpoint) else ()
+    return Signature((*noisy, *seen, *conditions.ports_of(checkpoint)), port("predicted", channels))
 
 
 def channels_of(checkpoint: Checkpoint) -> int:

@@ -15,13 +15,13 @@ from encoder_svc.settings import Settings
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.api.type.v1 import sampling_pb2
 from unclip.checkpoints.checkpoint import (
-    DECODER_TEXT_FOLDERS,
-    ENCODER_FOLDERS,
+    FETCHED,
     IMAGE_FOLDERS,
     TEXT_FOLDERS,
     Checkpoint,
     combined_digest,
 )
+from unclip.checkpoints.sources import completing
 from unclip.engine.engine import Engine
 from unclip.engine.forward import ForwardJob
 from unclip.errors import CheckpointError
@@ -38,8 +38,7 @@ NAME = encoder_pb2.DESCRIPTOR.services_by_name["EncoderService"].full_name
 
 async def build(settings: Settings) -> ModelApp:
     """The service, warmed up. Raises as `build_app`."""
-    folders = (*ENCODER_FOLDERS, *DECODER_TEXT_FOLDERS)
-    checkpoint = await load(Checkpoint.open_for, "encoder", settings.checkpoint, folders)
+    checkpoint = await load(Checkpoint.open_for, "encoder", settings.checkpoint, FETCHED["encoder"])
     images = await load(image_checkpoint, checkpoint, settings.image_encoder)
     texts = await load(completed, checkpoint, "text_encoder", TEXT_FOLDERS)
     precision = "float32" if settings.precision == "auto" else settings.precision
@@ -81,14 +80,11 @@ def image_checkpoint(checkpoint: Checkpoint, chosen: str) -> Checkpoint | None:
 
 def completed(checkpoint: Checkpoint, encoder: str, folders: tuple[str, str]) -> Checkpoint | None:
     """The checkpoint known to have the ``encoder`` that this one lacks; None where none is, or it is not there."""
-    if not checkpoint.lacks(encoder) or checkpoint.companion is None:
-        return None
     try:
-        other = Checkpoint.open(checkpoint.companion, folders)
+        return completing(checkpoint, encoder, folders)
     except CheckpointError as error:
         log.warning("no %s: %s", encoder, error)
         return None
-    return None if other.lacks(encoder) else other
 
 
 def trial(encoder: Encoder) -> list[ForwardJob]:

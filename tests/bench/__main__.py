@@ -1,4 +1,5 @@
-"""``python -m tests.bench [names] [--quick] [--checkpoint PATH]``: measures, prints tables, writes out/bench/*.json.
+"""``python -m tests.bench [names] [--quick] [--checkpoint PATH] [--family NAME]``: measures, prints tables, and writes
+out/bench/*.json.
 
 Each benchmark compares in one run on one machine, so that its ratios hold where its seconds do not; what each one
 measures, and how, is told at the head of its file.
@@ -21,11 +22,12 @@ from tests.bench.report import Report, cores
 from unclip.errors import UnclipError
 
 NAMES = ("overhead", "peer", "defaults", "mixed", "scale", "memory", "web", "studio", "triton", "gpu")
+FAMILIES = ("karlo", "kandinsky", "stable_unclip")
 ON_REQUEST = (
     "full_size",
     "full_picture",
     "equality",
-)  # long; 9 GiB and 3 of disk, 20 and 7, an hour
+)  # long; 9 GiB and 3 of disk (Kandinsky's encoder 13 and 5), 20 and 7 (10), an hour
 
 
 def main() -> int:
@@ -36,6 +38,7 @@ def main() -> int:
     )
     parser.add_argument("--quick", action="store_true", help="seconds instead of minutes; the figures mean nothing")
     parser.add_argument("--checkpoint", type=Path, help="default: the embedded one; with --quick a tiny random one")
+    parser.add_argument("--family", choices=FAMILIES, default=FAMILIES[0], help="of what is measured at full size")
     parser.add_argument("--threads", type=int, default=cores(), help="CPU threads of whatever has networks")
     parser.add_argument("--out", type=Path, default=Path("out/bench"), help="folder of the JSON files")
     chosen = parser.parse_args()
@@ -48,7 +51,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that services started here are ended too
     failed = False
     with tempfile.TemporaryDirectory(prefix="unclip-bench-") as scratch:
-        options = Options(chosen.quick, chosen.threads, Path(scratch), chosen.checkpoint)
+        options = Options(chosen.quick, chosen.threads, Path(scratch), chosen.checkpoint, chosen.family)
         for name in chosen.names or NAMES:
             began = time.monotonic()
             try:

@@ -15,12 +15,13 @@ from unclip.local.stack import find_checkpoint
 class Options:
     """quick: a few seconds each, to see that it runs; its figures mean nothing. threads: CPU threads of every
     process with networks, ours and those it is compared with. scratch: a folder for files that nobody keeps. chosen:
-    the checkpoint asked for."""
+    the checkpoint asked for. family: of the benchmarks at full size."""
 
     quick: bool
     threads: int
     scratch: Path
     chosen: Path | None = None
+    family: str = "karlo"
 
     @cached_property
     def checkpoint(self) -> Path:

@@ -28,6 +28,7 @@ from tests.processes import free_port
 from tests.tiny import CONTEXT, WIDTH, make_tiny_checkpoint
 from tests.triton_server import PATHS, NoTriton, TritonServer, wheel
 from tests.unit.engine_bench import BatchSizes
+from tests.unit.triton_configs import KARLOS
 from unclip import Client, Generate, LocalStack, Progress, Sampling
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
 from unclip.checkpoints.checkpoint import Checkpoint
@@ -36,7 +37,7 @@ from unclip.engine.engine import Engine
 from unclip.engine.observer import Observer
 from unclip.engine.trajectory import Trajectory
 from unclip.errors import Cancelled, ConfigurationError, DeadlineExceeded, Unavailable
-from unclip.networks.interface import NETWORKS, NetworkName
+from unclip.networks.interface import NetworkName
 from unclip.options import SamplingSettings
 from unclip.testing.stack import start_server
 from unclip.triton.address import ModelAddress
@@ -62,13 +63,13 @@ def server(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     folder = tmp_path_factory.mktemp("triton")
     models = folder / "models"
     exported = export(str(tiny_checkpoint), models, Options(max_batch=4, threads=1, python_path=PATHS))
-    assert [path.name for path in exported] == list(NETWORKS)
+    assert [path.name for path in exported] == list(KARLOS)
     add_onnx_prior(models, folder, tiny_checkpoint, Options("onnxruntime", max_batch=4, threads=1))
     add_sleeper(models, "slow", 1.0)
     add_sleeper(models, "stuck", 600.0)
     with TritonServer(models, folder, free_port()) as running:
         try:
-            running.wait_ready([*NETWORKS, "prior_onnx", "slow", "stuck"], 300)
+            running.wait_ready([*KARLOS, "prior_onnx", "slow", "stuck"], 300)
         except NoTriton as reason:
             pytest.skip(str(reason))
         yield running
@@ -78,7 +79,7 @@ def server(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 def stack(server: TritonServer, tiny_checkpoint: Path) -> Iterator[LocalStack]:
     """A stack whose every network is on the server."""
     options: dict[str, list[str]] = {}
-    for name in NETWORKS:
+    for name in KARLOS:
         words = options.setdefault(ROLES.get(name, "decoder"), [])
         words += ["--network", f"{name}=triton://{server.address}/{name}"]
     with LocalStack(tiny_checkpoint, threads=1, options=options) as running:
@@ -281,7 +282,7 @@ def test_a_server_killed_mid_picture_is_unavailable_and_its_return_is_noticed(
             client.generate("a red cat", **settings)
 
         server.start()
-        server.wait_ready(NETWORKS, 300)
+        server.wait_ready(KARLOS, 300)
         until(serving)
         again: list[GeneratedImage] = []
 

@@ -14,14 +14,22 @@ from safetensors.torch import load_file
 
 from prior_svc.prior import Prior
 from tests.karlo import make_tiny_karlo
-from unclip.checkpoints.checkpoint import EVERY_FOLDER, IMAGE_FOLDERS, PRIOR_FOLDERS, Checkpoint
+from unclip.checkpoints.checkpoint import (
+    IMAGE_FOLDERS,
+    OPTIONAL_FOLDERS,
+    PRIOR_FOLDERS,
+    STAGE_FOLDERS,
+    Checkpoint,
+)
 from unclip.checkpoints.convert import convert
 from unclip.checkpoints.convert import main as convert_main
+from unclip.checkpoints.sources import sources
 from unclip.cli import main
 from unclip.errors import CheckpointError, ConfigurationError
 from unclip.options import SamplingSettings
 
 CPU = torch.device("cpu")
+KARLOS = [*(name for folders in STAGE_FOLDERS.values() for name in folders), *OPTIONAL_FOLDERS]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +54,7 @@ def test_every_weight_is_the_same_and_the_result_loads(karlo: tuple[Path, Path],
         assert before.keys() == after.keys()
         assert all(torch.equal(before[name], after[name]) for name in before)
     checkpoint = Checkpoint.open(made)
-    checkpoint.verify([name for name in EVERY_FOLDER if name not in IMAGE_FOLDERS])
+    checkpoint.verify(list(sources(checkpoint)))
     assert Prior(checkpoint, CPU).parameters > 0
     assert not list(made.rglob("*.bin"))
 
@@ -55,13 +63,15 @@ def test_the_result_says_what_the_source_was_known_for(karlo: tuple[Path, Path],
     source, made = Checkpoint.open(karlo[0]), Checkpoint.open(convert(str(karlo[0]), tmp_path / "made"))
     assert (made.name, made.license) == (source.name, source.license)
     assert made.defaults("decoder") == source.defaults("decoder") == SamplingSettings("ddpm", 25, 8.0)
-    assert [name for name in EVERY_FOLDER if made.lacks(name)] == [*IMAGE_FOLDERS]
+    assert not any(made.lacks(name) for name in KARLOS)
 
 
 def test_another_repositorys_image_encoder_completes_it(karlo: tuple[Path, Path], tmp_path: Path) -> None:
-    made = Checkpoint.open(convert(str(karlo[0]), tmp_path / "made", str(karlo[1])))
-    made.verify(EVERY_FOLDER)
-    assert not any(made.lacks(name) for name in EVERY_FOLDER)
+    alone = shutil.copytree(karlo[0], tmp_path / "alone")  # under a name that has no companion
+    without = Checkpoint.open(convert(str(alone), tmp_path / "without"))
+    assert [name for name in KARLOS if without.lacks(name)] == [*IMAGE_FOLDERS]
+    made = Checkpoint.open(convert(str(alone), tmp_path / "made", str(karlo[1])))
+    made.verify(KARLOS)
 
 
 class Program:

@@ -36,7 +36,7 @@ def keep(
     cache: Path, repository: Path, folders: Sequence[str], commit: str = COMMIT, owner: str = "kakaobrain"
 ) -> Path:
     """Puts ``folders`` of a repository into a Hub cache as a download would: blobs, and links under the commit."""
-    home = cache / f"models--kakaobrain--{repository.name}"
+    home = cache / f"models--{owner}--{repository.name}"
     snapshot, blobs = home / "snapshots" / commit, home / "blobs"
     blobs.mkdir(parents=True, exist_ok=True)
     (home / "refs").mkdir(exist_ok=True)
@@ -130,13 +130,14 @@ def test_what_is_neither_folder_nor_repository_is_told(cache: Path, source: str)
 
 @pytest.mark.parametrize("folders", [PRIOR_FOLDERS, DECODER_FOLDERS])
 def test_a_service_fetches_its_own_folders_and_no_pickles(
-    monkeypatch: pytest.MonkeyPatch, karlo: tuple[Path, Path], folders: Sequence[str]
+    monkeypatch: pytest.MonkeyPatch, karlo: tuple[Path, Path], folders: Sequence[str], tmp_path: Path
 ) -> None:
     asked: dict[str, Any] = {}
+    snapshot = shutil.copytree(karlo[0], tmp_path / COMMIT)
 
     def snapshot_download(repository: str, **options: Any) -> str:
         asked.update(options, repository=repository)
-        return str(karlo[0])
+        return str(snapshot)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     Checkpoint.open(f"{KARLO}@{COMMIT}", folders)

@@ -19,10 +19,10 @@ from tests.karlo import make_tiny_karlo
 from tests.tiny import CONTEXT, make_tiny_checkpoint
 from tests.unit.test_karlo import encoded, read
 from tests.unit.test_parity import Ours, ddpm
-from tests.unit.triton_configs import assert_serves, config_of, options
+from tests.unit.triton_configs import KARLOS, assert_serves, config_of, options
 from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.errors import ConfigurationError
-from unclip.networks.interface import COMPONENTS, LOCAL, NETWORKS, Network, NetworkName, Port, Remotes, Signature
+from unclip.networks.interface import COMPONENTS, LOCAL, Network, NetworkName, Port, Remotes, Signature
 from unclip.networks.placement import Placement
 from unclip.triton import onnx
 from unclip.triton.backend import networks_of
@@ -79,7 +79,7 @@ def assert_same(one: Network, other: Network, signature: Signature, rows: int, l
     assert (found - wanted).abs().max() <= bar * wanted.abs().max()
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", KARLOS)
 def test_onnxruntime_makes_of_a_file_what_the_network_makes(models: Path, whole: Path, name: NetworkName) -> None:
     checkpoint = Checkpoint.open(whole)
     network = networks_of(name).load(name, checkpoint, Placement(CPU))
@@ -104,7 +104,7 @@ def test_a_picture_of_which_onnxruntime_takes_every_step_is_the_local_one(models
             stages.engine.close()
         return pictures, embeddings
 
-    remotes = {name: by_onnxruntime(name, checkpoint, models) for name in NETWORKS}
+    remotes = {name: by_onnxruntime(name, checkpoint, models) for name in KARLOS}
     ours, theirs = drawn(LOCAL), drawn(remotes)
     assert ((ours[0] - theirs[0]).abs() * 127.5).max() <= 1
     assert torch.allclose(ours[1], theirs[1], atol=1e-4)
@@ -113,7 +113,7 @@ def test_a_picture_of_which_onnxruntime_takes_every_step_is_the_local_one(models
 def test_a_files_axes_are_those_of_the_config_and_it_names_no_folder_of_ours(models: Path) -> None:
     import onnxruntime
 
-    for name in NETWORKS:
+    for name in KARLOS:
         file, config = models / name / "1" / "model.onnx", config_of(models / name)
         session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
         for found, told in ((session.get_inputs(), config.input), (session.get_outputs(), config.output)):
@@ -121,7 +121,7 @@ def test_a_files_axes_are_those_of_the_config_and_it_names_no_folder_of_ours(mod
             assert sizes == {part.name: [-1, *part.dims] for part in told}
         assert file.with_name("model.onnx.data").stat().st_size > 50_000
         assert str(Path.cwd()).encode() not in file.read_bytes()
-        assert {path.name for path in models.iterdir()} == set(NETWORKS)
+        assert {path.name for path in models.iterdir()} == set(KARLOS)
 
 
 @pytest.mark.usefixtures("unwritten")
@@ -131,8 +131,8 @@ def test_the_config_is_the_signatures_with_nothing_of_python(
 ) -> None:
     checkpoint = Checkpoint.open(tiny_checkpoint)
     chosen = options(backend, gpus=(1,))
-    assert [folder.name for folder in export(str(tiny_checkpoint), tmp_path, chosen)] == list(NETWORKS)
-    for name in NETWORKS:
+    assert [folder.name for folder in export(str(tiny_checkpoint), tmp_path, chosen)] == list(KARLOS)
+    for name in KARLOS:
         config = config_of(tmp_path / name)
         assert [(group.kind, list(group.gpus)) for group in config.instance_group] == [(1, [1])]
         weights = checkpoint.version([COMPONENTS[name]])

@@ -19,7 +19,7 @@ from encoder_svc import networks as encoder_networks
 from prior_svc import app as prior_app
 from prior_svc import networks as prior_networks
 from tests.unit.engine_bench import WAIT
-from tests.unit.triton_configs import assert_serves, config_of, options
+from tests.unit.triton_configs import KARLOS, assert_serves, config_of, options
 from unclip import model_app
 from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.cli import main
@@ -29,7 +29,7 @@ from unclip.engine.current_batch import abandoned, deadline
 from unclip.engine.engine import Engine
 from unclip.engine.forward import ForwardJob, ForwardProgram
 from unclip.errors import ConfigurationError, DeadlineExceeded, OutOfDeviceMemory, Overloaded, Unavailable
-from unclip.networks.interface import COMPONENTS, NETWORKS, Network, NetworkName, Port, Signature, Tensors, running_on
+from unclip.networks.interface import COMPONENTS, Network, NetworkName, Port, Signature, Tensors, running_on
 from unclip.networks.placement import Placement
 from unclip.serving.settings import ModelSettings, parse
 from unclip.triton.address import ModelAddress, cpu_threads, parse_networks
@@ -42,9 +42,9 @@ MODULES = {"text_encoder": encoder_networks, "image_encoder": encoder_networks, 
 
 
 def test_networks_are_found_by_their_addresses() -> None:
-    found = parse_networks("decoder=triton://gpu-1:8001/d,upsampler=triton://10.0.0.2:8001/up.v2", NETWORKS)
+    found = parse_networks("decoder=triton://gpu-1:8001/d,upsampler=triton://10.0.0.2:8001/up.v2", KARLOS)
     assert found == {"decoder": ModelAddress("gpu-1:8001", "d"), "upsampler": ModelAddress("10.0.0.2:8001", "up.v2")}
-    assert parse_networks("", NETWORKS) == {}
+    assert parse_networks("", KARLOS) == {}
 
 
 @pytest.mark.parametrize(
@@ -173,15 +173,15 @@ def test_every_network_is_written_with_its_signature_and_its_own_components(
 ) -> None:
     checkpoint = Checkpoint.open(tiny_checkpoint)
     chosen = options(precision="float16", python_path=("/a", "/b"))
-    assert [folder.name for folder in export(str(tiny_checkpoint), tmp_path, chosen)] == list(NETWORKS)
-    for name in NETWORKS:
+    assert [folder.name for folder in export(str(tiny_checkpoint), tmp_path, chosen)] == list(KARLOS)
+    for name in KARLOS:
         signature = MODULES.get(name, decoder_networks).signature(name, checkpoint)
         weights = checkpoint.version([COMPONENTS[name]])
         told = assert_serves(config_of(tmp_path / name), name, "python", signature, weights)
         assert told == {"network": name, "threads": "3", "precision": "float16", "python_path": '["/a", "/b"]'}
         assert compile((tmp_path / name / "1" / "model.py").read_text(), "model.py", "exec")
         kept = {path.name for path in (tmp_path / name / "1" / "checkpoint").iterdir()}
-        assert kept == {COMPONENTS[name]} | ({"text_proj"} if name == "decoder" else set())
+        assert kept == {COMPONENTS[name], "model_index.json"} | ({"text_proj"} if name == "decoder" else set())
 
 
 def test_a_checkpoint_without_a_network_exports_the_others(tmp_path: Path, tiny_checkpoint: Path) -> None:
@@ -192,7 +192,7 @@ def test_a_checkpoint_without_a_network_exports_the_others(tmp_path: Path, tiny_
     assert "upsampler_last" not in {folder.name for folder in export(str(copy), tmp_path / "models")}
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", KARLOS)
 def test_a_network_keeps_its_signature(tiny_checkpoint: Path, name: NetworkName) -> None:
     checkpoint = Checkpoint.open(tiny_checkpoint)
     module = MODULES.get(name, decoder_networks)

@@ -13,6 +13,7 @@ from unclip.networks.interface import NetworkName, Signature
 from unclip.triton.export import BackendName, Options
 from unclip.triton.remote import check
 
+KARLOS: tuple[NetworkName, ...] = ("text_encoder", "image_encoder", "prior", "decoder", "upsampler", "upsampler_last")
 BOUNDED: Mapping[str, Any] = {"max_batch": 4, "queue": 7, "delay_us": 50, "threads": 3}  # options of what is exported
 
 

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from unclip.checkpoints import untrusted
-from unclip.checkpoints.hub import HubId
+from unclip.checkpoints.hub import PICKLES, HubId
 from unclip.checkpoints.vocabulary import Vocabulary
 from unclip.errors import CheckpointError
-from unclip.families import Family, family_of, folders_of
+from unclip.families import Family, family_of
 from unclip.options import SAMPLERS, SamplingSettings, Sizes
 
 FORMAT = 1
@@ -46,9 +46,14 @@ STAGE_FOLDERS = {
     "decoder": DECODER_FOLDERS,
     "upsampler": UPSAMPLER_FOLDERS,
 }
+FETCHED = {  # what each may load, of some family
+    "encoder": (*ENCODER_FOLDERS, *DECODER_TEXT_FOLDERS),
+    "prior": PRIOR_FOLDERS,
+    "decoder": (*DECODER_FOLDERS, *NOISING_FOLDERS, AUTOENCODER),
+    "upsampler": (*UPSAMPLER_FOLDERS, *OPTIONAL_FOLDERS, AUTOENCODER),
+}
 OF_FAMILIES = (*OPTIONAL_FOLDERS, *DECODER_TEXT_FOLDERS, *NOISING_FOLDERS, AUTOENCODER)
 EVERY_FOLDER = (*ENCODER_FOLDERS, *PRIOR_FOLDERS, *DECODER_FOLDERS, *UPSAMPLER_FOLDERS, *OF_FAMILIES)
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 NEVER_READ = (*PICKLES, ".*")  # these may lie beside what is read
 
 
@@ -91,10 +96,12 @@ class Checkpoint:
         if not path.is_dir():
             if path.exists() or (found := HubId.parse(str(source))) is None:
                 raise CheckpointError(f"checkpoint: no such folder: {path}")
-            path = found.fetch([name for folder in folders for name in folders_of(folder)], pickles=pickles)
+            path = found.fetch(())  # the small files first: they tell what its folders are called
             hub = f"{found.repository}@{path.name}"
         index = read_json(path / INDEX) if os.path.lexists(path / INDEX) else {}
         checkpoint = cls(path, read_manifest(path), index, hub)
+        if hub and (places := [checkpoint.place(name).name for name in folders if checkpoint._may_have(name)]):
+            HubId(found.repository, path.name).fetch(places, pickles=pickles)
         _ = checkpoint.family
         return checkpoint
 
@@ -112,9 +119,12 @@ class Checkpoint:
         """The components that a repository of this kind has, and their folders; None where they are called as here."""
         return None if self.manifest else self.family.layouts.get(str(self.index.get("_class_name")))
 
+    def _may_have(self, component: str) -> bool:
+        return self._layout is None or component in self._layout
+
     def has(self, component: str) -> bool:
         """Whether a component's folder is there."""
-        return (self._layout is None or component in self._layout) and self.place(component).is_dir()
+        return self._may_have(component) and self.place(component).is_dir()
 
     @cached_property
     def listed(self) -> frozenset[str]:
@@ -175,10 +185,11 @@ class Checkpoint:
         beside = self.folder.resolve().parent / name if name else None
         return str(beside) if beside and beside.is_dir() else None
 
-    def for_stage(self, stage: str, folders: Iterable[str] = EVERY_FOLDER) -> Checkpoint:
+    def for_stage(self, stage: str, folders: Iterable[str] = EVERY_FOLDER, *, pickles: bool = False) -> Checkpoint:
         """The checkpoint that a stage loads from: this one, or where a family lies in halves the one that has it.
 
-        folders: what will be read of the other. A checkpoint that is whole without the stage is given back.
+        folders, pickles: what will be read of the other, see `open`. A checkpoint that is whole without the stage is
+        given back.
 
         Raises:
             CheckpointError: the other half is not there.
@@ -187,7 +198,7 @@ class Checkpoint:
         if self._layout is None or not all(self.lacks(component) for component in needed):
             return self
         if self.companion is not None:
-            return Checkpoint.open(self.companion, folders)
+            return Checkpoint.open(self.companion, folders, pickles=pickles)
         if not any(component in layout for layout in self.family.layouts.values() for component in needed):
             return self
         here = self.hub.partition("@")[0] or self.folder.resolve().name

@@ -13,7 +13,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,7 +21,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from unclip.checkpoints.checkpoint import EVERY_FOLDER, IMAGE_FOLDERS, INDEX, PICKLES, Checkpoint, write_manifest
+from unclip.checkpoints.checkpoint import EVERY_FOLDER, IMAGE_FOLDERS, INDEX, Checkpoint, write_manifest
+from unclip.checkpoints.hub import PICKLES
+from unclip.checkpoints.sources import sources
 from unclip.errors import CheckpointError, ConfigurationError, UnclipError
 from unclip.escaping import escaped
 
@@ -37,69 +39,84 @@ GLOBAL = re.compile(r"[Uu]nsupported (?:global: )?(?:GLOBAL|class) ([\w.]{1,100}
 def convert(source: str, target: Path, image_encoder: str = "") -> Path:
     """Writes a checkpoint into ``target``, which is made, whole or not at all, and returns it.
 
-    source: a folder or the id of a repository on the Hub. image_encoder: of another one, that completes it.
+    What services take from other repositories that belong to it is written too, each component under this project's
+    name for it. source: a folder or the id of a repository on the Hub. image_encoder: of another one, instead.
 
     Raises:
-        CheckpointError: there is no such checkpoint, a file of weights holds more than tensors, or a file is a link
-            that leads out of it or nowhere, or its unclip.json's vocabulary is none.
+        CheckpointError: there is no such checkpoint, or not the other half of it; a file of weights holds more than
+            tensors, or a file is a link that leads out of it or nowhere; or its unclip.json's vocabulary is none.
         ConfigurationError: ``target`` is there already and not empty, or cannot be made.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ConfigurationError(f"{target} is there already: convert into a new folder")
     checkpoint = Checkpoint.open(source, EVERY_FOLDER, pickles=True)
-    completing = Checkpoint.open(image_encoder, IMAGE_FOLDERS, pickles=True) if image_encoder else None
+    found = sources(checkpoint, pickles=True)
+    if image_encoder:
+        found |= dict.fromkeys(IMAGE_FOLDERS, Checkpoint.open(image_encoder, IMAGE_FOLDERS, pickles=True))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as scratch:
             made = Path(scratch) / "made"
             made.mkdir()
-            _write(checkpoint, completing, made)
+            _write(checkpoint, found, made)
             made.replace(target)
     except OSError as error:
         raise ConfigurationError(f"{target} cannot be made: {error}") from error
     return target
 
 
-def _write(checkpoint: Checkpoint, completing: Checkpoint | None, target: Path) -> None:
-    copy_components(checkpoint, EVERY_FOLDER, target)
-    if completing:
-        copy_components(completing, IMAGE_FOLDERS, target)
-    for name in ("README.md", *([] if completing else [INDEX])):  # an index would deny the image encoder
-        if os.path.lexists(checkpoint.folder / name):
-            shutil.copy(inside(checkpoint, checkpoint.folder / name), target / name)
+def _write(checkpoint: Checkpoint, found: Mapping[str, Checkpoint], target: Path) -> None:
+    for name, at in found.items():
+        copy_component(at, name, target)
+    drawing = found.get("decoder", checkpoint)
+    halves = list({at.folder: at for at in (drawing, *found.values())}.values())
+    for number, at in enumerate(halves):
+        copy_file(at, "README.md", target / (f"README-{short(at)}.md" if number else "README.md"))
+    if len(halves) == 1 and all(drawing.place(name).name == name for name in found):
+        copy_file(drawing, INDEX, target / INDEX)
     write_manifest(
         target,
-        name=checkpoint.name.rpartition("/")[2],
-        license=checkpoint.license,
+        name=short(drawing),
+        license=" AND ".join(dict.fromkeys(at.license for at in halves)),
         caption_template=checkpoint.caption_template,
         defaults={stage: asdict(checkpoint.defaults(stage)) for stage in STAGES},
+        **({"sizes": asdict(checkpoint.sizes)} if checkpoint.sizes else {}),
         **({"cleaning": checkpoint.cleaning} if checkpoint.cleaning else {}),
         **({"vocabulary": checkpoint.vocabulary.to_json()} if checkpoint.vocabulary else {}),
     )
 
 
-def copy_components(checkpoint: Checkpoint, folders: Iterable[str], target: Path) -> None:
-    """Copies components, their weights as safetensors; what is not there is left out.
+def short(checkpoint: Checkpoint) -> str:
+    """A checkpoint's name without its owner's."""
+    return checkpoint.name.rpartition("/")[2]
+
+
+def copy_file(checkpoint: Checkpoint, name: str, target: Path) -> None:
+    """Copies one file, where it is there. Raises CheckpointError as `inside`."""
+    if os.path.lexists(checkpoint.folder / name):
+        shutil.copy(inside(checkpoint, checkpoint.folder / name), target)
+
+
+def copy_component(checkpoint: Checkpoint, name: str, target: Path) -> None:
+    """Copies a component, its weights as safetensors; one that is not there is left out.
 
     Raises:
         CheckpointError: as `convert`; or a component is no folder, or a file in it cannot be read.
     """
-    for name in folders:
-        component = checkpoint.folder / name
-        if not os.path.lexists(component):
-            continue
-        if not component.is_dir():
-            raise CheckpointError(f"checkpoint: {component} is no folder")
-        shutil.rmtree(target / name, ignore_errors=True)
-        (target / name).mkdir(parents=True)
-        pickles = {path for pattern in PICKLES for path in component.glob(pattern)}
-        safe = any(path.is_file() for path in component.glob("*.safetensors"))
-        for path in sorted(component.iterdir()):
-            if path in pickles:
-                if not safe:
-                    convert_file(inside(checkpoint, path), target / name, path)
-            elif not path.is_dir() and not path.name.endswith(".index.json"):
-                shutil.copy(inside(checkpoint, path), target / name / path.name)
+    component = checkpoint.place(name)
+    if not os.path.lexists(component):
+        return
+    if not component.is_dir():
+        raise CheckpointError(f"checkpoint: {component} is no folder")
+    (target / name).mkdir(parents=True)
+    pickles = {path for pattern in PICKLES for path in component.glob(pattern)}
+    safe = any(path.is_file() for path in component.glob("*.safetensors"))
+    for path in sorted(component.iterdir()):
+        if path in pickles:
+            if not safe:
+                convert_file(inside(checkpoint, path), target / name, path)
+        elif not path.is_dir() and not path.name.endswith(".index.json"):
+            shutil.copy(inside(checkpoint, path), target / name / path.name)
 
 
 def inside(checkpoint: Checkpoint, path: Path) -> Path:

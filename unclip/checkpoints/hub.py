@@ -10,8 +10,9 @@ from pathlib import Path
 from unclip.errors import CheckpointError
 
 ALONGSIDE = ("unclip.json", "model_index.json", "README.md", "*/config.json")
-# Pickles are never loaded; a variant in half precision holds the same weights again.
-LEFT_OUT = ("*.bin", "*.pt", "*.ckpt", "*.msgpack", "*.h5", "*.onnx", "*.fp16.*")
+# Weights of other frameworks; and a variant in half precision holds the same weights again.
+LEFT_OUT = ("*.msgpack", "*.h5", "*.onnx", "*.fp16.*")
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")  # never loaded
 ID = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 
 
@@ -46,7 +47,7 @@ class HubId:
                     self.repository,
                     revision=self.revision,
                     allow_patterns=[*(f"{folder}/*" for folder in folders), *ALONGSIDE],
-                    ignore_patterns=None if pickles else list(LEFT_OUT),
+                    ignore_patterns=[*LEFT_OUT, *(() if pickles else PICKLES)],
                 )
             )
         except LocalEntryNotFoundError:

@@ -8,14 +8,8 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-from unclip.checkpoints.checkpoint import (
-    DECODER_FOLDERS,
-    ENCODER_FOLDERS,
-    OPTIONAL_FOLDERS,
-    PRIOR_FOLDERS,
-    UPSAMPLER_FOLDERS,
-    Checkpoint,
-)
+from unclip.checkpoints.checkpoint import Checkpoint
+from unclip.checkpoints.sources import sources
 from unclip.cli.findings import Finding
 from unclip.errors import CheckpointError, ConfigurationError
 from unclip.extras import EXTRAS, command
@@ -23,7 +17,6 @@ from unclip.local.stack import find_checkpoint
 
 OLDEST_PYTHON = (3, 11)
 BASE = ("grpcio", "protobuf", "numpy", "pillow")
-FOLDERS = (*ENCODER_FOLDERS, *PRIOR_FOLDERS, *DECODER_FOLDERS, *UPSAMPLER_FOLDERS)
 LITTLE_GIB = 2.0  # the four services with the embedded checkpoint fit into it
 
 
@@ -95,10 +88,14 @@ def weights(chosen: Path | None) -> Finding:
     try:
         checkpoint = Checkpoint.open(folder)
         _ = checkpoint.vocabulary
-        checkpoint.verify([*FOLDERS, *(name for name in OPTIONAL_FOLDERS if checkpoint.has(name))])
+        found = sources(checkpoint)
+        for name, at in found.items():
+            at.verify([name])
     except CheckpointError as error:
         return Finding("checkpoint", "fail", str(error).removeprefix("checkpoint: "), "copy it again into a new folder")
     if not checkpoint.manifest:
-        advice = "nothing says what its files should be; unclip.checkpoints.checkpoint.write_manifest records it"
-        return Finding("checkpoint", "warn", f"{folder}: complete, but there is no unclip.json", advice)
+        others = sorted({at.name for at in found.values()} - {checkpoint.name})
+        beside = f" with {', '.join(others)}" if others else ""
+        advice = "nothing says what its files should be; unclip convert writes a folder that does"
+        return Finding("checkpoint", "warn", f"{folder}{beside}: complete, but there is no unclip.json", advice)
     return Finding("checkpoint", "ok", f"{folder}: {checkpoint.name}, every file listed, all digests as recorded")

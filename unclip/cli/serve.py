@@ -17,9 +17,9 @@ from unclip.local.stack import MODEL_SERVICES, LocalStack
 
 CHECK_S = 0.5
 NETWORKS = {
-    "encoder": ("text_encoder", "image_encoder"),
+    "encoder": ("text_encoder", "decoder_text_encoder", "image_encoder"),
     "prior": ("prior",),
-    "decoder": ("decoder", "upsampler", "upsampler_last"),
+    "decoder": ("decoder", "latent_encoder", "latent_decoder", "upsampler", "upsampler_last"),
 }
 
 

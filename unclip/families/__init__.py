@@ -38,10 +38,4 @@ def family_of(index: Mapping[str, object], described: bool) -> Family:
     return EMBEDDED if described else KARLO
 
 
-def folders_of(component: str) -> list[str]:
-    """Every name that a component's folder has in some family, its own first."""
-    layouts = [layout for family in FAMILIES for layout in family.layouts.values()]
-    return list(dict.fromkeys([component, *(layout[component] for layout in layouts if component in layout)]))
-
-
-__all__ = ["EMBEDDED", "FAMILIES", "KARLO", "Family", "family_of", "folders_of"]
+__all__ = ["EMBEDDED", "FAMILIES", "KARLO", "Family", "family_of"]

@@ -45,13 +45,15 @@ Format = Literal["FP32", "INT64", "BOOL"]
 class Port:
     """A named tensor of a network. shape: of one row, without batch; -1 where rows of a batch agree on any length.
 
-    trial: the length that a trial run gives such an axis.
+    trial: the length that a trial run gives such an axis. pixels: of the picture, to each step along such an axis where
+    two of them are its height and width, which are then multiples of ``trial``; 0 where it is a length.
     """
 
     name: str
     format: Format
     shape: tuple[int, ...] = ()
     trial: int = 8
+    pixels: int = 0
 
 
 @dataclass(frozen=True)

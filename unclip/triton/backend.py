@@ -15,11 +15,14 @@ if TYPE_CHECKING:
 
 SERVICES: Mapping[NetworkName, str] = {
     "text_encoder": "encoder_svc",
+    "decoder_text_encoder": "encoder_svc",
     "image_encoder": "encoder_svc",
     "prior": "prior_svc",
     "decoder": "decoder_svc",
+    "latent_encoder": "decoder_svc",
     "upsampler": "decoder_svc",
     "upsampler_last": "decoder_svc",
+    "latent_decoder": "decoder_svc",
 }
 
 

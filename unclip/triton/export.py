@@ -20,7 +20,8 @@ from typing import Literal, get_args
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from unclip.checkpoints.checkpoint import EVERY_FOLDER, Checkpoint
+from unclip.checkpoints.checkpoint import EVERY_FOLDER, INDEX, Checkpoint
+from unclip.checkpoints.sources import sources
 from unclip.errors import ConfigurationError, UnclipError
 from unclip.escaping import escaped
 from unclip.networks.interface import COMPONENTS, NETWORKS, NetworkName, Port, Signature
@@ -80,8 +81,9 @@ def export(source: str, repository: Path, options: Options = Options()) -> list[
             network; of that network nothing is written then.
     """
     check(options)
-    checkpoint = Checkpoint.open(source, EVERY_FOLDER)
-    return [write_model(name, checkpoint, repository, options) for name in NETWORKS if checkpoint.has(COMPONENTS[name])]
+    found = sources(Checkpoint.open(source, EVERY_FOLDER))
+    homes = {name: found[COMPONENTS[name]] for name in NETWORKS if COMPONENTS[name] in found}
+    return [write_model(name, at, repository, options) for name, at in homes.items() if at.has(COMPONENTS[name])]
 
 
 def check(options: Options) -> None:
@@ -130,9 +132,12 @@ def write_python(name: NetworkName, checkpoint: Checkpoint, folder: Path, option
     (folder / "model.py").write_text(MODEL)
     kept = folder / "checkpoint"
     shutil.copytree(checkpoint.place(component), kept / component)
-    if name == "decoder":  # its signature is that of what the projection makes
-        (kept / "text_proj").mkdir()
-        shutil.copy(checkpoint.folder / "text_proj" / "config.json", kept / "text_proj" / "config.json")
+    if name == "decoder":  # its signature is that of what it walks, and is told
+        for part in checkpoint.components("decoder"):
+            if part != component and (config := checkpoint.place(part) / "config.json").is_file():
+                (kept / part).mkdir()
+                shutil.copy(config, kept / part)
+    (kept / INDEX).write_text(json.dumps({part.name: [] for part in sorted(kept.iterdir())}))
     return {
         "network": name,
         "precision": options.precision,

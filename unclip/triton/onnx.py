@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import warnings
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from torch import nn
 
 from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.errors import ConfigurationError, UnclipError
-from unclip.networks.interface import Network, NetworkName, Port, Signature, Tensors
+from unclip.networks.interface import COMPONENTS, Network, NetworkName, Port, Signature, Tensors
 from unclip.networks.placement import FORMATS, Placement
 from unclip.triton.backend import networks_of
 from unclip.triton.remote import to_array
@@ -49,7 +50,7 @@ def write(name: NetworkName, checkpoint: Checkpoint, signature: Signature, file:
     load = networks_of(name).load
     placement = _RecordingPlacement(torch.device("cpu"), FORMATS[precision])
     network = load(name, checkpoint, placement)
-    vocabulary = int(checkpoint.config(name, "config.json").get("vocab_size", 49408)) if name == "text_encoder" else 0
+    vocabulary = int(checkpoint.config(COMPONENTS[name], "config.json").get("vocab_size", 49408))
     example = trial(signature, *EXAMPLE, vocabulary)
     try:
         save(_TritonCall(network, placement.loaded[0], signature), signature, example, file)
@@ -75,8 +76,8 @@ class _RecordingPlacement(Placement):
 
     loaded: list[nn.Module] = field(default_factory=list)
 
-    def load(self, kind: Any, checkpoint: Checkpoint, folder: str) -> Any:
-        self.loaded.append(super().load(kind, checkpoint, folder))
+    def load(self, kind: Any, checkpoint: Checkpoint, folder: str, parts: Collection[str] = ()) -> Any:
+        self.loaded.append(super().load(kind, checkpoint, folder, parts))
         return self.loaded[-1]
 
 
@@ -121,8 +122,10 @@ def save(network: nn.Module, signature: Signature, example: Tensors, file: Path)
 
 def axes(port: Port) -> dict[int, Any]:
     """A port's dynamic axes by their position in a batch."""
-    lengths = {index + 1: torch.export.Dim("length") for index, size in enumerate(port.shape) if size < 0}
-    return {0: torch.export.Dim("batch"), **lengths}
+    names = iter(("height", "width") if port.pixels else ("length",))
+    free = {index + 1: torch.export.Dim(next(names)) for index, size in enumerate(port.shape) if size < 0}
+    # U-Nets halve pictures several times over: of an odd height they would make another program.
+    return {0: torch.export.Dim("batch"), **{at: port.trial * dim if port.pixels else dim for at, dim in free.items()}}
 
 
 def opened(file: Path, signature: Signature) -> Network:
@@ -155,11 +158,14 @@ def difference(network: Network, other: Network, signature: Signature, vocabular
 
 
 def trial(signature: Signature, rows: int, length: int, vocabulary: int = 0, seed: int = 0) -> dict[str, torch.Tensor]:
-    """Random inputs of a network. vocabulary: of token ids, whose last one, the end's, is in every row."""
+    """Random inputs of a network. length: of what has one; heights and widths are chosen by it too, and differ.
+
+    vocabulary: of token ids, whose last one, the end's, is in every row.
+    """
     random = np.random.default_rng(seed)
     found: dict[str, torch.Tensor] = {}
     for port in signature.inputs:
-        shape = (rows, *(length if size < 0 else size for size in port.shape))
+        shape = (rows, *filled(port, length))
         if port.format == "FP32":
             value: npt.NDArray[Any] = random.standard_normal(shape, dtype=np.float32)
         elif port.format == "BOOL":
@@ -172,3 +178,9 @@ def trial(signature: Signature, rows: int, length: int, vocabulary: int = 0, see
             value = random.integers(0, TIMESTEPS, shape)
         found[port.name] = torch.from_numpy(value)
     return found
+
+
+def filled(port: Port, length: int) -> tuple[int, ...]:
+    """The shape of a row in such a trial."""
+    free = iter((port.trial * (2 + length % 3), port.trial * (2 + (length + 1) % 3)) if port.pixels else (length,))
+    return tuple(next(free) if size < 0 else size for size in port.shape)
