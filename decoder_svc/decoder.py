@@ -13,7 +13,7 @@ from decoder_svc.latents import HALVES, known_latents, scale_of, size_of
 from decoder_svc.networks import channels_of, load, sees_known
 from decoder_svc.previews import preview_map
 from unclip.checkpoints.checkpoint import AUTOENCODER, Checkpoint
-from unclip.diffusion.inpainting import Known
+from unclip.diffusion.inpainting import Known, resampled
 from unclip.diffusion.noise import START, NoiseKey, Stream, gaussian
 from unclip.diffusion.process import Process
 from unclip.engine.forward import ForwardJob, ForwardProgram
@@ -99,6 +99,8 @@ class Decoder:
             mask = known_latents(torch.from_numpy(task.known.mask.copy()).to(self.device), self.scale)
             # A network that is shown what is known was taught with one field of noise, and needs no second takes.
             kept = Known.of(known_sample, mask, start if self._sees_known else None)
+            if not self._sees_known:
+                table = resampled(table, self._process.schedule, task.known.resampling)
         elif task.known is not None:
             table, kept = edited(task.known, table, self._process.schedule, self.device)
         seen = self._seen(shape, kept)

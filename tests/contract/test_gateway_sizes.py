@@ -156,6 +156,15 @@ def test_what_this_model_does_not_paint_is_a_failed_precondition_that_says_what_
     assert not stack.prior.asked
 
 
+def test_more_than_one_answer_takes_is_known_by_the_shape_before_any_is_painted() -> None:
+    large = replace(PAINTER, sizes=Sizes(8, 16, 2048, 2**22))
+    with BlockingStubStack(large) as stack, Client(stack.address) as client:
+        with pytest.raises(InvalidRequest, match="pictures of 2048 x 2048 px as png in one answer") as refused:
+            client.generate("a cat", image_count=4, width=2048, height=2048)
+        assert [each.field for each in refused.value.violations] == ["image_count"]
+        assert not stack.prior.asked
+
+
 def test_the_stack_tells_what_it_paints(painter: Client, client: Client) -> None:
     told = {stage.stage: stage for stage in painter.model_info().stages}
     assert (told["decoder"].sizes, told["decoder"].image_size, told["decoder"].ignores_text) == (SIZES, OWN, True)

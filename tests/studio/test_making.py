@@ -66,6 +66,8 @@ def test_settings_are_in_the_recipe_and_what_is_wrong_is_said_by_its_field(here:
     here.page.get_by_label("Caption", exact=True).fill("a red apple")
     here.page.get_by_label("Pictures", exact=True).fill("2")
     here.page.get_by_text("Advanced").click()
+    expect(here.page.get_by_label("Size", exact=True).and_(here.page.locator("input"))).to_be_visible()
+    expect(here.page.get_by_label("Width", exact=True)).to_be_hidden()  # this model paints squares of one size
     here.page.get_by_label("Best of").fill("4")
     here.page.get_by_label("Steer away from").fill("a leaf")
     decoder = here.page.get_by_role("group", name="Decoder")

@@ -21,7 +21,7 @@ from gateway.requests.fitting import MAX_FITTED, SQUARE, Subject, around, bounde
 from gateway.requests.plan import EditPlan, GeneratePlan, Plan
 from gateway.requests.planning import plan_of
 from gateway.requests.recipes import recipe
-from gateway.stages.clients import LATENTS, PIXELS, sample_from
+from gateway.stages.answers import LATENTS, PIXELS, sample_from
 from tests.unit.gateway_plans import INFO, png
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import model_info_pb2, sampling_pb2
@@ -197,6 +197,12 @@ def test_who_asks_for_larger_pictures_is_let_in_less_often() -> None:
         return len(entered)
 
     assert let_in(1.0) >= 3 * let_in(4.0) > 0
+    [small, large] = (
+        admission.enter({"decoder": replace(usual["decoder"], area=area)}, 1e9, "") for area in (1.0, 4.0)
+    )
+    pool = admission.pools["decoder"]
+    assert large.work(pool).least == pytest.approx(4 * small.work(pool).least)
+    assert large.work(pool).seconds == pytest.approx(4 * small.work(pool).seconds)
 
 
 def test_room_for_an_answer_is_of_its_pictures_own_shape() -> None:
