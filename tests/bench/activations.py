@@ -28,7 +28,7 @@ SIDE = 512  # of pictures, in pixels, where a network takes several
 def activations(name: Any, checkpoint: Checkpoint, device: torch.device, rows: int) -> int:
     """Bytes that one forward of a network adds."""
     module = networks_of(name)
-    network = module.load(name, checkpoint, Placement(device))
+    network = module.load(name, checkpoint, Placement.choose(device, "float32"))  # as services run it
     inputs = {
         port.name: torch.zeros((rows, *(free(port) if n < 0 else n for n in port.shape)), dtype=DTYPES[port.format])
         for port in module.signature(name, checkpoint).inputs
