@@ -33,7 +33,7 @@ from tests.deploy.network import (
 )
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.errors import ConfigurationError
-from unclip.serving.settings import parse
+from unclip.serving.settings import ServerSettings, parse
 
 Rule = Callable[[Sequence[Object]], Iterator[str]]
 
@@ -149,6 +149,7 @@ def callers_have_left_before_a_pod_says_that_it_does_not_serve(objects: Sequence
         if component(pod) == "web":
             continue
         settings = parse(settings_class(pod), [], component(pod), environment(pod))
+        assert isinstance(settings, ServerSettings)
         before = container(pod).get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
         age = 1.1 * settings.max_connection_age
         if component(pod) == "gateway":
