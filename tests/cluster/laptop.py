@@ -130,6 +130,21 @@ class Laptop:
         )
         return (done.stdout + done.stderr).strip()
 
+    def demo(self) -> str:
+        """`unclip demo`, all services in one pod that is otherwise as the decoder's; the phase that it ends in."""
+        pods = f"/api/v1/namespaces/{self.release.namespace}/pods"
+        [found] = [found for found in self.release.deployments() if found["metadata"]["name"] == "unclip-decoder"]
+        spec = {**found["spec"]["template"]["spec"], "restartPolicy": "Never"}
+        kept = {key: spec["containers"][0][key] for key in ("image", "resources", "securityContext", "volumeMounts")}
+        spec["containers"] = [{"name": "demo", **kept, "command": ["unclip", "demo", "--out", "/tmp/demo"]}]
+        self.release.api.create(pods, {"metadata": {"name": "demo"}, "spec": spec})
+        end = time.monotonic() + READY_S
+        while (phase := self.release.api.get(f"{pods}/demo")["status"]["phase"]) in ("Pending", "Running"):
+            if time.monotonic() > end:
+                break
+            time.sleep(1)
+        return str(phase)
+
     def restart(self) -> None:
         """As `kubectl rollout restart` does it."""
         told = {"kubectl.kubernetes.io/restartedAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
@@ -189,8 +204,8 @@ async def moved(laptop: Laptop) -> None:
     weights = {"weights": {"source": "image", "image": imported(laptop.folder)}}
     async with laptop.step("checkpoint as an image volume", laptop.settled):
         await asyncio.to_thread(release.upgrade, LAPTOP, WEB, ROOM, weights)
-    found = await asyncio.to_thread(laptop.within, "decoder", "ls", "/weights")
-    laptop.report.row("in its decoder", 0, found, "unclip.json" in found)
+    found = await asyncio.to_thread(laptop.within, "decoder", "ls", "/weights/unclip.json")
+    laptop.report.row("in its decoder", 0, found, found == "/weights/unclip.json")
 
     async with laptop.step(f"user {USER} of group 0", laptop.settled):
         await asyncio.to_thread(release.upgrade, LAPTOP, WEB, ROOM, weights, SOMEBODY)
@@ -204,6 +219,9 @@ async def moved(laptop: Laptop) -> None:
     laptop.report.row("generate", time.monotonic() - began, "the same file" if same else "another file", same)
     await asyncio.to_thread(release.test)
     laptop.report.row("helm test", 0, "passed", ok=True)
+    began = time.monotonic()
+    phase = await asyncio.to_thread(laptop.demo)
+    laptop.report.row("unclip demo in one pod", time.monotonic() - began, phase, phase == "Succeeded")
 
 
 @asynccontextmanager

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from unclip.serving import renewal
 from unclip.serving.files import Watched
 from unclip.serving.renewal import Generations
 from unclip.serving.tls import Material
@@ -58,7 +57,7 @@ def test_a_succeeded_channel_takes_no_call_that_looked_before_it_was(tmp_path: P
 
 def test_a_channel_that_reaches_nobody_for_a_while_is_succeeded(monkeypatch: pytest.MonkeyPatch) -> None:
     now, lost, closed, numbers = [0.0], set[int](), list[int](), count()
-    monkeypatch.setattr(renewal.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
     generations = Generations(lambda: None, lambda _: next(numbers), closed.append, lambda channel: channel in lost)
 
     def channel(at: float) -> int:
