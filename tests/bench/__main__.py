@@ -21,11 +21,8 @@ from tests.bench.report import Report, cores
 from unclip.errors import UnclipError
 
 NAMES = ("overhead", "peer", "defaults", "mixed", "scale", "memory", "web", "studio", "triton", "gpu")
-ON_REQUEST = (
-    "full_size",
-    "full_picture",
-    "equality",
-)  # long; 9 GiB and 3 of disk, 20 and 7, an hour
+# Long: 9 GiB and 3 of disk, 20 and 7, an hour. Or a part of another, `scale`.
+ON_REQUEST = ("full_size", "full_picture", "equality", "gateways")
 
 
 def main() -> int:
