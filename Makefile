@@ -72,7 +72,7 @@ chart: $(STAMP) ## writes the services' settings into the chart's schema of valu
 	$(BIN)/python -m deploy.settings_schema
 	$(BIN)/python -m deploy.chart_readme
 
-cluster: $(STAMP) ## the chart on a real API server, whose binaries UNCLIP_KUBE_BIN names the folder of
+cluster: $(STAMP) ## the chart on a real API server, whose binaries are in UNCLIP_KUBE_BIN; on a node, with UNCLIP_KUBE_IMAGES
 	$(BIN)/python -m pytest -rP tests/cluster
 
 kind: $(STAMP) ## a cluster of its own with Docker and kind: builds, loads, installs, tests, makes a picture, deletes

@@ -135,10 +135,10 @@ THOUSAND = Preset(
     teachers=True,
     joint=Stage(1500, 512, 1e-3),
     clip=Stage(3000, 256, 1e-3),
-    prior=Stage(5000, 192, 4e-4),
-    decoder=Stage(60000, 32, 5e-4, decay=0.3, average=0.9995),
-    upsampler=Stage(5000, 8, 1e-3),
-    judge=Stage(5000, 192, 1e-3),
+    prior=Stage(3000, 192, 4e-4),
+    decoder=Stage(30000, 32, 5e-4, decay=0.3, average=0.9995),
+    upsampler=Stage(3000, 8, 1e-3),
+    judge=Stage(3000, 192, 1e-3),
 )
 
 PRESETS = {

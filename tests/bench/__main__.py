@@ -23,11 +23,8 @@ from unclip.errors import UnclipError
 
 NAMES = ("overhead", "peer", "defaults", "mixed", "scale", "memory", "web", "studio", "triton", "gpu")
 FAMILIES = ("karlo", "kandinsky", "stable_unclip")
-ON_REQUEST = (
-    "full_size",
-    "full_picture",
-    "equality",
-)  # long; 9 GiB and 3 of disk (Kandinsky's encoder 13 and 5), 20 and 7 (10), an hour
+# Long: 9 GiB and 3 of disk (Kandinsky's encoder 13 and 5), 20 and 7 (10), an hour. Or a part of another, `scale`.
+ON_REQUEST = ("full_size", "full_picture", "equality", "gateways")
 
 
 def main() -> int:

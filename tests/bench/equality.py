@@ -135,7 +135,7 @@ class LocalStages:
 
     async def invert(self, task: InvertTask, reporter: Reporter) -> Inversion:
         picture = to_pixels(fit(Image.open(io.BytesIO(task.image)).convert("RGB"), self.decoder.size))
-        [noise] = await self._run("decoder", lambda: [self.decoder.invert(task, picture)])
+        [noise] = await self._run("decoder", lambda: [self.decoder.invert(task, torch.from_numpy(picture))])
         return Inversion(np.asarray(noise.numpy()))
 
     async def upsample(self, task: UpsampleTask, reporter: Reporter) -> Float32Array:

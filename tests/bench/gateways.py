@@ -26,6 +26,13 @@ QUICK_COUNTS, QUICK_DECODERS, QUICK_PICTURE_S = (1, 2), 8, 1.0
 IDLE_S = 10.0
 
 
+def run(options: Options) -> Report:
+    """These rows alone."""
+    report = Report("gateways")
+    measure(options, report)
+    return report
+
+
 def measure(options: Options, report: Report) -> None:
     """Adds a row for each number of gateways, and the figures."""
     counts, decoders = (QUICK_COUNTS, QUICK_DECODERS) if options.quick else (COUNTS, DECODERS)

@@ -10,6 +10,7 @@ import pytest
 
 from tests.cluster import control_plane, crds
 from tests.cluster.control_plane import Api
+from tests.cluster.node import Node
 from tests.cluster.releases import Release, chart_for
 
 NUMBERS = count(1)
@@ -20,9 +21,15 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """The API server of a cluster with one node."""
     if reason := control_plane.missing():
         pytest.skip(reason)
-    with control_plane.control_plane(tmp_path_factory.mktemp("control-plane")) as (api, node):
-        crds.define(api)
-        yield api
+    with control_plane.control_plane(tmp_path_factory.mktemp("control-plane"), "*,-nodelifecycle") as api:
+        node = Node(api)
+        node.register()
+        node.start()
+        try:
+            crds.define(api)
+            yield api
+        finally:
+            node.stop()
         assert node.failure is None
 
 

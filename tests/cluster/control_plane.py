@@ -1,7 +1,6 @@
-"""A real control plane: etcd, API server, controller manager and scheduler as processes, and a node without a kubelet.
+"""A real control plane: etcd, API server, controller manager and scheduler as processes.
 
-The binaries lie in the folder that UNCLIP_KUBE_BIN names. What a kubelet would report, `Node` writes: pods that were
-scheduled run and are ready, pods that are told to stop are gone. No container runs.
+The binaries lie in the folder that UNCLIP_KUBE_BIN names.
 """
 
 from __future__ import annotations
@@ -10,12 +9,12 @@ import contextlib
 import json
 import os
 import subprocess
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -30,12 +29,17 @@ PATIENCE_S = 120.0
 Object = dict[str, Any]
 
 
-def missing() -> str:
+def binaries() -> Path:
+    """The folder of the binaries."""
+    return Path(os.environ[VARIABLE])
+
+
+def missing(names: Sequence[str] = BINARIES) -> str:
     """Why there can be no control plane here; empty where there can."""
     folder = os.environ.get(VARIABLE, "")
     if not folder:
-        return f"{VARIABLE} names no folder with {', '.join(BINARIES)}"
-    absent = [name for name in BINARIES if not os.access(Path(folder) / name, os.X_OK)]
+        return f"{VARIABLE} names no folder with {', '.join(names)}"
+    absent = [name for name in names if not os.access(Path(folder) / name, os.X_OK)]
     return f"{folder} has no {', '.join(absent)}" if absent else ""
 
 
@@ -102,104 +106,72 @@ class Api:
         )
 
 
-class Node(threading.Thread):
-    """A node with room for all, and what its kubelet would say of its pods."""
+class Programs:
+    """Processes of the folder of binaries; a context manager that ends them, by their ids, the newest first."""
 
-    def __init__(self, api: Api) -> None:
-        super().__init__(daemon=True)
-        self._api, self._stopped = api, threading.Event()
-        self.failure: Exception | None = None
+    def __init__(self, folder: Path, variables: Mapping[str, str] | None = None) -> None:
+        """folder: of a log for each. variables: beside those of this process."""
+        self.folder = folder
+        self._variables = {**os.environ, **(variables or {})}
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
-    def run(self) -> None:
-        """Says it, until `stop`."""
-        while not self._stopped.wait(0.2):
-            try:
-                for pod in self._api.items("/api/v1/pods"):
-                    self._report(pod)
-            except httpx.HTTPStatusError as error:
-                if error.response.status_code not in (404, 409):  # changed or gone meanwhile
-                    self.failure = error
-            except httpx.TransportError:
-                continue
+    def __enter__(self) -> Self:
+        return self
 
-    def stop(self) -> None:
-        """Says no more."""
-        self._stopped.set()
-        self.join()
-
-    def register(self) -> None:
-        """Makes the node known, ready."""
-        room = {"cpu": "1000", "memory": "4000Gi", "pods": "1000", "nvidia.com/gpu": "1000"}
-        labels = {"gpu": "yes", "nvidia.com/gpu.present": "true", "topology.kubernetes.io/zone": "a"}
-        room["nvidia.com/gpu.shared"] = "1000"
-        self._api.create("/api/v1/nodes", {"kind": "Node", "metadata": {"name": "one", "labels": labels}})
-        ready = {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": ""}
-        status = {"capacity": room, "allocatable": room, "conditions": [ready]}
-        self._api.merge("/api/v1/nodes/one/status", {"status": status})
-        self._api.merge("/api/v1/nodes/one", {"spec": {"taints": []}})  # of nodes that are not known to be ready
-
-    def _report(self, pod: Object) -> None:
-        path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}"
-        if "deletionTimestamp" in pod["metadata"]:
-            self._api.delete(path)
-        elif "nodeName" in pod["spec"] and pod["status"].get("phase") == "Pending":
-            conditions = [{"type": kind, "status": "True"} for kind in ("Initialized", "ContainersReady", "Ready")]
-            now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-            for condition in conditions:
-                condition["lastTransitionTime"] = now
-            self._api.merge(f"{path}/status", {"status": {"phase": "Running", "conditions": conditions}})
-
-
-@contextmanager
-def control_plane(folder: Path) -> Iterator[tuple[Api, Node]]:
-    """A cluster of one node, whose files and logs are in ``folder``; its processes end with it, by their ids.
-
-    Raises:
-        RuntimeError: a process ended, or the API server was not ready in time.
-    """
-    binaries, processes = Path(os.environ[VARIABLE]), dict[str, subprocess.Popen[bytes]]()
-    number = os.getpid()
-    host = f"127.{128 + number // 250 % 100}.{1 + number % 250}.1"
-
-    def start(name: str, *options: str) -> None:
-        with (folder / f"{name}.log").open("wb") as log:
-            command = [str(binaries / name), *options]
-            processes[name] = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-
-    def last_words() -> str:
-        ended = [name for name, process in processes.items() if process.poll() is not None]
-        return "\n".join(f"{name}: {(folder / f'{name}.log').read_text()[-1500:]}" for name in ended or processes)
-
-    client, peer, port, manager, scheduler = (free_port() for _ in range(5))
-    api = Api(f"{host}:{port}")
-    try:
-        start("etcd", *etcd_options(folder, f"http://{host}:{client}", f"http://{host}:{peer}"))
-        start("kube-apiserver", *api_server_options(folder, host, port, f"http://{host}:{client}"))
-        end = time.monotonic() + PATIENCE_S
-        while not api.healthy():
-            if time.monotonic() > end or any(process.poll() is not None for process in processes.values()):
-                raise RuntimeError(f"the control plane does not start\n{last_words()}")
-            time.sleep(0.2)
-        config = folder / "kubeconfig"
-        config.write_text(api.kubeconfig())
-        own = ("--kubeconfig", str(config), "--bind-address", host, "--leader-elect=false")
-        controllers = ("--controllers=*,-nodelifecycle", "--service-account-private-key-file", str(folder / "sa.key"))
-        start("kube-controller-manager", *own, "--secure-port", str(manager), *controllers)
-        start("kube-scheduler", *own, "--secure-port", str(scheduler))
-        node = Node(api)
-        node.register()
-        node.start()
-        try:
-            yield api, node
-        finally:
-            node.stop()
-    finally:
-        for process in [*processes.values()][::-1]:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in [*self._processes.values()][::-1]:
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(5)
             process.kill()
             process.wait()
+
+    def start(self, name: str, *options: str) -> None:
+        """Starts one."""
+        with (self.folder / f"{name}.log").open("wb") as log:
+            command = [str(binaries() / name), *options]
+            self._processes[name] = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=self._variables)
+
+    def wait(self, ready: Callable[[], bool], what: str) -> None:
+        """Waits until something holds. Raises RuntimeError when a process has ended, or it takes too long."""
+        end = time.monotonic() + PATIENCE_S
+        while not ready():
+            ended = [name for name, process in self._processes.items() if process.poll() is not None]
+            if ended or time.monotonic() > end:
+                words = [f"{name}: {self._log(name)[-1500:]}" for name in ended or self._processes]
+                raise RuntimeError("\n".join([f"{what} does not start", *words]))
+            time.sleep(0.2)
+
+    def _log(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text(errors="replace")
+
+
+@contextmanager
+def control_plane(folder: Path, controllers: str = "*") -> Iterator[Api]:
+    """A cluster without a node, whose files and logs are in ``folder``.
+
+    Raises:
+        RuntimeError: a process ended, or the API server was not ready in time.
+    """
+    number = os.getpid()
+    host = f"127.{128 + number // 250 % 100}.{1 + number % 250}.1"
+    client, peer, port, manager, scheduler = (free_port() for _ in range(5))
+    api = Api(f"{host}:{port}")
+    try:
+        with Programs(folder) as programs:
+            programs.start("etcd", *etcd_options(folder, f"http://{host}:{client}", f"http://{host}:{peer}"))
+            programs.start("kube-apiserver", *api_server_options(folder, host, port, f"http://{host}:{client}"))
+            programs.wait(api.healthy, "the control plane")
+            (folder / "kubeconfig").write_text(api.kubeconfig())
+            own = ("--kubeconfig", str(folder / "kubeconfig"), "--bind-address", host, "--leader-elect=false")
+            key = ("--service-account-private-key-file", str(folder / "sa.key"))
+            manage = ("--secure-port", str(manager), f"--controllers={controllers}", *key)
+            programs.start("kube-controller-manager", *own, *manage)
+            programs.start("kube-scheduler", *own, "--secure-port", str(scheduler))
+            yield api
+    finally:
         api.close()
 
 
@@ -224,4 +196,5 @@ def api_server_options(folder: Path, host: str, port: int, etcd: str) -> Sequenc
         *("--service-account-key-file", account, "--service-account-signing-key-file", account),
         *("--service-account-issuer", "https://tests.invalid", "--service-cluster-ip-range", "198.18.0.0/16"),
         *("--authorization-mode", "RBAC", "--disable-admission-plugins", "ServiceAccount"),
+        *("--kubelet-preferred-address-types", "InternalIP"),
     )

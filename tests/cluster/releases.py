@@ -74,6 +74,10 @@ class Release:
         """Takes it away."""
         self._helm.uninstall(RELEASE)
 
+    def test(self) -> None:
+        """`helm test`. Raises helm_python.HelmError."""
+        self._helm.test(RELEASE, timeout=300)
+
     def close(self) -> None:
         """Lets go of Helm."""
         self._helm.close()
@@ -90,9 +94,9 @@ class Release:
         """How many pods of each service are ready."""
         return {name_of(found): int(found["status"].get("readyReplicas", 0)) for found in self.deployments()}
 
-    def settle(self) -> dict[str, int]:
+    def settle(self, patience: float = PATIENCE_S) -> dict[str, int]:
         """Waits until every service has all its replicas, of the newest kind, and none else; how many those are."""
-        end = time.monotonic() + PATIENCE_S
+        end = time.monotonic() + patience
         while not all(settled(found) for found in self.deployments()):
             if time.monotonic() > end:
                 raise AssertionError([found["status"] for found in self.deployments() if not settled(found)])

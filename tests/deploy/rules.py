@@ -33,7 +33,7 @@ from tests.deploy.network import (
 )
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.errors import ConfigurationError
-from unclip.serving.settings import parse
+from unclip.serving.settings import ServerSettings, parse
 
 Rule = Callable[[Sequence[Object]], Iterator[str]]
 
@@ -43,6 +43,8 @@ HEALTH: dict[str, str] = dict([*WATCHED.items(), ("gateway", GATEWAY.full_name)]
 LIBRARIES = re.compile(r"OTEL_[A-Z_]+|POD_NAME|GOMP_SPINCOUNT|OMP_WAIT_POLICY")
 WRITABLE = ("/tmp", "/var/cache/unclip")
 LONGEST_NAME = 63
+SECONDS_TO_ADDRESS = 1  # until nodes know where a Service's address leads
+SECONDS_TO_DNS = 4  # until DNS has told of new pods
 
 
 def probes_ask_what_the_service_answers(objects: Sequence[Object]) -> Iterator[str]:
@@ -137,6 +139,25 @@ def new_pods_are_known_before_old_ones_go(objects: Sequence[Object]) -> Iterator
         spec = deployment["spec"]
         if spec["strategy"]["rollingUpdate"]["maxUnavailable"] == 0 and spec.get("minReadySeconds", 0) < 10:
             yield f"{deployment['metadata']['name']}: old pods go before DNS tells of new ones"
+
+
+def callers_have_left_before_a_pod_says_that_it_does_not_serve(objects: Sequence[Object]) -> Iterator[str]:
+    """Where its health is watched and it is the only one known, calls would fail. Connections end with their age, a
+    tenth later at most. Who has one address for all pods finds another then; who asks DNS has heard of it before."""
+    for deployment in of_kind(objects, "Deployment"):
+        pod = deployment["spec"]["template"]
+        if component(pod) == "web":
+            continue
+        settings = parse(settings_class(pod), [], component(pod), environment(pod))
+        assert isinstance(settings, ServerSettings)
+        before = container(pod).get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+        age = 1.1 * settings.max_connection_age
+        if component(pod) == "gateway":
+            needed = age + SECONDS_TO_ADDRESS
+        else:
+            needed = age + SECONDS_TO_DNS - deployment["spec"].get("minReadySeconds", 0)
+        if before < needed:
+            yield f"{component(pod)} serves on for {before} s, its callers may be there for {needed:.1f} s"
 
 
 def images_are_pinned(objects: Sequence[Object]) -> Iterator[str]:
@@ -273,6 +294,7 @@ RULES: Sequence[Rule] = (
     settings_are_known_and_in_range,
     stopping_outlasts_every_call,
     new_pods_are_known_before_old_ones_go,
+    callers_have_left_before_a_pod_says_that_it_does_not_serve,
     images_are_pinned,
     network_is_closed_but_for_what_is_needed,
     only_the_gateway_reaches_stages,

@@ -107,6 +107,18 @@ BROKEN_PODS: list[Case] = [
         "waits 10 s",
     ),
     (
+        rules.callers_have_left_before_a_pod_says_that_it_does_not_serve,
+        "connections that live too long",
+        lambda o: variable(o, "gateway", "UNCLIP_MAX_CONNECTION_AGE", "300"),
+        "gateway serves on for 13 s, its callers may be there for 331.0 s",
+    ),
+    (
+        rules.callers_have_left_before_a_pod_says_that_it_does_not_serve,
+        "a stage whose connections do",
+        lambda o: variable(o, "decoder", "UNCLIP_MAX_CONNECTION_AGE", "60"),
+        "decoder serves on for 5 s, its callers may be there for 60.0 s",
+    ),
+    (
         rules.new_pods_are_known_before_old_ones_go,
         "a hasty update",
         lambda o: deployment(o, "prior")["spec"].pop("minReadySeconds"),

@@ -277,6 +277,11 @@ def test_a_new_version_of_the_chart_restarts_no_pod() -> None:
     assert not {"helm.sh/chart", "app.kubernetes.io/version"} & set(labels)
 
 
+def test_helm_test_gives_a_gateway_time_to_hear_of_its_stages() -> None:
+    spec = named(render({}), "Pod", "unclip-test")["spec"]
+    assert (spec["restartPolicy"], spec["activeDeadlineSeconds"]) == ("OnFailure", 120)
+
+
 def test_only_named_clients_reach_the_gateway() -> None:
     policy = named(render(SWITCHES["known clients"]), "NetworkPolicy", "unclip-gateway")
     peers = policy["spec"]["ingress"][0]["from"]

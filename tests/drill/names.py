@@ -18,12 +18,11 @@ class NameServer:
     ``address``: its ``host:port``. A target such as ``dns://<address>/decoder:50053`` asks it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
         self.records: dict[str, tuple[str, ...]] = {}
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind(("127.0.0.1", 0))
-        host, port = self._socket.getsockname()
-        self.address = f"{host}:{port}"
+        self._socket.bind((host, port))
+        self.address = "{}:{}".format(*self._socket.getsockname())
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
     def __enter__(self) -> Self:

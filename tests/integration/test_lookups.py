@@ -6,11 +6,14 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
 
 import grpc
+import pytest
 
 from tests.drill.names import NameServer
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
+from unclip.serving import renewal
 from unclip.serving.channels import open_channel
 
 NAME = "unclip-prior.pictures.svc.cluster.local"
@@ -24,6 +27,7 @@ class Listening(NameServer):
     def __init__(self) -> None:
         super().__init__()
         self.asked: set[str] = set()
+        self.queries = 0
 
     def _answer(self, query: bytes) -> bytes:
         labels, at = [], 12
@@ -31,6 +35,7 @@ class Listening(NameServer):
             labels.append(query[at + 1 : at + 1 + length].decode())
             at += 1 + length
         self.asked.add(".".join(labels).lower())
+        self.queries += 1
         return super()._answer(query)
 
 
@@ -61,6 +66,20 @@ def test_a_whole_name_is_asked_for_as_it_is() -> None:
 
 def test_a_name_without_a_dot_behind_it_is_completed_first() -> None:
     assert f"{NAME}.pictures.svc.cluster.local" in in_a_pod(NAME)
+
+
+async def test_a_name_that_nobody_answers_to_yet_is_asked_for_as_often_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """gRPC would ask after 1 s, 1.6 s, 2.6 s and so on to two minutes."""
+    monkeypatch.setattr(renewal, "LOST_S", 0.2)
+    with Listening() as names:
+        channel, end = open_channel(f"dns://{names.address}/{NAME}.:1"), time.monotonic() + 3
+        stub = prior_pb2_grpc.PriorServiceStub(channel)
+        while time.monotonic() < end:
+            with pytest.raises(grpc.aio.AioRpcError):
+                await stub.GetModelInfo(prior_pb2.GetModelInfoRequest(), timeout=1)
+            await asyncio.sleep(0.05)
+        await channel.close()
+        assert names.queries > 2 * 5  # for addresses of either family
 
 
 if __name__ == "__main__":

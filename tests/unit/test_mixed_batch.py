@@ -175,7 +175,9 @@ def test_the_decoder_inverts_a_picture_to_the_same_noise_alone_and_among_decodin
     picture = given(0, 3, BASE, BASE).clip(-1, 1)
 
     def invert() -> Trajectory:
-        return decoder.invert(InvertTask(b"", Embedding(given(1, WIDTH), "tiny"), encoding(99), 9), picture)
+        return decoder.invert(
+            InvertTask(b"", Embedding(given(1, WIDTH), "tiny"), encoding(99), 9), torch.from_numpy(picture)
+        )
 
     def decode() -> Trajectory:
         return decoder.decode(DecodeTask(Embedding(given(2, WIDTH), "tiny"), encoding(99), 5, SETTINGS[2]))
@@ -204,7 +206,9 @@ def test_a_decoder_of_v_prediction_that_thresholds_draws_and_inverts_as_its_sche
     picture = given(0, 3, BASE, BASE).clip(-1, 1)
 
     def invert() -> Trajectory:
-        return decoder.invert(InvertTask(b"", Embedding(given(1, WIDTH), "tiny"), encoding(99), 9), picture)
+        return decoder.invert(
+            InvertTask(b"", Embedding(given(1, WIDTH), "tiny"), encoding(99), 9), torch.from_numpy(picture)
+        )
 
     def decode() -> Trajectory:
         return decoder.decode(DecodeTask(Embedding(given(2, WIDTH), "tiny"), encoding(99), 5, SETTINGS[7], encoding(3)))

@@ -126,7 +126,7 @@ def resolved(target: str) -> str:
 def open_channel(
     target: str, service: str = "", tls: Tls | None = None, to_stage: Balancing | None = None
 ) -> grpc.aio.Channel:
-    """An asyncio channel to a target of `resolved`; connects when first used.
+    """An asyncio channel to a target of `resolved`; connects when first used, and anew where it reaches nobody for 5 s.
 
     service: full name whose health counts. tls: how to speak TLS, None for plaintext; when its files change, new calls
     go over new connections, and those under way end on the old ones.
@@ -138,9 +138,12 @@ def open_channel(
     """
     where, given = resolved(target), options(target, service, to_stage)
     if tls is None:
-        return grpc.aio.insecure_channel(where, options=given)
+        return RenewedChannel(lambda: None, lambda _: grpc.aio.insecure_channel(where, options=given))
     material, named = watch(tls.cert, tls.key, tls.ca), [*given, *named_as(tls)]
-    return RenewedChannel(material, lambda now: grpc.aio.secure_channel(where, channel_credentials(now), options=named))
+    return RenewedChannel(
+        lambda: material.value,
+        lambda now: grpc.aio.secure_channel(where, channel_credentials(now), options=named),
+    )
 
 
 def open_sync_channel(target: str, service: str = "", tls: Tls | None = None) -> grpc.Channel:
@@ -149,7 +152,9 @@ def open_sync_channel(target: str, service: str = "", tls: Tls | None = None) ->
     if tls is None:
         return grpc.insecure_channel(where, options=given)
     material, named = watch(tls.cert, tls.key, tls.ca), [*given, *named_as(tls)]
-    return RenewedSyncChannel(material, lambda now: grpc.secure_channel(where, channel_credentials(now), options=named))
+    return RenewedSyncChannel(
+        lambda: material.value, lambda now: grpc.secure_channel(where, channel_credentials(now), options=named)
+    )
 
 
 def named_as(tls: Tls) -> list[tuple[str, str]]:

@@ -1,32 +1,40 @@
-"""Channels that open again when their certificates change: new calls on the new one, running calls end on the old.
+"""Channels that open again when their certificates change, or they are lost: new calls on the new one, running calls
+end on the old.
 
-gRPC reads a channel's credentials once. These stand in for a channel: each call is made on the channel that belongs to
-the certificates as they are then, and a channel closes once it has been succeeded and its last call is over.
+gRPC reads a channel's credentials once, and asks for a name that has no addresses ever more seldom, in the end every
+two minutes, whatever it is told of how often to connect: a stage whose first replica comes late would be found as late
+again. These stand in for a channel: each call is made on the channel that belongs to the certificates as they are then,
+and a channel closes once it has been succeeded and its last call is over.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 import grpc
 
-from unclip.serving.files import Watched
 from unclip.serving.tls import Material
 from unclip.serving.wrapping import WrappedChannel
 
+# A channel that reaches nobody, as calls see it for so long, is succeeded: as often as names are asked otherwise.
+LOST_S = 5.0
+
 Channel = TypeVar("Channel")
+Secrets = TypeVar("Secrets")  # what a channel opens with: certificates, or nothing
 Method = tuple[str, str, Any, Any]  # kind, such as "unary_stream"; path; serializer; deserializer
 
 
-class Generation(Generic[Channel]):
+class Generation(Generic[Secrets, Channel]):
     """One channel and the calls on it."""
 
-    def __init__(self, material: Material, channel: Channel, close: Callable[[Channel], None]) -> None:
+    def __init__(self, material: Secrets, channel: Channel, close: Callable[[Channel], None]) -> None:
         self.material, self.channel, self._close = material, channel, close
+        self._lost_since: float | None = None
         self._methods: dict[Method, Any] = {}
         self._running, self._succeeded = 0, False
         self._lock = threading.Lock()
@@ -37,6 +45,15 @@ class Generation(Generic[Channel]):
             kind, path, write, read = method
             self._methods[method] = getattr(self.channel, kind)(path, write, read)
         return self._methods[method]
+
+    def lost(self, reaches_nobody: bool) -> bool:
+        """Whether it is to be succeeded: it reaches nobody now, and did not whenever it was looked at for `LOST_S`."""
+        now = time.monotonic()
+        if not reaches_nobody:
+            self._lost_since = None
+        elif self._lost_since is None:
+            self._lost_since = now
+        return self._lost_since is not None and now - self._lost_since >= LOST_S
 
     def enter(self) -> bool:
         """Counts a call in, unless the channel has been succeeded."""
@@ -61,30 +78,38 @@ class Generation(Generic[Channel]):
             self._close(self.channel)
 
 
-class Generations(Generic[Channel]):
-    """The channel for the certificates as they are now, and those before it that still have calls."""
+class Generations(Generic[Secrets, Channel]):
+    """The channel for the certificates as they are now, and those before it that still have calls.
+
+    material: what they are now. reaches_nobody: of a channel; where it cannot be told, none is ever lost.
+    """
 
     def __init__(
-        self, material: Watched[Material], open: Callable[[Material], Channel], close: Callable[[Channel], None]
+        self,
+        material: Callable[[], Secrets],
+        open: Callable[[Secrets], Channel],
+        close: Callable[[Channel], None],
+        reaches_nobody: Callable[[Channel], bool] = lambda channel: False,
     ) -> None:
-        self._material, self._open, self._close = material, open, close
+        self._material, self._open, self._close, self._reaches_nobody = material, open, close, reaches_nobody
         self._lock = threading.Lock()
-        self._latest = self._new(material.value)
+        self._latest = self._new()
 
-    def _new(self, material: Material) -> Generation[Channel]:
+    def _new(self) -> Generation[Secrets, Channel]:
+        material = self._material()
         return Generation(material, self._open(material), self._close)
 
-    def latest(self) -> Generation[Channel]:
+    def latest(self) -> Generation[Secrets, Channel]:
         """The one that new calls belong on."""
         with self._lock:
-            before, now = self._latest, self._material.value
-            if now is not before.material:
-                self._latest = self._new(now)
+            before = self._latest
+            if self._material() is not before.material or before.lost(self._reaches_nobody(before.channel)):
+                self._latest = self._new()
         if self._latest is not before:
             before.succeed()
         return self._latest
 
-    def enter(self) -> Generation[Channel]:
+    def enter(self) -> Generation[Secrets, Channel]:
         """The same, with a call counted in."""
         while not (generation := self.latest()).enter():
             pass
@@ -94,17 +119,17 @@ class Generations(Generic[Channel]):
 class RenewedChannel(WrappedChannel):
     """For asyncio. Make and use it on one event loop."""
 
-    def __init__(self, material: Watched[Material], open: Callable[[Material], grpc.aio.Channel]) -> None:
-        """``open``: makes a channel from certificates."""
+    def __init__(self, material: Callable[[], Secrets], open: Callable[[Secrets], grpc.aio.Channel]) -> None:
+        """``open``: makes a channel from what ``material`` tells at that time."""
         self._opened: set[grpc.aio.Channel] = set()
         self._closing: set[asyncio.Task[None]] = set()
 
-        def opened(now: Material) -> grpc.aio.Channel:
+        def opened(now: Secrets) -> grpc.aio.Channel:
             channel = open(now)
             self._opened.add(channel)
             return channel
 
-        self._generations = Generations(material, opened, self._retire)
+        self._generations = Generations(material, opened, self._retire, _reaches_nobody)
 
     def _retire(self, channel: grpc.aio.Channel) -> None:
         self._opened.discard(channel)
@@ -148,7 +173,7 @@ class RenewedChannel(WrappedChannel):
 class RenewedSyncChannel(grpc.Channel):
     """For threads."""
 
-    def __init__(self, material: Watched[Material], open: Callable[[Material], grpc.Channel]) -> None:
+    def __init__(self, material: Callable[[], Material], open: Callable[[Material], grpc.Channel]) -> None:
         """``open``: makes a channel from certificates."""
         self._opened: set[grpc.Channel] = set()
 
@@ -209,7 +234,7 @@ class RenewedSyncChannel(grpc.Channel):
 class _SyncCalls:
     """One method of a channel for threads; a call that gives a call object, and the ways to wait for one."""
 
-    def __init__(self, generations: Generations[grpc.Channel], method: Method) -> None:
+    def __init__(self, generations: Generations[Material, grpc.Channel], method: Method) -> None:
         self._generations, self._method = generations, method
 
     def __call__(self, request: Any, **options: Any) -> Any:
@@ -240,6 +265,10 @@ class _SyncCalls:
         if not running.add_callback(generation.leave):  # it is over already
             generation.leave()
         return running
+
+
+def _reaches_nobody(channel: grpc.aio.Channel) -> bool:
+    return channel.get_state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE
 
 
 def _method(path: str, request_serializer: Any = None, response_deserializer: Any = None) -> tuple[str, Any, Any]:

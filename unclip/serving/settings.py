@@ -95,7 +95,9 @@ class ServerSettings(ProcessSettings):
     """What servers that speak gRPC have beside that."""
 
     max_request_bytes: int = setting(MAX_REQUEST_BYTES, "largest request accepted", 1024, 256 * 1024 * 1024)
-    max_connection_age: float = setting(300.0, "seconds after which clients reconnect, and find new replicas", 1, 86400)
+    # A client with one address for all replicas is moved by nothing else: it has to have left a replica before that one
+    # says that it does not serve.
+    max_connection_age: float = setting(10.0, "seconds after which clients reconnect, and find new replicas", 1, 86400)
     tls_ca: str = setting("", "PEM file of CAs; with it, callers must present a certificate that one of them signed")
     tls_mode: str = setting(
         "strict", "strict, or permissive: callers without TLS too, at the same port, while callers are moved to it"

@@ -130,6 +130,22 @@ What the chart decides comes first; `settings` adds the rest, and its schema has
 {{- if kindIs "string" . }}{{ . }}{{ else }}{{ toJson . }}{{ end -}}
 {{- end -}}
 
+{{/*
+Seconds that a pod serves on as if nothing were: until the connections of its callers have ended, a tenth later than their
+age, and found another pod. Callers of stages have heard of that one from DNS while it was to be ready; those of the gateway
+may have one address for all pods. Takes (dict "name" component "values" its values).
+*/}}
+{{- define "unclip.preStop" -}}
+{{- $least := int .values.stop.preStopSeconds -}}
+{{- if ne .name "web" -}}
+{{- $front := eq .name "gateway" -}}
+{{- $age := mulf 1.1 (.values.settings.max_connection_age | default (ternary 10 6 $front)) | ceil | int -}}
+{{- max $least (ternary (add $age 2) (sub (add $age 5) (int .values.rollout.minReadySeconds)) $front) -}}
+{{- else -}}
+{{- $least -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Seconds that the longest call of a service may take; takes its values. */}}
 {{- define "unclip.longest" -}}
 {{- .settings.max_deadline | default 300 | float64 | ceil | int -}}
