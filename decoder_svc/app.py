@@ -111,8 +111,8 @@ def autoencoder_service(checkpoint: Checkpoint, settings: Settings) -> ModelServ
 
     def serve(autoencoder: Autoencoder, engine: Engine) -> Service:
         size, defaults, sizes = autoencoder.size, checkpoint.defaults("upsampler"), checkpoint.sizes
-        latents = {"channels": autoencoder.channels, "scale": autoencoder.scale}
-        spec = StageSpec("", 0, size=size, defaults=defaults, sizes=sizes, **latents)
+        channels, scale = autoencoder.channels, autoencoder.scale
+        spec = StageSpec("", 0, size=size, defaults=defaults, sizes=sizes, channels=channels, scale=scale)
         stage = stage_info(sampling_pb2.STAGE_UPSAMPLER, autoencoder.parameters, size, defaults, settings.room, sizes)
         return finishing(autoencoder, engine, checkpoint, settings, spec, stage)
 

@@ -10,6 +10,7 @@ import torch
 
 from decoder_svc.editing import known_of
 from decoder_svc.latents import HALVES, load, scale_of, signature, size_of
+from decoder_svc.tiles import bounded
 from unclip.checkpoints.checkpoint import AUTOENCODER, Checkpoint
 from unclip.engine.forward import ForwardJob, ForwardProgram
 from unclip.networks.interface import LOCAL, NetworkName, Remotes, running_on
@@ -42,7 +43,7 @@ class Autoencoder:
         self.channels = port.shape[0]
         self.size = size_of(checkpoint)
         network = remotes.get(LANE) or load(LANE, checkpoint, Placement.choose(device, precision, offload))
-        self.programs = {LANE: ForwardProgram(network)}
+        self.programs = {LANE: ForwardProgram(bounded(network, port.name, 1, self.scale))}
         self.parameters = count_parameters(checkpoint, AUTOENCODER, HALVES[LANE])
         self.where = running_on(device, remotes, [LANE])
 

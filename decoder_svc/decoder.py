@@ -12,6 +12,7 @@ from decoder_svc.editing import edited
 from decoder_svc.latents import HALVES, known_latents, scale_of, size_of
 from decoder_svc.networks import channels_of, load, sees_known
 from decoder_svc.previews import preview_map
+from decoder_svc.tiles import bounded
 from unclip.checkpoints.checkpoint import AUTOENCODER, Checkpoint
 from unclip.diffusion.inpainting import Known, resampled
 from unclip.diffusion.noise import START, NoiseKey, Stream, gaussian
@@ -66,7 +67,7 @@ class Decoder:
         self.parameters = self._conditions.parameters + count_parameters(checkpoint, "decoder")
         self.latent_rgb = None
         if self.scale > 1:
-            self.programs[READING] = ForwardProgram(networks[READING])
+            self.programs[READING] = ForwardProgram(bounded(networks[READING], "pixels", self.scale, 1))
             self.parameters += count_parameters(checkpoint, AUTOENCODER, HALVES[READING])
             self.latent_rgb = preview_map(networks[READING], self.scale, device)
         self.where = running_on(device, remotes, names)

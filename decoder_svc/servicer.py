@@ -17,7 +17,7 @@ from decoder_svc.previews import previewed
 from decoder_svc.upsampler import Upsampler
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, upsampler_pb2_grpc
 from unclip.api.type.v1 import image_pb2, model_info_pb2, sampling_pb2, tensor_pb2
-from unclip.engine.admission import Expected
+from unclip.engine.admission import Expected, Reservation
 from unclip.engine.engine import Engine
 from unclip.engine.follow import Tick, finished, follow
 from unclip.engine.job import Job
@@ -56,7 +56,7 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
         likely = expected("decoder", request.sampling, self._spec.defaults, deadline, scale=self._scale(request))
         with self._engine.reserve(1, client_of(context), likely) as reservation:
             task = DecodeTask.from_proto(request, self._spec)
-            known = await self._latents(task.known.pixels if task.known else None, context, deadline)
+            known = await self._latents(task.known.pixels if task.known else None, reservation, deadline)
             trajectory = await asyncio.wrap_future(
                 self._engine.call(lambda: self._decoder.decode(task, deadline, known))
             )
@@ -84,7 +84,7 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
         with self._engine.reserve(trajectories, client, likely) as reservation:
             with self._decoding.admitted(decode_cost([request.image]), client) as admitted:
                 task, picture = await admitted.run(InvertTask.from_proto, request, self._spec)
-            latents = await self._latents(picture, context, deadline)
+            latents = await self._latents(picture, reservation, deadline)
             sample = torch.from_numpy(picture) if latents is None else latents
             there = await asyncio.wrap_future(self._engine.call(lambda: self._decoder.invert(task, sample, deadline)))
             async with aclosing(follow(reservation, [there], not request.omit_progress)) as ticks:
@@ -103,16 +103,16 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
 
     def _scale(self, request: decoder_pb2.DecodeRequest | decoder_pb2.InvertRequest) -> float:
         """Pixels of the picture that is asked for, those of a usual one counted as 1, before it is checked."""
-        most = 1.0 if self._spec.sizes is None else self._spec.sizes.max_pixels / self._spec.size**2
-        return min(max(request.width * request.height / self._spec.size**2, 0.0) or 1.0, max(most, 1.0))
+        return relative_size(request.width * request.height or self._spec.size**2, self._spec)
 
-    async def _latents(self, picture: Float32Array | None, context: Context, deadline: float) -> torch.Tensor | None:
+    async def _latents(
+        self, picture: Float32Array | None, reservation: Reservation, deadline: float
+    ) -> torch.Tensor | None:
         """What the decoder walks of a picture, float32 ``[3, H, W]``; None of none, and where that is pixels."""
         if picture is None or self._decoder.scale == 1:
             return None
         job = await asyncio.wrap_future(self._engine.call(lambda: self._decoder.read(picture, deadline)))
-        with self._engine.reserve(1, client_of(context)) as reservation:
-            await finished(reservation, [job])
+        await finished(reservation.ahead(), [job])
         return job.future.result()
 
     async def GetModelInfo(
@@ -154,14 +154,19 @@ class UpsamplerServicer(upsampler_pb2_grpc.UpsamplerServiceServicer):
         if self._spec.scale == 1:
             return expected("upsampler", request.sampling, self._spec.defaults, deadline, priority=1)
         pixels = self._spec.scale**2 * math.prod(request.sample.shape[1:])
-        most = self._spec.sizes.max_pixels if self._spec.sizes else self._spec.size**2
-        return Expected("latent_decoder", 1, deadline, priority=1, scale=min(pixels, most) / self._spec.size**2)
+        return Expected("latent_decoder", 1, deadline, priority=1, scale=relative_size(pixels, self._spec))
 
     async def GetModelInfo(
         self, request: upsampler_pb2.UpsamplerServiceGetModelInfoRequest, context: Context
     ) -> upsampler_pb2.UpsamplerServiceGetModelInfoResponse:
         """Says which model is loaded."""
         return upsampler_pb2.UpsamplerServiceGetModelInfoResponse(model=self._info)
+
+
+def relative_size(pixels: int, spec: StageSpec) -> float:
+    """Pixels of a picture, those of a usual one counted as 1, of what may be no picture that ``spec`` allows."""
+    usual = spec.size**2
+    return min(max(pixels, 1), max(usual, spec.sizes.max_pixels if spec.sizes else 0)) / usual
 
 
 def progress(

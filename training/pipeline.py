@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,8 @@ from encoder_svc.encoder import Encoder
 from prior_svc.prior import Prior
 from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.engine.forward import ForwardJob, ForwardProgram
-from unclip.engine.trajectory import Trajectory, TrajectoryProgram
+from unclip.engine.job import Program
+from unclip.engine.trajectory import Trajectory
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.images import from_pixels
@@ -120,7 +122,7 @@ def once(name: str, programs: Mapping[str, ForwardProgram], jobs: Sequence[Forwa
     return [job.result() for job in jobs]
 
 
-def walked(name: str, programs: Mapping[str, TrajectoryProgram], walks: Sequence[Trajectory]) -> list[torch.Tensor]:
+def walked(name: str, programs: Mapping[str, Program[Any]], walks: Sequence[Trajectory]) -> list[torch.Tensor]:
     """The results of walks with one sampler and as many steps, a batch in step with itself at a time."""
     for start in tqdm(range(0, len(walks), BATCH), desc=name, unit="batch"):
         batch = walks[start : start + BATCH]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -36,7 +36,7 @@ def run(options: Options) -> Report:
         place.mkdir()
         began = time.monotonic()
         if latent:
-            names: Mapping[str, str] = {**COMPONENTS}
+            names = {str(network): component for network, component in COMPONENTS.items()}
             folder, numbers = latent.write(place, [names.get(name, name) for name in service.folders])
         else:
             folder = place / ALPHA

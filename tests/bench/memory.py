@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -105,7 +106,7 @@ def ask_latent_decoder(channel: grpc.Channel, checkpoint: Checkpoint) -> None:
     zeros = TextEncoding.blank(dim, 77, dim, config["cross_attention_dim"])
     gist = Embedding(zeros.embedding.values, checkpoint.clip_space)
     text = replace(zeros, embedding=gist).to_proto()
-    common = {"embedding": gist.to_proto(), "unconditional_text": text, "width": SIDE, "height": SIDE}
+    common: dict[str, Any] = {"embedding": gist.to_proto(), "unconditional_text": text, "width": SIDE, "height": SIDE}
     request = decoder_pb2.DecodeRequest(**common, unconditional_embedding=gist.to_proto())
     request.sampling.steps, request.sampling.guidance_scale = 1, 2.0
     drain(stub.Decode(request, timeout=PATIENCE_S))
@@ -124,7 +125,7 @@ def ask_latent_upsampler(channel: grpc.Channel, checkpoint: Checkpoint) -> None:
 
 def count(found: Mapping[str, Checkpoint], name: str) -> int:
     """How many numbers a component has, or the half that a network is of; 0 where there is none."""
-    halves: Mapping[str, tuple[str, ...]] = {**HALVES}
+    halves = {str(half): parts for half, parts in HALVES.items()}
     component = AUTOENCODER if name in halves else name
     if component not in found or not found[component].has(component):
         return 0

@@ -151,7 +151,8 @@ class Reference:
                 output_type="pt",
                 **given,
             ).images[0]
-        return made.float()
+        found: torch.Tensor = made.float()
+        return found
 
 
 class Ours:

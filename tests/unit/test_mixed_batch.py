@@ -20,8 +20,8 @@ from tests.unit.engine_bench import BatchSizes
 from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.diffusion.process import Process
 from unclip.engine.engine import Engine
-from unclip.engine.job import Job
-from unclip.engine.trajectory import Trajectory, TrajectoryProgram
+from unclip.engine.job import Job, Program
+from unclip.engine.trajectory import Trajectory
 from unclip.errors import Cancelled
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding, TextEncoding
@@ -67,7 +67,7 @@ class HeldProgram:
             assert job.gate.wait(60)
 
 
-def alone(programs: Mapping[str, TrajectoryProgram], walk: Trajectory) -> torch.Tensor:
+def alone(programs: Mapping[str, Program[Any]], walk: Trajectory) -> torch.Tensor:
     observer = BatchSizes()
     engine = Engine(programs, observer=observer)
     try:
@@ -79,7 +79,7 @@ def alone(programs: Mapping[str, TrajectoryProgram], walk: Trajectory) -> torch.
         assert set(observer.sizes) == {1}
 
 
-def together(programs: Mapping[str, TrajectoryProgram], makes: Sequence[Make]) -> list[torch.Tensor]:
+def together(programs: Mapping[str, Program[Any]], makes: Sequence[Make]) -> list[torch.Tensor]:
     """All walks on one engine, more than fit at once, and others beside them, one of which is cancelled on its way.
 
     Asserts that the walks saw full batches.

@@ -16,7 +16,8 @@ from decoder_svc.upsampler import Upsampler
 from prior_svc.prior import Prior
 from tests.tiny import BASE, CONTEXT, WIDTH
 from unclip.checkpoints.checkpoint import Checkpoint
-from unclip.engine.trajectory import Trajectory, TrajectoryProgram
+from unclip.engine.job import Program
+from unclip.engine.trajectory import Trajectory
 from unclip.errors import ConfigurationError
 from unclip.networks.graphs import CAPTURE_AFTER, MAX_GRAPHS, CapturedNetwork, bucket, padded
 from unclip.networks.offload import Offloader, offloader_of
@@ -170,7 +171,7 @@ def text(value: float) -> TextEncoding:
     return TextEncoding(Embedding(states[0], ""), states, np.ones(CONTEXT, np.bool_))
 
 
-def walked(programs: dict[str, TrajectoryProgram], walk: Trajectory) -> torch.Tensor:
+def walked(programs: dict[str, Program[Any]], walk: Trajectory) -> torch.Tensor:
     for _ in range(walk.length):
         lane = walk.lane
         assert isinstance(lane, tuple)

@@ -148,7 +148,8 @@ class Reference:
             ):
                 patches.enter_context(patch.object(module, "randn_tensor", draw))
             made = pipeline(**given, output_type="pt").images[0]
-        return (made * 2 - 1).float()
+        found: torch.Tensor = (made * 2 - 1).float()
+        return found
 
 
 def double(scheduler: Any) -> None:
@@ -185,7 +186,7 @@ class Ours:
         unet = load_network("decoder", checkpoint, Placement(CPU, torch.float64))
         remotes: dict[NetworkName, Network] = {"decoder": unet}
         self.decoder, self.autoencoder = Decoder(checkpoint, CPU, remotes=remotes), Autoencoder(checkpoint, CPU)
-        models = [self.encoder, self.decoder, self.autoencoder, *([self.prior] if self.prior else [])]
+        models: list[Any] = [self.encoder, self.decoder, self.autoencoder, *([self.prior] if self.prior else [])]
         self.engine = Engine({lane: program for model in models for lane, program in model.programs.items()})
 
     def run(self, *jobs: Job[torch.Tensor]) -> list[torch.Tensor]:

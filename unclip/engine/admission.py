@@ -18,18 +18,17 @@ UNMEASURED_S = 0.05  # what a step is taken for, in times to come back, before a
 
 
 class Expected(Job[None]):
-    """A job to come, of which no more is known than how long it is. It stands for the job until that is submitted."""
+    """A job to come, of which no more is known than how long it is. It stands for the job until that is submitted.
+
+    Of a larger picture it takes more places, as that has more of the device's memory.
+    """
 
     def __init__(
         self, program: str, length: int, deadline: float, width: int = 1, priority: int = 0, scale: float = 1.0
     ) -> None:
         super().__init__(length, deadline)
         self._lane, self.priority, self.scale, self.width = (program,), priority, scale, scale * width
-
-    @property
-    def places(self) -> int:
-        """Places that such a job takes: a larger picture has more of the device's memory than one."""
-        return max(1, math.ceil(self.scale))
+        self.places = max(1, math.ceil(scale))
 
     @property
     def lane(self) -> Hashable:
@@ -45,12 +44,13 @@ class Reservation:
         rows: int,
         client: str,
         enqueue: Callable[[Job[Any], Expected | None], None],
-        release: Callable[[int, int, Expected | None], None],
+        release: Callable[[int, Expected | None], None],
         expected: Expected | None = None,
+        places: int = 1,
     ):
+        """places: of each job."""
         self._rows, self._client, self._enqueue, self._release = rows, client, enqueue, release
-        self._expected = expected
-        self._beyond = rows * (expected.places - 1) if expected else 0  # until the end: a job gives back but one
+        self._expected, self._places = expected, places
 
     def submit(self, job: Job[Any]) -> None:
         """Queues one of the reserved jobs.
@@ -63,16 +63,20 @@ class Reservation:
         """
         if self._rows < 1:
             raise ValueError("reservation is used up")
-        job.client = self._client
+        job.client, job.places = self._client, self._places
         self._enqueue(job, self._expected)
         self._rows -= 1
+
+    def ahead(self) -> Reservation:
+        """Room for one job that has to be done before those that it is held for: it takes no place beside theirs."""
+        return Reservation(1, self._client, self._enqueue, lambda rows, expected: None, places=0)
 
     def __enter__(self) -> Reservation:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._release(self._rows, self._beyond, self._expected)
-        self._rows = self._beyond = 0
+        self._release(self._rows, self._expected)
+        self._rows = 0
 
 
 class Admission:
@@ -122,22 +126,29 @@ class Admission:
             self._expected += [expected] * rows
         self._places[client] += places
 
-    def give_back(self, rows: int, client: str, expected: Expected | None = None, beyond: int = 0) -> None:
-        """Frees ``rows`` places of ``client`` and those ``beyond``, and what is left of the time of ``rows`` of
-        ``expected``."""
-        self._places[client] -= rows + beyond
-        if self._places[client] <= 0:
-            del self._places[client]
+    def give_back(self, rows: int, client: str, expected: Expected | None = None) -> None:
+        """Frees what ``rows`` jobs took of ``client`` that do not come any more, and their time where ``expected``."""
+        self._free(rows * (expected.places if expected else 1), client)
         for _ in range(rows if expected is not None else 0):
             self._expected.remove(expected)  # type: ignore[arg-type]
 
+    def leave(self, job: Job[Any]) -> None:
+        """Frees the places of a job that has ended."""
+        self._free(job.places, job.client)
+
+    def _free(self, places: int, client: str) -> None:
+        self._places[client] -= places
+        if self._places[client] <= 0:
+            del self._places[client]
+
     def enter(self, job: Job[Any], jobs: Sequence[Job[Any]], expected: Expected | None = None) -> None:
-        """Lets ``job`` in among ``jobs``, in place of what was ``expected``, if anything was.
+        """Lets ``job`` in among ``jobs``, in place of what was ``expected``, if anything was; one without a place, see
+        `Reservation.ahead`, for what it goes ahead of.
 
         Raises:
             DeadlineExceeded, Overloaded: see `Reservation.submit`.
         """
-        if expected is None or job.length > expected.length:
+        if job.places and (expected is None or job.length > expected.length):
             self.refuse_if_late(job, jobs)
         if expected is not None:
             self._expected.remove(expected)

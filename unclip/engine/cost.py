@@ -20,6 +20,12 @@ BATCH_SLACK = 1.04  # times the cheapest a step may cost a job, for the sake of 
 RANK_DECAY = 0.99  # what a second of device time is worth at the next tick, in the shares of ranks
 
 
+def most_together(max_batch: int, scale: float) -> int:
+    """Jobs of a tick, 1 at least: of larger pictures, ``scale`` times a usual one's pixels, as many as have no more
+    pixels than ``max_batch`` of those."""
+    return max(1, int(max_batch / max(scale, 1.0)))
+
+
 class CostModel:
     """Measured ticks of one device."""
 
@@ -60,13 +66,14 @@ class CostModel:
         second of its own as of late.
         """
         jobs = list(jobs)
-        widths: dict[str, list[float]] = {}
+        by_program: dict[str, list[Job[Any]]] = {}
         for job in jobs:
-            widths.setdefault(job.program, []).append(job.width)
+            by_program.setdefault(job.program, []).append(job)
         ticks: dict[str, tuple[float, float]] = {}  # (seconds of a tick, seconds of one row in it)
-        for program, rows in widths.items():
-            width = sum(rows) / len(rows)
-            together = width * min(len(rows), self.useful_batch(program, width))
+        for program, those in by_program.items():
+            width, scale = (sum(sizes) / len(those) for sizes in ((j.width for j in those), (j.scale for j in those)))
+            most = most_together(self._max_batch, scale)
+            together = width * min(len(those), most, self.useful_batch(program, width))
             seconds = self._programs[program].seconds(together) if program in self._programs else 0.0
             ticks[program] = (seconds, seconds / together)
         works = []

@@ -79,11 +79,11 @@ class Engine:
                 raise Unavailable(self._stage, self._closed)
             self._admission.take(rows, client, self._scheduler.jobs, expected)
 
-        def release(unused: int, beyond: int, expected: Expected | None) -> None:
+        def release(unused: int, expected: Expected | None) -> None:
             with self._changed:
-                self._admission.give_back(unused, client, expected, beyond)
+                self._admission.give_back(unused, client, expected)
 
-        return Reservation(rows, client, self._enqueue, release, expected)
+        return Reservation(rows, client, self._enqueue, release, expected, expected.places if expected else 1)
 
     def call(self, function: Callable[[], Answer]) -> Future[Answer]:
         """Runs ``function`` on the engine's thread before its next tick: for short work that touches the device.
@@ -235,7 +235,7 @@ class Engine:
 
     def _end(self, job: AnyJob, error: BaseException | None) -> None:
         with self._changed:
-            self._admission.give_back(1, job.client)
+            self._admission.leave(job)
         job.ended = time.monotonic()
         if not job.future.set_running_or_notify_cancel():
             self._observer.ended("cancelled")
@@ -244,7 +244,7 @@ class Engine:
             try:
                 job.future.set_result(job.result())
             except Exception as failure:
-                error = failure
+                error = _explain(failure)
         if error is not None:
             job.future.set_exception(error)
         self._observer.ended(_outcome(error))

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from unclip.engine.cost import CostModel
+from unclip.engine.cost import CostModel, most_together
 from unclip.engine.feasibility import Work, overdue
 from unclip.engine.job import TIME_SLICE, Job
 from unclip.errors import Cancelled, DeadlineExceeded, Overloaded, UnclipError, brief
@@ -115,12 +115,12 @@ class Scheduler:
             self.active.append(job)
 
     def next_batch(self) -> list[AnyJob]:
-        """Up to max_batch jobs of the lane whose turn it is; where time is short, only as many as gain by it."""
+        """As many jobs of the lane whose turn it is as `most_together`; where time is short, as many as gain by it."""
         if not self.active:
             return []
         order = self.active if self._short_of_time else sorted(self.active, key=lambda job: (-job.rank, job.served))
         lane: Hashable = order[0].lane
-        batch = [job for job in order if job.lane == lane][: max(1, int(self._max_batch / order[0].scale))]
+        batch = [job for job in order if job.lane == lane][: most_together(self._max_batch, order[0].scale)]
         if not self._short_of_time:
             return batch
         # Who goes first is not held up by company that saves nobody anything, nor by any when it would be late for it.
