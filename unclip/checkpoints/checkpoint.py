@@ -92,7 +92,7 @@ class Checkpoint:
             CheckpointError: no such folder or repository, its unclip.json cannot be read or is of another format, or
                 its model_index.json is of no family that is supported.
         """
-        path, hub = Path(source), ""
+        path, hub, found = Path(source), "", None
         if not path.is_dir():
             if path.exists() or (found := HubId.parse(str(source))) is None:
                 raise CheckpointError(f"checkpoint: no such folder: {path}")
@@ -100,7 +100,7 @@ class Checkpoint:
             hub = f"{found.repository}@{path.name}"
         index = read_json(path / INDEX) if os.path.lexists(path / INDEX) else {}
         checkpoint = cls(path, read_manifest(path), index, hub)
-        if hub and (places := [checkpoint.place(name).name for name in folders if checkpoint._may_have(name)]):
+        if found and (places := [checkpoint.place(name).name for name in folders if checkpoint._may_have(name)]):
             HubId(found.repository, path.name).fetch(places, pickles=pickles)
         _ = checkpoint.family
         return checkpoint
