@@ -9,6 +9,7 @@ a tile, where they would see all of the picture.
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -57,7 +58,7 @@ def tiles_of(length: int, pixels: int) -> list[tuple[slice, torch.Tensor]]:
     size = math.ceil((length + (count - 1) * OVERLAP) / count)
     starts = [index * (length - size) // max(1, count - 1) for index in range(count)]
     tiles = [(slice(start, start + size), torch.ones(size * pixels)) for start in starts]
-    for (before, falling), (after, rising) in zip(tiles, tiles[1:], strict=False):
+    for (before, falling), (after, rising) in itertools.pairwise(tiles):
         common = (before.stop - after.start) * pixels
         rise = (torch.arange(common) + 0.5) / common
         falling[-common:], rising[:common] = 1 - rise, rise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Hashable, Sequence
@@ -85,7 +86,7 @@ def test_sizes_share_no_batch_and_neither_starves_the_other(many: float, few: fl
     assert all(picture.future.exception() is None for picture in [*crowd, *rare])
     moved = [number for number, batch in enumerate(batches) if batch[0].scale == few]
     if deadline != 0.5:  # turn by turn: it never waits for longer than all of the crowd takes to move once
-        assert max(after - before for before, after in zip(moved, moved[1:], strict=False)) <= 1 + 12 * many / 8 + 1
+        assert max(after - before for before, after in itertools.pairwise(moved)) <= 1 + 12 * many / 8 + 1
 
 
 def test_small_pictures_that_keep_coming_do_not_keep_a_large_one_waiting() -> None:

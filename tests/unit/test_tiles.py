@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 import pytest
@@ -62,7 +63,7 @@ def test_tiles_of_any_length_share_every_place_and_overlap_enough(pixels: int) -
             shares[part.start * pixels : part.stop * pixels] += share
         torch.testing.assert_close(shares, torch.ones_like(shares))
         assert (cut[0][0].start, cut[-1][0].stop) == (0, length)
-        assert all(one[0].stop - other[0].start >= OVERLAP for one, other in zip(cut, cut[1:], strict=False))
+        assert all(one[0].stop - other[0].start >= OVERLAP for one, other in itertools.pairwise(cut))
 
 
 @torch.inference_mode()

@@ -16,7 +16,8 @@ class Job(Generic[Result]):
 
     length: ticks from start to end. position: ticks done, kept by the engine. deadline: `time.monotonic` seconds.
     width: rows of a pass that it takes, larger ones counted as so many more. scale: pixels of a row, those of the
-    model's usual pictures counted as 1. places: of its engine's that it takes until it ends. priority: how far down a picture's way its stage is, 0 where it has just begun.
+    model's usual pictures counted as 1. places: what it takes of its engine's until it ends. priority: how far down a
+    picture's way its stage is, 0 where it has just begun.
     future: the result, or the error that ended the job. notify: called on the engine's thread after each tick and
     when the job's place in the queue changes; must not block.
     """
