@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,12 +20,21 @@ from unclip.client.calling import Metadata, bearer
 from unclip.errors import ConfigurationError, Unavailable
 from unclip.extras import require
 from unclip.local import reaper
+from unclip.local.processes import Prepared, ServiceProcess, Starter, command, sharing, start
+from unclip.local.starter import Launch
 from unclip.serving.channels import open_sync_channel
 from unclip.serving.tls import Tls
 
 MODEL_SERVICES: Mapping[str, str] = {"encoder": "encoder_svc", "prior": "prior_svc", "decoder": "decoder_svc"}
 POLL_S = 0.05
-LOG_LINES = 12  # of a failed service, shown with the error
+# What the model services import that has no gRPC in it: nearly all of their time.
+SHARED = (
+    "encoder_svc.encoder",
+    "prior_svc.prior",
+    "decoder_svc.decoder",
+    "decoder_svc.upsampler",
+    "unclip.engine.engine",
+)
 
 
 def find_checkpoint() -> Path:
@@ -56,42 +63,6 @@ def located(checkpoint: Path) -> str:
     if checkpoint.exists() or HubId.parse(str(checkpoint)) is None:
         raise ConfigurationError(f"checkpoint {checkpoint} is not a folder, nor owner/name of a repository")
     return str(checkpoint)
-
-
-def command(module: str) -> list[str]:
-    """The command line that starts a service, without its options."""
-    return [sys.executable, "-m", module]
-
-
-@dataclass(frozen=True)
-class ServiceProcess:
-    """One running service: its role, its process, and the files it writes."""
-
-    role: str
-    process: subprocess.Popen[bytes]
-    address_file: Path
-    log: Path
-
-    @property
-    def pid(self) -> int:
-        """The process id."""
-        return self.process.pid
-
-    def address(self) -> str | None:
-        """``host:port`` once the service listens, None before."""
-        text = self.address_file.read_text() if self.address_file.exists() else ""
-        return text.strip() or None
-
-    def check(self) -> None:
-        """Raises Unavailable, with the last lines of the log, when the process has ended."""
-        status = self.process.poll()
-        if status is not None:
-            raise Unavailable(self.role, f"the {self.role} exited with status {status}{self.last_words()}")
-
-    def last_words(self) -> str:
-        """The last lines of the log, as the end of an error message."""
-        lines = self.log.read_text(errors="replace").splitlines()[-LOG_LINES:]
-        return "".join(f"\n  {line}" for line in lines)
 
 
 class LocalStack:
@@ -142,6 +113,7 @@ class LocalStack:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._services: list[ServiceProcess] = []
         self._reaper: subprocess.Popen[bytes] | None = None
+        self._starters: dict[str, Starter | Prepared] = {}  # by roles
         self._chosen_log_dir = log_dir
         self.log_dir = log_dir or Path(tempfile.gettempdir())
         self.address = self.web_address = ""
@@ -164,6 +136,12 @@ class LocalStack:
         self.log_dir = self._chosen_log_dir or Path(self._folder.name)
         self.log_dir.mkdir(parents=True, exist_ok=True)
         try:
+            if sharing():
+                models = Starter(SHARED, self.log_dir / "starter.log")
+                self._starters = {
+                    **dict.fromkeys(MODEL_SERVICES, models),
+                    "gateway": Prepared(["gateway.app"], self.log_dir / "gateway.log"),
+                }
             self._reaper = subprocess.Popen(
                 command("unclip.local.reaper"),
                 stdin=subprocess.PIPE,
@@ -204,6 +182,9 @@ class LocalStack:
             except subprocess.TimeoutExpired:
                 service.process.kill()
                 service.process.wait()
+        for starter in set(self._starters.values()):
+            starter.close()
+        self._starters = {}
         if self._reaper is not None and self._reaper.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._reaper.stdin.write(b"done\n")
@@ -240,19 +221,10 @@ class LocalStack:
         assert self._folder is not None
         address_file = Path(self._folder.name) / f"{role}.address"
         log = self.log_dir / f"{role}.log"
-        with log.open("wb") as out:
-            process = subprocess.Popen(
-                [
-                    *command(module),
-                    *("--host", host, "--port", str(port), "--address-file", str(address_file)),
-                    *options,
-                    *self._options.get(role, ()),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for us; they are stopped in order
-            )
+        words = ["--host", host, "--port", str(port), "--address-file", str(address_file), *options]
+        launch = Launch(module, [*words, *self._options.get(role, ())], str(log))
+        starter = self._starters.get(role)
+        process = starter.launch(launch) if starter else start(launch)
         service = ServiceProcess(role, process, address_file, log)
         self._services.append(service)
         if self._reaper is not None and self._reaper.stdin is not None:
