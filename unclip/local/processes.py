@@ -19,6 +19,7 @@ from unclip.local.starter import Launch
 
 LOG_LINES = 12  # of a failed service, shown with the error
 UNKNOWN_STATUS = 255  # of a process whose starter is gone
+PATIENCE_S = 120.0  # with a starter's imports: then each process shall have its own
 SHARING = "UNCLIP_SHARE_IMPORTS"  # in the environment; 0: no starter
 
 
@@ -159,9 +160,16 @@ class Starter:
         self._statuses: dict[int, int] = {}
 
     @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
     def refusal(self) -> str:
         """Why it forks nothing, "" where it does."""
         if self._refusal is None:
+            if not select.select([self._answers], [], [], PATIENCE_S)[0]:
+                self._process.kill()
             said = self._line()
             self._refusal = "" if said == starter.READY else said or "it has ended"
         return self._refusal
@@ -200,9 +208,9 @@ class Starter:
 
     def _line(self) -> str:
         """What it says next; "" once it is gone."""
-        line = bytearray()
-        while (byte := self._answers.read(1)) not in (b"", b"\n"):
-            line += byte or b""
+        line, byte = bytearray(), b""
+        while not self._answers.closed and (byte := self._answers.read(1) or b"") not in (b"", b"\n"):
+            line += byte
         return line.decode() if byte else ""
 
 

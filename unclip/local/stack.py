@@ -26,9 +26,11 @@ from unclip.serving.channels import open_sync_channel
 from unclip.serving.tls import Tls
 
 MODEL_SERVICES: Mapping[str, str] = {"encoder": "encoder_svc", "prior": "prior_svc", "decoder": "decoder_svc"}
+GATEWAY, WEB = "gateway", "unclip.web"
+FOR_GATEWAY: Sequence[str] = ("unclip.serving.quiet", "gateway.app")  # the first before gRPC, which it quiets
 POLL_S = 0.05
 # What the model services import that has no gRPC in it: nearly all of their time.
-SHARED = (
+SHARED: Sequence[str] = (
     "encoder_svc.encoder",
     "prior_svc.prior",
     "decoder_svc.decoder",
@@ -69,7 +71,9 @@ class LocalStack:
     """Encoder, prior, decoder with upsampler, and gateway: four processes, each on a port of its own; and where it is
     wanted the one that serves OpenAI's Images API.
 
-    Use it as a context manager. Should this process die before that, a fifth, ``unclip.local.reaper``, ends them.
+    Use it as a context manager. Should this process die before that, one more, ``unclip.local.reaper``, ends them.
+    On Linux the model services are forked from one that has imported what they share, ``unclip.local.starter``, unless
+    the environment says UNCLIP_SHARE_IMPORTS=0.
 
     ``address`` is the gateway's ``host:port``, ``web_address`` that of the Images API, "" without, ``pids`` the process
     id of each role, ``log_dir`` the folder with ``<role>.log``.
@@ -140,7 +144,7 @@ class LocalStack:
                 models = Starter(SHARED, self.log_dir / "starter.log")
                 self._starters = {
                     **dict.fromkeys(MODEL_SERVICES, models),
-                    "gateway": Prepared(["gateway.app"], self.log_dir / "gateway.log"),
+                    "gateway": Prepared(FOR_GATEWAY, self.log_dir / "gateway.log"),
                 }
             self._reaper = subprocess.Popen(
                 command("unclip.local.reaper"),
@@ -158,13 +162,13 @@ class LocalStack:
             stages = {service.role: self._wait(service, service.address, deadline) for service in self._services}
             stages["upsampler"] = stages["decoder"]
             targets = [word for role, address in stages.items() for word in (f"--{role}", address)]
-            gateway = self._launch("gateway", "gateway", self._host, self._port, targets)
+            gateway = self._launch("gateway", GATEWAY, self._host, self._port, targets)
             self.address = self._wait(gateway, gateway.address, deadline)
             with open_sync_channel(self.address, tls=self._tls) as channel:
                 stub = gateway_pb2_grpc.GatewayServiceStub(channel)
                 self._wait(gateway, lambda: ready(stub, self._metadata), deadline)
             if self._web_port is not None:
-                web = self._launch("web", "unclip.web", self._host, self._web_port, self._to_gateway())
+                web = self._launch("web", WEB, self._host, self._web_port, self._to_gateway())
                 self.web_address = self._wait(web, web.address, deadline)
         except BaseException:
             self.stop()
