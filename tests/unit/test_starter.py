@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from unclip.local.processes import UNKNOWN_STATUS, ForkedProcess, Running, Starter
+from unclip.local.processes import UNKNOWN_STATUS, ForkedProcess, Prepared, Running, Starter
+from unclip.local.reaper import alive
 from unclip.local.starter import WHILE_IMPORTING, Launch
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
@@ -128,3 +129,52 @@ def test_where_a_fork_would_be_unsafe_processes_start_by_themselves(modules: Pat
         assert told(modules)["imported"] is False
     finally:
         starter.close()
+
+
+def test_a_prepared_process_becomes_what_it_is_told_of_with_its_own_id(modules: Path) -> None:
+    prepared = Prepared(["tomllib"], modules / "prepared.log")
+    process = prepared.launch(Launch("service", ["--port", "1"], str(modules / "log")))
+
+    assert process.wait(30) == 7
+    found = told(modules)
+    assert (found["arguments"], found["imported"], found["leads"], found["input"]) == (["--port", "1"], True, True, "")
+    prepared.close()  # nothing is left of it to end
+
+
+def test_a_prepared_process_that_is_told_nothing_ends_with_whoever_began_it(modules: Path) -> None:
+    prepared, other = (Prepared(["tomllib"], modules / f"{number}.log") for number in range(2))
+    other.close()
+    assert (pid := prepared.pid) is not None
+    assert alive(pid)
+
+    prepared.close()
+
+    assert not alive(pid)
+
+
+def test_a_starter_whose_parent_is_gone_ends_and_leaves_nothing_that_nobody_knows_of(modules: Path) -> None:
+    (modules / "shared.py").write_text("import time; time.sleep(1)")
+    program = """
+import os, pathlib, sys
+from unclip.local.processes import Starter
+from unclip.local.starter import Launch
+starter = Starter(["shared"], pathlib.Path(sys.argv[1]) / "starter.log")
+starter._orders.write(Launch("service", ["wait"], sys.argv[1] + "/log").line())
+print(starter.pid, flush=True)
+os._exit(0)
+"""
+    parent = subprocess.run([sys.executable, "-c", program, str(modules)], capture_output=True, text=True, check=True)
+    starter = int(parent.stdout)
+    patience = time.monotonic() + 30
+    while alive(starter) and time.monotonic() < patience:
+        time.sleep(0.05)
+
+    assert not alive(starter)
+    assert not any(str(modules).encode() in environment_of(folder) for folder in Path("/proc").glob("[0-9]*"))
+
+
+def environment_of(folder: Path) -> bytes:
+    try:
+        return (folder / "environ").read_bytes()
+    except OSError:  # it has ended, or is none of ours
+        return b""

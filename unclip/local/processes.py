@@ -120,6 +120,11 @@ class Prepared:
     def __init__(self, modules: Sequence[str], log: Path) -> None:
         self._process: subprocess.Popen[bytes] | None = begin(log, starter.ONCE, *modules)
 
+    @property
+    def pid(self) -> int | None:
+        """Its process id, None once it was told."""
+        return self._process.pid if self._process is not None else None
+
     def launch(self, launch: Launch) -> Running:
         """The process, from now on that of ``launch``. Not to be called twice."""
         process, self._process = self._process, None
