@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.bench import pairs as pairs_module
 from tests.bench import report as report_module
 from tests.bench.intervals import UNKNOWN, Interval, Precision, median_interval, outside
 from tests.bench.pairs import WARM, Pairs, in_turns
@@ -85,8 +84,8 @@ class Clock:
         self.random = np.random.default_rng(3)
         self.calls: list[tuple[str, int]] = []
         for name in ("monotonic", "perf_counter"):
-            monkeypatch.setattr(pairs_module.time, name, lambda: self.now)
-        monkeypatch.setattr(pairs_module.time, "sleep", lambda seconds: None)
+            monkeypatch.setattr(f"tests.bench.pairs.time.{name}", lambda: self.now)
+        monkeypatch.setattr("tests.bench.pairs.time.sleep", lambda seconds: None)
 
     def way(self, name: str, seconds: float, scatter: float) -> Callable[[int], None]:
         """What takes about so long."""
