@@ -119,7 +119,7 @@ def test_processes_outlive_their_starter_and_others_start_by_themselves(starter:
 )
 def test_where_a_fork_would_be_unsafe_processes_start_by_themselves(modules: Path, module: str, refusal: str) -> None:
     (modules / "shared.py").write_text(module)
-    starter = Starter(["tomllib"], modules / "starter.log")
+    starter = Starter(["shared"], modules / "starter.log")
     try:
         process = launch(starter, modules)
 
@@ -157,14 +157,16 @@ def test_a_starter_whose_parent_is_gone_ends_and_leaves_nothing_that_nobody_know
 import os, pathlib, signal, sys
 from unclip.local.processes import Starter
 from unclip.local.starter import Launch
-starter = Starter(["shared"], pathlib.Path(sys.argv[1]) / "starter.log")
+starter = Starter(["tomllib"], pathlib.Path(sys.argv[1]) / "starter.log")
 assert not starter.refusal
 os.kill(starter.pid, signal.SIGSTOP)
 starter._orders.write(Launch("service", ["wait"], sys.argv[1] + "/log").line())
 print(starter.pid, flush=True)
 os._exit(0)
 """
-    parent = subprocess.run([sys.executable, "-c", program, str(modules)], capture_output=True, text=True, check=True)
+    parent = subprocess.run(
+        [sys.executable, "-c", program, str(modules)], stdout=subprocess.PIPE, text=True, check=True
+    )
     starter = int(parent.stdout)
     os.kill(starter, signal.SIGCONT)  # it reads what it shall start when nobody is there any more to be told of it
     patience = time.monotonic() + 30
