@@ -48,7 +48,7 @@ def test_stages_of_different_clips_do_not_belong_together() -> None:
 def test_stages_whose_embeddings_have_other_dimensions_do_not_belong_together() -> None:
     infos = everyone()
     infos["decoder"].embedding_dim = 48
-    with pytest.raises(PreconditionFailed, match="encoder 64.* decoder 48; serve checkpoints of one CLIP"):
+    with pytest.raises(PreconditionFailed, match=r"encoder 64.* decoder 48; serve checkpoints of one CLIP"):
         merge(infos)
 
 
