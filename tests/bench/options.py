@@ -16,8 +16,8 @@ from unclip.local.stack import find_checkpoint
 class Options:
     """quick: a few seconds each, to see that it runs; its figures mean nothing. threads: CPU threads of every
     process with networks, ours and those it is compared with. scratch: a folder for files that nobody keeps. chosen:
-    the checkpoint asked for. family: of the benchmarks at full size. limit_s: seconds that a compared pair may be repeated
-    for."""
+    the checkpoint asked for. family: of the benchmarks at full size. limit_s: seconds that a compared pair may be
+    repeated for."""
 
     quick: bool
     threads: int
