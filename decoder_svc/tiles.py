@@ -30,7 +30,7 @@ def bounded(network: Network, port: str, pixels_in: int, pixels_out: int) -> Net
 
     def few_at_once(batch: torch.Tensor) -> torch.Tensor:
         latents = batch[0, 0].numel() // pixels_in**2
-        return torch.cat([network({port: some}) for some in batch.split(max(1, AT_ONCE // latents))])
+        return torch.cat([network({port: some}) for some in torch.split(batch, max(1, AT_ONCE // latents))])
 
     def forward(inputs: Tensors) -> torch.Tensor:
         batch = inputs[port]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from tests.stable_unclip import make_tiny_stable_unclip
 from unclip import Client, Generate, Preview, Sampling
 from unclip.api.decoder.v1 import decoder_pb2, upsampler_pb2
 from unclip.checkpoints.checkpoint import Checkpoint
+from unclip.client import GeneratedImage
 from unclip.errors import PreconditionFailed
 from unclip.networks.placement import Placement
 from unclip.wire import tensors
@@ -32,7 +33,7 @@ from unclip.wire.embeddings import Embedding
 from unclip.wire.images import from_pixels, psnr, to_pixels
 
 SIDE = 64
-WIDE = {"width": 320, "height": 256}
+WIDE: dict[str, Any] = {"width": 320, "height": 256}
 DDIM = Sampling("ddim", 25, 1.0)
 QUICK: dict[str, Any] = {"prior": Sampling(steps=1), "decoder": Sampling(steps=2), "prior_candidates": 1}
 
@@ -165,7 +166,7 @@ def test_no_pixel_outside_100_masks_changes(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("size", [{}, WIDE])
-def test_no_pixel_outside_changes_of_a_picture_of_another_shape(stack: Stack, size: dict[str, int]) -> None:
+def test_no_pixel_outside_changes_of_a_picture_of_another_shape(stack: Stack, size: dict[str, Any]) -> None:
     """What is kept of a picture that is resized is what that comes to."""
     pixels, mask = noise_picture(100, 150, seed=3), np.zeros((100, 150), np.bool_)
     mask[20:70, 30:90] = True
@@ -179,12 +180,12 @@ def test_no_pixel_outside_changes_of_a_picture_of_another_shape(stack: Stack, si
 def test_a_picture_is_the_same_alone_and_among_others_of_other_sizes_and_kinds(
     stack: Stack, picture: Image.Image
 ) -> None:
-    few = {"prior": Sampling(steps=2), "decoder": Sampling(steps=4)}
-    inverted = {"decoder": Sampling("ddim", 4)}
+    few: dict[str, Any] = {"prior": Sampling(steps=2), "decoder": Sampling(steps=4)}
+    inverted: dict[str, Any] = {"decoder": Sampling("ddim", 4)}
     mask = np.zeros((SIDE, SIDE), np.bool_)
     mask[10:40, 20:60] = True
     client = stack.client
-    asks = [
+    asks: list[Callable[[], list[GeneratedImage]]] = [
         lambda: client.generate("a red cat", seed=1, image_count=2, **few),
         lambda: client.generate("a blue dog", seed=5, **QUICK, **WIDE),
         lambda: client.vary(picture, seed=2, eta=0.0, **inverted),
@@ -275,5 +276,5 @@ def test_without_prior_and_text_encoder_captions_and_masks_are_refused_with_what
         with pytest.raises(PreconditionFailed, match="no CLIP text encoder: captions have no embeddings"):
             client.embed(["a cat"])
         assert len(client.embed([], [picture]).images) == 1
-        [varied] = client.vary(picture, seed=1, **{"decoder": Sampling(steps=2)})
+        [varied] = client.vary(picture, seed=1, decoder=Sampling(steps=2))
         assert varied.to_pil().size == (SIDE, SIDE)

@@ -58,7 +58,7 @@ class SteadyLinear(nn.Linear):
         return per_sample(super().forward, input)
 
 
-class SteadyGEGLU(GEGLU):
+class SteadyGEGLU(GEGLU):  # type: ignore[misc]
     """A gated GELU of one picture at a time."""
 
     def forward(self, hidden_states: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
