@@ -80,7 +80,7 @@ class ProjectedText:
     """unCLIP as published: embedding and caption, joined by the ``text_proj`` component."""
 
     ignores_text = False
-    states_width = None
+    states_width: int | None = None
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
         self._device = device
@@ -114,7 +114,7 @@ class EmbeddingAlone:
     """Kandinsky 2.2: the embedding, and for guidance another one."""
 
     ignores_text = True
-    states_width = None
+    states_width: int | None = None
     parameters = 0
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
@@ -145,7 +145,7 @@ class NoisedEmbedding:
     def __init__(self, checkpoint: Checkpoint, device: torch.device, level: int = 0) -> None:
         self._device = device
         context, addition = ports_of(checkpoint)
-        self.states_width = context.shape[1]
+        self.states_width: int | None = context.shape[1]
         self.dim = addition.shape[0] // 2
         self.parameters = count_parameters(checkpoint, "image_normalizer")
         mean, deviation = (read_tensor(checkpoint, "image_normalizer", name)[0] for name in ("mean", "std"))

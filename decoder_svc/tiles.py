@@ -16,8 +16,10 @@ import torch
 
 from unclip.networks.interface import Network, Tensors
 
-AT_ONCE = 96 * 96  # latents of one pass: 768 x 768 px, the largest pictures that either family was trained on
-SIDE = 96  # of the largest tile, in latents
+# Latents of one pass: 1024 x 1024 px, or 1536 x 640, the largest pictures of either family. These are not tiled: norms
+# that see only a tile change the picture, though nobody sees where tiles met.
+AT_ONCE = 128 * 128
+SIDE = 128  # of the largest tile, in latents
 OVERLAP = 24  # of neighbouring tiles at least, in latents
 
 
@@ -30,7 +32,7 @@ def bounded(network: Network, port: str, pixels_in: int, pixels_out: int) -> Net
 
     def few_at_once(batch: torch.Tensor) -> torch.Tensor:
         latents = batch[0, 0].numel() // pixels_in**2
-        return torch.cat([network({port: some}) for some in batch.split(max(1, AT_ONCE // latents))])
+        return torch.cat([network({port: some}) for some in torch.split(batch, max(1, AT_ONCE // latents))])
 
     def forward(inputs: Tensors) -> torch.Tensor:
         batch = inputs[port]

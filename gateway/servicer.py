@@ -236,6 +236,8 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
                 reader.done()
                 while True:
                     async with self._releases.serving(call) as release:
+                        if request.captions:
+                            release.info.require_captions()
                         stages = CallStages(release.clients, call)
                         try:
                             encodings = await stages.encode_text(request.captions) if request.captions else []

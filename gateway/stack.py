@@ -32,6 +32,13 @@ class StackInfo:
     prior: SamplingSettings
     decoder: SamplingSettings
     upsampler: SamplingSettings
+    embeds_captions: bool = True
+
+    def require_captions(self) -> None:
+        """Raises PreconditionFailed where captions have no embeddings, as no text encoder of the CLIP is there."""
+        if not self.embeds_captions:
+            reason = f"{self.model.name} has no CLIP text encoder: captions have no embeddings; it can embed pictures"
+            raise PreconditionFailed("text_encoder", reason)
 
     def stage(self, stage: sampling_pb2.Stage.ValueType) -> model_info_pb2.StageInfo:
         """What ``stage`` says of itself; nothing where it is not there."""
@@ -68,12 +75,18 @@ def merge(infos: Mapping[ServiceName, model_info_pb2.ModelInfo]) -> StackInfo:
     """The stack that ``infos``, one per service, make together.
 
     Raises:
-        PreconditionFailed: they speak different CLIP spaces.
+        PreconditionFailed: they speak different CLIP spaces, or embeddings of different dimensions.
     """
     spaces = {service: info.clip_space for service, info in infos.items() if info.clip_space}
     if len(set(spaces.values())) > 1:
         named = ", ".join(f"{service} {space[:12]}" for service, space in spaces.items())
-        raise PreconditionFailed("clip_space", f"the stages speak different CLIP spaces: {named}")
+        message = f"the stages speak different CLIP spaces: {named}; serve checkpoints of one CLIP"
+        raise PreconditionFailed("clip_space", message)
+    dims = {service: info.embedding_dim for service, info in infos.items() if info.embedding_dim}
+    if len(set(dims.values())) > 1:
+        named = ", ".join(f"{service} {dim}" for service, dim in dims.items())
+        message = f"the stages' embeddings have different dimensions: {named}; serve checkpoints of one CLIP"
+        raise PreconditionFailed("embedding_dim", message)
     able = {name for s, info in infos.items() for c in info.capabilities for name in (c, f"{s}:{c}")}
     if "encode_text" in able:
         able.add("read_text")
@@ -99,6 +112,7 @@ def merge(infos: Mapping[ServiceName, model_info_pb2.ModelInfo]) -> StackInfo:
         prior=defaults(sampling_pb2.STAGE_PRIOR),
         decoder=defaults(sampling_pb2.STAGE_DECODER),
         upsampler=defaults(sampling_pb2.STAGE_UPSAMPLER),
+        embeds_captions="encode_text" in able,
     )
 
 

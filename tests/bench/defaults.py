@@ -61,10 +61,10 @@ def run(options: Options) -> Report:
         found = in_turns(
             partial(served, client, CAPTION),
             lambda seed: in_batches(pipeline, theirs, [CAPTION], [seed]),
-            3 if options.quick else 30,
+            options.precision,
         )
         report.rows.append({"way": "time of one picture", **found.row("served", "diffusers")})
-        report.figure("speedup", 1 / found.ratio, ">= 2.0")
+        report.figure("speedup", 1 / found.ratio, ">= 2.0", found.interval.inverse())
         judge = options.checkpoint.with_name("judge")
         if not (judge / "judge.json").exists():
             report.notes.append(f"{judge} holds no judge: quality was not compared")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from tests.bench.intervals import Precision
 from unclip.checkpoints.checkpoint import MANIFEST
 from unclip.errors import ConfigurationError
 from unclip.local.stack import find_checkpoint
@@ -15,13 +16,20 @@ from unclip.local.stack import find_checkpoint
 class Options:
     """quick: a few seconds each, to see that it runs; its figures mean nothing. threads: CPU threads of every
     process with networks, ours and those it is compared with. scratch: a folder for files that nobody keeps. chosen:
-    the checkpoint asked for. family: of the benchmarks at full size."""
+    the checkpoint asked for. family: of the benchmarks at full size. limit_s: seconds that a compared pair may be
+    repeated for."""
 
     quick: bool
     threads: int
     scratch: Path
     chosen: Path | None = None
     family: str = "karlo"
+    limit_s: float = Precision.limit_s
+
+    @property
+    def precision(self) -> Precision:
+        """How well the ratio of a compared pair is to be known."""
+        return Precision(least=0, limit_s=0.0) if self.quick else Precision(limit_s=self.limit_s)
 
     @cached_property
     def checkpoint(self) -> Path:

@@ -5,7 +5,8 @@ Served: ``unclip.local.stack.LocalStack``, four processes, asked by ``unclip.Cli
 In process: the services' own classes, tick by tick, to the array of pixels, without a file. Both read the caption for
 each picture, know the encoding of the empty caption from before, sample two candidates of the prior, and take the
 same steps with as many threads. They take turns, each as often first as second; the figure is the median of the
-pairs' ratios. That both do the same work is checked by comparing a picture.
+pairs' ratios, with its interval (`tests.bench.intervals`). That both do the same work is checked by comparing a
+picture.
 """
 
 from __future__ import annotations
@@ -81,16 +82,16 @@ def run(options: Options) -> Report:
     ours = {stage: checkpoint.defaults(stage) for stage in ("prior", "decoder", "upsampler")}
     direct = InProcess(checkpoint, open_device("cpu", options.threads))
     with LocalStack(options.checkpoint, threads=options.threads) as stack, Client(stack.address) as client:
-        for name, settings, pairs in (("defaults", ours, 40), ("as Karlo", KARLO, 20)):
+        for name, settings in (("defaults", ours), ("as Karlo", KARLO)):
             served, called = partial(serve, client, settings), partial(direct.generate, settings)
             difference = int(np.abs(served(0).astype(int) - called(0).astype(int)).max())
             if difference > LARGEST_DIFFERENCE:
                 raise RuntimeError(f"the two ways differ by {difference}/255: they do not do the same")
-            found = in_turns(served, called, 3 if options.quick else pairs)
+            found = in_turns(served, called, options.precision)
             row = {"settings": name, "stages": told(settings), **found.row("served", "in_process")}
             report.rows.append({**row, "difference": difference})
             if settings is ours:
-                report.figure("served_over_in_process", found.ratio, "<= 1.05")
+                report.figure("served_over_in_process", found.ratio, "<= 1.05", found.interval)
     return report
 
 

@@ -35,15 +35,15 @@ def run(options: Options) -> Report:
     defaults = {stage: ancestral(checkpoint.defaults(stage)) for stage in ("prior", "decoder", "upsampler")}
     pipeline = Reference(options.checkpoint, float64=False).pipeline
     with LocalStack(options.checkpoint, threads=options.threads) as stack, Client(stack.address) as client:
-        for name, settings, pairs in (("defaults", defaults, 40), ("as Karlo", KARLO, 20)):
+        for name, settings in (("defaults", defaults), ("as Karlo", KARLO)):
             found = in_turns(
                 partial(serve, client, settings),
                 partial(one, pipeline, settings),
-                3 if options.quick else pairs,
+                options.precision,
             )
             report.rows.append({"settings": name, "stages": told(settings), **found.row("served", "diffusers")})
             if settings is defaults:
-                report.figure("served_over_diffusers", found.ratio, "<= 1.0")
+                report.figure("served_over_diffusers", found.ratio, "<= 1.0", found.interval)
     if any(settings["prior"].guidance_scale == 1 for settings in (defaults, KARLO)):
         report.notes.append("where one stage has guidance, the pipeline runs both stages twice; ours only that one")
     return report

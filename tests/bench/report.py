@@ -12,8 +12,12 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
+from tests.bench.intervals import Interval
+
 Row = Mapping[str, object]
 Compare = Callable[[float, float], bool]
+MET, MISSED, UNDECIDED = "met", "MISSED", "not decided"
+VECTORS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "sve")  # flags of /proc/cpuinfo
 COMPARISONS: Mapping[str, Compare] = {"<=": operator.le, ">=": operator.ge, "==": operator.eq}
 
 
@@ -21,39 +25,48 @@ COMPARISONS: Mapping[str, Compare] = {"<=": operator.le, ">=": operator.ge, "=="
 class Report:
     """One benchmark's findings.
 
-    ratios: figure by name; most are ratios, and the name of any other ends with its unit. bars: the figure's bar, such
-    as "<= 1.05", where there is one. rows: the measurements. notes: what a reader of the figures has to know.
+    ratios: figure by name; most are ratios, and the name of any other ends with its unit. intervals: where a figure is,
+    with 95 % confidence. bars: the figure's bar, such as "<= 1.05", where there is one. rows: the measurements. notes:
+    what a reader of the figures has to know. machine: where, as it was when this was made.
     """
 
     name: str
     ratios: dict[str, float] = field(default_factory=dict)
+    intervals: dict[str, Interval] = field(default_factory=dict)
     bars: dict[str, str] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    machine: dict[str, object] = field(default_factory=lambda: machine())
 
-    def figure(self, name: str, value: float, bar: str = "") -> None:
-        """Adds a figure, and its bar if it has one."""
+    def figure(self, name: str, value: float, bar: str = "", interval: Interval | None = None) -> None:
+        """Adds a figure, its bar if it has one, and where it is with 95 % confidence where that is known."""
         self.ratios[name] = round(value, 4)
+        if interval is not None:
+            self.intervals[name] = interval
         if bar:
             self.bars[name] = bar
 
-    def met(self, name: str) -> bool | None:
-        """Whether a figure meets its bar; None when it has none."""
+    def verdict(self, name: str) -> str:
+        """Whether a figure meets its bar: ``MET`` or ``MISSED``; ``UNDECIDED`` when it is known too badly for either;
+        "" when it has none."""
         if name not in self.bars:
-            return None
+            return ""
         sign, bar = self.bars[name].split()
-        return COMPARISONS[sign](self.ratios[name], float(bar))
+        known = self.intervals.get(name, Interval(self.ratios[name], self.ratios[name]))
+        [verdict, *others] = {MET if COMPARISONS[sign](end, float(bar)) else MISSED for end in (known.low, known.high)}
+        return UNDECIDED if others else verdict
 
     def write(self, folder: Path) -> Path:
         """Writes ``<name>.json`` into ``folder``."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self.name}.json"
         found = {
-            "machine": machine(),
+            "machine": self.machine,
             "commit": commit(),
             "ratios": self.ratios,
             "bars": self.bars,
-            "met": {name: self.met(name) for name in self.bars},
+            "intervals": {name: found.rounded() for name, found in self.intervals.items()},
+            "verdicts": {name: self.verdict(name) for name in self.bars},
             "notes": self.notes,
             "rows": self.rows,
         }
@@ -62,13 +75,29 @@ class Report:
 
     def text(self) -> str:
         """Rows, figures and notes as tables."""
-        verdicts = {None: "", True: "met", False: "MISSED"}
         figures = [
-            {"figure": name, "value": value, "bar": self.bars.get(name, ""), "": verdicts[self.met(name)]}
+            {
+                "figure": name,
+                "value": value,
+                "95 %": f"{found.low:.4g} to {found.high:.4g}" if (found := self.intervals.get(name)) else "",
+                "bar": self.bars.get(name, ""),
+                "": self.verdict(name),
+            }
             for name, value in self.ratios.items()
         ]
-        parts = [f"== {self.name}", table(self.rows), table(figures), *(f"note: {note}" for note in self.notes)]
+        parts = [
+            f"== {self.name}",
+            self._where(),
+            table(self.rows),
+            table(figures),
+            *(f"note: {note}" for note in self.notes),
+        ]
         return "\n\n".join(part for part in parts if part)
+
+    def _where(self) -> str:
+        """The processor, and what else ran when this began."""
+        found = self.machine
+        return f"{found['cpu']}, {found['vectors']}, {found['cores']} cores, load {found['load']} at the start"
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -89,7 +118,8 @@ def machine() -> dict[str, object]:
     """The machine and what runs on it; load: processes that wanted a core of late, of whatever kind."""
     pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
-        "cpu": _cpu(),
+        "cpu": cpu(),
+        "vectors": " ".join(vectors()) or "no known vector flags",
         "cores": cores(),
         "memory_gib": round(pages / 2**30, 1),
         "gpu": _gpu(),
@@ -111,11 +141,29 @@ def commit() -> str:
     return f"{found}+" if _output("git", "status", "--porcelain", "--untracked-files=no") else found
 
 
-def _cpu() -> str:
-    file = Path("/proc/cpuinfo")
-    lines = file.read_text().splitlines() if file.exists() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or platform.machine()
+CPUINFO = Path("/proc/cpuinfo")
+
+
+def cpu() -> str:
+    """The processor's name, with family and model, since virtual machines call several generations alike."""
+    found = _cpuinfo()
+    name = found.get("model name") or platform.processor() or platform.machine()
+    numbers = [f"{word} {found[key]}" for word, key in (("family", "cpu family"), ("model", "model")) if key in found]
+    return f"{name} ({', '.join(numbers)})" if numbers else name
+
+
+def vectors() -> list[str]:
+    """Those of `VECTORS` that the processor says it has."""
+    found = _cpuinfo()
+    flags = (found.get("flags") or found.get("Features") or "").split()
+    return [name for name in VECTORS if name in flags]
+
+
+def _cpuinfo() -> dict[str, str]:
+    """What Linux says of the first processor; nothing elsewhere."""
+    first = CPUINFO.read_text().partition("\n\n")[0] if CPUINFO.exists() else ""
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def _gpu() -> str | None:

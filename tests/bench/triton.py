@@ -54,9 +54,9 @@ def run(options: Options) -> Report:
             difference = int(np.abs(there(0).astype(int) - here(0).astype(int)).max())
             if difference > LARGEST_DIFFERENCE:
                 raise RuntimeError(f"the two ways differ by {difference}/255: they do not do the same")
-            found = in_turns(there, here, 3 if options.quick else 40)
+            found = in_turns(there, here, options.precision)
     report.rows.append({**found.row("triton", "local"), "difference": difference})
-    report.figure("triton_over_local", found.ratio, "<= 1.1")
+    report.figure("triton_over_local", found.ratio, "<= 1.1", found.interval)
     return report
 
 

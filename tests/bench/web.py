@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import httpx
 
 from tests.bench.asking import CAPTION
+from tests.bench.intervals import Precision
 from tests.bench.options import Options
 from tests.bench.pairs import Pairs, in_turns
 from tests.bench.report import Report
@@ -40,13 +41,13 @@ def run(options: Options) -> Report:
     report = Report("web")
     with LocalStack(options.checkpoint, threads=options.threads, web_port=0) as stack:
         url = f"http://{stack.web_address}/v1/images/generations"
-        found = compared(url, stack.address, 3 if options.quick else 25)
+        found = compared(url, stack.address, options.precision)
         report.rows.append({"what": "one picture", **found.row("http", "grpc")})
-        report.figure("http_over_grpc", found.ratio, "<= 1.05")
+        report.figure("http_over_grpc", found.ratio, "<= 1.05", found.interval)
     with ExitStack() as exits:
         stubs = exits.enter_context(Process("unclip.testing", ("--step-seconds", "0"), options.scratch, "quick"))
         web = exits.enter_context(web_before(stubs.address(), options.scratch))
-        bare = compared(f"{web.base_url}/images/generations", stubs.address(), 3 if options.quick else 100)
+        bare = compared(f"{web.base_url}/images/generations", stubs.address(), options.precision)
         report.rows.append({"what": "one picture of stubs", **bare.row("http", "grpc")})
         report.figure("http_more_than_grpc_ms", 1000 * statistics.median(map(operator.sub, bare.ours, bare.theirs)))
 
@@ -73,7 +74,7 @@ def run(options: Options) -> Report:
     return report
 
 
-def compared(url: str, gateway: str, pairs: int) -> Pairs:
+def compared(url: str, gateway: str, wanted: Precision) -> Pairs:
     """One picture by HTTP at ``url`` and by gRPC, in turns. Raises RuntimeError where they get different files."""
     with Client(gateway) as client, httpx.Client(timeout=300) as http:
 
@@ -87,7 +88,7 @@ def compared(url: str, gateway: str, pairs: int) -> Pairs:
 
         if by_http(1) != by_grpc(1):
             raise RuntimeError("the two ways get different files: they do not do the same")
-        return in_turns(by_http, by_grpc, pairs)
+        return in_turns(by_http, by_grpc, wanted)
 
 
 @dataclass

@@ -27,7 +27,7 @@ from unclip import Client, LocalStack, Tls
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc
 from unclip.api.gateway.v1 import gateway_pb2_grpc
 from unclip.errors import UnclipError
-from unclip.local import stack as stack_module
+from unclip.local import processes
 from unclip.local.stack import MODEL_SERVICES, ready
 from unclip.serving.channels import open_sync_channel
 
@@ -198,12 +198,13 @@ def test_a_local_stack_can_be_secured_on_every_hop(tmp_path: Path, monkeypatch: 
     program = tmp_path / "stand_in.py"
     program.write_text(STAND_IN)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[2]), *sys.path]))
-    original = stack_module.command
+    monkeypatch.setenv("UNCLIP_SHARE_IMPORTS", "0")  # so that the command line is what starts them
+    original = processes.command
 
     def command(module: str) -> list[str]:
         return [sys.executable, str(program), module] if module in MODEL_SERVICES.values() else original(module)
 
-    monkeypatch.setattr(stack_module, "command", command)
+    monkeypatch.setattr(processes, "command", command)
     authority = Authority(tmp_path)
     stage, gateway = authority.issue("stage"), authority.issue("gateway", GATEWAY)
     made = json.loads(cli("keys", "new", "alice", "--json").stdout)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tests.processes import Process
@@ -35,6 +37,18 @@ def pixels(image: GeneratedImage) -> np.ndarray[tuple[int, ...], np.dtype[np.int
 def test_four_processes_serve(stack: LocalStack) -> None:
     assert set(stack.pids) == {"encoder", "prior", "decoder", "gateway"}
     assert len({os.getpid(), *stack.pids.values()}) == 5
+
+
+@pytest.mark.skipif(sys.platform != "linux" or torch.cuda.is_available(), reason="each starts by itself there")
+def test_model_services_are_forked_from_a_process_with_one_thread_that_imported_for_them(stack: LocalStack) -> None:
+    [parent] = {parent_of(stack.pids[role]) for role in ("encoder", "prior", "decoder")}
+    assert "unclip.local.starter" in Path(f"/proc/{parent}/cmdline").read_text()
+    assert len(list(Path(f"/proc/{parent}/task").iterdir())) == 1
+    assert (parent_of(parent), parent_of(stack.pids["gateway"])) == (os.getpid(), os.getpid())
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def test_a_caption_becomes_pictures_at_final_size(client: Client) -> None:

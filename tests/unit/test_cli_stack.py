@@ -24,13 +24,13 @@ SERVICE = """
 import argparse, json, os, signal, sys, time
 from pathlib import Path
 
-module = sys.argv.pop(1)
+module = __spec__.name.partition(".")[2]
 parser = argparse.ArgumentParser()
 names = "host port address-file checkpoint threads encoder prior decoder upsampler gateway"
 for name in names.split():
     parser.add_argument("--" + name)
 options = parser.parse_args()
-here = Path(__file__).parent
+here = Path(__file__).parents[1]
 (here / (module + ".json")).write_text(json.dumps(vars(options)))
 print(module, "is here", flush=True)
 fault = json.loads((here / "faults.json").read_text()).get(module)
@@ -53,19 +53,29 @@ time.sleep(600)
 Faults = Callable[..., None]
 
 
-@pytest.fixture
-def faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Faults:
+MODULES = ("encoder_svc", "prior_svc", "decoder_svc", "gateway", "web")
+
+# Has a stack run the stand-ins of the services.
+STAND_IN = {
+    "MODEL_SERVICES": {name.removesuffix("_svc"): f"stand_in.{name}" for name in MODULES[:3]},
+    "GATEWAY": "stand_in.gateway",
+    "WEB": "stand_in.web",
+    "SHARED": ["json"],
+    "FOR_GATEWAY": ["json"],
+}
+
+
+@pytest.fixture(params=["1", "0"], ids=["forked", "each by itself"])
+def faults(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Faults:
     """Replaces the services by stand-ins; call it with what each module shall do wrong."""
-    program = tmp_path / "service.py"
-    program.write_text(SERVICE)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[2]), *sys.path]))
+    (tmp_path / "stand_in").mkdir()
+    for module in MODULES:
+        (tmp_path / "stand_in" / f"{module}.py").write_text(SERVICE)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2]), *sys.path]))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    original = stack_module.command
-
-    def command(module: str) -> list[str]:
-        return original(module) if module == "unclip.local.reaper" else [sys.executable, str(program), module]
-
-    monkeypatch.setattr(stack_module, "command", command)
+    monkeypatch.setenv("UNCLIP_SHARE_IMPORTS", request.param)
+    for name, value in STAND_IN.items():
+        monkeypatch.setattr(stack_module, name, value)
 
     def order(**what: str) -> None:
         (tmp_path / "faults.json").write_text(json.dumps(what))
@@ -103,7 +113,7 @@ def test_openais_api_is_a_fifth_process_before_the_gateway(faults: Faults, tmp_p
         assert stack.web_address == "127.0.0.1:1"
         pid = stack.pids["web"]
     assert not alive(pid)
-    web = json.loads((tmp_path / "unclip.web.json").read_text())
+    web = json.loads((tmp_path / "web.json").read_text())
     assert web["gateway"] == stack.address
     assert web["checkpoint"] is None
 
@@ -153,18 +163,17 @@ def test_logs_are_kept_where_asked(faults: Faults, tmp_path: Path) -> None:
 
 def test_nothing_outlives_a_parent_that_was_killed(faults: Faults, tmp_path: Path) -> None:
     program = textwrap.dedent("""
-        import sys, time
+        import json, sys, time
         from pathlib import Path
         from unclip.local import stack
-        original, service, folder = stack.command, sys.argv[1], Path(sys.argv[2])
-        stack.command = lambda m: original(m) if m == "unclip.local.reaper" else [sys.executable, service, m]
-        running = stack.LocalStack(folder)
+        vars(stack).update(json.loads(sys.argv[1]))
+        running = stack.LocalStack(Path(sys.argv[2]))
         running.start()
         print(*running.pids.values(), flush=True)
         time.sleep(600)
     """)
     parent = subprocess.Popen(
-        [sys.executable, "-c", program, str(tmp_path / "service.py"), str(tmp_path)], stdout=subprocess.PIPE
+        [sys.executable, "-c", program, json.dumps(STAND_IN), str(tmp_path)], stdout=subprocess.PIPE
     )
     assert parent.stdout is not None
     pids = [int(word) for word in parent.stdout.readline().split()]

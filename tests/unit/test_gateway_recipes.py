@@ -51,7 +51,8 @@ def test_the_recipe_of_a_frame_leads_to_the_same_frame_once_the_picture_is_put_b
 
 def test_a_recipe_is_complete_whatever_the_defaults_become() -> None:
     plan = generate_plan(caption="x", seed=3)
-    other = StackInfo(INFO.model, *(SamplingSettings("dpm++2m", 3, 2.0, 0.5) for _ in range(3)))
+    others = SamplingSettings("dpm++2m", 3, 2.0, 0.5)
+    other = StackInfo(INFO.model, prior=others, decoder=others, upsampler=others)
     again = plan_of(recipe(plan, 0), other, nested=True)
     assert again == plan
 

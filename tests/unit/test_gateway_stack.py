@@ -45,6 +45,21 @@ def test_stages_of_different_clips_do_not_belong_together() -> None:
         merge(infos)
 
 
+def test_stages_whose_embeddings_have_other_dimensions_do_not_belong_together() -> None:
+    infos = everyone()
+    infos["decoder"].embedding_dim = 48
+    with pytest.raises(PreconditionFailed, match=r"encoder 64.* decoder 48; serve checkpoints of one CLIP"):
+        merge(infos)
+
+
+def test_captions_are_embedded_where_a_clip_reads_them() -> None:
+    infos = everyone()
+    merge(infos).require_captions()
+    infos["encoder"].capabilities[:] = ["read_text", "encode_image"]
+    with pytest.raises(PreconditionFailed, match="no CLIP text encoder"):
+        merge(infos).require_captions()
+
+
 def test_a_capability_needs_all_its_stages_can_do() -> None:
     infos = everyone()
     infos["decoder"].capabilities.remove("invert")

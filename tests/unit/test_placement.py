@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +172,7 @@ def text(value: float) -> TextEncoding:
     return TextEncoding(Embedding(states[0], ""), states, np.ones(CONTEXT, np.bool_))
 
 
-def walked(programs: dict[str, Program[Any]], walk: Trajectory) -> torch.Tensor:
+def walked(programs: Mapping[str, Program[Any]], walk: Trajectory) -> torch.Tensor:
     for _ in range(walk.length):
         lane = walk.lane
         assert isinstance(lane, tuple)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import pytest
 import torch
+from diffusers.models.activations import GEGLU
 from torch import nn
 
 from tests.bench import equality
@@ -19,6 +20,7 @@ LAYERS: dict[
 ] = {  # each with a map, [C, H, W], or rows for which torch's own layer sums otherwise in a batch or with threads
     "time embedding": (lambda: nn.Linear(256, 192), (256,)),
     "tokens": (lambda: nn.Linear(192, 768), (24, 192)),
+    "gate of a token": (lambda: GEGLU(64, 256), (1, 64)),
     "small picture": (lambda: nn.Conv2d(128, 64, 3, padding=1), (128, 4, 4)),
     "strided": (lambda: nn.Conv2d(16, 32, 3, stride=2, padding=1), (16, 8, 8)),
     "pixel by pixel": (lambda: nn.Conv2d(64, 32, 1), (64, 8, 8)),

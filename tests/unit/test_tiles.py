@@ -46,7 +46,7 @@ def test_pixels_are_read_in_tiles_of_whole_latents() -> None:
         seen.append(inputs["pixels"].shape)
         return functional.avg_pool2d(inputs["pixels"], SCALE)
 
-    pixels = torch.randn((1, 3, 104 * SCALE, 120 * SCALE), generator=torch.Generator().manual_seed(0))
+    pixels = torch.randn((1, 3, 136 * SCALE, 152 * SCALE), generator=torch.Generator().manual_seed(0))
     latents = bounded(reading, "pixels", SCALE, 1)({"pixels": pixels})
     torch.testing.assert_close(latents, functional.avg_pool2d(pixels, SCALE), rtol=0, atol=1e-6)
     assert len(seen) == 4

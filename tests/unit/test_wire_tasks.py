@@ -11,11 +11,10 @@ import pytest
 from PIL import Image
 
 from unclip.errors import InvalidRequest
-from unclip.options import SamplingSettings
+from unclip.options import SamplingSettings, Sizes
 from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.images import to_pixels
 from unclip.wire.known import KnownPixels
-from unclip.wire.sizes import Sizes
 from unclip.wire.tasks import DecodeTask, InvertTask, SampleTask, StageSpec, UpsampleTask
 
 Task = SampleTask | DecodeTask | InvertTask | UpsampleTask

@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,12 +20,23 @@ from unclip.client.calling import Metadata, bearer
 from unclip.errors import ConfigurationError, Unavailable
 from unclip.extras import require
 from unclip.local import reaper
+from unclip.local.processes import Prepared, ServiceProcess, Starter, command, sharing, start
+from unclip.local.starter import Launch
 from unclip.serving.channels import open_sync_channel
 from unclip.serving.tls import Tls
 
 MODEL_SERVICES: Mapping[str, str] = {"encoder": "encoder_svc", "prior": "prior_svc", "decoder": "decoder_svc"}
+GATEWAY, WEB = "gateway", "unclip.web"
+FOR_GATEWAY: Sequence[str] = ("unclip.serving.quiet", "gateway.app")  # the first before gRPC, which it quiets
 POLL_S = 0.05
-LOG_LINES = 12  # of a failed service, shown with the error
+# What the model services import that has no gRPC in it: nearly all of their time.
+SHARED: Sequence[str] = (
+    "encoder_svc.encoder",
+    "prior_svc.prior",
+    "decoder_svc.decoder",
+    "decoder_svc.upsampler",
+    "unclip.engine.engine",
+)
 
 
 def find_checkpoint() -> Path:
@@ -58,47 +67,13 @@ def located(checkpoint: Path) -> str:
     return str(checkpoint)
 
 
-def command(module: str) -> list[str]:
-    """The command line that starts a service, without its options."""
-    return [sys.executable, "-m", module]
-
-
-@dataclass(frozen=True)
-class ServiceProcess:
-    """One running service: its role, its process, and the files it writes."""
-
-    role: str
-    process: subprocess.Popen[bytes]
-    address_file: Path
-    log: Path
-
-    @property
-    def pid(self) -> int:
-        """The process id."""
-        return self.process.pid
-
-    def address(self) -> str | None:
-        """``host:port`` once the service listens, None before."""
-        text = self.address_file.read_text() if self.address_file.exists() else ""
-        return text.strip() or None
-
-    def check(self) -> None:
-        """Raises Unavailable, with the last lines of the log, when the process has ended."""
-        status = self.process.poll()
-        if status is not None:
-            raise Unavailable(self.role, f"the {self.role} exited with status {status}{self.last_words()}")
-
-    def last_words(self) -> str:
-        """The last lines of the log, as the end of an error message."""
-        lines = self.log.read_text(errors="replace").splitlines()[-LOG_LINES:]
-        return "".join(f"\n  {line}" for line in lines)
-
-
 class LocalStack:
     """Encoder, prior, decoder with upsampler, and gateway: four processes, each on a port of its own; and where it is
     wanted the one that serves OpenAI's Images API.
 
-    Use it as a context manager. Should this process die before that, a fifth, ``unclip.local.reaper``, ends them.
+    Use it as a context manager. Should this process die before that, one more, ``unclip.local.reaper``, ends them.
+    On Linux the model services are forked from one that has imported what they share, ``unclip.local.starter``, unless
+    the environment says UNCLIP_SHARE_IMPORTS=0.
 
     ``address`` is the gateway's ``host:port``, ``web_address`` that of the Images API, "" without, ``pids`` the process
     id of each role, ``log_dir`` the folder with ``<role>.log``.
@@ -142,6 +117,7 @@ class LocalStack:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._services: list[ServiceProcess] = []
         self._reaper: subprocess.Popen[bytes] | None = None
+        self._starters: dict[str, Starter | Prepared] = {}  # by roles
         self._chosen_log_dir = log_dir
         self.log_dir = log_dir or Path(tempfile.gettempdir())
         self.address = self.web_address = ""
@@ -164,6 +140,12 @@ class LocalStack:
         self.log_dir = self._chosen_log_dir or Path(self._folder.name)
         self.log_dir.mkdir(parents=True, exist_ok=True)
         try:
+            if sharing():
+                models = Starter(SHARED, self.log_dir / "starter.log")
+                self._starters = {
+                    **dict.fromkeys(MODEL_SERVICES, models),
+                    "gateway": Prepared(FOR_GATEWAY, self.log_dir / "gateway.log"),
+                }
             self._reaper = subprocess.Popen(
                 command("unclip.local.reaper"),
                 stdin=subprocess.PIPE,
@@ -180,13 +162,13 @@ class LocalStack:
             stages = {service.role: self._wait(service, service.address, deadline) for service in self._services}
             stages["upsampler"] = stages["decoder"]
             targets = [word for role, address in stages.items() for word in (f"--{role}", address)]
-            gateway = self._launch("gateway", "gateway", self._host, self._port, targets)
+            gateway = self._launch("gateway", GATEWAY, self._host, self._port, targets)
             self.address = self._wait(gateway, gateway.address, deadline)
             with open_sync_channel(self.address, tls=self._tls) as channel:
                 stub = gateway_pb2_grpc.GatewayServiceStub(channel)
                 self._wait(gateway, lambda: ready(stub, self._metadata), deadline)
             if self._web_port is not None:
-                web = self._launch("web", "unclip.web", self._host, self._web_port, self._to_gateway())
+                web = self._launch("web", WEB, self._host, self._web_port, self._to_gateway())
                 self.web_address = self._wait(web, web.address, deadline)
         except BaseException:
             self.stop()
@@ -204,6 +186,9 @@ class LocalStack:
             except subprocess.TimeoutExpired:
                 service.process.kill()
                 service.process.wait()
+        for starter in set(self._starters.values()):
+            starter.close()
+        self._starters = {}
         if self._reaper is not None and self._reaper.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._reaper.stdin.write(b"done\n")
@@ -240,19 +225,10 @@ class LocalStack:
         assert self._folder is not None
         address_file = Path(self._folder.name) / f"{role}.address"
         log = self.log_dir / f"{role}.log"
-        with log.open("wb") as out:
-            process = subprocess.Popen(
-                [
-                    *command(module),
-                    *("--host", host, "--port", str(port), "--address-file", str(address_file)),
-                    *options,
-                    *self._options.get(role, ()),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for us; they are stopped in order
-            )
+        words = ["--host", host, "--port", str(port), "--address-file", str(address_file), *options]
+        launch = Launch(module, [*words, *self._options.get(role, ())], str(log))
+        starter = self._starters.get(role)
+        process = starter.launch(launch) if starter else start(launch)
         service = ServiceProcess(role, process, address_file, log)
         self._services.append(service)
         if self._reaper is not None and self._reaper.stdin is not None:

@@ -4,11 +4,12 @@ A sum of floats depends on its order, and on a CPU torch chooses the order by wh
 
 - `linear` is another product in MKL for one row than for eight, and splits its sums by rows and threads;
 - `conv2d` leaves one small picture to im2col and MKL, and two to oneDNN;
-- `group_norm` of channels-last maps of 1024 pixels and more divides its sums where threads divide the whole batch.
+- `group_norm` of channels-last maps of 1024 pixels and more divides its sums where threads divide the whole batch;
+- `gelu` is oneDNN's of a gate that is contiguous, as one picture's single token's is, and torch's own of others.
 
-A trajectory magnifies the last bits, above all one that leads from a picture to x_T and back. So here a linear layer
-and a large map's norm take one picture at a time, and every convolution is oneDNN's, which sums each output in one
-order however many pictures and threads there are; its weights are laid out for it once, which saves what the rest
+A trajectory magnifies the last bits, above all one that leads from a picture to x_T and back. So here a linear layer,
+a gate and a large map's norm take one picture at a time, and every convolution is oneDNN's, which sums each output in
+one order however many pictures and threads there are; its weights are laid out for it once, which saves what the rest
 costs.
 Norms of maps up to `MAGNIFIED` pixels, a decoder's, are sums that do not depend on threads either.
 
@@ -22,6 +23,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from diffusers.models.activations import GEGLU
 from torch import nn
 
 NATIVE_BELOW = 1024  # pixels: smaller maps, torch sums group by group
@@ -54,6 +56,14 @@ class SteadyLinear(nn.Linear):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """``[B, ..., in]`` to ``[B, ..., out]``."""
         return per_sample(super().forward, input)
+
+
+class SteadyGEGLU(GEGLU):  # type: ignore[misc]
+    """A gated GELU of one picture at a time."""
+
+    def forward(self, hidden_states: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
+        """``[B, ..., in]`` to ``[B, ..., out]``."""
+        return per_sample(super().forward, hidden_states)
 
 
 class SteadyConv2d(nn.Conv2d):
@@ -105,4 +115,5 @@ KINDS: dict[type[nn.Module], type[nn.Module]] = {
     nn.Linear: SteadyLinear,
     nn.Conv2d: SteadyConv2d,
     nn.GroupNorm: SteadyGroupNorm,
+    GEGLU: SteadyGEGLU,
 }

@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2_grpc
 
 from unclip.errors import Unavailable
 from unclip.extras import explained
+from unclip.importing import uncollected
 from unclip.networks.idle_threads import spin_briefly
 from unclip.serving import quiet, reflection, trace_export
 from unclip.serving.channels import MAX_MESSAGE
@@ -142,7 +143,7 @@ def _run(package: str, stage: str, settings: ServerSettings) -> int:
 
     async def build(settings: ServerSettings) -> App:
         # Importing torch takes seconds, in which health probes want an answer.
-        with explained():
+        with explained(), uncollected():
             module = await asyncio.to_thread(importlib.import_module, f"{package}.app")
         app: App = await module.build(settings)
         return app
