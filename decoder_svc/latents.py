@@ -6,6 +6,7 @@ inversion and edits, and the upsampler service makes pictures with the second.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -34,6 +35,11 @@ def config_of(checkpoint: Checkpoint) -> dict[str, Any]:
         raise CheckpointError(
             f"checkpoint: {AUTOENCODER} must be one of {', '.join(KINDS)}, without codebook; "
             f"got {config.get('_class_name')}"
+        )
+    factor = config.get("scaling_factor", 1.0)
+    if not isinstance(factor, (int, float)) or isinstance(factor, bool) or not 0 < factor < math.inf:
+        raise CheckpointError(
+            f"checkpoint: {AUTOENCODER}/config.json: scaling_factor must be more than 0; got {factor}"
         )
     return config
 

@@ -10,6 +10,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 from decoder_svc import conditions, latents
 from unclip.checkpoints.checkpoint import Checkpoint
+from unclip.errors import CheckpointError
 from unclip.networks.interface import Network, NetworkName, Port, Signature, Tensors
 from unclip.networks.placement import Placement
 
@@ -46,7 +47,13 @@ def channels_of(checkpoint: Checkpoint) -> int:
 
 def sees_known(checkpoint: Checkpoint) -> bool:
     """Whether the decoder is shown what is known of a picture, and where: latents with their mask behind them."""
-    return int(checkpoint.config("decoder", "config.json")["in_channels"]) == 2 * channels_of(checkpoint) + 1
+    channels, taken = channels_of(checkpoint), checkpoint.config("decoder", "config.json").get("in_channels")
+    if taken not in (channels, 2 * channels + 1):
+        raise CheckpointError(
+            f"checkpoint: decoder/config.json: in_channels must be {channels}, or {2 * channels + 1} where it is shown "
+            f"what is known of a picture; got {taken}"
+        )
+    return bool(taken != channels)
 
 
 def load(name: NetworkName, checkpoint: Checkpoint, placement: Placement) -> Network:

@@ -12,10 +12,11 @@ from typing import Any, Generic, TypeVar
 import torch
 
 from unclip.api.type.v1 import sampling_pb2
-from unclip.checkpoints.checkpoint import Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint, loading
 from unclip.engine.admission import Expected
 from unclip.engine.engine import Engine
 from unclip.engine.job import Job, Program
+from unclip.errors import CheckpointError
 from unclip.networks.device import open_device
 from unclip.networks.interface import COMPONENTS, NetworkName, Remotes, Signature
 from unclip.options import SamplingSettings, ServiceName
@@ -99,11 +100,16 @@ class ModelApp:
         return cls(engine, failed, remotes=list(remotes.values()))
 
     async def warm_up(self, trial: Callable[[], Sequence[Job[Any]]]) -> None:
-        """Runs the jobs of ``trial``, so that the first caller does not wait for what is done only once."""
+        """Runs the jobs of ``trial``, so that the first caller does not wait for what is done only once.
+
+        Raises:
+            CheckpointError: what comes of one are no numbers.
+        """
         for job in await asyncio.wrap_future(self.engine.call(trial)):
             with self.engine.reserve() as room:
                 room.submit(job)
-            await asyncio.wrap_future(job.future)
+            if not bool((await asyncio.wrap_future(job.future)).isfinite().all()):
+                raise CheckpointError(f"checkpoint: {job.program} does not load: its trial run made no numbers")
 
     async def watch(self, set_ready: Callable[[bool], Awaitable[None]]) -> None:
         """Passes on whether the networks that others run are there, whenever that changes."""
@@ -134,10 +140,14 @@ async def build_app(
     device = open_device(settings.device, cpu_threads(settings.threads, elsewhere, needed))
     remotes = await connect(elsewhere, lambda name: signature(name, weights[name]), weights.__getitem__)
     how = (device, settings.precision, remotes, bool(settings.offload))
-    models = [await load(service.load, *how) for service in services]
+    models = []
+    for service in services:
+        with loading(service.stage):
+            models.append(await load(service.load, *how))
     programs = {lane: program for model in models for lane, program in model.programs.items()}
     app = ModelApp.start(settings, programs, services[0].stage, remotes)
     for service, model in zip(services, models, strict=True):
-        await app.warm_up(partial(service.trial, model))
+        with loading(service.stage):
+            await app.warm_up(partial(service.trial, model))
         app.services.append(service.serve(model, app.engine))
     return app

@@ -198,13 +198,16 @@ class Checkpoint:
         if self._layout is None or not all(self.lacks(component) for component in needed):
             return self
         if self.companion is not None:
-            return Checkpoint.open(self.companion, folders, pickles=pickles)
+            other = Checkpoint.open(self.companion, folders, pickles=pickles)
+            if not all(other.lacks(component) for component in other.components(stage)):
+                return other
         if not any(component in layout for layout in self.family.layouts.values() for component in needed):
             return self
         here = self.hub.partition("@")[0] or self.folder.resolve().name
-        other = self.family.companions.get(here, "the repository that has it")
+        known = self.family.companions.get(here)
+        remedy = f"put {known} beside it, called so" if known else "call both halves' folders as they were published"
         raise CheckpointError(
-            f"checkpoint: {self.folder} has no {stage}: it is one half of {self.family.name}; put {other} beside it"
+            f"checkpoint: {self.folder} has no {stage}: it is one half of {self.family.name}; {remedy}"
         )
 
     def files(self, folder: str) -> list[Path]:
@@ -331,7 +334,10 @@ class Checkpoint:
             return Checkpoint.open(self.companion, ()).clip_space
         if self.hub:
             return combined_digest([self.hub])
-        return clip_space_of(self.folder, [self.place(name) for name in ENCODERS if self.has(name)])
+        encoders = [self.place(name) for name in ENCODERS if self.has(name)]
+        if not encoders:
+            self.for_stage("encoder", ())  # says which half is lacking
+        return clip_space_of(self.folder, encoders)
 
     def version(self, folders: Iterable[str]) -> str:
         """sha256 over every file of these components, in hex; over the names where a commit of the Hub holds them.
@@ -401,8 +407,9 @@ def loading(component: str) -> Iterator[None]:
     """Turns what libraries raise on files they cannot read into a CheckpointError that names the component."""
     try:
         yield
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
+        reason = f"{reason} is missing" if isinstance(error, KeyError) else reason
         raise CheckpointError(f"checkpoint: {component} does not load: {reason}") from error
 
 

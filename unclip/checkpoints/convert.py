@@ -98,13 +98,15 @@ def copy_file(checkpoint: Checkpoint, name: str, target: Path) -> None:
 
 
 def copy_component(checkpoint: Checkpoint, name: str, target: Path) -> None:
-    """Copies a component, its weights as safetensors; one that is not there is left out.
+    """Copies a component, its weights as safetensors; one that is neither there nor listed is left out.
 
     Raises:
-        CheckpointError: as `convert`; or a component is no folder, or a file in it cannot be read.
+        CheckpointError: as `convert`; or a component is lost or no folder, or a file in it cannot be read.
     """
     component = checkpoint.place(name)
     if not os.path.lexists(component):
+        if name in checkpoint.listed:
+            raise CheckpointError(f"checkpoint: {component} is missing")
         return
     if not component.is_dir():
         raise CheckpointError(f"checkpoint: {component} is no folder")

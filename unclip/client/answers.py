@@ -109,7 +109,7 @@ class ImageFile:
 
 @dataclass(frozen=True, repr=False)
 class Preview(ImageFile):
-    """A picture as predicted so far, at base size."""
+    """A picture as predicted so far, at base size, or of latents with a pixel for each."""
 
     image_index: int
 

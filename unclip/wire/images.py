@@ -276,7 +276,7 @@ def from_pixels(pixels: npt.NDArray[np.float32]) -> Image.Image:
 def psnr(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> float:
     """Peak signal-to-noise ratio in dB of pixels in [-1, 1] of one shape; at most ``MAX_PSNR``, equal ones included."""
     error = float(np.mean(np.square(one.astype(np.float64) - other)))
-    return MAX_PSNR if error <= 0 else min(MAX_PSNR, 10 * math.log10(4 / error))
+    return MAX_PSNR if error <= 0 else min(10 * math.log10(4 / error), MAX_PSNR)  # in this order NaN stays NaN
 
 
 def array_of(image: Image.Image) -> npt.NDArray[np.uint8]:

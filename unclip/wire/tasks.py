@@ -300,6 +300,8 @@ class _Reading:
             self.violations.count(f"{field}.token_mask", len(encoding.token_mask), 1, MAX_CONTEXT)
             self.size(f"{field}.embedding.values", encoding.embedding.values)
             self.size(f"{field}.token_states", encoding.token_states)
+            if encoding.decoder_states is not None:
+                self.size(f"{field}.decoder_states", encoding.decoder_states)
         return encoding
 
     def unconditional(self, request: decoder_pb2.DecodeRequest | decoder_pb2.InvertRequest) -> TextEncoding | None:

@@ -874,6 +874,7 @@ class GeneratedImage(_message.Message):
     inversion_psnr: _builtins.float
     """Where report_psnr asked for it: peak signal-to-noise ratio, in dB, between the source at base size and what DDIM
     decodes, without fresh noise, from its own embedding and its inverted noise. At most 100, also for equal pictures.
+    Of decoders that walk latents it is between these, with the peak of pixels: it compares inversions, not pictures.
     """
     @_builtins.property
     def image(self) -> _image_pb2.Image:
@@ -1191,7 +1192,7 @@ class Preview(_message.Message):
     """Which picture of the request, from 0."""
     @_builtins.property
     def image(self) -> _image_pb2.Image:
-        """The picture as predicted so far, at base size."""
+        """The picture as predicted so far, at base size, or where the decoder walks latents with a pixel for each."""
 
     def __init__(
         self,
