@@ -18,6 +18,7 @@ Row = Mapping[str, object]
 Compare = Callable[[float, float], bool]
 MET, MISSED, UNDECIDED = "met", "MISSED", "not decided"
 VECTORS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "sve")  # flags of /proc/cpuinfo
+BUSY = 0.5  # of the cores: so many were wanted by others
 COMPARISONS: Mapping[str, Compare] = {"<=": operator.le, ">=": operator.ge, "==": operator.eq}
 
 
@@ -67,7 +68,7 @@ class Report:
             "bars": self.bars,
             "intervals": {name: found.rounded() for name, found in self.intervals.items()},
             "verdicts": {name: self.verdict(name) for name in self.bars},
-            "notes": self.notes,
+            "notes": self.remarks(),
             "rows": self.rows,
         }
         path.write_text(json.dumps(found, indent=1) + "\n")
@@ -90,9 +91,15 @@ class Report:
             self._where(),
             table(self.rows),
             table(figures),
-            *(f"note: {note}" for note in self.notes),
+            *(f"note: {note}" for note in self.remarks()),
         ]
         return "\n\n".join(part for part in parts if part)
+
+    def remarks(self) -> list[str]:
+        """The notes, and one more where others had the machine too, who may slow one way more than the other."""
+        load, cores = (float(str(self.machine[name])) for name in ("load", "cores"))
+        busy = f"the machine was busy when this began, load {load:g} on {cores:g} cores: do not trust the figures"
+        return [*self.notes, *([busy] if load > BUSY * cores else [])]
 
     def _where(self) -> str:
         """The processor, and what else ran when this began."""

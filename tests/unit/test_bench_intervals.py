@@ -171,5 +171,13 @@ def test_a_report_names_the_processor(tmp_path: Path, monkeypatch: pytest.Monkey
     assert f"load {found['load']} at the start" in report.text()
 
 
+@pytest.mark.parametrize(("load", "busy"), [(0.2, False), (1.7, True)])
+def test_a_report_warns_of_a_machine_that_was_busy(monkeypatch: pytest.MonkeyPatch, load: float, busy: bool) -> None:
+    monkeypatch.setattr(report_module, "cores", lambda: 2)
+    monkeypatch.setattr("os.getloadavg", lambda: (load, 0, 0))
+
+    assert ("the machine was busy when this began, load 1.7 on 2 cores" in Report("peer").text()) == busy
+
+
 def test_no_pairs_are_no_interval() -> None:
     assert Pairs(ours=[1.0], theirs=[1.0]).interval == UNKNOWN
