@@ -23,14 +23,14 @@ CAPABILITIES: dict[type[Plan], str] = {
 }
 
 
-def capabilities_of(plan: Plan) -> set[str]:
-    """What the stack must be able to do for ``plan``."""
-    needed = {CAPABILITIES[type(plan)]}
+def capabilities_of(plan: Plan) -> list[str]:
+    """What the stack must be able to do for ``plan``; first what the plan itself is."""
+    needed = [CAPABILITIES[type(plan)]]
     generation = plan.generation if isinstance(plan, EditPlan) else plan
     if asks_prior(plan):
-        needed.add("generate")
+        needed.append("generate")
     if isinstance(generation, GeneratePlan) and generation.keep is not None:
-        needed.add("embed")  # pictures are ranked by their embeddings
+        needed.append("embed")  # pictures are ranked by their embeddings
     return needed
 
 

@@ -39,7 +39,7 @@ async def test_callers_whose_connections_are_young_have_left(age: float, seen: s
     port, net = free_port(), f"127.{1 + os.getpid() // 250 % 250}.{1 + os.getpid() % 250}"
 
     def replica(number: int) -> Process:
-        words = ["--stages", "encoder", "--host", f"{net}.{number}", "--port", str(port), "--drain", "20"]
+        words = ["--stages", "encoder", "--host", f"{net}.{number}", "--port", str(port), "--drain", "4"]
         return Process("unclip.testing", [*words, "--max-connection-age", str(age)], tmp_path, f"encoder-{number}")
 
     with NameServer() as names, replica(2) as old, replica(3) as new:
