@@ -13,7 +13,7 @@ from PIL import Image
 from unclip.errors import InvalidRequest
 from unclip.options import SamplingSettings, Sizes
 from unclip.wire.embeddings import Embedding, TextEncoding
-from unclip.wire.images import to_pixels
+from unclip.wire.images import psnr, to_pixels
 from unclip.wire.known import KnownPixels
 from unclip.wire.tasks import DecodeTask, InvertTask, SampleTask, StageSpec, UpsampleTask
 
@@ -158,3 +158,12 @@ def test_a_decoder_with_a_text_encoder_of_its_own_reads_its_states_alone() -> No
     assert same(DecodeTask.from_proto(task.to_proto(), spec), task)
     with pytest.raises(InvalidRequest, match="decoder_states"):
         DecodeTask.from_proto(dataclasses.replace(task, text=text(2)).to_proto(), spec)
+    huge = dataclasses.replace(read, decoder_states=1e5 * np.ones_like(states))
+    with pytest.raises(InvalidRequest, match=r"text\.decoder_states\.data: must be -10000 to 10000"):
+        DecodeTask.from_proto(dataclasses.replace(task, text=huge).to_proto(), spec)
+
+
+def test_what_is_no_number_is_compared_with_nothing() -> None:
+    picture = np.zeros((3, 2, 2), np.float32)
+    assert np.isnan(psnr(np.full_like(picture, np.nan), picture))
+    assert psnr(picture, picture) == 100
