@@ -16,7 +16,8 @@ from decoder_svc.settings import Settings
 from decoder_svc.upsampler import Upsampler
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, upsampler_pb2_grpc
 from unclip.api.type.v1 import model_info_pb2, sampling_pb2
-from unclip.checkpoints.checkpoint import FETCHED, Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint
+from unclip.checkpoints.components import FETCHED
 from unclip.engine.engine import Engine
 from unclip.engine.forward import ForwardJob
 from unclip.engine.trajectory import Trajectory

@@ -11,7 +11,8 @@ import torch
 from decoder_svc.editing import known_of
 from decoder_svc.latents import HALVES, load, scale_of, signature, size_of
 from decoder_svc.tiles import bounded
-from unclip.checkpoints.checkpoint import AUTOENCODER, Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint
+from unclip.checkpoints.components import AUTOENCODER
 from unclip.engine.forward import ForwardJob, ForwardProgram
 from unclip.networks.interface import LOCAL, NetworkName, Remotes, running_on
 from unclip.networks.loading import count_parameters

@@ -13,7 +13,8 @@ from decoder_svc.latents import HALVES, known_latents, scale_of, size_of
 from decoder_svc.networks import channels_of, load, sees_known
 from decoder_svc.previews import preview_map
 from decoder_svc.tiles import bounded
-from unclip.checkpoints.checkpoint import AUTOENCODER, Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint
+from unclip.checkpoints.components import AUTOENCODER
 from unclip.diffusion.inpainting import Known, resampled
 from unclip.diffusion.noise import START, NoiseKey, Stream, gaussian
 from unclip.diffusion.process import Process

@@ -14,7 +14,8 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.vq_model import VQModel
 from torch.nn import functional
 
-from unclip.checkpoints.checkpoint import AUTOENCODER, Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint
+from unclip.checkpoints.components import AUTOENCODER
 from unclip.errors import CheckpointError
 from unclip.networks.interface import Network, NetworkName, Port, Signature, Tensors
 from unclip.networks.placement import Placement

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from unclip.networks.interface import Network
 
-BLOCKS = 16  # sides of the picture that the map is fitted to, in blocks of one colour
+BLOCKS = 8  # sides of the picture that the map is fitted to, in blocks of one colour: 256 px, which cost little memory
 SOFT = 1e-3  # share of the latents' variance added for stability
 
 

@@ -7,7 +7,8 @@ from torch.nn import functional
 
 from decoder_svc.editing import edited
 from decoder_svc.networks import UPSAMPLERS, load, signature
-from unclip.checkpoints.checkpoint import OPTIONAL_FOLDERS, UPSAMPLER_FOLDERS, Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint
+from unclip.checkpoints.components import OPTIONAL_FOLDERS, UPSAMPLER_FOLDERS
 from unclip.diffusion.noise import Stream
 from unclip.diffusion.process import Process
 from unclip.engine.trajectory import Trajectory, TrajectoryProgram

@@ -14,13 +14,9 @@ from encoder_svc.servicer import EncoderServicer
 from encoder_svc.settings import Settings
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.api.type.v1 import sampling_pb2
-from unclip.checkpoints.checkpoint import (
-    FETCHED,
-    IMAGE_FOLDERS,
-    TEXT_FOLDERS,
-    Checkpoint,
-    combined_digest,
-)
+from unclip.checkpoints.checkpoint import Checkpoint
+from unclip.checkpoints.components import FETCHED, IMAGE_FOLDERS, TEXT_FOLDERS
+from unclip.checkpoints.manifest import combined_digest
 from unclip.checkpoints.sources import completing
 from unclip.engine.engine import Engine
 from unclip.engine.forward import ForwardJob

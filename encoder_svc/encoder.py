@@ -13,7 +13,8 @@ from transformers import CLIPImageProcessorPil
 from encoder_svc.looking import CenterCrop, center_cropped
 from encoder_svc.networks import load, signature
 from encoder_svc.tokenizer import Tokenizer, Tokens
-from unclip.checkpoints.checkpoint import DECODER_TEXT_FOLDERS, IMAGE_FOLDERS, TEXT_FOLDERS, Checkpoint, loading
+from unclip.checkpoints.checkpoint import Checkpoint, loading
+from unclip.checkpoints.components import DECODER_TEXT_FOLDERS, IMAGE_FOLDERS, TEXT_FOLDERS
 from unclip.engine.forward import ForwardJob, ForwardProgram
 from unclip.errors import CheckpointError, PreconditionFailed
 from unclip.networks.interface import COMPONENTS, LOCAL, NetworkName, Remotes, running_on

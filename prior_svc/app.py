@@ -12,7 +12,8 @@ from prior_svc.servicer import NoPriorServicer, PriorServicer
 from prior_svc.settings import Settings
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
 from unclip.api.type.v1 import sampling_pb2
-from unclip.checkpoints.checkpoint import PRIOR_FOLDERS, Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint
+from unclip.checkpoints.components import PRIOR_FOLDERS
 from unclip.engine.engine import Engine
 from unclip.engine.trajectory import Trajectory, TrajectoryProgram
 from unclip.model_app import ModelApp, ModelService, build_app, load

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from prior_svc.networks import load, signature
-from unclip.checkpoints.checkpoint import PRIOR_FOLDERS, Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint
+from unclip.checkpoints.components import PRIOR_FOLDERS
 from unclip.diffusion.noise import Stream
 from unclip.diffusion.process import Process
 from unclip.engine.trajectory import Trajectory, TrajectoryProgram

@@ -22,7 +22,7 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from unclip.checkpoints.checkpoint import write_manifest
+from unclip.checkpoints.manifest import write_manifest
 
 WIDTH = 32  # of both CLIPs, of their embeddings and of the text states alike, as in Karlo
 CONTEXT = 16  # tokens of a caption

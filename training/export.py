@@ -19,7 +19,7 @@ from training.decoder_network import Decoder
 from training.presets import Preset
 from training.sources import manifest
 from training.vocabulary import vocabulary_of
-from unclip.checkpoints.checkpoint import write_manifest
+from unclip.checkpoints.manifest import write_manifest
 
 SHARD = "15MB"  # of a weights file: repositories and code hosts dislike larger ones
 LARGEST = 64_000_000  # bytes of the whole folder

@@ -21,7 +21,7 @@ from training.captions import (
 from training.colours import COLOURS, main_colour
 from training.pictures import BACKGROUNDS, WHITE, Pair
 from training.presets import PRESETS, Preset
-from unclip.checkpoints.checkpoint import MANIFEST
+from unclip.checkpoints.manifest import MANIFEST
 from unclip.checkpoints.vocabulary import Vocabulary
 from unclip.checkpoints.words import EVERYBODYS, words_of
 

@@ -30,7 +30,8 @@ from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, 
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
 from unclip.api.type.v1 import embedding_pb2, image_pb2
-from unclip.checkpoints.checkpoint import AUTOENCODER, Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint
+from unclip.checkpoints.components import AUTOENCODER
 from unclip.checkpoints.sources import sources
 from unclip.networks.interface import NetworkName
 from unclip.networks.loading import count_parameters

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from tests.bench.intervals import Precision
-from unclip.checkpoints.checkpoint import MANIFEST
+from unclip.checkpoints.manifest import MANIFEST
 from unclip.errors import ConfigurationError
 from unclip.local.stack import find_checkpoint
 

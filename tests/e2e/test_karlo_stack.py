@@ -11,7 +11,7 @@ from tests.karlo import LICENSE, make_tiny_karlo
 from tests.tiny import FINAL
 from tests.unit.test_hub import KARLO, keep
 from unclip import Client, LocalStack, Sampling
-from unclip.checkpoints.checkpoint import (
+from unclip.checkpoints.components import (
     DECODER_FOLDERS,
     IMAGE_FOLDERS,
     OPTIONAL_FOLDERS,

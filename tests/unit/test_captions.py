@@ -19,7 +19,8 @@ from transformers import CLIPTokenizer
 from encoder_svc.cleaning import CLEANINGS, cleaning_of, ftfy_1, repaired
 from encoder_svc.tokenizer import Tokenizer
 from tests.tiny import CONTEXT, make_tiny_checkpoint
-from unclip.checkpoints.checkpoint import TEXT_FOLDERS, Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint
+from unclip.checkpoints.components import TEXT_FOLDERS
 from unclip.errors import CheckpointError
 from unclip.local.stack import find_checkpoint
 from unclip.wire.captions import INVISIBLE, blank, one_line

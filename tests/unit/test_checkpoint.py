@@ -21,16 +21,15 @@ from decoder_svc.upsampler import Upsampler
 from encoder_svc.encoder import Encoder
 from prior_svc.prior import Prior
 from tests.tiny import WIDTH, make_tiny_checkpoint
-from unclip.checkpoints.checkpoint import (
+from unclip.checkpoints.checkpoint import Checkpoint
+from unclip.checkpoints.components import (
     DECODER_FOLDERS,
     ENCODER_FOLDERS,
     OPTIONAL_FOLDERS,
     PRIOR_FOLDERS,
     UPSAMPLER_FOLDERS,
-    Checkpoint,
-    clip_space_of,
-    write_manifest,
 )
+from unclip.checkpoints.manifest import clip_space_of, write_manifest
 from unclip.errors import CheckpointError
 from unclip.options import SamplingSettings
 

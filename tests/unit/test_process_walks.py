@@ -22,7 +22,9 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from diffusers.schedulers.scheduling_unclip import UnCLIPScheduler
 
-from tests.unit.scheduler_configs import KANDINSKY, STABLE_UNCLIP, written
+from tests.kandinsky import DECODER_SCHEDULER as KANDINSKY
+from tests.stable_unclip import SCHEDULER as STABLE_UNCLIP
+from tests.unit.scheduler_configs import written
 from tests.unit.walking import Toy, assert_paths_agree, normal, walk
 from unclip.diffusion.inpainting import resampled
 from unclip.diffusion.noise import NoiseKey, Stream, gaussian

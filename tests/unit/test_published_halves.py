@@ -24,7 +24,8 @@ from tests.unit.test_hub import COMMIT, cache, keep
 from tests.unit.test_kandinsky import Ours as OurKandinsky
 from tests.unit.test_kandinsky import task_of
 from tests.unit.test_stable_unclip import Ours as OurStable
-from unclip.checkpoints.checkpoint import FETCHED, TEXT_FOLDERS, Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint
+from unclip.checkpoints.components import FETCHED, TEXT_FOLDERS
 from unclip.checkpoints.convert import convert
 from unclip.checkpoints.sources import sources
 from unclip.cli.local_checks import weights

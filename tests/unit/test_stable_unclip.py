@@ -38,17 +38,17 @@ from encoder_svc.app import completed
 from encoder_svc.encoder import Encoder
 from prior_svc.prior import Prior
 from tests.stable_unclip import LARGE, LICENSE, SMALL, make_tiny_stable_unclip
+from tests.unit.one_engine import OneEngine
 from tests.unit.parity_reference import cast
-from unclip.checkpoints.checkpoint import TEXT_FOLDERS, Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint
+from unclip.checkpoints.components import TEXT_FOLDERS
 from unclip.diffusion.noise import START, NoiseKey, Stream, gaussian
 from unclip.diffusion.process import Process
-from unclip.engine.engine import Engine
-from unclip.engine.job import Job
 from unclip.errors import PreconditionFailed
 from unclip.networks.interface import Network, NetworkName
 from unclip.networks.placement import Placement
 from unclip.options import SamplingSettings
-from unclip.wire.embeddings import Embedding, TextEncoding
+from unclip.wire.embeddings import Embedding
 from unclip.wire.tasks import DecodeTask, SampleTask, UpsampleTask
 
 BAR = 1e-4
@@ -174,30 +174,19 @@ def tell_next_timestep(scheduler: Any) -> None:
     scheduler.step = told
 
 
-class Ours:
+class Ours(OneEngine):
     """The stages over the same files, on one engine."""
 
     def __init__(self, repository: Path) -> None:
         checkpoint = Checkpoint.open(repository)
         texts = completed(checkpoint, "text_encoder", TEXT_FOLDERS)
-        self.encoder = Encoder(checkpoint, CPU, texts=texts)
         prior = checkpoint.for_stage("prior")
         self.prior = None if prior is checkpoint else Prior(prior, CPU)
         unet = load_network("decoder", checkpoint, Placement(CPU, torch.float64))
         remotes: dict[NetworkName, Network] = {"decoder": unet}
         self.decoder, self.autoencoder = Decoder(checkpoint, CPU, remotes=remotes), Autoencoder(checkpoint, CPU)
-        models: list[Any] = [self.encoder, self.decoder, self.autoencoder, *([self.prior] if self.prior else [])]
-        self.engine = Engine({lane: program for model in models for lane, program in model.programs.items()})
-
-    def run(self, *jobs: Job[torch.Tensor]) -> list[torch.Tensor]:
-        with self.engine.reserve(len(jobs)) as room:
-            for job in jobs:
-                room.submit(job)
-        return [job.future.result(60) for job in jobs]
-
-    def read(self, caption: str) -> TextEncoding:
-        tokens = self.encoder.tokenize([caption])
-        return self.encoder.text_encodings(self.run(*self.encoder.text_jobs(tokens)), tokens)[0]
+        priors = [self.prior] if self.prior else []
+        super().__init__(Encoder(checkpoint, CPU, texts=texts), self.decoder, self.autoencoder, *priors)
 
     def picture(
         self, gist: torch.Tensor, caption: str, seed: int, sampling: SamplingSettings, size: tuple[int, int]

@@ -25,7 +25,8 @@ from training.pictures import Pair
 from training.pipeline import Pipeline
 from training.presets import PRESETS
 from training.sources import manifest
-from unclip.checkpoints.checkpoint import DECODER_FOLDERS, ENCODER_FOLDERS, PRIOR_FOLDERS, UPSAMPLER_FOLDERS, Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint
+from unclip.checkpoints.components import DECODER_FOLDERS, ENCODER_FOLDERS, PRIOR_FOLDERS, UPSAMPLER_FOLDERS
 from unclip.errors import CheckpointError
 from unclip.options import SamplingSettings
 

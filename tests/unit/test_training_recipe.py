@@ -26,7 +26,8 @@ from training.pipeline import Pipeline
 from training.presets import PRESETS, Limits, Stage
 from training.questions import questions
 from training.sweeps import edges, psnr
-from unclip.checkpoints.checkpoint import DECODER_FOLDERS, ENCODER_FOLDERS, PRIOR_FOLDERS, UPSAMPLER_FOLDERS, Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint
+from unclip.checkpoints.components import DECODER_FOLDERS, ENCODER_FOLDERS, PRIOR_FOLDERS, UPSAMPLER_FOLDERS
 from unclip.options import SAMPLERS
 
 PRESET = PRESETS["smoke"]

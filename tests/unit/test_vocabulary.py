@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from encoder_svc.encoder import Encoder
 from encoder_svc.tokenizer import Tokenizer
 from tests.tiny import CONTEXT
-from unclip.checkpoints.checkpoint import EVERY_FOLDER, Checkpoint, write_manifest
+from unclip.checkpoints.checkpoint import Checkpoint
+from unclip.checkpoints.components import EVERY_FOLDER
 from unclip.checkpoints.convert import convert
+from unclip.checkpoints.manifest import write_manifest
 from unclip.checkpoints.vocabulary import MAX_BYTES, MAX_CAPTIONS, MAX_TEXT, MAX_TEXTS, Vocabulary
 from unclip.checkpoints.words import KnownWords
 from unclip.cli.local_checks import weights

@@ -6,8 +6,6 @@ reads the small files. It imports no torch.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,55 +15,31 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from unclip.checkpoints import untrusted
+from unclip.checkpoints.components import (
+    AUTOENCODER,
+    DECODER_TEXT_FOLDERS,
+    ENCODER_FOLDERS,
+    ENCODERS,
+    EVERY_FOLDER,
+    NOISING_FOLDERS,
+    OPTIONAL_FOLDERS,
+    STAGE_FOLDERS,
+)
 from unclip.checkpoints.hub import PICKLES, HubId
+from unclip.checkpoints.manifest import (
+    INDEX,
+    MANIFEST,
+    clip_space_of,
+    combined_digest,
+    digest,
+    may_be_read,
+    read_json,
+    read_manifest,
+)
 from unclip.checkpoints.vocabulary import Vocabulary
 from unclip.errors import CheckpointError
 from unclip.families import Family, family_of
 from unclip.options import SAMPLERS, SamplingSettings, Sizes
-
-FORMAT = 1
-MANIFEST = "unclip.json"
-INDEX = "model_index.json"
-# Components, by the names of their folders; see `Checkpoint.place` for those of repositories that call them otherwise.
-ENCODERS = ("text_encoder", "image_encoder")
-TEXT_FOLDERS = ("tokenizer", "text_encoder")
-IMAGE_FOLDERS = ("image_encoder", "feature_extractor")
-ENCODER_FOLDERS = (*TEXT_FOLDERS, *IMAGE_FOLDERS)
-PRIOR_FOLDERS = ("prior", "prior_scheduler")
-DECODER_FOLDERS = ("text_proj", "decoder", "decoder_scheduler")
-UPSAMPLER_FOLDERS = ("super_res_first", "super_res_scheduler")
-OPTIONAL_FOLDERS = ("super_res_last",)  # Karlo's last step; without it the first network takes every step
-DECODER_TEXT_FOLDERS = ("decoder_tokenizer", "decoder_text_encoder")  # Stable unCLIP's: another one than the CLIP's
-NOISING_FOLDERS = ("image_normalizer", "image_noising_scheduler")  # of what its decoder is told of the embedding
-AUTOENCODER = "autoencoder"  # of a decoder that walks latents: the decoder reads pictures by it, the upsampler is it
-
-STAGE_FOLDERS = {
-    "encoder": ENCODER_FOLDERS,
-    "prior": PRIOR_FOLDERS,
-    "decoder": DECODER_FOLDERS,
-    "upsampler": UPSAMPLER_FOLDERS,
-}
-FETCHED = {  # what each may load, of some family
-    "encoder": (*ENCODER_FOLDERS, *DECODER_TEXT_FOLDERS),
-    "prior": PRIOR_FOLDERS,
-    "decoder": (*DECODER_FOLDERS, *NOISING_FOLDERS, AUTOENCODER),
-    "upsampler": (*UPSAMPLER_FOLDERS, *OPTIONAL_FOLDERS, AUTOENCODER),
-}
-OF_FAMILIES = (*OPTIONAL_FOLDERS, *DECODER_TEXT_FOLDERS, *NOISING_FOLDERS, AUTOENCODER)
-EVERY_FOLDER = (*ENCODER_FOLDERS, *PRIOR_FOLDERS, *DECODER_FOLDERS, *UPSAMPLER_FOLDERS, *OF_FAMILIES)
-NEVER_READ = (*PICKLES, ".*")  # these may lie beside what is read
-
-
-def digest(path: Path) -> str:
-    """sha256 of a file, in hex."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def combined_digest(parts: Iterable[str]) -> str:
-    """sha256 over several digests or names, in hex."""
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -356,52 +330,6 @@ class Checkpoint:
         return combined_digest(found)
 
 
-def may_be_read(file: Path) -> bool:
-    """Whether a library might open a file of a component: pickles and hidden files never are."""
-    return not any(file.match(pattern) for pattern in NEVER_READ)
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """A folder's unclip.json, empty where there is none.
-
-    Raises:
-        CheckpointError: it cannot be read or is of another format.
-    """
-    file = folder / MANIFEST
-    if not os.path.lexists(file):  # a link that leads nowhere is one that is lost
-        return {}
-    manifest = read_json(file)
-    if manifest.get("format") != FORMAT:
-        raise CheckpointError(f"checkpoint: {file} must be a JSON object with format {FORMAT}")
-    if not isinstance(manifest.get("files"), dict):
-        raise CheckpointError(f"checkpoint: {file}: files must map each file to its sha256")
-    return manifest
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file.
-
-    Raises:
-        CheckpointError: it is missing, no regular file, larger than any of ours, or no JSON object.
-    """
-    try:
-        value = untrusted.read_json(untrusted.read_small_file(path))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"checkpoint: {path} cannot be read: {error}") from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"checkpoint: {path} must be a JSON object")
-    return value
-
-
-def clip_space_of(folder: Path, encoders: Iterable[Path] | None = None) -> str:
-    """The digest that names a CLIP: over the weight files of its ``encoders``, None for those in a checkpoint."""
-    parts = [folder / name for name in ENCODERS] if encoders is None else encoders
-    weights = [path for part in parts for path in sorted(part.glob("*.safetensors"))]
-    if not weights:
-        raise CheckpointError(f"checkpoint: {folder} has no CLIP weights and no clip_space in {MANIFEST}")
-    return combined_digest(digest(path) for path in weights)
-
-
 @contextmanager
 def loading(component: str) -> Iterator[None]:
     """Turns what libraries raise on files they cannot read into a CheckpointError that names the component."""
@@ -411,18 +339,3 @@ def loading(component: str) -> Iterator[None]:
         reason = " ".join(str(error).split())[:300]
         reason = f"{reason} is missing" if isinstance(error, KeyError) else reason
         raise CheckpointError(f"checkpoint: {component} does not load: {reason}") from error
-
-
-def write_manifest(folder: Path, **told: Any) -> None:
-    """Writes unclip.json with the digest of every file in the folder.
-
-    told: name, license, defaults, cleaning, vocabulary, ...; clip_space where the folder has no CLIP.
-    """
-    files = {
-        path.relative_to(folder).as_posix(): digest(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.parent != folder
-    }
-    space = told.pop("clip_space", None) or clip_space_of(folder)
-    manifest = {"format": FORMAT, **told, "clip_space": space, "files": files}
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")

@@ -21,8 +21,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from unclip.checkpoints.checkpoint import EVERY_FOLDER, IMAGE_FOLDERS, INDEX, Checkpoint, write_manifest
+from unclip.checkpoints.checkpoint import Checkpoint
+from unclip.checkpoints.components import EVERY_FOLDER, IMAGE_FOLDERS
 from unclip.checkpoints.hub import PICKLES
+from unclip.checkpoints.manifest import INDEX, write_manifest
 from unclip.checkpoints.sources import sources
 from unclip.errors import CheckpointError, ConfigurationError, UnclipError
 from unclip.escaping import escaped

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from unclip.checkpoints.checkpoint import FETCHED, IMAGE_FOLDERS, STAGE_FOLDERS, TEXT_FOLDERS, Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint
+from unclip.checkpoints.components import FETCHED, IMAGE_FOLDERS, STAGE_FOLDERS, TEXT_FOLDERS
 
 
 def completing(

@@ -20,7 +20,9 @@ from typing import Literal, get_args
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from unclip.checkpoints.checkpoint import EVERY_FOLDER, INDEX, Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint
+from unclip.checkpoints.components import EVERY_FOLDER
+from unclip.checkpoints.manifest import INDEX
 from unclip.checkpoints.sources import sources
 from unclip.errors import ConfigurationError, UnclipError
 from unclip.escaping import escaped
