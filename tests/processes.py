@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -18,11 +20,18 @@ GRACE_S = 20.0
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
+# Below those that Linux takes for outgoing connections: a port that it gave away as free may be one of those a moment
+# later. Each process of the tests begins somewhere else, and gives no port twice.
+_ports = itertools.cycle(random.Random(os.urandom(8)).sample(range(20_000, 32_000), 12_000))
+
+
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on, at whichever address of this machine."""
+    for port in _ports:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("0.0.0.0", port))
+            return port
+    raise AssertionError("there is always a next one")
 
 
 def resident(what: str, process: int | str = "self") -> int:
