@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import random
 import signal
@@ -20,18 +19,21 @@ GRACE_S = 20.0
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
-# Below those that Linux takes for outgoing connections: a port that it gave away as free may be one of those a moment
-# later. Each process of the tests begins somewhere else, and gives no port twice.
-_ports = itertools.cycle(random.Random(os.urandom(8)).sample(range(20_000, 32_000), 12_000))
+# Below those that Linux takes for outgoing connections: one of those that it gave away as free may be in use a moment
+# later. Each process of the tests has an order of its own, and gives no port twice.
+_ports = iter(random.Random(os.urandom(8)).sample(range(20_000, 32_000), 12_000))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe, contextlib.suppress(OSError):
+        probe.bind(("0.0.0.0", port))
+        return True
+    return False
 
 
 def free_port() -> int:
     """A port that nobody listens on, at whichever address of this machine."""
-    for port in _ports:
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("0.0.0.0", port))
-            return port
-    raise AssertionError("there is always a next one")
+    return next(filter(_is_free, _ports))
 
 
 def resident(what: str, process: int | str = "self") -> int:

@@ -8,7 +8,8 @@ from PIL import Image
 
 from tests.contract.gateways import pixels_of, png
 from tests.contract.odd_inputs.files import RGB, chunk, exif, png_of, turned
-from tests.contract.odd_inputs.picture_cases import ILLEGAL, LEGAL, NOISE, Case, iccp, in_srgb
+from tests.contract.odd_inputs.no_pictures import ILLEGAL
+from tests.contract.odd_inputs.picture_cases import LEGAL, NOISE, Case, iccp, in_srgb
 from tests.contract.odd_inputs.profiles import ADOBE_RGB, DISPLAY_P3, PRESS
 from tests.contract.services import SAME, Array, gap
 from tests.tiny import FINAL
