@@ -22,12 +22,12 @@ from unclip.api.decoder.v1 import decoder_pb2, upsampler_pb2
 from unclip.api.encoder.v1 import encoder_pb2
 from unclip.api.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from unclip.api.prior.v1 import prior_pb2
+from unclip.malloc import return_large_blocks
 from unclip.options import SERVICES, ServiceName
 from unclip.serving.channels import open_channel
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.decoding import Decoding
 from unclip.serving.key_guard import KeyGuard
-from unclip.serving.memory import return_large_blocks
 from unclip.serving.metrics import watch_certificate
 from unclip.serving.server import Service
 from unclip.serving.signing import Signer

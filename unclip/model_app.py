@@ -17,6 +17,7 @@ from unclip.engine.admission import Expected
 from unclip.engine.engine import Engine
 from unclip.engine.job import Job, Program
 from unclip.errors import CheckpointError
+from unclip.malloc import keep_large_blocks, return_large_blocks
 from unclip.networks.device import open_device
 from unclip.networks.interface import COMPONENTS, NetworkName, Remotes, Signature
 from unclip.options import SamplingSettings, ServiceName
@@ -139,6 +140,7 @@ async def build_app(
     needed = [name for name, checkpoint in weights.items() if checkpoint.has(COMPONENTS[name])]
     device = open_device(settings.device, cpu_threads(settings.threads, elsewhere, needed))
     remotes = await connect(elsewhere, lambda name: signature(name, weights[name]), weights.__getitem__)
+    return_large_blocks()  # weights are read, and laid out by the first step, in pieces that nobody wants again
     how = (device, settings.precision, remotes, bool(settings.offload))
     models = []
     for service in services:
@@ -150,4 +152,5 @@ async def build_app(
         with loading(service.stage):
             await app.warm_up(partial(service.trial, model))
         app.services.append(service.serve(model, app.engine))
+    keep_large_blocks()
     return app

@@ -30,6 +30,7 @@ from tests.bench.report import Report
 from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.client import Client
 from unclip.local.stack import LocalStack
+from unclip.malloc import keep_large_blocks
 from unclip.networks.device import open_device
 from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.images import from_pixels
@@ -81,6 +82,7 @@ def run(options: Options) -> Report:
     report, checkpoint = Report("overhead"), Checkpoint.open(options.checkpoint)
     ours = {stage: checkpoint.defaults(stage) for stage in ("prior", "decoder", "upsampler")}
     direct = InProcess(checkpoint, open_device("cpu", options.threads))
+    keep_large_blocks()  # as services do
     with LocalStack(options.checkpoint, threads=options.threads) as stack, Client(stack.address) as client:
         for name, settings in (("defaults", ours), ("as Karlo", KARLO)):
             served, called = partial(serve, client, settings), partial(direct.generate, settings)

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from unclip.serving.memory import return_large_blocks
+from unclip.malloc import return_large_blocks
 from unclip.serving.sparing import traceback_without_texts
 
 Result = TypeVar("Result")

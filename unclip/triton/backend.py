@@ -42,6 +42,7 @@ class Backend:
         import triton_python_backend_utils as utils
 
         from unclip.checkpoints.checkpoint import Checkpoint
+        from unclip.malloc import keep_large_blocks
         from unclip.networks.device import open_device
         from unclip.networks.placement import Placement
 
@@ -57,6 +58,7 @@ class Backend:
         self._signature = module.signature(name, checkpoint)
         self._network = module.load(name, checkpoint, Placement.choose(device, parameters["precision"]))
         self._device = device
+        keep_large_blocks()
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """One response for each request; all requests of a call share one pass through the network."""

@@ -17,9 +17,9 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from unclip.errors import Unavailable
+from unclip.malloc import return_large_blocks
 from unclip.serving import tls, trace_export
 from unclip.serving.files import Watched
-from unclip.serving.memory import return_large_blocks
 from unclip.serving.metrics import REFUSALS, serve_metrics, watch_certificate
 from unclip.serving.process import in_background, remove_address, run_process, told_to_stop, write_address
 from unclip.serving.sockets import listening_socket
