@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from prior_svc.settings import Settings
+from unclip.api.prior.v1 import prior_pb2
 from unclip.errors import InvalidRequest
 from unclip.options import SamplingSettings, Sizes
 from unclip.wire.embeddings import Embedding, TextEncoding
@@ -167,3 +169,14 @@ def test_what_is_no_number_is_compared_with_nothing() -> None:
     picture = np.zeros((3, 2, 2), np.float32)
     assert np.isnan(psnr(np.full_like(picture, np.nan), picture))
     assert psnr(picture, picture) == 100
+
+
+@pytest.mark.parametrize(("dim", "own"), [(768, None), (1280, None), (768, 1024)])  # Karlo, Kandinsky, Stable unCLIP
+def test_a_prior_has_room_for_two_encodings_of_every_family_and_is_sent_what_it_reads(
+    dim: int, own: int | None
+) -> None:
+    encoding = TextEncoding.blank(dim, 77, dim, own)
+    sent = SampleTask(encoding, encoding, 1, SETTINGS).to_proto()
+    assert not any(each.HasField("decoder_states") for each in (sent.text, sent.unconditional_text))
+    whole = prior_pb2.SampleRequest(text=encoding.to_proto(), unconditional_text=encoding.to_proto())
+    assert max(sent.ByteSize(), whole.ByteSize()) < Settings(checkpoint="none").max_request_bytes

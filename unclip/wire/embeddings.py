@@ -147,6 +147,10 @@ class TextEncoding:
             own = tensors.from_proto(message.decoder_states, at, dtype=np.float32, shape=shape).copy()
         return cls(embedding, states.copy(), mask.copy(), decoder_states=own)
 
+    def of_clip(self) -> TextEncoding:
+        """The same without what only a decoder reads, which for Stable unCLIP is more than all else."""
+        return replace(self, decoder_states=None)
+
     def to_proto(self) -> embedding_pb2.TextEncoding:
         """The message."""
         return embedding_pb2.TextEncoding(

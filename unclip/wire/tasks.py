@@ -6,7 +6,7 @@ Whoever reads one, stub or service, reads it here, so that both refuse the same 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -87,7 +87,10 @@ class SampleTask:
 
     def to_proto(self) -> prior_pb2.SampleRequest:
         """The request."""
-        return TASKS.write(self, prior_pb2.SampleRequest())
+        without = self.unconditional_text and self.unconditional_text.of_clip()
+        return TASKS.write(
+            replace(self, text=self.text.of_clip(), unconditional_text=without), prior_pb2.SampleRequest()
+        )
 
 
 @dataclass(frozen=True, eq=False)
