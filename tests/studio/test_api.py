@@ -103,6 +103,9 @@ def test_what_is_no_field_of_the_contract_is_refused_by_name(http: httpx.Client)
         error = error_of(http.post("stream", json=request), 400)
         assert (error["code"], error["reason"]) == ("INVALID_ARGUMENT", "INVALID_REQUEST")
         assert [each["field"] for each in error["fields"]] == [path]
+    answer = http.post("stream", content=rb'{"half \ud800": 1}', headers={"content-type": "application/json"})
+    told = {"field": "request", "description": "has text that is not Unicode"}
+    assert error_of(answer, 400)["fields"] == [told]
 
 
 def test_the_gateway_checks_what_is_asked_for_and_names_every_broken_rule(http: httpx.Client) -> None:
@@ -176,6 +179,7 @@ def test_an_animation_is_of_pictures_of_one_size_and_bounded(http: httpx.Client)
     [
         ({"origin": "https://elsewhere.example"}, 403),
         ({"origin": "null"}, 403),
+        ({"origin": "http://["}, 403),
         ({"sec-fetch-site": "cross-site"}, 403),
         ({"sec-fetch-site": "same-site"}, 403),
         ({"content-type": "text/plain"}, 415),

@@ -88,6 +88,8 @@ def read(given: Any, message: Asked, field: str = "") -> Asked:
         raise InvalidRequest.of(field or "request", "must be an object")
     try:
         json_format.ParseDict(dict(given), message)
+    except SystemError:  # as protobuf's C says it of half a surrogate pair in a name
+        raise InvalidRequest.of(field or "request", "has text that is not Unicode") from None
     except json_format.ParseError as error:
         said = str(error)
         if unknown := UNKNOWN.search(said):

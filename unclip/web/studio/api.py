@@ -150,6 +150,14 @@ def host_in(url: str) -> str:
         return ""
 
 
+def origin_of(url: str) -> str | None:
+    """The host and port of an origin, None where it is none."""
+    try:
+        return urlsplit(url).netloc
+    except ValueError:
+        return None
+
+
 def is_loopback(host: str) -> bool:
     """Whether nobody but this machine is meant."""
     try:
@@ -165,6 +173,6 @@ def require_same_site(request: Request) -> None:
     if site is not None:
         allowed = site in ("same-origin", "none")
     else:
-        allowed = origin is None or urlsplit(origin).netloc == request.headers.get("host", "")
+        allowed = origin is None or origin_of(origin) == request.headers.get("host", "")
     if not allowed:
         raise HttpError(403, "other_site", "Only the studio's own page may ask for this.")

@@ -32,6 +32,15 @@ export class ApiError extends Error {
   }
 }
 
+/** The key of this tab, null also where the browser keeps nothing for any page. */
+function keptKey() {
+  try {
+    return sessionStorage.getItem(KEY);
+  } catch {
+    return null;
+  }
+}
+
 /** How the server was when it was last asked; "change" where that is news. */
 class Connection extends EventTarget {
   /** @type {State} */
@@ -40,7 +49,7 @@ class Connection extends EventTarget {
   why = "";
   /** When it is asked again, in the clock of `Date.now`. */
   again = 0;
-  #key = sessionStorage.getItem(KEY) || "";
+  #key = keptKey() || "";
 
   get key() {
     return this.#key;
@@ -48,8 +57,12 @@ class Connection extends EventTarget {
 
   set key(key) {
     this.#key = key;
-    if (key) sessionStorage.setItem(KEY, key);
-    else sessionStorage.removeItem(KEY);
+    try {
+      if (key) sessionStorage.setItem(KEY, key);
+      else sessionStorage.removeItem(KEY);
+    } catch {
+      // then it lasts until the page is loaded again
+    }
     this.dispatchEvent(new Event("key"));
   }
 

@@ -1,7 +1,7 @@
 // What all views share: the model, and files that are opened.
 
 import { connection, modelInfo, patiently, post, ApiError } from "./api.js";
-import { imageMessage, pngOf } from "./bytes.js";
+import { digestOf, imageMessage, pngOf } from "./bytes.js";
 import { h, toast } from "./dom.js";
 import { kindOf, titleOf } from "./recipes.js";
 import { store } from "./store.js";
@@ -68,6 +68,11 @@ export async function openFile(file) {
   }
   let [blob, width, height] = [/** @type {Blob} */ (file), bitmap.width, bitmap.height];
   const told = await recipeOf(file);
+  const known = told ? undefined : store.get(await digestOf(file));
+  if (known) {
+    bitmap.close();
+    return known; // and all that is known of it stays, whoever cannot be asked now
+  }
   if (!told && (file.size > LARGE_BYTES || Math.max(width, height) > LARGE_SIDE)) {
     blob = await shrunk(bitmap);
     ({ width, height } = await createImageBitmap(blob));
@@ -109,7 +114,7 @@ async function recipeOf(file) {
 /** @param {ImageBitmap} bitmap */
 function shrunk(bitmap) {
   const scale = Math.min(1, SHRUNK_SIDE / Math.max(bitmap.width, bitmap.height));
-  const canvas = h("canvas", { width: Math.round(bitmap.width * scale), height: Math.round(bitmap.height * scale) });
+  const canvas = h("canvas", { width: Math.max(1, Math.round(bitmap.width * scale)), height: Math.max(1, Math.round(bitmap.height * scale)) });
   const context = canvas.getContext("2d");
   if (context) context.imageSmoothingQuality = "high";
   context?.drawImage(bitmap, 0, 0, canvas.width, canvas.height);

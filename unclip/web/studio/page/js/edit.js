@@ -2,7 +2,7 @@
 
 import { imageMessage, pngOf } from "./bytes.js";
 import { MAX_CAPTION } from "./contract.js";
-import { download, field, h, icon, iconButton, slider, slug } from "./dom.js";
+import { download, field, h, icon, iconButton, slider, slug, toast } from "./dom.js";
 import { advanced, countField, plain, seedField } from "./forms.js";
 import { jobs } from "./jobs.js";
 import { Mask } from "./mask.js";
@@ -184,10 +184,18 @@ export function editPanel({ picture, show }) {
   });
   canvas.addEventListener("keyup", (event) => event.key === " " && act(() => (cursor.down = false)));
 
+  // Whoever goes elsewhere with the space bar down lets go of it there.
+  canvas.addEventListener("blur", () => cursor.down && act(() => (cursor.down = false)));
+
   async function load() {
     const [given] = file.files ?? [];
-    if (given) await mask.load(given);
-    act(() => (file.value = ""));
+    file.value = "";
+    try {
+      if (given) await mask.load(given);
+    } catch {
+      toast(`${given.name} cannot be read as a picture.`);
+    }
+    act(() => {});
   }
 
   async function save() {

@@ -119,6 +119,8 @@ export function advanced(names) {
     }
   }
   const element = h("details", { class: "fold" }, h("summary", {}, "Advanced"), body);
+  // What is wrong is said at its field, which must be seen for that.
+  element.addEventListener("invalid", () => (element.open = true), true);
   const tell = () => tellers.forEach((each) => each());
   tell();
   app.addEventListener("model", () => tell());

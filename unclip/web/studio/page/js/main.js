@@ -123,10 +123,20 @@ addEventListener("drop", (event) => {
 /** @param {File[]} files */
 async function openAll(files) {
   let last;
-  for (const file of files) last = (await openFile(file)) ?? last;
+  let opened = 0;
+  for (const file of files) {
+    const picture = await openFile(file);
+    if (picture) [last, opened] = [picture, opened + 1];
+  }
   if (last && files.length === 1) location.hash = pageOf(last.id);
-  else if (last) announce(`${files.length} files opened`);
+  else if (opened) toast(`${opened} ${opened === 1 ? "picture" : "pictures"} opened.`);
 }
+
+// Addresses after # are views: a link to an element would leave the one that is shown.
+document.getElementById("skip")?.addEventListener("click", (event) => {
+  event.preventDefault();
+  main.focus();
+});
 
 const opener = /** @type {HTMLInputElement} */ (document.getElementById("open-file"));
 document.getElementById("open-button")?.addEventListener("click", () => opener.click());

@@ -56,6 +56,10 @@ export function scrubber({ symbol, name, values, side, title, value }) {
     open.hidden = !frame?.page || location.hash.startsWith(frame.page);
     if (frame?.page) open.href = frame.page;
     if (!frame || !context || drawn === at) return;
+    // As wide as the widest frame, of the shape of the one that is shown.
+    const wide = Math.max(canvas.width, frame.bitmap.width);
+    const high = Math.round((wide * frame.bitmap.height) / frame.bitmap.width);
+    if (canvas.width !== wide || canvas.height !== high) [canvas.width, canvas.height] = [wide, high];
     context.imageSmoothingEnabled = frame.bitmap.width < canvas.width;
     context.drawImage(frame.bitmap, 0, 0, canvas.width, canvas.height);
     canvas.dataset.frame = String((drawn = at));

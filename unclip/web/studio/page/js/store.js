@@ -99,6 +99,8 @@ class Store extends EventTarget {
     }
     this.#sort(this.all);
     await this.#write("pictures", (place) => pictures.filter((picture) => !this.#held.has(picture.id)).forEach((picture) => place.put(picture)));
+    // What is on disk may have been read meanwhile, before they were.
+    this.#sort([...this.all.filter((each) => !pictures.some((picture) => picture.id === each.id)), ...pictures]);
     this.#told();
     return pictures;
   }
@@ -139,12 +141,14 @@ class Store extends EventTarget {
     return url;
   }
 
-  /** Forgets pictures; their files too, unless another picture began with them. @param {string[]} ids */
+  /** Forgets pictures; their files and those that they began with too, unless another picture needs them. @param {string[]} ids */
   async remove(ids) {
+    const files = new Set(ids.flatMap((id) => [id, ...(this.#pictures.get(id)?.sources ?? [])]));
     ids.forEach((id) => this.#pictures.delete(id));
     const needed = new Set(this.all.flatMap((picture) => [picture.id, ...picture.sources]));
-    const gone = ids.filter((id) => !needed.has(id));
+    const gone = [...files].filter((digest) => !needed.has(digest));
     await this.#write("pictures", (place) => ids.forEach((id) => place.delete(id)));
+    ids.forEach((id) => this.#pictures.delete(id)); // which may have been read meanwhile
     await this.#write("files", (place) => gone.forEach((digest) => place.delete(digest)));
     gone.forEach((digest) => this.#held.delete(digest));
     this.#told();

@@ -4,7 +4,7 @@ import { openFile } from "./app.js";
 import { patiently, post } from "./api.js";
 import { jobCard } from "./cards.js";
 import { MAX_CAPTION } from "./contract.js";
-import { field, h, iconButton } from "./dom.js";
+import { field, h, iconButton, toast } from "./dom.js";
 import { advanced, countField, plain, seedField } from "./forms.js";
 import { jobs } from "./jobs.js";
 import { actionForm, sourceOf } from "./panels.js";
@@ -22,6 +22,7 @@ let terms = [];
 export function arithmeticView(query) {
   const given = query.get("picture");
   if (given && !terms.some((term) => term.picture === given)) terms = [...terms.filter((term) => term.picture || term.caption), { sign: 1, picture: given }];
+  forgetLost();
   if (given) history.replaceState(null, "", "#/arithmetic");
   const board = h("ol", { class: "board" });
   const formula = h("p", { class: "formula", "aria-live": "polite" });
@@ -85,6 +86,10 @@ export function arithmeticView(query) {
   );
   const options = [board, adding, formula, field("Also steered by the caption", caption, "Optional: it steers the decoder."), h("div", { class: "row options" }, count.element, seed.element), more.element];
   const form = actionForm("Paint the sum", "Captions and pictures are points of one space. What is added and subtracted is as far from the origin as the first.", options, async () => {
+    if (forgetLost()) {
+      draw();
+      return "A picture of this sum is not in this browser any more. It was taken away.";
+    }
     const used = terms.filter((term) => term.picture || term.caption?.trim());
     if (!used.length) return "Add a caption or a picture first.";
     const embedding = messageOf(await sumOf(used));
@@ -124,6 +129,14 @@ export function arithmeticView(query) {
   };
 }
 
+/** Takes pictures that are not here any more off the board; whether there were any. */
+function forgetLost() {
+  const left = terms.filter((term) => !term.picture || store.get(term.picture));
+  const lost = left.length < terms.length;
+  terms = left;
+  return lost;
+}
+
 /** The point that terms add up to. @param {Term[]} used */
 export async function sumOf(used) {
   const captions = used.flatMap((term) => (term.picture ? [] : [term.caption?.trim() ?? ""]));
@@ -133,7 +146,9 @@ export async function sumOf(used) {
       return picture ? [sourceOf(picture)] : [];
     }),
   );
-  const answer = await patiently(() => post("embed", { captions, images: pictures }), new AbortController().signal);
+  const waits = (/** @type {string} */ state, /** @type {number} */ seconds) =>
+    state === "busy" && toast(`The service is busy. Trying again in ${Math.ceil(seconds)} s.`);
+  const answer = await patiently(() => post("embed", { captions, images: pictures }), new AbortController().signal, waits);
   const found = await answer.json();
   const [texts, images] = [[...(found.captions ?? [])], [...(found.images ?? [])]];
   return combine(used.map((term) => ({ sign: term.sign, point: pointOf(term.picture ? images.shift() : texts.shift()) })));

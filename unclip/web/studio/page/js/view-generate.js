@@ -83,8 +83,17 @@ export function generateView(query) {
     drawn.forEach((card) => card.dispose());
     drawn = jobs.all.filter((job) => !job.about.length).map((job) => jobCard(job, { forget: (each) => jobs.forget(each) }));
     cards.replaceChildren(...drawn.map((card) => card.element));
+    tellRecent();
+  }
+
+  let had = "";
+  /** Drawn anew where there are others. */
+  function tellRecent() {
     const here = new Set(jobs.all.filter((job) => !job.about.length).flatMap((job) => job.pictures.map((picture) => picture.id)));
     const pictures = covers(store.all).filter((picture) => !here.has(picture.id)).slice(0, RECENT);
+    const now = `${!drawn.length} ${pictures.map((picture) => picture.id).join()}`;
+    if (now === had) return;
+    had = now;
     if (pictures.length)
       recent.replaceChildren(h("div", { class: "split" }, h("h2", {}, "Your pictures"), h("a", { href: "#/pictures" }, "All of them")), grid(pictures));
     else if (!drawn.length)
@@ -110,6 +119,7 @@ export function generateView(query) {
     location.hash = pageOf(id, `/interpolate?caption=${encodeURIComponent(caption.value)}`);
   });
   jobs.addEventListener("change", changed);
+  store.addEventListener("change", tellRecent);
   app.addEventListener("model", suggest);
   suggest();
   draw();
@@ -119,6 +129,7 @@ export function generateView(query) {
     dispose() {
       keep();
       jobs.removeEventListener("change", changed);
+      store.removeEventListener("change", tellRecent);
       app.removeEventListener("model", suggest);
       drawn.forEach((card) => card.dispose());
     },

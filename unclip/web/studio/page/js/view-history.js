@@ -61,9 +61,12 @@ export function historyView() {
 
   function draw() {
     const found = search(covers(store.all), find.value);
+    const at = list.contains(document.activeElement) ? document.activeElement?.querySelector("img")?.dataset.digest : undefined;
     list.replaceChildren(...found.map((picture) => h("li", {}, choosing() ? choice(picture) : tile(picture))));
     told.textContent = found.length ? `${found.length} ${found.length === 1 ? "picture" : "pictures"}, kept ${store.kept ? "in this browser only" : "until this tab is closed"}.` : store.all.length ? "No picture has these words." : "There are none yet.";
     tellChosen();
+    // Pictures that come do not take the focus away.
+    if (at) /** @type {HTMLElement | null | undefined} */ (list.querySelector(`[data-digest="${at}"]`)?.closest(".tile"))?.focus({ preventScroll: true });
   }
 
   select.addEventListener("click", () => {
