@@ -251,3 +251,18 @@ def test_frames_have_their_own_shape(browser: Browser, painter: WebStack) -> Non
         here.page.locator(".history .tile").first.click()
         expect(here.page.locator(".stage canvas")).to_have_attribute("data-frame", re.compile("."))
         assert here.page.locator(".stage canvas").evaluate(shape) == [192, 96]
+
+
+def test_a_contact_sheet_says_where_it_ends(here: Studio) -> None:
+    digest = here.picture()
+    here.page.evaluate(
+        """async (id) => {
+            const { store } = await import("/studio/js/store.js");
+            const { contactSheet } = await import("/studio/js/sheet.js");
+            await contactSheet(Array(120).fill(store.get(id)));
+        }""",
+        digest,
+    )
+    dialog = here.page.get_by_role("dialog")
+    expect(dialog.get_by_role("heading")).to_have_text("Contact sheet of the first 100 of 120")
+    expect(dialog.get_by_role("img", name="Contact sheet of 100 pictures")).to_be_visible()

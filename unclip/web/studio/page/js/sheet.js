@@ -11,16 +11,17 @@ const MOST = 100;
 
 /** Shows the sheet, to be saved. @param {import("./types").Picture[]} pictures */
 export async function contactSheet(pictures) {
-  const canvas = await drawn(pictures.slice(0, MOST));
+  const shown = pictures.slice(0, MOST);
+  const canvas = await drawn(shown);
   canvas.setAttribute("role", "img");
-  canvas.setAttribute("aria-label", `Contact sheet of ${pictures.length} pictures`);
+  canvas.setAttribute("aria-label", `Contact sheet of ${shown.length} pictures`);
   const dialog = h(
     "dialog",
     { class: "wide", "aria-label": "Contact sheet", onclose: () => dialog.remove() },
     h(
       "div",
       { class: "split" },
-      h("h2", {}, "Contact sheet"),
+      h("h2", {}, "Contact sheet", shown.length < pictures.length && ` of the first ${MOST} of ${pictures.length}`),
       h(
         "div",
         { class: "row tight" },
