@@ -152,6 +152,12 @@ def test_a_stage_reaches_the_tritons_that_run_its_networks_and_others_do_not() -
     assert egress(values, "prior") == []
 
 
+@pytest.mark.parametrize("host", ["triton.models.svc", "triton-0.triton.models.svc", "triton.models.svc.cluster.local"])
+def test_a_tritons_namespace_is_what_its_name_has_before_svc(host: str) -> None:
+    _, triton = egress({"decoder": {"settings": {"network": f"decoder=triton://{host}:8001"}}}, "decoder")
+    assert triton["to"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "models"}}}]
+
+
 def test_dns_is_asked_where_and_at_the_ports_it_is() -> None:
     values = SWITCHES["dns elsewhere"]
     for name in ("gateway", "test"):
