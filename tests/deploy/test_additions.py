@@ -56,6 +56,26 @@ def test_variables_come_from_secrets_and_config_maps() -> None:
     assert container(pod(web, "web"))["envFrom"] == [{"secretRef": {"name": "bucket"}}, {"secretRef": {"name": "x"}}]
 
 
+def test_a_variable_is_there_once_and_the_teams_own_wins() -> None:
+    """Server-side apply refuses a container that has a variable twice."""
+    own: Values = {
+        "env": {"OTEL_TRACES_SAMPLER_ARG": "1", "HTTPS_PROXY": "http://one:3128"},
+        "extraEnv": [
+            {"name": "HTTPS_PROXY", "value": "http://two:3128"},
+            {"name": "OTEL_SERVICE_NAME", "value": "mine"},
+        ],
+    }
+    for name in SERVICES:
+        found = container(pod({"defaults": own, "web": {"enabled": True}, "tracing": {"enabled": True}}, name))["env"]
+        names = [entry["name"] for entry in found]
+        assert sorted(set(names)) == sorted(names)
+        variables = environment(pod({"defaults": own, "tracing": {"enabled": True}, "web": {"enabled": True}}, name))
+        assert variables["OTEL_TRACES_SAMPLER_ARG"] == "1"
+        assert variables["OTEL_SERVICE_NAME"] == "mine"
+        assert variables["HTTPS_PROXY"] == "http://two:3128"
+        assert variables["OTEL_EXPORTER_OTLP_PROTOCOL"] == "grpc"
+
+
 def test_volumes_containers_and_dns_are_added() -> None:
     found = pod(ADDED, "decoder")["spec"]
     assert {"name": "bundle", "configMap": {"name": "cas"}} in found["volumes"]
