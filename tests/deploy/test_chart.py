@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import helm_python
 import jsonschema
 import kubernetes_validate
 import pytest
+import yaml
 
 from tests.deploy.chart import CHART, NAMESPACE, ROOT, Object, Values, named, notes, render
 from tests.deploy.rules import RULES, Rule
@@ -97,6 +100,35 @@ def test_every_variant_keeps_the_rule(rule: Rule) -> None:
 @pytest.mark.parametrize("release", ["unclip", "a", "pictures-of-cats", "r" * 53])
 def test_any_release_name_will_do(release: str) -> None:
     assert [line for rule in RULES for line in rule(render({}, release))] == []
+
+
+def scalars(found: Any) -> Iterator[tuple[str, Any]]:
+    """Labels, selectors' labels, names and namespaces in an object, however deep, by key."""
+    for key, value in found.items() if isinstance(found, Mapping) else enumerate(found):
+        if isinstance(value, Mapping | list):
+            yield from scalars(value)
+        elif key in ("name", "namespace") or "kubernetes.io/" in str(key):
+            yield str(key), value
+
+
+@pytest.mark.parametrize("word", ["123", "1e3", "true", "null"])
+def test_names_that_yaml_reads_as_something_else_stay_names(word: str) -> None:
+    """A namespace of digits is a valid one, and so is a release's name."""
+    with helm_python.Chart.load(CHART) as chart:
+        for values in (SWITCHES["service monitor"], SWITCHES["tls by cert-manager"], {"nameOverride": word}):
+            files = chart.render(dict(values), name=word, namespace=word)
+            found = [
+                each for name, text in files.items() if name.endswith(".yaml") for each in yaml.safe_load_all(text)
+            ]
+            assert [(key, value) for key, value in scalars(found) if not isinstance(value, str)] == []
+
+
+@pytest.mark.parametrize("label", ["app.kubernetes.io/name", "app.kubernetes.io/component", "unclip/metrics"])
+def test_labels_that_select_are_not_common_ones(label: str) -> None:
+    """Monitors would find no Service of the release any more."""
+    with pytest.raises(helm_python.HelmError, match=re.escape(label)):
+        render({"commonLabels": {label: "shop"}})
+    render({"commonLabels": {"app.kubernetes.io/part-of": "shop", "team": "pictures"}})
 
 
 def test_two_releases_share_no_name_and_no_pod() -> None:
