@@ -147,6 +147,29 @@ def test_notes_warn_of_what_is_open(values: Values) -> None:
     assert ("everyone" in told) == ("apiKeys" not in values)
 
 
+def test_notes_tell_where_the_ca_is_and_that_a_certificate_is_asked_for() -> None:
+    secured: Values = {"enabled": True, "trust": {"configMap": "cas", "key": "all.pem"}, "clients": {"required": True}}
+    told = notes({"tls": secured})
+    assert "get configmap cas --output jsonpath='{.data.all\\.pem}' > ca.pem" in told
+    assert "--tls-cert client.pem --tls-key client.key\n" in told
+    told = notes({"tls": {"enabled": True}})
+    assert "get secret unclip-gateway-tls --output jsonpath='{.data.ca\\.crt}' | base64 --decode > ca.pem" in told
+    assert "--tls-cert" not in told
+
+
+def test_a_smallest_number_above_the_greatest_is_refused() -> None:
+    """KEDA takes it without its webhook, and the API server refuses half of a release."""
+    with pytest.raises(helm_python.HelmError, match=r"decoder\.autoscaling: minReplicas is 12, above maxReplicas, 10"):
+        render({"decoder": {"autoscaling": {"kind": "keda", "minReplicas": 12}}})
+    render({"decoder": {"autoscaling": {"kind": "none", "minReplicas": 12}}})
+
+
+def test_helm_test_runs_where_a_gateway_may() -> None:
+    values: Values = {"gateway": {"nodeSelector": {"pool": "front"}, "tolerations": [{"key": "front"}]}}
+    spec = named(render(values), "Pod", "unclip-test")["spec"]
+    assert (spec["nodeSelector"], spec["tolerations"]) == ({"pool": "front"}, [{"key": "front"}])
+
+
 def test_the_chart_has_the_version_of_the_package() -> None:
     pyproject = (ROOT / "pyproject.toml").read_text()
     with helm_python.Chart.load(CHART) as chart:
