@@ -209,6 +209,16 @@ def test_names_that_may_call_and_authorities_that_are_trusted_come_from_config_m
     assert "UNCLIP_ALLOWED_IDENTITIES_FILE" not in environment(pod(SWITCHES["tls"], "prior"))
 
 
+def test_web_is_let_in_by_the_gateway_wherever_the_names_of_callers_are_kept() -> None:
+    kept: Values = {"required": True, "allowedIdentitiesFrom": {"configMap": "shops"}}
+    web: Values = {"web": {"enabled": True}}
+    found = environment(pod({"tls": {"enabled": True, "clients": kept}, **web}, "gateway"))
+    assert found["UNCLIP_ALLOWED_IDENTITIES"] == "unclip-web-pods.pictures.svc"
+    anyone = environment(pod({"tls": {"enabled": True, "clients": {"required": True}}, **web}, "gateway"))
+    assert "UNCLIP_ALLOWED_IDENTITIES" not in anyone
+    assert "UNCLIP_ALLOWED_IDENTITIES" not in environment(pod({"tls": {"enabled": True, "clients": kept}}, "gateway"))
+
+
 def test_plaintext_is_let_in_beside_tls_only_when_told_to() -> None:
     values = SWITCHES["tls that lets plaintext in"]
     for name in SERVICES:

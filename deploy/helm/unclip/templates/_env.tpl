@@ -82,9 +82,9 @@ What the chart decides comes first; `settings` adds the rest, and its schema has
 - {name: UNCLIP_STAGE_TLS_KEY, value: /etc/unclip/{{ $folder }}/tls.key}
 {{- if $clients.required }}
 - {name: UNCLIP_TLS_CA, value: {{ $ca }}}
-{{- with $clients.allowedIdentities }}
 {{- $web := ternary (list (include "unclip.host" (dict "root" $root "name" "web"))) list $root.Values.web.enabled }}
-- {name: UNCLIP_ALLOWED_IDENTITIES, value: {{ join "," (concat . $web) | quote }}}
+{{- if or $clients.allowedIdentities (and $web $identities.configMap) }}
+- {name: UNCLIP_ALLOWED_IDENTITIES, value: {{ join "," (concat $clients.allowedIdentities $web) | quote }}}
 {{- end }}
 {{- end }}
 {{- end }}
