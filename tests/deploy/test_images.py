@@ -95,6 +95,12 @@ def test_the_lock_has_what_its_packages_ask_for(image: str) -> None:
     assert looked
 
 
+def test_images_that_are_loaded_into_a_laptops_cluster_were_built_under_that_name() -> None:
+    told = (ROOT / "docs" / "deploy.md").read_text()
+    [loaded] = re.findall(r"^kind load docker-image (.+)$", told, re.MULTILINE)
+    assert set(loaded.split()) <= set(re.findall(r"-t (\S+) \.$", told, re.MULTILINE))
+
+
 def test_examples_look_for_weights_where_the_image_has_them() -> None:
     """The target `weights` is a checkpoint's folder as the image's root."""
     assert "COPY ${CHECKPOINT} /" in (ROOT / "deploy" / "Dockerfile").read_text().splitlines()
