@@ -84,6 +84,23 @@ def test_going_back_over_the_switch_takes_nothing_away(release: Release) -> None
     assert release.replicas() == {**BEFORE, "decoder": 14}
 
 
+def test_a_revision_from_before_the_scaler_acted_is_not_gone_back_to_and_one_from_after_is(release: Release) -> None:
+    release.install(TEN)
+    switched = release.upgrade(TEN, KEDA)
+    release.keda()
+    for name, count in (("decoder", 14), ("gateway", 3), ("prior", 4), ("encoder", 2), ("upsampler", 2)):
+        release.scale(name, count)
+    now = release.replicas()
+    after = release.upgrade(TEN, KEDA)
+    release.upgrade(TEN, KEDA, ANOTHER)
+    with pytest.raises(helm_python.HelmError, match=r"conflict with \"kube-controller-manager\".*\.spec\.replicas"):
+        release.rollback(switched)
+    assert release.replicas() == now
+    release.scale("decoder", 15)
+    release.rollback(after)
+    assert release.replicas() == {**now, "decoder": 15}
+
+
 def test_a_smallest_number_above_what_runs_is_reached_at_once(release: Release) -> None:
     release.install(TEN)
     release.upgrade(TEN, KEDA, {"gateway": {"autoscaling": {"minReplicas": 4}}})

@@ -56,6 +56,26 @@ def test_variables_come_from_secrets_and_config_maps() -> None:
     assert container(pod(web, "web"))["envFrom"] == [{"secretRef": {"name": "bucket"}}, {"secretRef": {"name": "x"}}]
 
 
+def test_a_variable_is_there_once_and_the_teams_own_wins() -> None:
+    """Server-side apply refuses a container that has a variable twice."""
+    own: Values = {
+        "env": {"OTEL_TRACES_SAMPLER_ARG": "1", "HTTPS_PROXY": "http://one:3128"},
+        "extraEnv": [
+            {"name": "HTTPS_PROXY", "value": "http://two:3128"},
+            {"name": "OTEL_SERVICE_NAME", "value": "mine"},
+        ],
+    }
+    for name in SERVICES:
+        found = container(pod({"defaults": own, "web": {"enabled": True}, "tracing": {"enabled": True}}, name))["env"]
+        names = [entry["name"] for entry in found]
+        assert sorted(set(names)) == sorted(names)
+        variables = environment(pod({"defaults": own, "tracing": {"enabled": True}, "web": {"enabled": True}}, name))
+        assert variables["OTEL_TRACES_SAMPLER_ARG"] == "1"
+        assert variables["OTEL_SERVICE_NAME"] == "mine"
+        assert variables["HTTPS_PROXY"] == "http://two:3128"
+        assert variables["OTEL_EXPORTER_OTLP_PROTOCOL"] == "grpc"
+
+
 def test_volumes_containers_and_dns_are_added() -> None:
     found = pod(ADDED, "decoder")["spec"]
     assert {"name": "bundle", "configMap": {"name": "cas"}} in found["volumes"]
@@ -152,6 +172,12 @@ def test_a_stage_reaches_the_tritons_that_run_its_networks_and_others_do_not() -
     assert egress(values, "prior") == []
 
 
+@pytest.mark.parametrize("host", ["triton.models.svc", "triton-0.triton.models.svc", "triton.models.svc.cluster.local"])
+def test_a_tritons_namespace_is_what_its_name_has_before_svc(host: str) -> None:
+    _, triton = egress({"decoder": {"settings": {"network": f"decoder=triton://{host}:8001"}}}, "decoder")
+    assert triton["to"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "models"}}}]
+
+
 def test_dns_is_asked_where_and_at_the_ports_it_is() -> None:
     values = SWITCHES["dns elsewhere"]
     for name in ("gateway", "test"):
@@ -181,6 +207,16 @@ def test_names_that_may_call_and_authorities_that_are_trusted_come_from_config_m
         assert volumes["trust"]["configMap"] == {"name": "two-authorities"}
     assert environment(pod(values, "gateway"))["UNCLIP_STAGE_TLS_CA"] == "/etc/unclip/trust/ca.crt"
     assert "UNCLIP_ALLOWED_IDENTITIES_FILE" not in environment(pod(SWITCHES["tls"], "prior"))
+
+
+def test_web_is_let_in_by_the_gateway_wherever_the_names_of_callers_are_kept() -> None:
+    kept: Values = {"required": True, "allowedIdentitiesFrom": {"configMap": "shops"}}
+    web: Values = {"web": {"enabled": True}}
+    found = environment(pod({"tls": {"enabled": True, "clients": kept}, **web}, "gateway"))
+    assert found["UNCLIP_ALLOWED_IDENTITIES"] == "unclip-web-pods.pictures.svc"
+    anyone = environment(pod({"tls": {"enabled": True, "clients": {"required": True}}, **web}, "gateway"))
+    assert "UNCLIP_ALLOWED_IDENTITIES" not in anyone
+    assert "UNCLIP_ALLOWED_IDENTITIES" not in environment(pod({"tls": {"enabled": True, "clients": kept}}, "gateway"))
 
 
 def test_plaintext_is_let_in_beside_tls_only_when_told_to() -> None:

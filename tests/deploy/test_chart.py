@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import helm_python
 import jsonschema
 import kubernetes_validate
 import pytest
+import yaml
 
 from tests.deploy.chart import CHART, NAMESPACE, ROOT, Object, Values, named, notes, render
 from tests.deploy.rules import RULES, Rule
@@ -99,6 +102,35 @@ def test_any_release_name_will_do(release: str) -> None:
     assert [line for rule in RULES for line in rule(render({}, release))] == []
 
 
+def scalars(found: Any) -> Iterator[tuple[str, Any]]:
+    """Labels, selectors' labels, names and namespaces in an object, however deep, by key."""
+    for key, value in found.items() if isinstance(found, Mapping) else enumerate(found):
+        if isinstance(value, Mapping | list):
+            yield from scalars(value)
+        elif key in ("name", "namespace") or "kubernetes.io/" in str(key):
+            yield str(key), value
+
+
+@pytest.mark.parametrize("word", ["123", "1e3", "true", "null"])
+def test_names_that_yaml_reads_as_something_else_stay_names(word: str) -> None:
+    """A namespace of digits is a valid one, and so is a release's name."""
+    with helm_python.Chart.load(CHART) as chart:
+        for values in (SWITCHES["service monitor"], SWITCHES["tls by cert-manager"], {"nameOverride": word}):
+            files = chart.render(dict(values), name=word, namespace=word)
+            found = [
+                each for name, text in files.items() if name.endswith(".yaml") for each in yaml.safe_load_all(text)
+            ]
+            assert [(key, value) for key, value in scalars(found) if not isinstance(value, str)] == []
+
+
+@pytest.mark.parametrize("label", ["app.kubernetes.io/name", "app.kubernetes.io/component", "unclip/metrics"])
+def test_labels_that_select_are_not_common_ones(label: str) -> None:
+    """Monitors would find no Service of the release any more."""
+    with pytest.raises(helm_python.HelmError, match=re.escape(label)):
+        render({"commonLabels": {label: "shop"}})
+    render({"commonLabels": {"app.kubernetes.io/part-of": "shop", "team": "pictures"}})
+
+
 def test_two_releases_share_no_name_and_no_pod() -> None:
     one, two = (render({}, release) for release in ("one", "two"))
     names = [{(found["kind"], found["metadata"]["name"]) for found in objects} for objects in (one, two)]
@@ -113,6 +145,29 @@ def test_notes_warn_of_what_is_open(values: Values) -> None:
     told = notes(values)
     assert ("plain text" in told) == ("tls" not in values)
     assert ("everyone" in told) == ("apiKeys" not in values)
+
+
+def test_notes_tell_where_the_ca_is_and_that_a_certificate_is_asked_for() -> None:
+    secured: Values = {"enabled": True, "trust": {"configMap": "cas", "key": "all.pem"}, "clients": {"required": True}}
+    told = notes({"tls": secured})
+    assert "get configmap cas --output jsonpath='{.data.all\\.pem}' > ca.pem" in told
+    assert "--tls-cert client.pem --tls-key client.key\n" in told
+    told = notes({"tls": {"enabled": True}})
+    assert "get secret unclip-gateway-tls --output jsonpath='{.data.ca\\.crt}' | base64 --decode > ca.pem" in told
+    assert "--tls-cert" not in told
+
+
+def test_a_smallest_number_above_the_greatest_is_refused() -> None:
+    """KEDA takes it without its webhook, and the API server refuses half of a release."""
+    with pytest.raises(helm_python.HelmError, match=r"decoder\.autoscaling: minReplicas is 12, above maxReplicas, 10"):
+        render({"decoder": {"autoscaling": {"kind": "keda", "minReplicas": 12}}})
+    render({"decoder": {"autoscaling": {"kind": "none", "minReplicas": 12}}})
+
+
+def test_helm_test_runs_where_a_gateway_may() -> None:
+    values: Values = {"gateway": {"nodeSelector": {"pool": "front"}, "tolerations": [{"key": "front"}]}}
+    spec = named(render(values), "Pod", "unclip-test")["spec"]
+    assert (spec["nodeSelector"], spec["tolerations"]) == ({"pool": "front"}, [{"key": "front"}])
 
 
 def test_the_chart_has_the_version_of_the_package() -> None:

@@ -159,6 +159,16 @@ def test_no_stage_can_be_missing_unnoticed(values: Values) -> None:
     assert all(any(re.fullmatch(pattern, pod) for pod in pods_of(values, "unclip")) for pattern in patterns)
 
 
+def test_no_gateway_at_all_is_noticed_though_nothing_is_there_to_tell() -> None:
+    """A target that is gone has no `up`; what joins a gateway's figures is silent then."""
+    rule = alerts({})["UnclipGatewayMissing"]
+    assert rule["expr"].startswith("absent(up{")
+    [pattern] = watched(rule)
+    assert [each for each in pods_of({}, "unclip") if re.fullmatch(pattern, each)] == [
+        "unclip-gateway-6d5f8c9b7-x2x4z",
+    ]
+
+
 def test_a_certificate_that_will_be_renewed_in_time_is_no_reason_for_alarm() -> None:
     """cert-manager renews where a third of a certificate's time is left; an alert above that would never be silent."""
     hours = int(

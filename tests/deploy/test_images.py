@@ -22,6 +22,7 @@ from packaging.version import Version
 
 from deploy import lock, sbom
 from tests.deploy.chart import ROOT
+from tests.deploy.variants import examples
 
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 HADOLINT = Path(sys.executable).with_name("hadolint")
@@ -92,6 +93,19 @@ def test_the_lock_has_what_its_packages_ask_for(image: str) -> None:
             looked += 1
             assert (name, unmet([Requirement(line) for line in here.requires or []], versions)) == (name, [])
     assert looked
+
+
+def test_images_that_are_loaded_into_a_laptops_cluster_were_built_under_that_name() -> None:
+    told = (ROOT / "docs" / "deploy.md").read_text()
+    [loaded] = re.findall(r"^kind load docker-image (.+)$", told, re.MULTILINE)
+    assert set(loaded.split()) <= set(re.findall(r"-t (\S+) \.$", told, re.MULTILINE))
+
+
+def test_examples_look_for_weights_where_the_image_has_them() -> None:
+    """The target `weights` is a checkpoint's folder as the image's root."""
+    assert "COPY ${CHECKPOINT} /" in (ROOT / "deploy" / "Dockerfile").read_text().splitlines()
+    images = [values["weights"] for values in examples().values() if values.get("weights", {}).get("source") == "image"]
+    assert [weights for weights in images if not weights.get("folder")] == images != []
 
 
 def test_an_unmet_requirement_is_noticed() -> None:

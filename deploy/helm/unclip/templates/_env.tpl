@@ -82,9 +82,9 @@ What the chart decides comes first; `settings` adds the rest, and its schema has
 - {name: UNCLIP_STAGE_TLS_KEY, value: /etc/unclip/{{ $folder }}/tls.key}
 {{- if $clients.required }}
 - {name: UNCLIP_TLS_CA, value: {{ $ca }}}
-{{- with $clients.allowedIdentities }}
 {{- $web := ternary (list (include "unclip.host" (dict "root" $root "name" "web"))) list $root.Values.web.enabled }}
-- {name: UNCLIP_ALLOWED_IDENTITIES, value: {{ join "," (concat . $web) | quote }}}
+{{- if or $clients.allowedIdentities (and $web $identities.configMap) }}
+- {name: UNCLIP_ALLOWED_IDENTITIES, value: {{ join "," (concat $clients.allowedIdentities $web) | quote }}}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -93,21 +93,35 @@ What the chart decides comes first; `settings` adds the rest, and its schema has
 {{- range $setting, $value := .values.settings }}
 - {name: UNCLIP_{{ upper $setting }}, value: {{ include "unclip.scalar" $value | quote }}}
 {{- end }}
-{{- if $root.Values.tracing.enabled }}
-- name: POD_NAME
-  valueFrom: {fieldRef: {fieldPath: metadata.name}}
-- {name: OTEL_SERVICE_NAME, value: unclip-{{ .name }}}
-- {name: OTEL_RESOURCE_ATTRIBUTES, value: "k8s.namespace.name={{ $root.Release.Namespace }},k8s.pod.name=$(POD_NAME)"}
-- {name: OTEL_EXPORTER_OTLP_ENDPOINT, value: {{ $root.Values.tracing.endpoint | quote }}}
-- {name: OTEL_EXPORTER_OTLP_PROTOCOL, value: grpc}
-- {name: OTEL_TRACES_SAMPLER, value: parentbased_traceidratio}
-- {name: OTEL_TRACES_SAMPLER_ARG, value: {{ $root.Values.tracing.sampledShare | quote }}}
-{{- end }}
+{{- /* A name may stand in a container's environment once: extraEnv wins over env, and both over what the chart
+says of traces, which comes last since it may refer to them. */}}
+{{- $added := list }}
+{{- range .values.extraEnv }}{{ $added = append $added .name }}{{ end }}
 {{- range $variable, $value := .values.env }}
+{{- if not (has $variable $added) }}
 - {name: {{ $variable }}, value: {{ include "unclip.scalar" $value | quote }}}
+{{- end }}
 {{- end }}
 {{- with .values.extraEnv }}
 {{ toYaml . }}
+{{- end }}
+{{- if $root.Values.tracing.enabled }}
+{{- $attributes := printf "k8s.namespace.name=%s,k8s.pod.name=$(POD_NAME)" $root.Release.Namespace }}
+{{- $traces := list (list "OTEL_SERVICE_NAME" (printf "unclip-%s" .name)) (list "OTEL_RESOURCE_ATTRIBUTES" $attributes) }}
+{{- $traces = append $traces (list "OTEL_EXPORTER_OTLP_ENDPOINT" $root.Values.tracing.endpoint) }}
+{{- $traces = append $traces (list "OTEL_EXPORTER_OTLP_PROTOCOL" "grpc") }}
+{{- $traces = append $traces (list "OTEL_TRACES_SAMPLER" "parentbased_traceidratio") }}
+{{- $traces = append $traces (list "OTEL_TRACES_SAMPLER_ARG" (toString $root.Values.tracing.sampledShare)) }}
+{{- $theirs := concat $added (keys .values.env) }}
+{{- if not (has "POD_NAME" $theirs) }}
+- name: POD_NAME
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+{{- end }}
+{{- range $traces }}
+{{- if not (has (first .) $theirs) }}
+- {name: {{ first . }}, value: {{ last . | quote }}}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- end -}}
 

@@ -11,8 +11,8 @@
 
 {{/* Labels that select: they never change. Takes (dict "root" $ "name" component). */}}
 {{- define "unclip.selector" -}}
-app.kubernetes.io/name: {{ include "unclip.name" .root }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/name: {{ include "unclip.name" .root | quote }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .name }}
 {{- end -}}
 
