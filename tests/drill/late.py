@@ -69,8 +69,8 @@ ROWS = (
     Row("4x, 12 s, queue 16", 4, 12, 0.9, queue=16),
     Row("10x, 2 to 60 s, mixed", 10, 60, 0.9, mixed=True),
 )
-# Of a machine that may be busy, goodput says little: the share of all decoder steps that were for pictures which came in
-# time is judged instead. One that works on what is thrown away gets to 0.1.
+# A busy machine makes goodput say little: the share of all decoder steps that were for pictures that came in time is
+# judged instead. A stack that works on what is thrown away gets to 0.1.
 SHORT = Row("4x, 3 s", 4, 3, 0.7)
 
 
