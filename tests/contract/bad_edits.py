@@ -12,12 +12,16 @@ import numpy as np
 from tests.contract.bad_requests import Bad, put
 from tests.contract.requests import noise
 from tests.contract.services import Array, Method
-from tests.tiny import BASE, FINAL
+from tests.contract.toys import Toy
 from unclip.api.decoder.v1 import known_pixels_pb2
 from unclip.api.type.v1 import tensor_pb2
 
 EDITED: tuple[Method, ...] = ("decode", "upsample")
-SIDES: dict[Method, int] = {"decode": BASE, "upsample": FINAL}
+
+
+def side_of(toy: Toy, method: Method) -> int:
+    """Of a stage's pictures."""
+    return toy.model.base_size if method == "decode" else toy.model.final_size
 
 
 def mask_of(values: Array) -> tensor_pb2.Tensor:
@@ -35,14 +39,16 @@ def known_pixels(side: int, seed: int = 0) -> known_pixels_pb2.KnownPixels:
     return known_pixels_pb2.KnownPixels(pixels=noise(side, seed), mask=mask_of(random_mask(side, seed)))
 
 
-def edits() -> list[Bad]:
+def edits(toy: Toy) -> list[Bad]:
     """Known pixels that are missing, of another size, out of range or nothing at all."""
     found = []
     for method in EDITED:
-        side = SIDES[method]
+        side = side_of(toy, method)
 
-        def bad(name: str, path: str, value: Any, field: str, *words: str, method: Method = method) -> Bad:
-            return Bad(method, f"known {name}", _spoil(SIDES[method], path, value), f"known.{field}", words)
+        def bad(
+            name: str, path: str, value: Any, field: str, *words: str, method: Method = method, side: int = side
+        ) -> Bad:
+            return Bad(method, f"known {name}", _spoil(side, path, value), f"known.{field}", words)
 
         data = noise(side).data
         whole, typed = f"[3, {side}, {side}]", mask_of(random_mask(side))

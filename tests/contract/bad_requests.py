@@ -10,22 +10,35 @@ from typing import Any
 
 from tests.contract.requests import BAD_PICTURES, file_of, image, noise, picture, tensor
 from tests.contract.services import Method
-from tests.tiny import BASE, CONTEXT, FINAL, WIDTH
+from tests.contract.toys import Toy
+from tests.tiny import CONTEXT, WIDTH
 from unclip.api.type.v1 import embedding_pb2, image_pb2, tensor_pb2
+from unclip.testing.model import SCALE
 
 MIB_10 = 10 * 1024 * 1024
 BAD_NUMBERS: list[tuple[float, str]] = [(math.nan, "nan"), (math.inf, "inf"), (-math.inf, "-inf"), (-0.5, "-0.5")]
 SAMPLED: list[Method] = ["sample", "decode", "upsample"]
-TENSORS: list[tuple[Method, str, tensor_pb2.Tensor]] = [
-    ("sample", "text.embedding.values", tensor(WIDTH)),
-    ("sample", "unconditional_text.token_states", tensor(CONTEXT, WIDTH)),
-    ("decode", "embedding.values", tensor(WIDTH)),
-    ("decode", "text.token_states", tensor(CONTEXT, WIDTH)),
-    ("decode", "start_noise", noise(BASE)),
-    ("invert", "embedding.values", tensor(WIDTH)),
-    ("invert", "unconditional_text.embedding.values", tensor(WIDTH)),
-    ("upsample", "sample", noise(BASE)),
-]
+
+
+def sound_tensors(toy: Toy) -> list[tuple[Method, str, tensor_pb2.Tensor]]:
+    """Tensors that a method takes, with the method and where they belong."""
+    found: list[tuple[Method, str, tensor_pb2.Tensor]] = [
+        ("sample", "text.embedding.values", tensor(WIDTH)),
+        ("sample", "unconditional_text.token_states", tensor(CONTEXT, WIDTH)),
+        ("decode", "embedding.values", tensor(WIDTH)),
+        ("decode", "start_noise", tensor(*toy.base)),
+        ("invert", "embedding.values", tensor(WIDTH)),
+        ("invert", "unconditional_text.embedding.values", tensor(WIDTH)),
+        ("upsample", "sample", tensor(*toy.base)),
+    ]
+    if toy.states is None:
+        return [*found, ("decode", "text.token_states", tensor(CONTEXT, WIDTH))]
+    return [*found, ("decode", "text.decoder_states", tensor(CONTEXT, toy.states))]
+
+
+def every(toy: Toy) -> list[Bad]:
+    """All of the below."""
+    return [*captions(), *pictures(), *settings(), *shapes(toy), *tensors(toy)]
 
 
 @dataclass(frozen=True)
@@ -61,9 +74,10 @@ def put(path: str, value: Any) -> Callable[[Any], None]:
     return spoil
 
 
-def encoding(tokens: int) -> embedding_pb2.TextEncoding:
+def encoding(tokens: int, toy: Toy) -> embedding_pb2.TextEncoding:
     """A text encoding of so many tokens, of a CLIP that it does not name."""
     return embedding_pb2.TextEncoding(
+        decoder_states=None if toy.states is None else tensor(tokens, toy.states),
         embedding=embedding_pb2.Embedding(values=tensor(WIDTH)),
         token_states=tensor(tokens, WIDTH),
         token_mask=tensor_pb2.Tensor(data_type=tensor_pb2.DATA_TYPE_BOOL, shape=[tokens], data=b"\1" * tokens),
@@ -140,7 +154,7 @@ def settings() -> list[Bad]:
     return found
 
 
-def shapes() -> list[Bad]:
+def shapes(toy: Toy) -> list[Bad]:
     """Tensors that are missing, or sound in themselves and wrong in their place."""
 
     def bad(method: Method, path: str, value: Any, field: str, *words: str) -> Bad:
@@ -149,16 +163,24 @@ def shapes() -> list[Bad]:
         )
 
     fewer, type_of = CONTEXT - 1, "embedding.values.data_type"
-    return [
+    short = encoding(fewer, toy)
+    channels, height, width = toy.base
+    smaller = [channels, height - 1, width]
+    found = [
         bad("sample", "text", None, f"text.{type_of}", "FLOAT32", "got 0"),
         bad("sample", "unconditional_text", None, "unconditional_text", "guidance scale is 1", "it is 3"),
         bad(
-            "sample", "text", encoding(fewer), "text.token_states.shape", f"[{CONTEXT}, {WIDTH}]", f"[{fewer}, {WIDTH}]"
+            "sample",
+            "text",
+            short,
+            "text.token_states.shape",
+            f"[{CONTEXT}, {WIDTH}]",
+            f"[{fewer}, {WIDTH}]",
         ),
         bad(
             "sample",
             "text.token_mask",
-            encoding(fewer).token_mask,
+            short.token_mask,
             "text.token_mask.shape",
             f"[{CONTEXT}]",
             f"[{fewer}]",
@@ -166,9 +188,15 @@ def shapes() -> list[Bad]:
         bad("sample", "text.token_mask.data", b"\2" * CONTEXT, "text.token_mask.data", "0 or 1", "got 2"),
         bad("sample", "text.token_mask", tensor(CONTEXT), "text.token_mask.data_type", "must be bool", "float32"),
         bad("decode", "embedding", None, type_of, "FLOAT32", "got 0"),
-        bad("decode", "unconditional_text", None, f"unconditional_text.{type_of}", "FLOAT32", "got 0"),
-        bad("decode", "text", encoding(fewer), "text.token_states", f"unconditional_text, {CONTEXT}", f"got {fewer}"),
-        bad("decode", "start_noise", noise(BASE - 1), "start_noise.shape", f"[3, {BASE}, {BASE}]", f"{BASE - 1}"),
+        bad(
+            "decode",
+            "text",
+            short,
+            "text.token_states",
+            f"unconditional_text, {CONTEXT}",
+            f"got {fewer}",
+        ),
+        bad("decode", "start_noise", tensor(*smaller), "start_noise.shape", f"{list(toy.base)}", f"{smaller}"),
         bad(
             "decode",
             "text.token_states.shape",
@@ -177,21 +205,32 @@ def shapes() -> list[Bad]:
             f"{2**42 * WIDTH} bytes",
             "got",
         ),
-        bad("invert", "unconditional_text", encoding(513), "unconditional_text.token_mask", "1 to 512", "got 513"),
+        bad("invert", "unconditional_text", encoding(513, toy), "unconditional_text.token_mask", "1 to 512", "got 513"),
         bad("upsample", "sample", None, "sample.data_type", "FLOAT32", "got 0"),
-        bad("upsample", "sample.shape", [3, 2**31, 2**31], "sample.data", f"{3 * 2**64} bytes", "got"),
-        bad("upsample", "sample", tensor(3, 8, 9), "sample.shape", "square", "[3, 8, 9]"),
-        bad("upsample", "sample", noise(FINAL + 1), "sample.shape", f"at most {FINAL}", f"{FINAL + 1}"),
-        bad("upsample", "sample", tensor(1, 8, 8), "sample.shape", "[3, any, any]", "[1, 8, 8]"),
+        bad("upsample", "sample.shape", [channels, 2**31, 2**31], "sample.data", f"{channels * 2**64} bytes", "got"),
+        bad("upsample", "sample", tensor(1, 8, 8), "sample.shape", f"[{channels}, any, any]", "[1, 8, 8]"),
     ]
+    if not toy.model.ignores_text:
+        missing = bad("decode", "unconditional_text", None, f"unconditional_text.{type_of}", "FLOAT32", "got 0")
+        found.append(missing)
+    if toy.model.sizes:
+        most = toy.model.sizes.largest // SCALE
+        for shape in ([channels, 8, 9], [channels, most + 8, 8], [channels, most, most]):
+            told = f"must be that of a picture of {toy.model.sizes}"
+            found.append(bad("upsample", "sample", tensor(*shape), "sample.shape", told, f"{shape}"))
+    else:
+        final = toy.model.final_size
+        found.append(bad("upsample", "sample", tensor(3, 8, 9), "sample.shape", "square", "[3, 8, 9]"))
+        found.append(bad("upsample", "sample", noise(final + 1), "sample.shape", f"at most {final}", f"{final + 1}"))
+    return found
 
 
-def tensors() -> list[Bad]:
+def tensors(toy: Toy) -> list[Bad]:
     """Tensors that contradict themselves."""
     found = []
-    for method, place, good in TENSORS:
+    for method, place, good in sound_tensors(toy):
         data, size, rank = good.data, len(good.data), len(good.shape)
-        most = 1 if method == "upsample" else 10_000
+        most = 1 if method == "upsample" and not toy.latents else 10_000
         spoiled: list[tuple[str, str, Any, tuple[str, ...]]] = [
             ("a byte short", "data", data[:-1], (f"{size} bytes", f"got {size - 1}")),
             ("a byte long", "data", data + b"\0", (f"{size} bytes", f"got {size + 1}")),

@@ -11,7 +11,6 @@ import numpy as np
 from PIL import Image
 
 from tests.contract.services import Method, Services
-from tests.tiny import BASE
 from unclip.api.decoder.v1 import decoder_pb2, upsampler_pb2
 from unclip.api.encoder.v1 import encoder_pb2
 from unclip.api.prior.v1 import prior_pb2
@@ -33,10 +32,12 @@ def sound(services: Services, method: Method) -> Any:
                 text=services.text("a cat"), unconditional_text=services.text(""), seed=1, sampling=FEW
             )
         case "decode":
+            away = services.text("").embedding if services.toy.model.ignores_text else None
             return decoder_pb2.DecodeRequest(
                 embedding=services.text("red").embedding,
                 text=services.text("a cat"),
                 unconditional_text=services.text(""),
+                unconditional_embedding=away,
                 seed=1,
                 sampling=FEW,
             )
@@ -48,7 +49,7 @@ def sound(services: Services, method: Method) -> Any:
                 steps=2,
             )
         case "upsample":
-            return upsampler_pb2.UpsampleRequest(sample=noise(BASE), seed=1, sampling=UNGUIDED)
+            return upsampler_pb2.UpsampleRequest(sample=tensor(*services.toy.base), seed=1, sampling=UNGUIDED)
 
 
 def tensor(*shape: int, seed: int = 0) -> tensor_pb2.Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +14,11 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 
-from tests.tiny import BASE, CONTEXT, DEFAULTS, FINAL, WIDTH
+from tests.contract.toys import MODEL, Toy
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, upsampler_pb2_grpc
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
 from unclip.api.type.v1 import embedding_pb2, model_info_pb2, sampling_pb2, tensor_pb2
-from unclip.options import SamplingSettings
 from unclip.serving.server import App, Service
 from unclip.testing import Faults, StubModel, StubStages
 from unclip.testing.model import STAGES
@@ -42,27 +41,10 @@ RESULTS: dict[Method, str] = {
     "invert": "start_noise",
     "upsample": "sample",
 }
-LONG_S = 240.0  # for walks of a thousand steps to be let in beside each other, on a busy machine too
+LONG_S = 290.0  # for walks of a thousand steps to be let in beside each other, on a busy machine too
 SAME, OTHER = 1e-5, 1e-4  # the tiny prior hardly heeds its noise
 
 Array = npt.NDArray[Any]
-
-
-def defaults(stage: str) -> SamplingSettings:
-    """The sampling defaults of the tiny checkpoint, which the stub has too."""
-    settings: Mapping[str, Any] = DEFAULTS[stage]
-    return SamplingSettings(settings["sampler"], settings["steps"], settings["guidance_scale"])
-
-
-MODEL = StubModel(
-    dim=WIDTH,
-    context=CONTEXT,
-    base_size=BASE,
-    final_size=FINAL,
-    prior=defaults("prior"),
-    decoder=defaults("decoder"),
-    upsampler=defaults("upsampler"),
-)
 
 
 @dataclass(frozen=True)
@@ -146,8 +128,8 @@ class Host:
 class Services:
     """The stages of a `Host`, called from a thread."""
 
-    def __init__(self, address: str) -> None:
-        self.address = address
+    def __init__(self, address: str, toy: Toy) -> None:
+        self.address, self.toy = address, toy
         self.channel = grpc.insecure_channel(address, options=[("grpc.max_send_message_length", 32 << 20)])
         self.encoder = encoder_pb2_grpc.EncoderServiceStub(self.channel)
         self.prior = prior_pb2_grpc.PriorServiceStub(self.channel)

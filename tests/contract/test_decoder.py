@@ -12,12 +12,15 @@ from PIL import Image
 
 from tests.contract.bad_edits import mask_of
 from tests.contract.requests import image, noise, picture, sound, tensor
-from tests.contract.services import OTHER, SAME, Services, array, defaults, gap
-from tests.tiny import BASE, WIDTH
-from unclip.api.decoder.v1 import decoder_pb2
+from tests.contract.services import OTHER, SAME, Services, array, gap
+from tests.contract.toys import TOYS
+from tests.tiny import WIDTH
+from unclip.api.decoder.v1 import decoder_pb2, upsampler_pb2
 from unclip.api.type.v1 import sampling_pb2, tensor_pb2
 from unclip.wire import tensors
 from unclip.wire.images import decode_image, fit, psnr, to_pixels
+
+FAMILIES = tuple(TOYS)
 
 
 def previews(services: Services, interval: int, steps: int = 5) -> list[decoder_pb2.DecodeResponse]:
@@ -27,7 +30,10 @@ def previews(services: Services, interval: int, steps: int = 5) -> list[decoder_
 
 
 def test_a_decoded_picture_lies_in_range(services: Services) -> None:
-    assert np.abs(services.result("decode", sound(services, "decode"))).max() <= 1
+    made = services.result("decode", sound(services, "decode"))
+    if services.toy.latents:
+        made = services.result("upsample", upsampler_pb2.UpsampleRequest(sample=tensors.to_proto(made)))
+    assert np.abs(made).max() <= 1
 
 
 def test_previews_come_only_when_asked_for(services: Services) -> None:
@@ -37,10 +43,10 @@ def test_previews_come_only_when_asked_for(services: Services) -> None:
     assert previews(services, 1000) == []
 
 
-def test_a_preview_is_a_small_file_of_base_size(services: Services) -> None:
+def test_a_preview_is_a_small_file_with_a_pixel_for_each_element(services: Services) -> None:
     for answer in previews(services, 1):
         opened = Image.open(io.BytesIO(answer.preview.data))
-        assert opened.size == (answer.preview.width, answer.preview.height) == (BASE, BASE)
+        assert opened.size == (answer.preview.width, answer.preview.height) == services.toy.base[1:]
         assert Image.MIME[opened.format or ""] == answer.preview.media_type
         assert len(answer.preview.data) < 10_000
 
@@ -48,17 +54,18 @@ def test_a_preview_is_a_small_file_of_base_size(services: Services) -> None:
 def test_previews_show_what_is_known(services: Services) -> None:
     request = sound(services, "decode")
     request.sampling.steps, request.preview_interval = 5, 1
-    left = np.arange(BASE) < BASE // 2
-    white = np.ones((3, BASE, BASE), "<f4")
-    request.known.pixels.CopyFrom(noise(BASE))
+    side = services.toy.model.base_size
+    left = np.arange(side) < side // 2
+    white = np.ones((3, side, side), "<f4")
+    request.known.pixels.CopyFrom(noise(side))
     request.known.pixels.data = white.tobytes()
-    request.known.mask.CopyFrom(mask_of(np.broadcast_to(left, (BASE, BASE))))
+    request.known.mask.CopyFrom(mask_of(np.broadcast_to(left, (side, side))))
     shown = [answer.preview for answer in services.ask("decode", request) if answer.HasField("preview")]
     assert len(shown) == 4
-    for preview in shown:
+    for preview in shown if not services.toy.latents else ():  # of random networks latents tell no colours
         values = np.asarray(Image.open(io.BytesIO(preview.data)).convert("RGB"))
-        assert values[:, : BASE // 4].min() > 200  # WebP loses some, and blurs the seam
-        assert values[:, BASE // 2 :].mean() < 230
+        assert values[:, : side // 4].min() > 200  # WebP loses some, and blurs the seam
+        assert values[:, side // 2 :].mean() < 230
 
 
 def test_watching_changes_nothing(services: Services) -> None:
@@ -83,7 +90,7 @@ def test_embedding_text_and_guidance_matter(services: Services) -> None:
     assert gap(first, services.result("decode", request)) > OTHER
     request = sound(services, "decode")
     request.text.CopyFrom(services.text("a dog"))
-    assert gap(first, services.result("decode", request)) > OTHER
+    assert (gap(first, services.result("decode", request)) < SAME) == services.toy.model.ignores_text
     request = sound(services, "decode")
     request.sampling.guidance_scale = 1
     assert gap(first, services.result("decode", request)) > OTHER
@@ -91,7 +98,7 @@ def test_embedding_text_and_guidance_matter(services: Services) -> None:
 
 def test_from_given_noise_only_what_adds_noise_needs_the_seed(services: Services) -> None:
     request = sound(services, "decode")
-    request.start_noise.CopyFrom(noise(BASE))
+    request.start_noise.CopyFrom(tensor(*services.toy.base))
     request.sampling.steps = 4
 
     def differs(sampler: sampling_pb2.Sampler.ValueType, eta: float) -> bool:
@@ -109,9 +116,9 @@ def test_from_given_noise_only_what_adds_noise_needs_the_seed(services: Services
 
 def test_the_given_noise_matters(services: Services) -> None:
     request = sound(services, "decode")
-    request.start_noise.CopyFrom(noise(BASE, seed=1))
+    request.start_noise.CopyFrom(tensor(*services.toy.base, seed=1))
     one = services.result("decode", request)
-    request.start_noise.CopyFrom(noise(BASE, seed=2))
+    request.start_noise.CopyFrom(tensor(*services.toy.base, seed=2))
     assert gap(one, services.result("decode", request)) > OTHER
 
 
@@ -120,6 +127,8 @@ def test_texts_of_any_length_up_to_512_tokens_are_decoded(services: Services, to
     request = sound(services, "decode")
     for text in (request.text, request.unconditional_text):
         text.token_states.CopyFrom(tensor(tokens, WIDTH))
+        if services.toy.states:
+            text.decoder_states.CopyFrom(tensor(tokens, services.toy.states))
         mask = tensor_pb2.Tensor(data_type=tensor_pb2.DATA_TYPE_BOOL, shape=[tokens], data=b"\1" * tokens)
         text.token_mask.CopyFrom(mask)
     assert np.isfinite(services.result("decode", request)).all()
@@ -129,7 +138,7 @@ def test_an_inversion_takes_the_decoders_default_of_steps(services: Services) ->
     request = sound(services, "invert")
     request.ClearField("steps")
     told = [answer.progress.of for answer in services.ask("invert", request) if answer.HasField("progress")]
-    assert set(told) == {defaults("decoder").steps}
+    assert set(told) == {services.toy.defaults("decoder").steps}
 
 
 def test_an_inversion_follows_from_the_picture_at_any_size(services: Services) -> None:
@@ -155,9 +164,10 @@ def test_the_accuracy_reported_is_that_of_decoding_the_noise_found(services: Ser
     decode.sampling.CopyFrom(
         sampling_pb2.SamplingOptions(sampler=sampling_pb2.SAMPLER_DDIM, steps=steps, guidance_scale=1, eta=0)
     )
-    source = to_pixels(fit(decode_image(asked.image, "image"), BASE))
-    assert answers[-1].psnr == pytest.approx(psnr(services.result("decode", decode), source), abs=0.01)
     assert 0 < answers[-1].psnr <= 100
+    if not services.toy.latents:  # of those, nobody outside sees what was inverted
+        source = to_pixels(fit(decode_image(asked.image, "image"), services.toy.model.base_size))
+        assert answers[-1].psnr == pytest.approx(psnr(services.result("decode", decode), source), abs=0.01)
 
 
 def test_measuring_changes_no_noise_and_is_left_out_when_not_asked_for(services: Services) -> None:
@@ -213,12 +223,14 @@ def test_an_upsampled_picture_lies_in_range_and_follows_from_the_base(services: 
     request = sound(services, "upsample")
     one = services.result("upsample", request)
     assert np.abs(one).max() <= 1
-    request.sample.CopyFrom(noise(BASE, seed=5))
+    request.sample.CopyFrom(tensor(*services.toy.base, seed=5))
     assert gap(one, services.result("upsample", request)) > OTHER
 
 
 @pytest.mark.parametrize("side", [1, 7, 32])
 def test_any_square_up_to_the_final_size_is_upsampled(services: Services, side: int) -> None:
+    if services.toy.latents:
+        side = 16 if side == 32 else 8
     request = sound(services, "upsample")
-    request.sample.CopyFrom(noise(side))
+    request.sample.CopyFrom(tensor(services.toy.base[0], side, side))
     assert np.isfinite(services.result("upsample", request)).all()

@@ -10,9 +10,12 @@ from tests.contract.refusals import refusal
 from tests.contract.requests import sound
 from tests.contract.services import Services
 from tests.contract.test_refusals import INVALID
+from tests.contract.toys import TOYS
+
+CASES = [pytest.param(name, bad, id=f"{name}-{bad}") for name, toy in TOYS.items() for bad in edits(toy)]
 
 
-@pytest.mark.parametrize("bad", edits(), ids=str)
+@pytest.mark.parametrize(("toy", "bad"), CASES, indirect=["toy"], scope="module")
 def test_known_pixels_that_break_a_rule_are_refused(services: Services, bad: Bad) -> None:
     request = sound(services, bad.method)
     bad.spoil(request)

@@ -7,9 +7,12 @@ from PIL import Image
 
 from tests.contract.requests import file_of, image, picture
 from tests.contract.services import OTHER, SAME, Services, array, gap, kind
+from tests.contract.toys import TOYS
 from tests.tiny import CONTEXT, WIDTH
 from unclip.api.encoder.v1 import encoder_pb2
 from unclip.api.type.v1 import embedding_pb2, image_pb2
+
+FAMILIES = tuple(TOYS)
 
 
 def encode(services: Services, *captions: str) -> list[embedding_pb2.TextEncoding]:

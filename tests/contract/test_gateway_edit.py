@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tests.contract.gateways import apart, gateway_of, noise_picture, pixels_of, png
-from tests.contract.services import Array, Services, defaults
+from tests.contract.services import Array, Services
+from tests.contract.toys import TOYS
 from tests.tiny import BASE, FINAL
 from unclip import Client, Edit, GeneratedImage, Preview, Progress, Sampling
 from unclip.errors import InvalidRequest
@@ -204,5 +205,5 @@ def test_an_edit_takes_the_stacks_steps_and_guidance_but_walks_ddpm_by_default(c
     [made] = client.edit(png(noise_picture(*SQUARE)), "a cat", png(RIGHT))
     assert isinstance(made.recipe, Edit)
     assert (made.recipe.decoder.sampler, made.recipe.resampling) == ("ddpm", 2)
-    assert made.recipe.decoder.steps == defaults("decoder").steps
-    assert made.recipe.decoder.guidance_scale == defaults("decoder").guidance_scale
+    assert made.recipe.decoder.steps == TOYS["real"].defaults("decoder").steps
+    assert made.recipe.decoder.guidance_scale == TOYS["real"].defaults("decoder").guidance_scale

@@ -15,7 +15,8 @@ import pytest
 from tests.contract.gateways import noise_picture, pixels_of, png
 from tests.contract.refusals import refusal
 from tests.contract.requests import sound
-from tests.contract.services import MODEL, Method, Services, array
+from tests.contract.services import Method, Services, array
+from tests.contract.toys import MODEL
 from tests.tiny import BASE, FINAL
 from unclip import Client, Edit, Generate, Preview, Sampling, Vary, read_recipe
 from unclip.api.decoder.v1 import decoder_pb2, upsampler_pb2
@@ -26,6 +27,7 @@ from unclip.client.recipes import complete
 from unclip.errors import InvalidRequest, PreconditionFailed
 from unclip.options import Sizes
 from unclip.testing import BlockingStubStack
+from unclip.testing.model import SCALE
 
 OWN = 32
 SIZES = Sizes(multiple=8, smallest=16, largest=64, max_pixels=2048)
@@ -96,7 +98,7 @@ def test_a_picture_of_a_shape_comes_again_from_its_file(painter: Client) -> None
 def test_previews_have_the_shape_too(painter: Client) -> None:
     with closing(painter.stream(Generate("a cat", width=48, height=32), preview_interval=2)) as events:
         sizes = {(event.width, event.height) for event in events if isinstance(event, Preview)}
-    assert sizes == {(48, 32)}
+    assert sizes == {(48 // SCALE, 32 // SCALE)}  # a pixel for each latent
 
 
 @pytest.mark.parametrize("fit", ["crop", "letterbox"])

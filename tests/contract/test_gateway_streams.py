@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.contract.conftest import NARROW, serving
+from tests.contract.conftest import NARROW
 from tests.contract.gateways import apart, gateway_of, noise_picture, png
-from tests.contract.services import Services
+from tests.contract.services import Bounds, Services
 from tests.tiny import BASE, FINAL
 from unclip import (
     Client,
@@ -98,35 +97,21 @@ def test_every_step_of_every_stage_is_told_and_the_picture_is_that_of_the_unary_
         assert apart(one, other) <= 1
 
 
-Bounded = Callable[[int], Services]
-
-
-@pytest.fixture(scope="module")
-def bounded(checkpoint: Path | None) -> Iterator[Bounded]:
-    """All stages, with room for so many samples and none to wait."""
-    with ExitStack() as running:
-        started: dict[int, Services] = {}
-
-        def of(capacity: int) -> Services:
-            if capacity not in started:
-                started[capacity] = running.enter_context(serving(replace(NARROW, capacity=capacity), checkpoint))
-            return started[capacity]
-
-        yield of
-
-
 CANCELS = [(name, stage) for name, (_, stages) in ASKED.items() for stage in stages if stage != "encoder"]
 
 
 @pytest.mark.parametrize(("name", "stage"), [*CANCELS, ("generate from an embedding", "decoder")])
-def test_a_cancelled_stream_leaves_no_sample_behind(bounded: Bounded, name: str, stage: str) -> None:
+def test_a_cancelled_stream_leaves_no_sample_behind(
+    bounded: Callable[[Bounds], Services], name: str, stage: str
+) -> None:
     """Its client may have as many samples as it asks for, and none may wait: one not let go is missing afterwards."""
     samples = AT_ONCE.get(name, 1)
     slow: dict[str, Any] = {"decoder": Sampling(steps=40 if stage in ("decoder", "invert") else 1)}
     slow["upsampler"] = Sampling(steps=40 if stage == "upsampler" else 1)
     if stage == "prior":
         slow["prior"] = Sampling(steps=40)
-    with gateway_of(bounded(1 if samples == 1 else 2 * samples)) as client:  # of several, one client gets half
+    capacity = 1 if samples == 1 else 2 * samples  # of several, one client gets half
+    with gateway_of(bounded(replace(NARROW, capacity=capacity))) as client:
         asked, _ = asked_of(name, client)
         with closing(client.stream(replace(asked, **slow))) as events:
             assert any(isinstance(event, Progress) and event.stage == stage and event.step for event in events)

@@ -6,15 +6,17 @@ import time
 from typing import Any
 
 import grpc
-import pytest
 
-from tests.contract.refusals import read, refusal
+from tests.contract.conftest import served_within
+from tests.contract.refusals import refusal
 from tests.contract.requests import sound
 from tests.contract.services import WALKS, Method, Services
+from tests.contract.toys import each
 
 FULL = grpc.StatusCode.RESOURCE_EXHAUSTED
 LATE = grpc.StatusCode.DEADLINE_EXCEEDED
 SOON_S = 3.0
+LASTING = each(lambda toy: [method for method in WALKS if toy.steps(method, 2) > 1])  # as many steps as one likes
 
 
 def long(services: Services, method: Method) -> Any:
@@ -27,20 +29,7 @@ def long(services: Services, method: Method) -> Any:
     return request
 
 
-def served_within(seconds: float, services: Services, method: Method) -> bool:
-    """Whether a sound request is served before ``seconds`` are over; until then it may be told of no room only."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            return bool(services.ask(method, sound(services, method)))
-        except grpc.RpcError as error:
-            if read(error).code != FULL:
-                raise
-            time.sleep(0.01)
-    return False
-
-
-@pytest.mark.parametrize("method", WALKS)
+@LASTING
 def test_without_room_a_call_is_refused_at_once_and_told_when_to_return(narrow: Services, method: Method) -> None:
     running = narrow.begin(method, long(narrow, method))
     next(running)
@@ -54,7 +43,7 @@ def test_without_room_a_call_is_refused_at_once_and_told_when_to_return(narrow: 
     running.cancel()
 
 
-@pytest.mark.parametrize("method", WALKS)
+@LASTING
 def test_a_cancelled_call_makes_room(narrow: Services, method: Method) -> None:
     running = narrow.begin(method, long(narrow, method))
     next(running)
@@ -62,7 +51,7 @@ def test_a_cancelled_call_makes_room(narrow: Services, method: Method) -> None:
     assert served_within(SOON_S, narrow, method)
 
 
-@pytest.mark.parametrize("method", WALKS)
+@LASTING
 def test_a_call_past_its_deadline_ends_and_makes_room(narrow: Services, method: Method) -> None:
     began = time.monotonic()
     told = refusal(lambda: narrow.ask(method, long(narrow, method), timeout=0.3))
@@ -71,14 +60,14 @@ def test_a_call_past_its_deadline_ends_and_makes_room(narrow: Services, method: 
     assert served_within(SOON_S, narrow, method)
 
 
-@pytest.mark.parametrize("method", WALKS)
+@LASTING
 def test_a_caller_without_deadline_gets_the_services(brief: Services, method: Method) -> None:
     told = refusal(lambda: brief.ask(method, long(brief, method), timeout=None))
     assert (told.code, told.domain, told.reason) == (LATE, "unclip", "DEADLINE_EXCEEDED")
     assert served_within(SOON_S, brief, method)
 
 
-@pytest.mark.parametrize("method", WALKS)
+@LASTING
 def test_refused_requests_take_no_room(narrow: Services, method: Method) -> None:
     request = sound(narrow, method)
     request.ClearField({"sample": "text", "upsample": "sample"}.get(method, "embedding"))
@@ -87,7 +76,7 @@ def test_refused_requests_take_no_room(narrow: Services, method: Method) -> None
     assert narrow.ask(method, sound(narrow, method))
 
 
-@pytest.mark.parametrize("method", WALKS)
+@LASTING
 def test_what_cannot_end_in_time_is_not_begun(narrow: Services, method: Method) -> None:
     narrow.ask(method, sound(narrow, method))  # some have to find out first how fast they are
     began = time.monotonic()
@@ -97,7 +86,7 @@ def test_what_cannot_end_in_time_is_not_begun(narrow: Services, method: Method) 
     assert "1000 steps" in told.message
 
 
-@pytest.mark.parametrize("method", WALKS)
+@LASTING
 def test_one_client_leaves_room_for_another(shared: Services, method: Method) -> None:
     def begin(client: str, request: Any) -> Any:
         return shared.begin(method, request, metadata=[("x-unclip-client", client)])

@@ -13,23 +13,25 @@ from decoder_svc.settings import Settings as DecoderSettings
 from encoder_svc.settings import Settings as EncoderSettings
 from prior_svc.settings import Settings as PriorSettings
 from tests.contract.requests import sound
-from tests.contract.services import METHODS, PATHS, Bounds, Method, Services, defaults
-from tests.tiny import BASE, FINAL, WIDTH
+from tests.contract.services import METHODS, PATHS, Bounds, Method, Services
+from tests.contract.toys import TOYS
+from tests.tiny import WIDTH
 from unclip.api.type.v1 import sampling_pb2
 from unclip.options import ServiceName
 from unclip.serving.settings import ModelSettings
 from unclip.testing import Faults
 from unclip.testing.settings import Settings as StubSettings
 from unclip.wire.sampling import sampling_from_proto
+from unclip.wire.sizes import sizes_from_proto
 
+FAMILIES = tuple(TOYS)
 CAPABILITIES = {
     sampling_pb2.STAGE_ENCODER: ["encode_text", "encode_image"],
     sampling_pb2.STAGE_PRIOR: ["sample"],
     sampling_pb2.STAGE_DECODER: ["decode", "invert", "edit"],
     sampling_pb2.STAGE_UPSAMPLER: ["upsample", "edit"],
 }
-SIZES = {sampling_pb2.STAGE_DECODER: BASE, sampling_pb2.STAGE_UPSAMPLER: FINAL}
-SAMPLING = {
+SAMPLING: dict[sampling_pb2.Stage.ValueType, ServiceName] = {
     sampling_pb2.STAGE_PRIOR: "prior",
     sampling_pb2.STAGE_DECODER: "decoder",
     sampling_pb2.STAGE_UPSAMPLER: "upsampler",
@@ -49,15 +51,19 @@ def test_every_stage_tells_what_it_can_do(services: Services) -> None:
 
 
 def test_every_stage_tells_size_parameters_and_defaults(services: Services) -> None:
+    expected = services.toy.model
+    sides = {sampling_pb2.STAGE_DECODER: expected.base_size, sampling_pb2.STAGE_UPSAMPLER: expected.final_size}
     for stage, model in services.infos():
         [told] = model.stages
         assert told.stage == stage
-        assert told.image_size == SIZES.get(stage, 0)
+        assert told.image_size == sides.get(stage, 0)
         assert told.parameters > 0
         assert told.HasField("defaults") == (stage in SAMPLING)
         if stage in SAMPLING:
-            assert sampling_from_proto(told.defaults) == defaults(SAMPLING[stage])
+            assert sampling_from_proto(told.defaults) == services.toy.defaults(SAMPLING[stage])
             assert all(told.defaults.HasField(name) for name in ("steps", "guidance_scale", "eta"))
+        assert sizes_from_proto(told) == (expected.sizes if stage in sides else None)
+        assert told.ignores_text == (expected.ignores_text and stage == sampling_pb2.STAGE_DECODER)
 
 
 def test_every_stage_tells_how_many_places_it_has(services: Services, narrow: Services) -> None:

@@ -1,47 +1,31 @@
-"""A family that paints many shapes by latents and reads no text, Kandinsky 2.2, through the gateway: its stub, and the
-real one at the size of a toy."""
+"""Families that paint many shapes by latents, through the gateway: a stub of one, and toys of the real ones."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import pytest
 
-from tests.contract.conftest import serving
 from tests.contract.gateways import apart, gateway_of, noise_picture, pixels_of, png
-from tests.contract.services import MODEL, Bounds
-from tests.tiny import WIDTH
+from tests.contract.services import Services
+from tests.contract.toys import OWN, SIZES, TOYS, Toy
 from unclip import Client, Generate, Sampling, read_recipe
-from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.client.recipes import complete
 from unclip.errors import PreconditionFailed
-from unclip.families.kandinsky import KANDINSKY
 
-OWN = 64
-assert KANDINSKY.sizes is not None
-SIZES = replace(KANDINSKY.sizes, smallest=64, largest=192, max_pixels=128 * 128)  # a toy's
-STUB = replace(MODEL, dim=WIDTH, base_size=OWN, final_size=OWN, sizes=SIZES, ignores_text=True)
 SHAPE: dict[str, Any] = {"width": 128, "height": 64}
 QUICK: dict[str, Any] = {"decoder": Sampling(steps=2), "prior": Sampling(steps=1), "prior_candidates": 1, "seed": 1}
 WALK: dict[str, Any] = {"decoder": Sampling(steps=2), "seed": 1}
 SOURCE = png(noise_picture(60, 90))
+FAMILIES = tuple(name for name, toy in TOYS.items() if toy.latents)
 
 
-@pytest.fixture(scope="module", params=["stub", "real"])
-def painter(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    checkpoint: Path | None = None
-    if request.param == "real":
-        from tests.kandinsky import make_tiny_kandinsky
-
-        _, checkpoint, _ = make_tiny_kandinsky(tmp_path_factory.mktemp("kandinsky"))
-    sized = patch.object(Checkpoint, "sizes", SIZES)
-    with sized, serving(Bounds(), checkpoint, STUB) as services, gateway_of(services) as client:
+@pytest.fixture(scope="module")
+def painter(services: Services) -> Iterator[Client]:
+    with gateway_of(services) as client:
         yield client
 
 
@@ -87,6 +71,6 @@ def test_what_the_family_does_not_paint_is_refused_with_what_it_does(painter: Cl
         painter.generate("a cat", width=width, height=height)
 
 
-def test_the_model_tells_that_it_reads_no_text_and_what_it_paints(painter: Client) -> None:
+def test_the_model_tells_whether_it_reads_text_and_what_it_paints(painter: Client, toy: Toy) -> None:
     [told] = [stage for stage in painter.model_info().stages if stage.stage == "decoder"]
-    assert (told.ignores_text, told.sizes, told.image_size) == (True, SIZES, OWN)
+    assert (told.ignores_text, told.sizes, told.image_size) == (toy.model.ignores_text, SIZES, OWN)

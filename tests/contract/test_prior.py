@@ -8,7 +8,10 @@ import pytest
 
 from tests.contract.requests import UNGUIDED, sound
 from tests.contract.services import OTHER, SAME, Services, array, gap
+from tests.contract.toys import TOYS
 from unclip.api.prior.v1 import prior_pb2
+
+FAMILIES = tuple(TOYS)
 
 
 def sampled(services: Services, candidates: int | None) -> prior_pb2.SampledEmbedding:

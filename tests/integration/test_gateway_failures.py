@@ -8,7 +8,7 @@ import math
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import replace
 from typing import cast
 
@@ -19,6 +19,7 @@ from grpc_status import rpc_status
 from PIL import Image
 
 from tests.integration.gateway_front import MODEL, Front
+from tests.waiting import until
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import image_pb2, sampling_pb2
 from unclip.errors import Cancelled, InvalidRequest, Overloaded
@@ -62,13 +63,6 @@ async def served_again(front: Front) -> None:
         assert code == grpc.StatusCode.UNAVAILABLE
         assert time.monotonic() < end, "the stage came back, the gateway did not notice"
         await asyncio.sleep(0.2)
-
-
-async def until(condition: Callable[[], bool], seconds: float = 5) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("stage", WALKING)

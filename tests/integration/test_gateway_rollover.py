@@ -14,8 +14,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 from tests.integration.gateway_front import MODEL, Front
-from tests.integration.test_gateway_failures import until
 from tests.integration.test_gateway_pictures import picture
+from tests.waiting import until
 from unclip import AsyncClient, Vary, read_recipe
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import model_info_pb2

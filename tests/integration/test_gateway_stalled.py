@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import time
-from collections.abc import Callable
 from unittest.mock import Mock
 
 import grpc
@@ -16,6 +15,7 @@ from gateway.admission.unread import Unread
 from gateway.servicer import GatewayServicer
 from tests.integration.gateway_front import MODEL, Front
 from tests.stalled_client import StalledClient
+from tests.waiting import until
 from unclip.api.gateway.v1 import gateway_pb2
 from unclip.errors import DeadlineExceeded
 from unclip.serving.budget import Budget
@@ -36,12 +36,6 @@ def servicer_of(front: Front) -> GatewayServicer:
 
 def running() -> float:
     return float(CALLS_RUNNING.labels(STREAM[1:])._value.get())
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(WAIT_S):
-        while not true():  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
 
 
 async def test_streams_that_nobody_reads_end_with_their_time_and_leave_nothing(stages: StubStages) -> None:

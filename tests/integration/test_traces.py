@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import contextvars
 import sys
@@ -16,6 +15,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind
 
 from tests.integration.gateway_front import MODEL, STEPS
+from tests.waiting import until
 from unclip import AsyncClient, Generate
 from unclip.errors import ConfigurationError
 from unclip.serving import trace_export, tracing
@@ -25,6 +25,7 @@ from unclip.testing import StubStack
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PARENT = ("traceparent", f"00-{TRACE}-{CALLER}-01")
 GENERATE = "unclip.api.gateway.v1.GatewayService/Generate"
+STREAM = "unclip.api.gateway.v1.GatewayService/Stream"
 SAMPLE = "unclip.api.prior.v1.PriorService/Sample"
 DECODE = "unclip.api.decoder.v1.DecoderService/Decode"
 UPSAMPLE = "unclip.api.decoder.v1.UpsamplerService/Upsample"
@@ -126,12 +127,10 @@ async def test_a_caller_that_leaves_ends_every_span(stack: StubStack, spans: Spa
     async with AsyncClient(stack.address, metadata=[PARENT]) as client:
         async with contextlib.aclosing(client.stream(Generate("a cat", seed=1))) as events:
             await anext(events)
-        for _ in range(200):
-            if len(spans.named(SAMPLE)) == 2 and spans.named("unclip.api.gateway.v1.GatewayService/Stream"):
-                break
-            await asyncio.sleep(0.02)
+            await until(lambda: stack.prior.asked)  # a stage that is not asked has no span
+        await until(lambda: len(spans.named(SAMPLE)) == 2 and spans.named(STREAM))
     assert [code(span) for span in spans.named(SAMPLE)] == ["CANCELLED", "CANCELLED"]
-    [outer] = spans.named("unclip.api.gateway.v1.GatewayService/Stream")
+    [outer] = spans.named(STREAM)
     assert code(outer) == "CANCELLED"
     assert outer.status.is_ok  # the server is not to blame
 

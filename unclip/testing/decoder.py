@@ -58,7 +58,9 @@ class StubDecoder(Stub, decoder_pb2_grpc.DecoderServiceServicer):
                 if task.preview_interval and shown + task.preview_interval <= progress.step < progress.of:
                     shown = progress.step
                     emerging = keep(task, np.float32(progress.step / progress.of) * picture)  # out of grey
-                    yield decoder_pb2.DecodeResponse(preview=encode_image(from_pixels(emerging), "image/webp"))
+                    _, height, width = emerging.shape
+                    small = resize(emerging, width // self.spec.scale, height // self.spec.scale)
+                    yield decoder_pb2.DecodeResponse(preview=encode_image(from_pixels(small), "image/webp"))
         if not work.cut:
             sample = tensors.to_proto(self.sample_of(picture))
             yield decoder_pb2.DecodeResponse(sample=sample, model_version=self.model.version)
@@ -144,7 +146,8 @@ class StubUpsampler(Stub, upsampler_pb2_grpc.UpsamplerServiceServicer):
         """Upsamples one picture, with progress."""
         with self.work(request, context, "edit" if request.HasField("known") else "upsample") as work:
             task = UpsampleTask.from_proto(request, self.spec)
-            async for progress in work.take_steps(steps_of(task), sampling_pb2.STAGE_UPSAMPLER):
+            steps = steps_of(task) if self.spec.scale == 1 else 1  # an autoencoder has one
+            async for progress in work.take_steps(steps, sampling_pb2.STAGE_UPSAMPLER):
                 if not request.omit_progress:
                     yield upsampler_pb2.UpsampleResponse(progress=progress)
         if not work.cut:

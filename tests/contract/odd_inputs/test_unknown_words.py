@@ -14,7 +14,8 @@ import pytest
 from tests.contract.conftest import serving
 from tests.contract.gateways import gateway_of, pixels_of
 from tests.contract.odd_inputs.captioned import CAPTIONED, QUICK
-from tests.contract.services import MODEL, Bounds, Services
+from tests.contract.services import Bounds, Services
+from tests.contract.toys import MODEL, Toy
 from tests.tiny import CONTEXT
 from unclip import Client
 from unclip.api.encoder.v1 import encoder_pb2
@@ -40,7 +41,7 @@ def taught(checkpoint: Path | None, tmp_path_factory: pytest.TempPathFactory) ->
         checkpoint = shutil.copytree(checkpoint, tmp_path_factory.mktemp("taught") / "tiny")
         manifest = json.loads((checkpoint / "unclip.json").read_text())
         (checkpoint / "unclip.json").write_text(json.dumps({**manifest, "vocabulary": TAUGHT.to_json()}))
-    with serving(Bounds(), checkpoint, replace(MODEL, vocabulary=TAUGHT)) as services:
+    with serving(Bounds(), checkpoint, Toy(replace(MODEL, vocabulary=TAUGHT))) as services:
         yield services
 
 

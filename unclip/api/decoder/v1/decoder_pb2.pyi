@@ -133,7 +133,9 @@ class DecodeResponse(_message.Message):
 
     @_builtins.property
     def preview(self) -> _image_pb2.Image:
-        """The picture as predicted so far. A slow reader misses some."""
+        """The picture as predicted so far, at base size, or where the decoder walks latents with a pixel for each. A slow
+        reader misses some.
+        """
 
     @_builtins.property
     def sample(self) -> _tensor_pb2.Tensor:
