@@ -39,7 +39,7 @@ def test_a_batch_never_exceeds_its_limit_nor_the_running_jobs_the_capacity(make_
 def test_a_request_beyond_capacity_and_queue_is_refused_with_a_time_to_come_back(make_bench: MakeBench) -> None:
     bench = make_bench(capacity=2, queue_limit=3)  # the gate is one of the five
     bench.submit(*[Count(str(i), 5) for i in range(3)])
-    with pytest.raises(Overloaded, match="4 jobs are running or waiting, limit 5") as few:
+    with pytest.raises(Overloaded, match="4 places are taken, limit 5") as few:
         bench.engine.reserve(2)
     assert few.value.retry_after > 0
     bench.submit(Count("long", 1000))

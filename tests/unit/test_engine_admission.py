@@ -126,7 +126,7 @@ def test_a_client_gets_at_most_half_of_all_places(make_bench: MakeBench) -> None
     refusals = Refusals()
     bench = make_bench(capacity=4, queue_limit=4, observer=refusals)
     submit(bench, "greedy", *[Count(str(i), 1) for i in range(4)])
-    with pytest.raises(Overloaded, match="4 jobs of this client are running or waiting, limit 4"):
+    with pytest.raises(Overloaded, match="4 places are taken by this client, limit 4"):
         submit(bench, "greedy", Count("one more", 1))
     assert refusals.reasons == ["client_share"]
     modest = Count("modest", 1)

@@ -22,7 +22,7 @@ EVERY_ERROR = [
     errors.InvalidRequest(
         [errors.FieldViolation("steps", "must be 1 to 1000; got 0"), errors.FieldViolation("eta", "must be 0 to 1")]
     ),
-    errors.Overloaded("80 jobs are running or waiting, limit 80", 2.5),
+    errors.Overloaded("80 places are taken, limit 80", 2.5),
     errors.OutOfDeviceMemory("not enough free memory"),
     errors.Unavailable("prior", "the prior is loading"),
     errors.PreconditionFailed("embedding.clip_space", "another CLIP"),

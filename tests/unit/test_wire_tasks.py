@@ -11,12 +11,15 @@ import pytest
 from PIL import Image
 
 from prior_svc.settings import Settings
+from unclip.api.encoder.v1 import encoder_pb2
 from unclip.api.prior.v1 import prior_pb2
 from unclip.errors import InvalidRequest
 from unclip.options import SamplingSettings, Sizes
+from unclip.serving.channels import MAX_ANSWER
 from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.images import psnr, to_pixels
 from unclip.wire.known import KnownPixels
+from unclip.wire.limits import MAX_CAPTIONS
 from unclip.wire.tasks import DecodeTask, InvertTask, SampleTask, StageSpec, UpsampleTask
 
 Task = SampleTask | DecodeTask | InvertTask | UpsampleTask
@@ -171,7 +174,16 @@ def test_what_is_no_number_is_compared_with_nothing() -> None:
     assert psnr(picture, picture) == 100
 
 
-@pytest.mark.parametrize(("dim", "own"), [(768, None), (1280, None), (768, 1024)])  # Karlo, Kandinsky, Stable unCLIP
+FAMILIES = [(768, None), (1280, None), (768, 1024)]  # Karlo, Kandinsky, Stable unCLIP
+
+
+@pytest.mark.parametrize(("dim", "own"), FAMILIES)
+def test_as_many_captions_as_a_call_may_have_fit_an_answer(dim: int, own: int | None) -> None:
+    encodings = [TextEncoding.blank(dim, 77, dim, own).to_proto()] * MAX_CAPTIONS
+    assert encoder_pb2.EncodeTextResponse(encodings=encodings).ByteSize() < MAX_ANSWER
+
+
+@pytest.mark.parametrize(("dim", "own"), FAMILIES)
 def test_a_prior_has_room_for_two_encodings_of_every_family_and_is_sent_what_it_reads(
     dim: int, own: int | None
 ) -> None:

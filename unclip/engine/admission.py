@@ -113,12 +113,12 @@ class Admission:
         places = rows * (expected.places if expected else 1)
         if self.taken and self.taken + places > self._limit:
             self._observer.refused("queue_full")
-            message = f"{self._stage}: {self.taken} jobs are running or waiting, limit {self._limit}"
+            message = f"{self._stage}: {self.taken} places are taken, limit {self._limit}"
             raise Overloaded(message, self.wait(jobs))
         mine, share = self._places[client], self._limit // 2
         if client and mine and mine + places > share:
             self._observer.refused("client_share")
-            message = f"{self._stage}: {mine} jobs of this client are running or waiting, limit {share}"
+            message = f"{self._stage}: {mine} places are taken by this client, limit {share}"
             raise Overloaded(message, self.wait(jobs), "CLIENT_SHARE")
         if expected is not None:
             expected.client = client

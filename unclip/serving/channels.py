@@ -17,6 +17,9 @@ TARGET = re.compile(r"(?:dns://(?:\d+\.\d+\.\d+\.\d+:\d{1,5})?/)?(?:[A-Za-z0-9._
 LIST = re.compile(r"ipv4:\d+\.\d+\.\d+\.\d+:\d{1,5}(?:,\d+\.\d+\.\d+\.\d+:\d{1,5})*")
 LOOPBACK = re.compile(r"localhost\.?|\[?::1\]?|127(?:\.\d+){3}", re.IGNORECASE)
 MAX_MESSAGE = 32 * 1024 * 1024
+MAX_ANSWER = (
+    40 * 1024 * 1024
+)  # between services: 64 captions as two text encoders read them, Stable unCLIP's, are 34 MiB
 RETRYABLE = ["UNAVAILABLE", "CANCELLED"]  # a server that stops drops some calls as CANCELLED
 # gRFC A50. Every call must have failed: an overloaded replica serves some, and is no better off without the others.
 OUTLIER_DETECTION = {
@@ -101,7 +104,7 @@ def options(target: str, service: str, to_stage: Balancing | None = None) -> Seq
         ("grpc.http2.max_pings_without_data", 0),  # a long step sends nothing, and is asked all the same
         # Beyond the default 256 KiB a request with a picture would not be retried.
         ("grpc.per_rpc_retry_buffer_size", MAX_MESSAGE),
-        ("grpc.max_receive_message_length", MAX_MESSAGE),
+        ("grpc.max_receive_message_length", MAX_ANSWER),
         ("grpc.max_send_message_length", MAX_MESSAGE),
     )
 

@@ -18,7 +18,7 @@ from unclip.extras import explained
 from unclip.importing import uncollected
 from unclip.networks.idle_threads import spin_briefly
 from unclip.serving import quiet, reflection, trace_export
-from unclip.serving.channels import MAX_MESSAGE
+from unclip.serving.channels import MAX_ANSWER, MAX_MESSAGE
 from unclip.serving.floods import Floods, shut_connection
 from unclip.serving.grpc_server import new_server, watch_floods
 from unclip.serving.handlers import Guard, GuardedServer
@@ -231,7 +231,7 @@ def options(settings: ServerSettings) -> Sequence[tuple[str, int]]:
         ("grpc.so_reuseport", 0),  # else a second process would quietly share the port
         # At least what clients of ours send at most: up to there it is we who refuse what is too large, and say so.
         ("grpc.max_receive_message_length", max(MAX_MESSAGE, settings.max_request_bytes)),
-        ("grpc.max_send_message_length", MAX_MESSAGE),
+        ("grpc.max_send_message_length", MAX_ANSWER),
         ("grpc.max_metadata_size", 8 * 1024),
         ("grpc.absolute_max_metadata_size", 16 * 1024),
         ("grpc.max_concurrent_streams", settings.streams),

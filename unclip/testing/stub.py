@@ -115,11 +115,11 @@ class Stub:
             raise PreconditionFailed(capability, f"{self.model.name} cannot do {capability}")
         taken, limit = sum(work.samples for work in self.admitted), faults.room.places
         if taken and taken + samples > limit:
-            raise Overloaded(f"{self.stage}: {taken} jobs are running or waiting, limit {limit}", faults.retry_after)
+            raise Overloaded(f"{self.stage}: {taken} places are taken, limit {limit}", faults.retry_after)
         client, share = client_of(context), limit // 2
         mine = sum(work.samples for work in self.admitted if work.client == client)
         if faults.fair_shares and mine and mine + samples > share:
-            message = f"{self.stage}: {mine} jobs of this client are running or waiting, limit {share}"
+            message = f"{self.stage}: {mine} places are taken by this client, limit {share}"
             raise Overloaded(message, faults.retry_after, "CLIENT_SHARE")
         work = Work(self, samples, client, self._deadlines.of(context))
         self.admitted.append(work)
