@@ -17,9 +17,7 @@ TARGET = re.compile(r"(?:dns://(?:\d+\.\d+\.\d+\.\d+:\d{1,5})?/)?(?:[A-Za-z0-9._
 LIST = re.compile(r"ipv4:\d+\.\d+\.\d+\.\d+:\d{1,5}(?:,\d+\.\d+\.\d+\.\d+:\d{1,5})*")
 LOOPBACK = re.compile(r"localhost\.?|\[?::1\]?|127(?:\.\d+){3}", re.IGNORECASE)
 MAX_MESSAGE = 32 * 1024 * 1024
-MAX_ANSWER = (
-    40 * 1024 * 1024
-)  # between services: 64 captions as two text encoders read them, Stable unCLIP's, are 34 MiB
+MAX_ANSWER = 40 * 1024 * 1024  # of one service to another: 64 captions by Stable unCLIP's two text encoders are 34 MiB
 RETRYABLE = ["UNAVAILABLE", "CANCELLED"]  # a server that stops drops some calls as CANCELLED
 # gRFC A50. Every call must have failed: an overloaded replica serves some, and is no better off without the others.
 OUTLIER_DETECTION = {
