@@ -44,14 +44,14 @@ class Autoencoder:
         self.channels = port.shape[0]
         self.size = size_of(checkpoint)
         network = remotes.get(LANE) or load(LANE, checkpoint, Placement.choose(device, precision, offload))
-        self.programs = {LANE: ForwardProgram(bounded(network, port.name, 1, self.scale))}
+        self.programs = {LANE: ForwardProgram(bounded(network, port.name, 1, self.scale), device)}
         self.parameters = count_parameters(checkpoint, AUTOENCODER, HALVES[LANE])
         self.where = running_on(device, remotes, [LANE])
 
     def upsample(self, task: UpsampleTask, deadline: float = float("inf")) -> ForwardJob:
         """A job to the picture of latents, float32 ``[3, H, W]`` in [-1, 1]; known pixels are kept bit for bit."""
-        latents = torch.from_numpy(task.sample.copy()).to(self.device)  # a copy: the wire's is read-only
-        known = None if task.known is None else known_of(task.known, self.device)
+        latents = torch.from_numpy(task.sample.copy())  # a copy: the wire's is read-only
+        known = None if task.known is None else known_of(task.known, torch.device("cpu"))
 
         def finish(picture: torch.Tensor) -> torch.Tensor:
             clamped = picture.clamp(-1, 1)

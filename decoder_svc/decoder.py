@@ -68,7 +68,7 @@ class Decoder:
         self.parameters = self._conditions.parameters + count_parameters(checkpoint, "decoder")
         self.latent_rgb = None
         if self.scale > 1:
-            self.programs[READING] = ForwardProgram(bounded(networks[READING], "pixels", self.scale, 1))
+            self.programs[READING] = ForwardProgram(bounded(networks[READING], "pixels", self.scale, 1), device)
             self.parameters += count_parameters(checkpoint, AUTOENCODER, HALVES[READING])
             self.latent_rgb = preview_map(networks[READING], self.scale, device)
         self.where = running_on(device, remotes, names)
@@ -79,7 +79,7 @@ class Decoder:
 
     def read(self, pixels: Float32Array, deadline: float = float("inf")) -> ForwardJob:
         """A job to the latents, float32 ``[C, h, w]``, of a picture, float32 ``[3, H, W]`` in [-1, 1]."""
-        given = torch.from_numpy(pixels.copy()).to(self.device)  # a copy: what came over the wire is read-only
+        given = torch.from_numpy(pixels.copy())  # a copy: what came over the wire is read-only
         scale = pixels[0].size / self.size**2
         return ForwardJob((READING, *pixels.shape[1:]), {"pixels": given}, deadline, scale=scale)
 
@@ -100,7 +100,7 @@ class Decoder:
         if task.known is not None and known_sample is not None:
             mask = known_latents(torch.from_numpy(task.known.mask.copy()).to(self.device), self.scale)
             # A network that is shown what is known was taught with one field of noise, and needs no second takes.
-            kept = Known.of(known_sample, mask, start if self._sees_known else None)
+            kept = Known.of(known_sample.to(self.device), mask, start if self._sees_known else None)
             if not self._sees_known:
                 table = resampled(table, self._process.schedule, task.known.resampling)
         elif task.known is not None:

@@ -33,7 +33,6 @@ def preview_map(encoder: Network, scale: int, device: torch.device) -> torch.Ten
 def previewed(predicted: torch.Tensor, latent_rgb: torch.Tensor | None) -> torch.Tensor:
     """What is shown of a prediction on its way: pixels ``[3, H, W]`` as they are, latents ``[C, h, w]`` as a picture of
     one pixel each; about in [-1, 1]."""
-    sample = predicted.float().cpu()
     if latent_rgb is None:
-        return sample
-    return torch.einsum("chw,cd->dhw", sample, latent_rgb[:-1]) + latent_rgb[-1][:, None, None]
+        return predicted
+    return torch.einsum("chw,cd->dhw", predicted, latent_rgb[:-1]) + latent_rgb[-1][:, None, None]

@@ -60,18 +60,14 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
             trajectory = await asyncio.wrap_future(
                 self._engine.call(lambda: self._decoder.decode(task, deadline, known))
             )
-            shown = 0
             watched = not request.omit_progress or task.preview_interval > 0
-            async with aclosing(follow(reservation, [trajectory], watched)) as ticks:
+            async with aclosing(follow(reservation, [trajectory], watched, task.preview_interval)) as ticks:
                 async for tick in ticks:
                     if not request.omit_progress:
                         yield decoder_pb2.DecodeResponse(progress=progress(tick, sampling_pb2.STAGE_DECODER))
-                    # The last prediction is the picture itself, which follows.
-                    if task.preview_interval and shown + task.preview_interval <= tick.step < tick.of:
-                        shown = tick.step
-                        assert tick.predicted is not None
-                        shown_now = await asyncio.to_thread(preview, tick.predicted, self._decoder.latent_rgb)
-                        yield decoder_pb2.DecodeResponse(preview=shown_now)
+                    if tick.predicted is not None:
+                        shown = await asyncio.to_thread(preview, tick.predicted, self._decoder.latent_rgb)
+                        yield decoder_pb2.DecodeResponse(preview=shown)
         yield decoder_pb2.DecodeResponse(sample=tensor(trajectory), model_version=self._info.version)
 
     async def Invert(
@@ -92,13 +88,13 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
                     yield decoder_pb2.InvertResponse(progress=progress(tick, sampling_pb2.STAGE_INVERT, trajectories))
             back = None
             if task.report_psnr:
-                again = task.reconstruction(there.future.result().float().cpu().numpy())
+                again = task.reconstruction(there.future.result().numpy())
                 back = await asyncio.wrap_future(self._engine.call(lambda: self._decoder.decode(again, deadline)))
                 async with aclosing(follow(reservation, [back], not request.omit_progress)) as ticks:
                     async for tick in ticks:
                         message = progress(tick, sampling_pb2.STAGE_INVERT, trajectories, done=task.steps)
                         yield decoder_pb2.InvertResponse(progress=message)
-        near = None if back is None else psnr(back.future.result().float().cpu().numpy(), sample.cpu().numpy())
+        near = None if back is None else psnr(back.future.result().numpy(), sample.numpy())
         yield decoder_pb2.InvertResponse(start_noise=tensor(there), psnr=near, model_version=self._info.version)
 
     def _scale(self, request: decoder_pb2.DecodeRequest | decoder_pb2.InvertRequest) -> float:
@@ -184,4 +180,4 @@ def preview(predicted: torch.Tensor, latent_rgb: torch.Tensor | None) -> image_p
 
 def tensor(job: Job[torch.Tensor]) -> tensor_pb2.Tensor:
     """The result of a finished job as a message."""
-    return tensors.to_proto(job.future.result().float().cpu().numpy())
+    return tensors.to_proto(job.future.result().numpy())

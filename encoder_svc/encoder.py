@@ -78,7 +78,7 @@ class Encoder:
     def _add_network(self, name: NetworkName, checkpoint: Checkpoint) -> None:
         self.parameters += count_parameters(checkpoint, COMPONENTS[name])
         network = self._remotes.get(name) or load(name, checkpoint, self._placement)
-        self.programs[LANES[name][0]] = ForwardProgram(network)
+        self.programs[LANES[name][0]] = ForwardProgram(network, self.device)
 
     def _add_text(self, checkpoint: Checkpoint, name: NetworkName, folders: tuple[str, str]) -> Tokenizer:
         checkpoint.verify(folders)
@@ -121,7 +121,7 @@ class Encoder:
     def text_jobs(self, captions: Sequence[Tokens], deadline: float = float("inf")) -> list[ForwardJob]:
         """The jobs of each caption, one after the other: one for each text encoder. See `text_encodings`."""
         return [
-            ForwardJob(lane, {"ids": ids.to(self.device)}, deadline)
+            ForwardJob(lane, {"ids": ids}, deadline)
             for tokens in captions
             for lane, ids in ((TEXT, tokens.ids), (DECODER_TEXT, tokens.decoder_ids))
             if lane[0] in self.programs and ids is not None
@@ -129,7 +129,7 @@ class Encoder:
 
     def text_encodings(self, results: Sequence[torch.Tensor], captions: Sequence[Tokens]) -> list[TextEncoding]:
         """What the text jobs of ``captions`` found. Without the CLIP's text encoder embeddings and states are zeros."""
-        found = [result.float().cpu().numpy() for result in results]
+        found = [result.numpy() for result in results]
         each = len(found) // max(1, len(captions))
         return [self._encoding(found[at * each : (at + 1) * each], tokens) for at, tokens in enumerate(captions)]
 
@@ -157,7 +157,7 @@ class Encoder:
 
     def image_job(self, pixels: torch.Tensor, deadline: float = float("inf")) -> ForwardJob:
         """A job for what `pixels` gives; its result is ``[D]``."""
-        return ForwardJob(IMAGE, {"pixels": pixels.to(self.device)}, deadline)
+        return ForwardJob(IMAGE, {"pixels": pixels}, deadline)
 
     def null_job(self, deadline: float = float("inf")) -> ForwardJob:
         """A job for the null picture: zeros in the place of a picture's normalised pixels.

@@ -54,7 +54,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
             tokens = await asyncio.to_thread(self._encoder.tokenize, captions)
             jobs = self._encoder.text_jobs(tokens, deadline)
             await finished(reservation, jobs)
-        encodings = self._encoder.text_encodings([job.result() for job in jobs], tokens)
+        encodings = self._encoder.text_encodings([job.future.result() for job in jobs], tokens)
         return encoder_pb2.EncodeTextResponse(
             encodings=[encoding.to_proto() for encoding in encodings],
             model_version=self._info.version,
@@ -97,7 +97,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
 
     def _embedding(self, job: ForwardJob) -> embedding_pb2.Embedding:
         """What a picture's finished job found, as a message."""
-        return Embedding(job.result().float().cpu().numpy(), self._encoder.clip_space).to_proto()
+        return Embedding(job.future.result().numpy(), self._encoder.clip_space).to_proto()
 
     async def GetModelInfo(
         self, request: encoder_pb2.GetModelInfoRequest, context: Context

@@ -50,7 +50,7 @@ class PriorServicer(prior_pb2_grpc.PriorServiceServicer):
             async with aclosing(follow(reservation, trajectories, not request.omit_progress)) as ticks:
                 async for tick in ticks:
                     yield prior_pb2.SampleResponse(progress=progress(tick))
-        candidates = np.stack([trajectory.future.result().float().cpu().numpy() for trajectory in trajectories])
+        candidates = np.stack([trajectory.future.result().numpy() for trajectory in trajectories])
         # The paper keeps the one with the larger dot product with the text embedding (section 2.2).
         scores = candidates @ task.text.embedding.values
         best = int(scores.argmax())

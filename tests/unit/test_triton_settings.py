@@ -228,7 +228,7 @@ class Elsewhere:
 
 
 def run(network: Elsewhere, deadlines: Sequence[float]) -> list[ForwardJob]:
-    engine = Engine({"x": ForwardProgram(network)}, max_batch=8)
+    engine = Engine({"x": ForwardProgram(network, torch.device("cpu"))}, max_batch=8)
     try:
         jobs = [ForwardJob(("x",), {"x": torch.zeros(1)}, deadline=at) for at in deadlines]
         with engine.reserve(len(jobs)) as room:

@@ -15,6 +15,7 @@ import torch
 from unclip.engine.admission import Reservation
 from unclip.engine.job import Job
 from unclip.engine.observer import EngineUsage, usage_listener
+from unclip.engine.trajectory import Trajectory
 
 BUFFER = 64  # ticks a slow reader may lag behind before it misses the oldest
 
@@ -24,7 +25,7 @@ class Tick:
     """How far a request's jobs have come: the slowest one counts.
 
     step: steps done; of: all steps; queue_position: jobs ahead of it, 0 once all run. predicted: the first job's
-    latest prediction of its sample, on the device, None for jobs that predict nothing.
+    latest prediction of its sample, float32 in the host's memory, where a preview is due.
     """
 
     step: int
@@ -34,11 +35,13 @@ class Tick:
 
 
 async def follow(
-    reservation: Reservation, jobs: Sequence[Job[Any]], watched: bool = True
+    reservation: Reservation, jobs: Sequence[Job[Any]], watched: bool = True, preview_interval: int = 0
 ) -> AsyncGenerator[Tick, None]:
     """Submits ``jobs`` and yields what happens until all have a result in their futures.
 
     Not ``watched``, it yields nothing: each tick that is reported costs the engine's thread a wait for the interpreter.
+    preview_interval: steps of the first job, a trajectory, between predictions; 0 for none. The last step has none: it
+    is the sample itself.
 
     Close the generator (``contextlib.aclosing``) to drop the jobs before their next step. The device never waits
     for the reader: ticks it is too slow for are dropped, oldest first.
@@ -49,11 +52,20 @@ async def follow(
     listener = usage_listener.get()
     loop, woken = asyncio.get_running_loop(), asyncio.Event()
     ticks: deque[Tick] = deque(maxlen=BUFFER)
-    last = (-1, -1)
+    last, predicted = (-1, -1), 0
 
     def wake(_: object = None) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has closed: nobody is left to be woken
             loop.call_soon_threadsafe(woken.set)
+
+    def prediction() -> torch.Tensor | None:
+        nonlocal predicted
+        job = jobs[0]
+        if not preview_interval or not predicted + preview_interval <= job.position < job.length:
+            return None
+        assert isinstance(job, Trajectory)
+        predicted = job.position
+        return job.predicted.cpu()
 
     def report(_: Job[Any]) -> None:
         nonlocal last
@@ -61,7 +73,7 @@ async def follow(
         now = (behind.position, max(job.queue_position for job in jobs))
         if now != last:
             last = now
-            ticks.append(Tick(behind.position, behind.length, now[1], getattr(jobs[0], "predicted", None)))
+            ticks.append(Tick(behind.position, behind.length, now[1], prediction()))
             wake()
 
     for job in jobs:

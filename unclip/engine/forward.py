@@ -13,7 +13,9 @@ from unclip.networks.interface import Network, Tensors
 class ForwardJob(Job[torch.Tensor]):
     """A job of one tick: named inputs of one row to one output row. How an encoder uses the engine.
 
-    finish: applied to the output for the result. priority, scale: see `Job`.
+    Inputs and output are in the host's memory: a tick takes those of all its rows to the device, and back, at once.
+
+    finish: applied to the output, float32, for the result. priority, scale: see `Job`.
     """
 
     def __init__(
@@ -38,19 +40,19 @@ class ForwardJob(Job[torch.Tensor]):
         return self._lane
 
     def result(self) -> torch.Tensor:
-        """The output row, finished."""
+        """The output row, float32, finished."""
         assert self.output is not None
         return self._finish(self.output)
 
 
 class ForwardProgram:
-    """Runs one-tick jobs through a function of named tensors."""
+    """Runs one-tick jobs through a function of named tensors on a device."""
 
-    def __init__(self, network: Network) -> None:
-        self._network = network
+    def __init__(self, network: Network, device: torch.device) -> None:
+        self._network, self._device = network, device
 
     def tick(self, jobs: Sequence[ForwardJob]) -> None:
         """Runs every job."""
-        outputs = self._network({name: torch.stack([job.inputs[name] for job in jobs]) for name in jobs[0].inputs})
-        for job, output in zip(jobs, outputs, strict=True):
+        inputs = {name: torch.stack([job.inputs[name] for job in jobs]).to(self._device) for name in jobs[0].inputs}
+        for job, output in zip(jobs, self._network(inputs).float().cpu(), strict=True):
             job.output = output

@@ -61,7 +61,8 @@ class Job(Generic[Result]):
         return self.priority if self.position < TIME_SLICE else 0
 
     def result(self) -> Result:
-        """The result, once position is length."""
+        """The result, once position is length. Called on the engine's thread, where alone anything leaves the device:
+        a thread of its own that waited for that would keep the interpreter from the others."""
         raise NotImplementedError
 
     def cancel(self) -> None:

@@ -77,9 +77,9 @@ class Trajectory(Job[torch.Tensor]):
         return self._last_lane if last else self._lane
 
     def result(self) -> torch.Tensor:
-        """The finished sample, without batch."""
+        """The finished sample, float32 without batch, in the host's memory."""
         finished = self._finish(self.x)
-        return finished if self.known is None else self.known.keep(finished)
+        return (finished if self.known is None else self.known.keep(finished)).cpu()
 
 
 class TrajectoryProgram:
