@@ -22,7 +22,7 @@ from unclip.diffusion.noise import START, NoiseKey, Stream, gaussian
 from unclip.diffusion.respace import spaced_timesteps
 from unclip.diffusion.samplers import sampler_table
 from unclip.diffusion.schedule import NoiseSchedule
-from unclip.diffusion.update import advance
+from unclip.diffusion.update import Course, advance
 from unclip.engine.trajectory import Trajectory, TrajectoryProgram
 from unclip.networks.interface import Tensors
 from unclip.options import SAMPLERS, SamplerName
@@ -121,8 +121,9 @@ def test_a_step_of_known_pixels_is_the_picture_at_the_level_that_the_step_leads_
     at = [seed % len(table) for (*_, seed, _), table in zip(rows, tables, strict=True)]
     keys = [(row[4], Stream.UPSAMPLER, 0) for row in rows]
     x, out, before = (torch.stack([picture(i + 7 * j) for i in range(len(rows))]) for j in range(3))
+    courses = [Course.of(table, key, CPU) for table, key in zip(tables, keys, strict=True)]
     knowns = [masked(seed) if edits else None for *_, seed, edits in rows]
-    after, x0 = advance(x, out, before, tables, at, keys, knowns)
+    after, x0 = advance(x, out, before, courses, at, knowns)
     for i, (table, step, known) in enumerate(zip(tables, at, knowns, strict=True)):
         noise = gaussian([NoiseKey(*keys[i], step + 1)], SHAPE)[0].double()
         predicted = (table.c_skip[step] * x[i].double() + table.c_out[step] * out[i].double()).clamp(-1, 1)

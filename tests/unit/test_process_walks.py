@@ -30,7 +30,7 @@ from unclip.diffusion.inpainting import resampled
 from unclip.diffusion.noise import NoiseKey, Stream, gaussian
 from unclip.diffusion.process import Process
 from unclip.diffusion.table import SamplerTable, Threshold
-from unclip.diffusion.update import advance
+from unclip.diffusion.update import Course, advance
 from unclip.engine.trajectory import Trajectory, TrajectoryProgram
 from unclip.networks.interface import Tensors
 from unclip.options import SamplingSettings
@@ -257,11 +257,11 @@ def test_thresholded_rows_and_others_share_a_batch_and_nobody_notices() -> None:
     configs: list[dict[str, Any]] = [{"_class_name": "DDIMScheduler", **limit} for limit in limits]
     tables = [Process.from_config(config).table(SamplingSettings("ddim", 10)) for config in configs]
     x, out = 3 * normal(9, 5, 3, 8, 8).float(), normal(10, 5, 3, 8, 8).float()
-    keys = [(i, Stream.DECODER, 0) for i in range(5)]
-    _, together = advance(x, out, torch.zeros_like(x), tables, [4] * 5, keys)
+    courses = [Course.of(table, (i, Stream.DECODER, 0), torch.device("cpu")) for i, table in enumerate(tables)]
+    _, together = advance(x, out, torch.zeros_like(x), courses, [4] * 5)
     for i, config in enumerate(configs):
         one = slice(i, i + 1)
-        _, alone = advance(x[one], out[one], torch.zeros_like(x[one]), tables[one], [4], keys[one])
+        _, alone = advance(x[one], out[one], torch.zeros_like(x[one]), courses[one], [4])
         assert torch.equal(alone[0], together[i])
         if config.get("thresholding"):
             free = tables[i].c_skip[4] * x[one] + tables[i].c_out[4] * out[one]

@@ -20,7 +20,7 @@ from unclip.diffusion.noise import NoiseKey, Stream, gaussian
 from unclip.diffusion.samplers import sampler_table
 from unclip.diffusion.schedule import NoiseSchedule
 from unclip.diffusion.table import SamplerTable
-from unclip.diffusion.update import advance
+from unclip.diffusion.update import Course, advance
 from unclip.engine.trajectory import Trajectory, TrajectoryProgram
 from unclip.networks.interface import Tensors
 from unclip.options import SAMPLERS, SamplerName
@@ -36,6 +36,10 @@ ROWS = st.tuples(st.sampled_from(SAMPLERS), st.integers(1, 60), st.integers(0, 5
 
 def normal(seed: int, *shape: int) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape, dtype=np.float32))
+
+
+def courses(tables: Sequence[SamplerTable], keys: Sequence[tuple[int, Stream, int]]) -> list[Course]:
+    return [Course.of(table, key, CPU) for table, key in zip(tables, keys, strict=True)]
 
 
 def best_prediction(inputs: Tensors) -> torch.Tensor:
@@ -69,7 +73,7 @@ def test_a_step_is_the_tables_row_applied_to_each_sample(
     tables = [sampler_table(name, SCHEDULE, steps, prediction="sample", eta=eta) for name, steps, _, eta, _ in rows]
     steps = [at % len(table) for (_, _, at, _, _), table in zip(rows, tables, strict=True)]
     keys = [(seed, Stream.DECODER, 0) for *_, seed in rows]
-    after, x0 = advance(x, out, before, tables, steps, keys)
+    after, x0 = advance(x, out, before, courses(tables, keys), steps)
     for i, (table, step) in enumerate(zip(tables, steps, strict=True)):
         noise = gaussian([NoiseKey(*keys[i], step + 1)], [6])[0]
         clamped = out[i].double().clamp(-1, 1)
@@ -91,8 +95,8 @@ def test_a_row_moves_alone_as_it_moves_in_company(
     keys = [(seed, Stream.DECODER, 0) for *_, seed in rows]
     i = data.draw(st.integers(0, count - 1))
     one = slice(i, i + 1)
-    together = advance(x, out, before, tables, steps, keys)
-    alone = advance(x[one], out[one], before[one], tables[one], steps[one], keys[one])
+    together = advance(x, out, before, courses(tables, keys), steps)
+    alone = advance(x[one], out[one], before[one], courses(tables[one], keys[one]), steps[one])
     for shared, single in zip(together, alone, strict=True):
         torch.testing.assert_close(shared[one], single, rtol=1e-6, atol=1e-6)
 
@@ -102,7 +106,7 @@ def test_a_row_on_its_last_step_takes_no_harm_from_an_extreme_variance_beside_a_
     out = torch.cat([normal(0, 2, 3, 4), torch.full((2, 3, 4), 100.0)], dim=1)
     out[0, 3:] = 0.0
     keys = [(seed, Stream.DECODER, 0) for seed in range(2)]
-    after, _ = advance(normal(1, 2, 3, 4), out, torch.zeros(2, 3, 4), [table, table], [0, 4], keys)
+    after, _ = advance(normal(1, 2, 3, 4), out, torch.zeros(2, 3, 4), courses([table] * 2, keys), [0, 4])
     assert after.isfinite().all()
 
 

@@ -14,6 +14,8 @@ from enum import IntEnum
 
 import torch
 
+from unclip.diffusion.sending import sent
+
 MASK = 0xFFFFFFFF
 ROUNDS = 10
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
@@ -64,11 +66,21 @@ def _multiply(word: torch.Tensor, factor: int) -> tuple[torch.Tensor, torch.Tens
 
 def gaussian(keys: Sequence[NoiseKey], shape: Sequence[int], device: torch.device | str = "cpu") -> torch.Tensor:
     """Standard normal noise, float32 ``[len(keys), *shape]``; row r depends on ``keys[r]`` and ``shape`` alone."""
+    return gaussian_of(sent(words_of(keys), torch.device(device)), shape)
+
+
+def words_of(keys: Sequence[NoiseKey]) -> torch.Tensor:
+    """What `gaussian_of` makes noise of, int64 ``[len(keys), 4]``."""
+    words = [[k.seed & MASK, (k.seed >> 32) & MASK, k.step, (k.stream << 16) | k.row] for k in keys]
+    return torch.tensor(words, dtype=torch.int64)
+
+
+def gaussian_of(words: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """`gaussian` on the device where the keys' words are, ``[B, 4]``."""
     count = math.prod(shape)
     blocks = (count + 3) // 4
-    words = [[k.seed & MASK, (k.seed >> 32) & MASK, k.step, (k.stream << 16) | k.row] for k in keys]
-    table = torch.tensor(words, dtype=torch.int64, device=device)[:, None, :].expand(-1, blocks, -1)
-    position = torch.arange(blocks, dtype=torch.int64, device=device).expand(len(keys), -1)
+    table = words[:, None, :].expand(-1, blocks, -1)
+    position = torch.arange(blocks, dtype=torch.int64, device=words.device).expand(len(words), -1)
     # Seed is the key; block, step, stream and row are the counter.
     counter = torch.stack([position, torch.zeros_like(position), table[..., 2], table[..., 3]], dim=-1)
     bits = philox(counter, table[..., :2]).to(torch.float64)
@@ -77,4 +89,4 @@ def gaussian(keys: Sequence[NoiseKey], shape: Sequence[int], device: torch.devic
     radius = torch.sqrt(-2.0 * torch.log(uniform[..., 0::2]))
     angle = 2.0 * math.pi * uniform[..., 1::2]
     normal = torch.stack([radius * torch.cos(angle), radius * torch.sin(angle)], dim=-1)
-    return normal.reshape(len(keys), -1)[:, :count].reshape(len(keys), *shape).to(torch.float32)
+    return normal.reshape(len(words), -1)[:, :count].reshape(len(words), *shape).to(torch.float32)

@@ -3,77 +3,108 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from unclip.diffusion.inpainting import Known
-from unclip.diffusion.noise import NoiseKey, Stream, gaussian
+from unclip.diffusion.noise import NoiseKey, Stream, gaussian_of, words_of
+from unclip.diffusion.sending import sent
 from unclip.diffusion.table import SamplerTable, Threshold
 
 COLUMNS = ("c_skip", "c_out", "c_x", "c_x0", "c_x0_before", "sigma", "renoise", "log_variance_low", "log_variance_high")
+
+
+@dataclass(frozen=True, eq=False)
+class Course:
+    """A trajectory's table and noise on the device where its steps are taken, so that a step sends nothing there.
+
+    columns: float32 ``[n, 12]``, `COLUMNS`, then clip, and 1 where the variance is learned and where noise is added.
+    timesteps: int64 ``[n]``. noise: int64 ``[n, 4]``, the words of each step's noise.
+    """
+
+    table: SamplerTable
+    columns: torch.Tensor
+    timesteps: torch.Tensor
+    noise: torch.Tensor
+
+    @classmethod
+    def of(cls, table: SamplerTable, noise_of: tuple[int, Stream, int], device: torch.device) -> Course:
+        """noise_of: (seed, stream, row of the request)."""
+        count = len(table)
+        noisy = (table.sigma != 0) | (table.renoise != 0)
+        told = [getattr(table, name) for name in COLUMNS]
+        columns = np.stack([*told, np.full(count, table.clip), np.full(count, float(table.learned)), noisy], 1)
+        words = words_of([NoiseKey(*noise_of, step=step + 1) for step in range(count)])
+        return cls(
+            table,
+            sent(torch.from_numpy(columns).float(), device),
+            sent(torch.from_numpy(table.timesteps).long(), device),
+            sent(words, device),
+        )
 
 
 def advance(
     x: torch.Tensor,
     out: torch.Tensor,
     x0_before: torch.Tensor,
-    tables: Sequence[SamplerTable],
+    courses: Sequence[Course],
     steps: Sequence[int],
-    noise_of: Sequence[tuple[int, Stream, int]],
     known: Sequence[Known | None] = (),
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """One step of every row.
+    """One step of every row. On a GPU it launches kernels and waits for none of them.
 
     Args:
         x: float32 ``[B, ...]``, where the rows stand.
         out: float32 ``[B, ...]``, what the network says of them after guidance; with learned variance the channels
             are doubled, the second half saying where between its bounds the log-variance lies, -1 at the lower one.
         x0_before: float32 ``[B, ...]``, the rows' previous predictions; anything finite on a first step.
-        tables, steps: each row's table and its step from 0.
-        noise_of: each row's (seed, stream, row of the request).
+        courses, steps: each row's course and its step from 0.
         known: what is known of each row's picture, kept as `unclip.diffusion.inpainting` says; () is nothing of any.
 
     Returns:
         (x after the step, the clamped or thresholded x0 with known pixels in their place), both float32 ``[B, ...]``.
     """
-    # Stacked on the host and sent once: ten small copies per step would cost more than the arithmetic.
-    at = list(zip(tables, steps, strict=True))
-    columns = [[getattr(table, name)[step] for table, step in at] for name in COLUMNS]
-    host = np.array([*columns, [table.clip for table in tables]])
-    c_skip, c_out, c_x, c_x0, c_x0_before, sigma, renoise, low, high, clip = (
-        _column(value, x) for value in torch.from_numpy(host).to(x.device, torch.float32)
+    tables, at = [course.table for course in courses], list(zip(courses, steps, strict=True))
+    columns = torch.stack([course.columns[step] for course, step in at])
+    c_skip, c_out, c_x, c_x0, c_x0_before, sigma, renoise, low, high, clip, learned, noisy = (
+        _column(column, x) for column in columns.unbind(1)
     )
-    learned = [table.learned for table in tables]
     if out.shape[1] == 2 * x.shape[1]:
         out, raw = out.chunk(2, dim=1)
         share = (raw + 1) / 2
         deviation = torch.exp(0.5 * (share * high + (1 - share) * low))
-        sigma = torch.where(_column(torch.tensor(learned, device=x.device), x), sigma * deviation, sigma)
+        sigma = torch.where(learned > 0, sigma * deviation, sigma)
     x0 = (c_skip * x + c_out * out).clamp(-clip, clip)
     for i, table in enumerate(tables):
         if table.threshold is not None:
             x0[i] = thresholded(x0[i], table.threshold)
     after = c_x * x + c_x0 * x0 + c_x0_before * x0_before
-    if any(table.renoise[step] != 0 for table, step in at):
+    if any(course.table.renoise[step] != 0 for course, step in at):
         sigma = torch.hypot(sigma, renoise)
-    noisy = [i for i, (table, step) in enumerate(at) if table.sigma[step] != 0 or table.renoise[step] != 0]
+    adding = [table.sigma[step] != 0 or table.renoise[step] != 0 for table, step in zip(tables, steps, strict=True)]
     painted = [i for i, row in enumerate(known) if row is not None]
-    drawing = sorted({*noisy, *(i for i in painted if tables[i].known_sigma[steps[i]] != 0 and known[i].noise is None)})  # type: ignore[union-attr]
+    drawing = sorted(
+        {i for i, adds in enumerate(adding) if adds}
+        | {i for i in painted if tables[i].known_sigma[steps[i]] != 0 and known[i].noise is None}  # type: ignore[union-attr]
+    )
     drawn: dict[int, torch.Tensor] = {}
     if drawing:
-        keys = [NoiseKey(*noise_of[i], step=steps[i] + 1) for i in drawing]
-        drawn = dict(zip(drawing, gaussian(keys, x.shape[1:], x.device), strict=True))
-    if noisy:
-        # Only these rows: elsewhere a learned deviation may be infinite, and 0 times that is not 0.
-        after[noisy] += sigma[noisy] * torch.stack([drawn[i] for i in noisy])
+        words = torch.stack([courses[i].noise[steps[i]] for i in drawing])
+        drawn = dict(zip(drawing, gaussian_of(words, x.shape[1:]), strict=True))
+    if any(adding):
+        # Elsewhere a learned deviation may be infinite, and 0 times that is not 0.
+        none = torch.zeros_like(x[0])
+        noise = torch.stack([drawn[i] if adds else none for i, adds in enumerate(adding)])
+        after = after + torch.where(noisy > 0, sigma, 0) * noise
     for i in painted:
-        row, (table, step) = known[i], at[i]
+        row, table, step = known[i], tables[i], steps[i]
         assert row is not None
         level = float(table.known_signal[step]) * row.pixels
-        noise = drawn.get(i) if row.noise is None else row.noise
-        if noise is not None:  # a pixel is known or unknown, so that one field of noise serves both
-            level = level + float(table.known_sigma[step]) * noise
+        given = drawn.get(i) if row.noise is None else row.noise
+        if given is not None:  # a pixel is known or unknown, so that one field of noise serves both
+            level = level + float(table.known_sigma[step]) * given
         after[i] = torch.where(row.mask, level, after[i])
         x0[i] = row.keep(x0[i])
     return after, x0

@@ -9,8 +9,9 @@ import torch
 from unclip.diffusion.guidance import guided
 from unclip.diffusion.inpainting import Known
 from unclip.diffusion.noise import START, NoiseKey, Stream, gaussian
+from unclip.diffusion.sending import sent
 from unclip.diffusion.table import SamplerTable
-from unclip.diffusion.update import advance
+from unclip.diffusion.update import Course, advance
 from unclip.engine.job import Job
 from unclip.networks.interface import Network, Tensors
 
@@ -60,13 +61,14 @@ class Trajectory(Job[torch.Tensor]):
         self.priority, self.scale = priority, scale
         self.width = scale * (1 if guidance_scale == 1.0 else 2)
         self.table = table
+        self.course = Course.of(table, (seed, stream, row), device)
         self.conditions, self.unconditional = conditions, unconditional
         self.guidance_scale = guidance_scale
-        self.noise_of = (seed, stream, row)
+        self.scale_there = torch.full((), guidance_scale, device=device)
         self.known = known
         if start is None:
             start = gaussian([NoiseKey(seed, stream, row, START)], shape, device)[0]
-        self.x = start.to(device, torch.float32)
+        self.x = sent(start, device).to(torch.float32)
         self.predicted = torch.zeros_like(self.x)  # the last clamped x0: what a preview shows
         self._finish = finish
 
@@ -91,30 +93,33 @@ class TrajectoryProgram:
     @torch.inference_mode()
     def tick(self, jobs: Sequence[Trajectory]) -> None:
         """One step of every trajectory."""
-        steered = [i for i, job in enumerate(jobs) if job.guidance_scale != 1.0]
+        count, steered = len(jobs), [i for i, job in enumerate(jobs) if job.guidance_scale != 1.0]
         rows = [job.conditions for job in jobs]
         rows += [jobs[i].unconditional or {} for i in steered]
         x = torch.stack([job.x for job in jobs])
         steps = [job.position for job in jobs]
-        timesteps = torch.tensor([int(job.table.timesteps[s]) for job, s in zip(jobs, steps, strict=True)])
+        taken = [*range(count), *steered]
         inputs = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
-        inputs["sample"] = torch.cat([x, x[steered]])
-        inputs["timestep"] = torch.cat([timesteps, timesteps[steered]]).to(x.device)
+        inputs["sample"] = torch.stack([jobs[i].x for i in taken])
+        inputs["timestep"] = torch.stack([jobs[i].course.timesteps[steps[i]] for i in taken])
         out = self._network(inputs)
-        conditional, unconditional = out[: len(jobs)].clone(), out[len(jobs) :]
+        conditional, unconditional = out[:count].clone(), out[count:]
         if steered:
             channels = x.shape[1]  # the learned variance behind them stays the conditional one
-            scale = torch.tensor([jobs[i].guidance_scale for i in steered], device=x.device)
-            conditional[steered, :channels] = guided(
-                conditional[steered, :channels], unconditional[:, :channels], scale
-            )
+            scale = torch.stack([jobs[i].scale_there for i in steered])
+            towards = torch.stack([conditional[i, :channels] for i in steered])
+            led = guided(towards, unconditional[:, :channels], scale)
+            if len(steered) == count:
+                conditional[:, :channels] = led
+            else:
+                for i, row in zip(steered, led, strict=True):
+                    conditional[i, :channels] = row
         after, predicted = advance(
             x,
             conditional,
             torch.stack([job.predicted for job in jobs]),
-            [job.table for job in jobs],
+            [job.course for job in jobs],
             steps,
-            [job.noise_of for job in jobs],
             [job.known for job in jobs],
         )
         for i, job in enumerate(jobs):
