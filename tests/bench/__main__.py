@@ -54,7 +54,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that services started here are ended too
     failed = False
     with tempfile.TemporaryDirectory(prefix="unclip-bench-") as scratch:
-        options = Options(chosen.quick, chosen.threads, Path(scratch), chosen.checkpoint, chosen.family, chosen.limit)
+        options = Options(
+            chosen.quick, chosen.threads, Path(scratch), chosen.checkpoint, chosen.family, chosen.limit, chosen.out
+        )
         for name in chosen.names or NAMES:
             began = time.monotonic()
             try:

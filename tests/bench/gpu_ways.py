@@ -52,33 +52,44 @@ class Ours:
         self.prior, self.decoder = Prior(checkpoint, device, precision), Decoder(checkpoint, device, precision)
         self.upsampler = Upsampler(checkpoint, device, precision)
         self.device, self.finite = device, True
-        programs = {**self.prior.programs, **self.decoder.programs, **self.upsampler.programs}
-        self._engine = Engine(programs, capacity=capacity, max_batch=batch, queue_limit=0)
+        self.programs = {**self.prior.programs, **self.decoder.programs, **self.upsampler.programs}
+        self._engine = Engine(self.programs, capacity=capacity, max_batch=batch, queue_limit=0)
         self.context, self.dim = self.prior.context, self.prior.embedding_dim
         self._text, self._empty = (encoding(self.dim, self.context, seed) for seed in (1, 2))
 
     def stage(self, stage: str, count: int, settings: SamplingSettings) -> float:
         """Seconds for ``count`` walks of a stage at once, from requests to results on the host."""
-        make = {"prior": self._prior, "decoder": self._decode, "upsampler": self._upsample}[stage]
-        rows = torch.randn(count, self.dim), torch.rand(count, 3, self.decoder.size, self.decoder.size) * 2 - 1
-        given = {"prior": [None] * count, "decoder": list(rows[0]), "upsampler": list(rows[1])}[stage]
-        return self._at_once(count, lambda seed: self._walked(make(seed, settings, given[seed])))
+        return self._at_once(count, lambda seed: self.result(stage, seed, settings))
 
     def whole(self, count: int, settings: Settings) -> float:
         """Seconds for ``count`` pictures at once, each on its own way through the stages."""
 
         def picture(seed: int) -> torch.Tensor:
-            embedding = self._walked(self._prior(seed, settings["prior"], None))
+            embedding = self._walked(self._prior(seed, settings["prior"]))
             small = self._walked(self._decode(seed, settings["decoder"], embedding))
             return self._walked(self._upsample(seed, settings["upsampler"], small))
 
         return self._at_once(count, picture)
 
+    def walk(self, stage: str, seed: int, settings: SamplingSettings) -> Trajectory:
+        """A trajectory of a stage from what follows from the seed."""
+        chance = torch.Generator().manual_seed(seed)
+        if stage == "prior":
+            return self._prior(seed, settings)
+        if stage == "decoder":
+            return self._decode(seed, settings, torch.randn(self.dim, generator=chance))
+        side = self.decoder.size
+        return self._upsample(seed, settings, torch.rand(3, side, side, generator=chance) * 2 - 1)
+
+    def result(self, stage: str, seed: int, settings: SamplingSettings) -> torch.Tensor:
+        """What it comes to."""
+        return self._walked(self.walk(stage, seed, settings))
+
     def close(self) -> None:
         """Stops the engine."""
         self._engine.close()
 
-    def _prior(self, seed: int, settings: SamplingSettings, _: object) -> Trajectory:
+    def _prior(self, seed: int, settings: SamplingSettings) -> Trajectory:
         return self.prior.sample(SampleTask(self._text, self._empty, seed, settings))
 
     def _decode(self, seed: int, settings: SamplingSettings, embedding: Any) -> Trajectory:
@@ -139,7 +150,13 @@ class Eager:
         self._pipeline._encode_prompt = lambda prompt, device, count, *_: self._encode(count)
         for stage, network in (("prior", "prior"), ("decoder", "text_proj"), ("upsampler", "super_res_first")):
             module = getattr(self._pipeline, network)
-            module.reembeddinger_forward_pre_hook(partial(self._begin, stage), with_kwargs=True)
+            module.register_forward_pre_hook(partial(self._begin, stage), with_kwargs=True)
+
+    def compile(self) -> None:
+        """Has the U-Nets compiled where they are next called, in the shapes that they are called in."""
+        for name in ("decoder", "super_res_first", "super_res_last"):
+            network = getattr(self._pipeline, name)
+            network.forward = torch.compile(network.forward, dynamic=False)  # what is hooked to it stays outside
 
     def seconds(self, batch: int, settings: Settings) -> dict[str, float]:
         """Seconds of each stage for a batch of pictures."""

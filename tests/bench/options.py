@@ -17,7 +17,7 @@ class Options:
     """quick: a few seconds each, to see that it runs; its figures mean nothing. threads: CPU threads of every
     process with networks, ours and those it is compared with. scratch: a folder for files that nobody keeps. chosen:
     the checkpoint asked for. family: of the benchmarks at full size. limit_s: seconds that a compared pair may be
-    repeated for."""
+    repeated for. out: folder of what is kept."""
 
     quick: bool
     threads: int
@@ -25,6 +25,7 @@ class Options:
     chosen: Path | None = None
     family: str = "karlo"
     limit_s: float = Precision.limit_s
+    out: Path = Path("out/bench")
 
     @property
     def precision(self) -> Precision:

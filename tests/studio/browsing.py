@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, expect, sync_playwright
 
 NODE = Path(__file__).parent / "node"
 CHROMIUM = next(
@@ -17,6 +17,7 @@ CHROMIUM = next(
 )
 DESKTOP, PHONE = (1280, 900), (390, 844)
 PATIENCE_MS = 30_000
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @contextmanager

@@ -52,7 +52,7 @@ def test_edits_and_variations_are_painted_at_a_size_too(painter: WebStack) -> No
 def test_events_of_a_stream_tell_the_size(painter: WebStack) -> None:
     body = {"prompt": "a cat", "size": "128x64", "stream": True, "partial_images": 1, "response_format": "b64_json"}
     events = httpx.post(f"{painter.base_url}/images/generations", json=body, timeout=60).text
-    assert events.count('"size": "128x64"') == 2
+    assert [events.count(f'"size": "{size}"') for size in ("16x8", "128x64")] == [1, 1]  # a preview has fewer pixels
 
 
 def test_what_it_cannot_paint_nor_resize_is_a_bad_request_that_says_what_it_can(painter: WebStack) -> None:
