@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -16,18 +17,25 @@ from unclip.diffusion.table import SamplerTable, Threshold
 COLUMNS = ("c_skip", "c_out", "c_x", "c_x0", "c_x0_before", "sigma", "renoise", "log_variance_low", "log_variance_high")
 
 
-@dataclass(frozen=True, eq=False)
+# Drawing a few thousand numbers costs a hundred small operations, not their numbers: that many are drawn at once, for
+# several steps, of which no more than AHEAD.
+NUMBERS, AHEAD = 1 << 15, 8
+
+
+@dataclass(eq=False)
 class Course:
     """A trajectory's table and noise on the device where its steps are taken, so that a step sends nothing there.
 
     columns: float32 ``[n, 12]``, `COLUMNS`, then clip, and 1 where the variance is learned and where noise is added.
-    timesteps: int64 ``[n]``. noise: int64 ``[n, 4]``, the words of each step's noise.
+    timesteps: int64 ``[n]``. noise: int64 ``[n, 4]``, the words of each step's noise. drawn: the noise of some steps,
+    by step.
     """
 
     table: SamplerTable
     columns: torch.Tensor
     timesteps: torch.Tensor
     noise: torch.Tensor
+    drawn: dict[int, torch.Tensor] = field(default_factory=dict)
 
     @classmethod
     def of(cls, table: SamplerTable, noise_of: tuple[int, Stream, int], device: torch.device) -> Course:
@@ -89,10 +97,7 @@ def advance(
         {i for i, adds in enumerate(adding) if adds}
         | {i for i in painted if tables[i].known_sigma[steps[i]] != 0 and known[i].noise is None}  # type: ignore[union-attr]
     )
-    drawn: dict[int, torch.Tensor] = {}
-    if drawing:
-        words = torch.stack([courses[i].noise[steps[i]] for i in drawing])
-        drawn = dict(zip(drawing, gaussian_of(words, x.shape[1:]), strict=True))
+    drawn = dict(zip(drawing, _noise([at[i] for i in drawing], x.shape[1:]), strict=True))
     if any(adding):
         # Elsewhere a learned deviation may be infinite, and 0 times that is not 0.
         none = torch.zeros_like(x[0])
@@ -108,6 +113,20 @@ def advance(
         after[i] = torch.where(row.mask, level, after[i])
         x0[i] = row.keep(x0[i])
     return after, x0
+
+
+def _noise(at: Sequence[tuple[Course, int]], shape: Sequence[int]) -> list[torch.Tensor]:
+    """Each course's noise of its step, float32 of that shape."""
+    ahead = max(1, min(AHEAD, NUMBERS // math.prod(shape)))
+    wanting = [(course, step) for course, step in at if step not in course.drawn]
+    words = [course.noise[step : step + ahead] for course, step in wanting]
+    if words:
+        lengths = [len(each) for each in words]
+        for (course, step), some in zip(
+            wanting, torch.split(gaussian_of(torch.cat(words), shape), lengths), strict=True
+        ):
+            course.drawn = dict(enumerate(some, step))
+    return [course.drawn[step] for course, step in at]
 
 
 def thresholded(x0: torch.Tensor, threshold: Threshold) -> torch.Tensor:
