@@ -52,7 +52,7 @@ class TritonServer:
 
     def __init__(self, repository: Path, scratch: Path, port: int, models: Sequence[str] = ()) -> None:
         """scratch: for its backend and its log. models: to load, all of the repository when empty."""
-        self._repository, self._scratch, self._port, self._models = repository, scratch, port, models
+        self.repository, self._scratch, self._port, self._models = repository, scratch, port, models
         self._process: subprocess.Popen[bytes] | None = None
         self.log = scratch / "tritonserver.log"
 
@@ -72,7 +72,7 @@ class TritonServer:
         backend = self._backend(server)
         libraries = [*sorted(package.parent.glob("nvidia_pytriton.libs")), Path(sysconfig.get_config_var("LIBDIR"))]
         command = [
-            *(str(server / "bin" / "tritonserver"), "--model-repository", str(self._repository)),
+            *(str(server / "bin" / "tritonserver"), "--model-repository", str(self.repository)),
             *("--backend-directory", str(backend.parent), "--allow-http=false", "--allow-metrics=false"),
             *("--grpc-address=127.0.0.1", f"--grpc-port={self._port}", "--disable-auto-complete-config"),
             *("--exit-on-error=false", "--exit-timeout-secs=1"),

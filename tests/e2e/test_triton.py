@@ -48,7 +48,7 @@ from unclip.wire.tasks import SampleTask
 
 pytestmark = pytest.mark.timeout(400)  # a server takes half a minute to load six models on two cores
 CPU = torch.device("cpu")
-PRIOR = "unclip.api.prior.v1.PriorService"
+DECODER = "unclip.api.decoder.v1.DecoderService"
 ROLES = {"text_encoder": "encoder", "image_encoder": "encoder", "prior": "prior"}  # the decoder runs the others
 
 
@@ -253,19 +253,36 @@ async def test_a_service_waits_for_a_model_that_is_not_there(server: TritonServe
     waiting.cancel()
 
 
+@pytest.fixture
+def lone(server: TritonServer, tmp_path: Path) -> Iterator[TritonServer]:
+    """A server of the decoder alone: it is soon there again."""
+    with TritonServer(server.repository, tmp_path, free_port(), models=("decoder",)) as running:
+        running.wait_ready(["decoder"], 300)
+        yield running
+
+
+@pytest.fixture
+def decoding(lone: TritonServer, tiny_checkpoint: Path) -> Iterator[LocalStack]:
+    """A stack whose decoder is on that."""
+    words = ["--network", f"decoder=triton://{lone.address}/decoder"]
+    with LocalStack(tiny_checkpoint, threads=1, options={"decoder": words}) as running:
+        yield running
+
+
 def test_a_server_killed_mid_picture_is_unavailable_and_its_return_is_noticed(
-    server: TritonServer, stack: LocalStack
+    lone: TritonServer, decoding: LocalStack
 ) -> None:
+    server, stack = lone, decoding
     settings: dict[str, Any] = {"seed": 9, "decoder": Sampling(steps=20)}
     long = Generate("a red cat", seed=9, decoder=Sampling(steps=1000))
-    [address] = [service.address() for service in stack._services if service.role == "prior"]
+    [address] = [service.address() for service in stack._services if service.role == "decoder"]
     assert address is not None
 
     with Client(stack.address, timeout=120) as client, grpc.insecure_channel(address) as channel:
         health: Any = health_pb2_grpc.HealthStub(channel)
 
         def serving() -> bool:
-            answer = health.Check(health_pb2.HealthCheckRequest(service=PRIOR), timeout=5)
+            answer = health.Check(health_pb2.HealthCheckRequest(service=DECODER), timeout=5)
             return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
         [before] = client.generate("a red cat", **settings)
@@ -282,7 +299,7 @@ def test_a_server_killed_mid_picture_is_unavailable_and_its_return_is_noticed(
             client.generate("a red cat", **settings)
 
         server.start()
-        server.wait_ready(KARLOS, 300)
+        server.wait_ready(["decoder"], 300)
         until(serving)
         again: list[GeneratedImage] = []
 
