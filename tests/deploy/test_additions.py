@@ -144,6 +144,25 @@ def test_a_download_shows_the_token_of_a_secret_to_nobody_but_its_init_container
     assert "env" not in fetch
 
 
+def test_a_download_goes_by_the_proxy_and_trusts_the_authority_that_its_service_is_told_of() -> None:
+    authority = {"name": "authority", "mountPath": "/etc/authority", "readOnly": True}
+    proxies = {"configMapRef": {"name": "proxies"}}
+    told: Values = {
+        "env": {"HTTPS_PROXY": "http://proxy:3128", "SSL_CERT_FILE": "none"},
+        "extraEnv": [{"name": "SSL_CERT_FILE", "value": "/etc/authority/ca.pem"}],
+        "envFrom": [proxies],
+        "extraVolumes": [{"name": "authority", "configMap": {"name": "authority"}}],
+        "extraVolumeMounts": [authority],
+    }
+    [fetch] = pod({**SWITCHES["weights by download"], "prior": told}, "prior")["spec"]["initContainers"]
+    assert fetch["env"] == [
+        {"name": "HTTPS_PROXY", "value": "http://proxy:3128"},
+        {"name": "SSL_CERT_FILE", "value": "/etc/authority/ca.pem"},
+    ]
+    assert fetch["envFrom"] == [proxies]
+    assert authority in fetch["volumeMounts"]
+
+
 @pytest.mark.parametrize(
     ("url", "port"),
     [

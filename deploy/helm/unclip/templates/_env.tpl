@@ -97,13 +97,8 @@ What the chart decides comes first; `settings` adds the rest, and its schema has
 says of traces, which comes last since it may refer to them. */}}
 {{- $added := list }}
 {{- range .values.extraEnv }}{{ $added = append $added .name }}{{ end }}
-{{- range $variable, $value := .values.env }}
-{{- if not (has $variable $added) }}
-- {name: {{ $variable }}, value: {{ include "unclip.scalar" $value | quote }}}
-{{- end }}
-{{- end }}
-{{- with .values.extraEnv }}
-{{ toYaml . }}
+{{- with include "unclip.theirEnv" .values }}
+{{ . }}
 {{- end }}
 {{- if $root.Values.tracing.enabled }}
 {{- $attributes := printf "k8s.namespace.name=%s,k8s.pod.name=$(POD_NAME)" $root.Release.Namespace }}
@@ -122,6 +117,20 @@ says of traces, which comes last since it may refer to them. */}}
 - {name: {{ first . }}, value: {{ last . | quote }}}
 {{- end }}
 {{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* The variables that a service's values add: extraEnv wins over env. Takes those values. */}}
+{{- define "unclip.theirEnv" -}}
+{{- $added := list }}
+{{- range .extraEnv }}{{ $added = append $added .name }}{{ end }}
+{{- range $variable, $value := .env }}
+{{- if not (has $variable $added) }}
+- {name: {{ $variable }}, value: {{ include "unclip.scalar" $value | quote }}}
+{{- end }}
+{{- end }}
+{{- with .extraEnv }}
+{{ toYaml . }}
 {{- end }}
 {{- end -}}
 

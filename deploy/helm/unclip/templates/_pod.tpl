@@ -23,16 +23,27 @@ grpc:
 {{- end }}
 {{- end -}}
 
-{{/* The init container that fetches an archive of weights; it fails when the digest is another. */}}
+{{/* The init container that fetches an archive of weights; it fails when the digest is another. Proxies and CAs are told
+to it as to its service: by env, extraEnv, envFrom and extraVolumeMounts. */}}
 {{- define "unclip.fetchWeights" -}}
 - name: weights
   image: {{ .image }}
   imagePullPolicy: {{ .root.Values.image.pullPolicy }}
   command: [python, -m, unclip.checkpoints.download, {{ .root.Values.weights.download.url | quote }}, {{ .root.Values.weights.download.sha256 | quote }}, /weights]
-  {{- with .root.Values.weights.download.token.secretName }}
+  {{- $secret := .root.Values.weights.download.token.secretName }}
+  {{- $theirs := include "unclip.theirEnv" .values }}
+  {{- if or $secret $theirs }}
   env:
+    {{- with $secret }}
     - name: UNCLIP_WEIGHTS_TOKEN
       valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ $.root.Values.weights.download.token.key }}}}
+    {{- end }}
+    {{- with $theirs }}
+    {{- . | nindent 4 }}
+    {{- end }}
+  {{- end }}
+  {{- with .values.envFrom }}
+  envFrom: {{- toYaml . | nindent 4 }}
   {{- end }}
   securityContext: {{- toYaml .values.securityContext | nindent 4 }}
   resources:
@@ -41,4 +52,7 @@ grpc:
   volumeMounts:
     - {name: weights, mountPath: /weights}
     - {name: tmp, mountPath: /tmp}
+    {{- with .values.extraVolumeMounts }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
 {{- end -}}
