@@ -48,7 +48,7 @@ async def run(setting: Setting) -> Finding:
             after = Load(load.stub)
             over = time.monotonic()  # every call of the overload has ended: the queues are empty or nearly so
             async with after.flowing(CAPACITY / 2):
-                await asyncio.sleep(RECOVERY_S + 5)
+                await asyncio.sleep(RECOVERY_S + (1 if setting.short else 5))
     finding.claim(f"goodput {good:.2f} of capacity over {seconds:.0f} s", good >= GOODPUT)
     middle, slow = (percentile([o.seconds for o in refused], share) for share in (0.5, 0.99))
     told = f"{len(refused)} refusals, median {1000 * middle:.0f} ms, p99 {1000 * slow:.0f} ms"
