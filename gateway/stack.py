@@ -75,7 +75,8 @@ def merge(infos: Mapping[ServiceName, model_info_pb2.ModelInfo]) -> StackInfo:
     """The stack that ``infos``, one per service, make together.
 
     Raises:
-        PreconditionFailed: they speak different CLIP spaces, or embeddings of different dimensions.
+        PreconditionFailed: they speak different CLIP spaces, or embeddings of different dimensions; or decoder and
+            upsampler are of different families, of which one paints other sizes.
     """
     spaces = {service: info.clip_space for service, info in infos.items() if info.clip_space}
     if len(set(spaces.values())) > 1:
@@ -87,6 +88,7 @@ def merge(infos: Mapping[ServiceName, model_info_pb2.ModelInfo]) -> StackInfo:
         named = ", ".join(f"{service} {dim}" for service, dim in dims.items())
         message = f"the stages' embeddings have different dimensions: {named}; serve checkpoints of one CLIP"
         raise PreconditionFailed("embedding_dim", message)
+    require_one_family(infos)
     able = {name for s, info in infos.items() for c in info.capabilities for name in (c, f"{s}:{c}")}
     if "encode_text" in able:
         able.add("read_text")
@@ -114,6 +116,22 @@ def merge(infos: Mapping[ServiceName, model_info_pb2.ModelInfo]) -> StackInfo:
         upsampler=defaults(sampling_pb2.STAGE_UPSAMPLER),
         embeds_captions="encode_text" in able,
     )
+
+
+def require_one_family(infos: Mapping[ServiceName, model_info_pb2.ModelInfo]) -> None:
+    """Raises PreconditionFailed where the upsampler cannot take what the decoder makes: latents have an autoencoder in
+    its place, which paints the decoder's own sizes."""
+    names = {sampling_pb2.STAGE_DECODER: "decoder", sampling_pb2.STAGE_UPSAMPLER: "upsampler"}
+    told = {names[stage.stage]: stage for info in infos.values() for stage in info.stages if stage.stage in names}
+    painted = {(stage.image_size, sizes_from_proto(stage)) for stage in told.values()}
+    if len(painted) > 1 and any(sizes for _, sizes in painted):
+        able = {name: (f"{stage.image_size} px", sizes_from_proto(stage)) for name, stage in told.items()}
+        named = "; ".join(
+            f"{name} {own}, or {sizes}" if sizes else f"{name} {own}" for name, (own, sizes) in able.items()
+        )
+        raise PreconditionFailed(
+            "sizes", f"decoder and upsampler paint different sizes: {named}; serve both of one checkpoint"
+        )
 
 
 def versioned(stage: model_info_pb2.StageInfo, version: str) -> model_info_pb2.StageInfo:

@@ -281,6 +281,10 @@ class Ticket:
         usual = sum(self._workload[s].steps * self._workload[s].area * speeds[s].usual(now) for s in later)
         return min(usual, max(self.least(later), (self.deadline - now) / 2))
 
+    def places(self, stage: StageName, samples: int) -> int:
+        """That a call of ``stage`` takes there for ``samples``."""
+        return samples * self._workload[stage].places
+
     def begin(self, stage: StageName) -> StageCall:
         """A call of ``stage`` is made."""
         return StageCall(stage, self._admission.now())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -32,6 +33,11 @@ class StageLoad:
     def usual_rows(self) -> float:
         """Rows of the stack's own size that a pass of a call is worth."""
         return self.rows * self.area
+
+    @property
+    def places(self) -> int:
+        """Of the stage, that each sample of a call takes: a larger picture several."""
+        return max(1, math.ceil(self.area))
 
     @property
     def call_row_steps(self) -> float:

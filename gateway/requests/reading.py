@@ -163,7 +163,9 @@ def read_image(field: str, image: image_pb2.Image, fit: Fit, shape: Size = SQUAR
         boxed = None if square else file_of(letterbox(picture, shape))
         return replace(source, data=file_of(letterbox(picture)), boxed=boxed)
     if header.cost > LARGE:
-        return replace(source, data=file_of(cropped(decode_image(image, field, max(MAX_FITTED, *shape)), shape)))
+        picture = decode_image(image, field, max(MAX_FITTED, *shape))
+        boxed = None if square else file_of(cropped(picture, shape))
+        return replace(source, data=file_of(cropped(picture)), boxed=boxed)
     check_image(image, field)
     return source
 

@@ -233,7 +233,7 @@ class CallStages:
     ) -> Final:
         """One call of ``stage``, as often as it takes: what ``result`` makes of its last answer, None of the others.
 
-        samples: places that it takes.
+        samples: how many it asks for.
         """
         service, ticket, progress = SAMPLING_STAGES[stage], self._ticket, StageProgress(reporter, stage)
         assert ticket is not None
@@ -258,7 +258,7 @@ class CallStages:
 
         breaker = self._clients.breakers[service]
         try:
-            async with self._limits.hold(service, samples):
+            async with self._limits.hold(service, ticket.places(stage, samples)):
                 return await with_retries(attempt, service, self._call, breaker, lambda: ticket.after(stage))
         except Overloaded as error:
             if error.reason == "TOO_LATE":

@@ -113,6 +113,7 @@ class Releases:
     _census: dict[ServiceName, dict[str, model_info_pb2.ModelInfo]] = field(default_factory=dict)
     _served: Release | None = None
     _better: tuple[tuple[Versions, Versions], float] | None = None  # what has been better than what is, and since when
+    _apart: PreconditionFailed | None = None  # why what is best makes no stack
     _lost: int = 0  # counts in a row
     _seen: dict[tuple[ServiceName, str], int] = field(default_factory=dict)  # by the count before
     _counts: int = 0  # so far
@@ -145,9 +146,12 @@ class Releases:
         if self._served is not None:
             return
         missing = self._missing()
+        if self._apart is not None:
+            raise self._apart
         if not missing and best_set(self._census, {}) is None:
             raise PreconditionFailed(
-                "clip_space", f"the stages speak different CLIP spaces: {clip_mismatch(self._census)}"
+                "clip_space",
+                f"the stages speak different CLIP spaces: {clip_mismatch(self._census)}; serve checkpoints of one CLIP",
             )
         LOG.warning("starting although a stage is missing: %s", ", ".join(missing) or "all")
 
@@ -219,6 +223,8 @@ class Releases:
             failure = Unavailable(missing[0], f"the {missing[0]} has not reported its model yet")
             failure.asked_again = True
             raise failure
+        if self._apart is not None:
+            raise Unavailable(SERVICES[0], str(self._apart))
         spaces = clip_mismatch(self._census)
         raise Unavailable(
             SERVICES[0], f"the stages speak different CLIP spaces, as while weights are replaced: {spaces}"
@@ -242,6 +248,11 @@ class Releases:
                 # Of a stage that does not answer the last answers are kept: a call may not need it.
                 self._census |= {service: replicas for service, replicas in found.items() if replicas}
                 await self._decide(self._census)
+                self._apart = None
+            except PreconditionFailed as error:
+                if str(error) != str(self._apart):
+                    LOG.warning("what the stages have loaded does not belong together: %s", error)
+                self._apart = error
             except Exception:  # whatever it was, calls go on with what is served
                 LOG.exception("the stages' replicas could not be counted")
             self._show()
@@ -282,7 +293,8 @@ class Releases:
 
     async def _move(self, infos: Mapping[ServiceName, model_info_pb2.ModelInfo]) -> None:
         """Serves ``infos`` from now on, once their replicas are reached; or in any case where nothing is served yet."""
-        versions, channel_versions, before = versions_of(infos), channel_versions_of(infos), self._served
+        info, before = merge(infos), self._served
+        versions, channel_versions = versions_of(infos), channel_versions_of(infos)
         channels = self.channels.take(channel_versions)
         try:
             async with asyncio.timeout(READY_S):
@@ -296,7 +308,7 @@ class Releases:
             VERSION_SWITCHES.inc()
             LOG.warning("new requests are served by another version: %s", shown(versions))
         self._served = Release(
-            merge(infos), versions, channel_versions, Clients(channels, versions, channel_versions, self.breakers)
+            info, versions, channel_versions, Clients(channels, versions, channel_versions, self.breakers)
         )
         self._better, self._lost = None, 0
         if before is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.contract.gateways import apart, gateway_of, noise_picture, pixels_of, png
-from tests.contract.services import Services
+from tests.contract.services import Bounds, Services
 from tests.contract.toys import OWN, SIZES, TOYS, Toy
 from unclip import Client, Generate, Sampling, read_recipe
 from unclip.client.recipes import complete
@@ -63,6 +63,14 @@ def test_pictures_of_several_sizes_at_once_are_those_that_each_is_alone(painter:
         together = list(threads.map(lambda each: painter.make(each)[0], asked))
     assert [(each.width, each.height) for each in together] == [(128, 64), (64, 128), (OWN, OWN)]
     assert max(apart(one, other) for one, other in zip(alone, together, strict=True)) <= 1
+
+
+def test_more_large_pictures_than_a_client_has_places_for_wait_for_each_other(
+    bounded: Callable[[Bounds], Services],
+) -> None:
+    with gateway_of(bounded(Bounds(capacity=4, queue_limit=8))) as client:
+        made = client.generate("a cat", width=128, height=128, image_count=4, **QUICK)
+    assert [(image.width, image.height) for image in made] == [(128, 128)] * 4
 
 
 @pytest.mark.parametrize(("width", "height"), [(100, 64), (32, 64), (192, 128), (256, 64)])

@@ -36,6 +36,9 @@ print(module, "is here", flush=True)
 fault = json.loads((here / "faults.json").read_text()).get(module)
 if fault == "exit":
     sys.exit("no such weights")
+if fault == "misconfigured":
+    print(module.removesuffix("_svc") + ": checkpoint: one half", file=sys.stderr)
+    sys.exit(2)
 if fault == "deaf":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if fault == "slow":
@@ -127,6 +130,17 @@ def test_a_service_that_ends_fails_the_start_with_its_last_words(faults: Faults,
         stack.start()
     assert caught.value.stage == "prior"
     assert time.monotonic() - began < 30
+    assert stack.pids == {}
+
+
+def test_what_a_service_cannot_start_with_is_one_line_and_no_matter_of_trying_again(
+    faults: Faults, tmp_path: Path
+) -> None:
+    faults(encoder_svc="misconfigured")
+    stack = LocalStack(tmp_path, patience=60)
+    with pytest.raises(ConfigurationError) as caught:
+        stack.start()
+    assert str(caught.value) == "encoder: checkpoint: one half"
     assert stack.pids == {}
 
 

@@ -159,7 +159,7 @@ async def test_stages_that_do_not_belong_together_stop_the_start_when_patience_i
     bench.source.drop("v1", "prior")
     bench.source.put("v2", "other", 1, "prior")
     async with bench.releases() as releases:
-        with pytest.raises(PreconditionFailed, match="different CLIP spaces"):
+        with pytest.raises(PreconditionFailed, match=r"different CLIP spaces: .*; serve checkpoints of one CLIP"):
             await releases.wait(patience=1.0)
 
 
@@ -178,3 +178,16 @@ async def test_a_count_that_fails_unforeseen_ends_nothing(caplog: pytest.LogCapt
         assert "could not be counted" in caplog.text
         bench.source.put("v2", "other", 2)
         await until_served(releases, "v2")
+
+
+async def test_a_decoder_and_an_upsampler_of_two_families_are_told_as_such_at_the_start_and_to_callers() -> None:
+    bench = Bench(ModelInfoSource())
+    [decoder] = bench.source.replicas["decoder"]
+    decoder.stages[0].sizes.CopyFrom(model_info_pb2.Sizes(multiple=64, smallest=256, largest=1024, max_pixels=2**20))
+    async with bench.releases() as releases:
+        with pytest.raises(PreconditionFailed, match="serve both of one checkpoint"):
+            await releases.wait(patience=0.5)
+        with pytest.raises(Unavailable, match="serve both of one checkpoint"):
+            await releases.info(soon())
+        decoder.stages[0].ClearField("sizes")
+        assert await version_of(releases) == "v1"

@@ -136,6 +136,17 @@ def test_of_a_large_picture_the_part_travels_that_is_painted_as_large_as_that() 
     assert Image.open(io.BytesIO(tall.canvas)).size == (512, 1024)
 
 
+@pytest.mark.parametrize("side", [500, 1500])
+def test_clip_sees_the_middle_square_of_small_and_large_pictures_whatever_is_painted(side: int) -> None:
+    across = np.linspace(0, 255, 2 * side).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(np.tile(across, (side, 1))).save(file, "PNG")
+    source = plan("vary", image=type(png())(data=file.getvalue()), width=32, height=64).image
+    seen = np.asarray(cropped(Image.open(io.BytesIO(source.data)).convert("RGB")))
+    assert abs(int(seen.min()) - 64) <= 2
+    assert abs(int(seen.max()) - 191) <= 2
+
+
 @pytest.mark.parametrize("fit", [gateway_pb2.FIT_CENTER_CROP, gateway_pb2.FIT_LETTERBOX])
 @pytest.mark.parametrize("shape", [(96, 32), (32, 64), (64, 64)])
 def test_an_edits_subject_fills_what_is_painted(fit: Any, shape: tuple[int, int]) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from gateway.stack import merge
 from tests.unit.gateway_models import STAGES, everyone, reported_by
+from unclip.api.type.v1 import model_info_pb2
 from unclip.errors import PreconditionFailed
 from unclip.options import SamplingSettings, ServiceName
 
@@ -50,6 +51,20 @@ def test_stages_whose_embeddings_have_other_dimensions_do_not_belong_together() 
     infos["decoder"].embedding_dim = 48
     with pytest.raises(PreconditionFailed, match=r"encoder 64.* decoder 48; serve checkpoints of one CLIP"):
         merge(infos)
+
+
+def test_latents_of_one_family_do_not_go_to_the_upsampler_of_another() -> None:
+    infos, sizes = everyone(), model_info_pb2.Sizes(multiple=64, smallest=256, largest=1024, max_pixels=2**20)
+    infos["decoder"].stages[0].sizes.CopyFrom(sizes)
+    with pytest.raises(PreconditionFailed, match=r"different sizes: .*; serve both of one checkpoint"):
+        merge(infos)
+    infos["upsampler"].stages[0].sizes.CopyFrom(sizes)
+    for service, side in (("decoder", 512), ("upsampler", 768)):
+        infos[service].stages[0].image_size = side  # type: ignore[index]
+    with pytest.raises(PreconditionFailed, match=r"decoder 512 px, or multiples of 64 .*; upsampler 768 px"):
+        merge(infos)
+    infos["upsampler"].stages[0].image_size = 512
+    merge(infos).require("generate")
 
 
 def test_captions_are_embedded_where_a_clip_reads_them() -> None:

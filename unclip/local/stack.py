@@ -132,7 +132,8 @@ class LocalStack:
 
         Raises:
             Unavailable: a service ended, or was not ready in time; the message ends with its last log lines.
-            ConfigurationError: the checkpoint is neither a folder nor called like a repository.
+            ConfigurationError: the checkpoint is neither a folder nor called like a repository, or a service cannot
+                start as configured.
         """
         checkpoint = located(self._checkpoint)
         deadline = time.monotonic() + self._patience
@@ -200,7 +201,7 @@ class LocalStack:
             self._folder = None
 
     def check(self) -> None:
-        """Raises Unavailable when any service has ended by itself."""
+        """Raises, as ``start`` does, when any service has ended by itself."""
         for service in self._services:
             service.check()
 
@@ -236,7 +237,7 @@ class LocalStack:
         return service
 
     def _wait(self, service: ServiceProcess, answer: Callable[[], str | None], deadline: float) -> str:
-        """What ``answer`` gives once it gives anything. Raises Unavailable as ``start`` does."""
+        """What ``answer`` gives once it gives anything. Raises as ``start`` does."""
         while True:
             self.check()
             if found := answer():
