@@ -15,6 +15,7 @@ from training.embeddings import Examples, encode_texts
 from training.grow import grow_decoder
 from training.loop import UNLIMITED, arguments, choose, device, fit, flips, normal, uniform
 from training.presets import Limits, Preset
+from training.quick import compiled
 from training.watch import denoised, tiled
 from unclip.diffusion.schedule import NoiseSchedule
 
@@ -40,6 +41,7 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Examples, limi
     nn.init.normal_(network.projection.learned_classifier_free_guidance_embeddings, std=0.02)
     if preset.start:
         grow_decoder(network, preset.start)
+    quick = compiled(network, preset.decoder, device())
     schedule = NoiseSchedule.squaredcos_cap_v2()
     bars = torch.from_numpy(schedule.alphas_cumprod).float().to(device())
     min_snr = (SNR * (1 - bars) / bars).clamp(max=1)
@@ -60,7 +62,7 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Examples, limi
         for side, scale in OFFSETS.items():
             offset = normal((count, 3, side, side), generator)
             noise = noise + scale * (1 - signal) * functional.interpolate(offset, clean.shape[-2:], mode="bilinear")
-        predicted, raw = network(
+        predicted, raw = quick(
             signal.sqrt() * clean + (1 - signal).sqrt() * noise,
             t,
             torch.where(no_image, null, image),

@@ -14,6 +14,7 @@ from training.clip import Clip, contrast
 from training.joint import choose_views
 from training.loop import UNLIMITED, choose, device, fit
 from training.presets import Limits, Preset
+from training.quick import compiled
 
 PLACE = 4.0  # weight of 1 - cosine to the teachers' place
 SHIFT = 4  # px: pictures are shifted by up to so much, their edges repeated
@@ -26,11 +27,12 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, limits: Limits = UNL
     clip.text.load_state_dict(space.text.state_dict())
     clip.text.requires_grad_(False)
     where = device()
+    see = compiled(clip.image, preset.clip, where)
 
     def loss(generator: torch.Generator) -> torch.Tensor:
         rows = choose_views(data, preset.clip.batch, generator)
         pixels = shifted(data.pixels[rows].to(where).float() / 127.5 - 1, generator)
-        image = functional.normalize(clip.image(pixel_values=pixels).image_embeds.float())
+        image = functional.normalize(see(pixel_values=pixels).image_embeds.float())
         with torch.no_grad():
             place = space.picture(data.features[rows].to(where))
             text = space.read(data.ids[rows].to(where), data.mask[rows].to(where))

@@ -12,6 +12,7 @@ from transformers import CLIPTokenizer
 from training.clip import Clip, tokens
 from training.loop import choose, device, half_precision
 from training.presets import Preset
+from training.quick import compiled
 from training.scaling import reduce
 from training.views import Views
 
@@ -45,6 +46,7 @@ class Examples:
 
     def __init__(self, preset: Preset, clip: Clip, words: CLIPTokenizer) -> None:
         self._preset, self._clip, self._words = preset, clip, words
+        self._see = compiled(clip.image, preset.decoder, device())
         taught, _ = preset.pairs()
         self._views = Views(taught, preset.variety, device(), preset.hidden(), preset.clip_size)
 
@@ -64,5 +66,5 @@ class Examples:
         full, captions = self._views.draw(rows, random, moved=self._preset.moved)
         with torch.autocast(device().type, torch.bfloat16, enabled=half_precision(device())):
             text, states, mask = encode_texts(self._clip, self._words, captions)
-            image = self._clip.image(pixel_values=full).image_embeds
+            image = self._see(pixel_values=full).image_embeds
         return Encoded(image.float(), text.float(), states.float(), mask, reduce(full, self._preset.base_size))

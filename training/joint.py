@@ -95,5 +95,5 @@ def train(preset: Preset, words: CLIPTokenizer, lessons: Lessons, limits: Limits
         )
         return total
 
-    fit("joint", preset, joint, loss, preset.joint, limits, convolves=False)
+    fit("joint", preset, joint, loss, preset.joint, limits)
     return joint

@@ -18,7 +18,9 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
+from training.loop import device
 from training.presets import Preset
+from training.quick import plain_attention
 
 HEAD = 32  # channels of an attention head, everywhere
 ATTENTIVE = 2  # levels of the decoder that look at its conditions: the innermost, where pixels are few
@@ -38,7 +40,7 @@ def text_encoder(preset: Preset, tokenizer: CLIPTokenizer) -> nn.Module:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    return CLIPTextModelWithProjection(config)  # type: ignore[no-any-return]
+    return plain_attention(CLIPTextModelWithProjection(config), device())  # type: ignore[no-any-return]
 
 
 def image_encoder(preset: Preset) -> nn.Module:
@@ -52,12 +54,12 @@ def image_encoder(preset: Preset) -> nn.Module:
         image_size=preset.clip_size,
         patch_size=preset.patch,
     )
-    return CLIPVisionModelWithProjection(config)  # type: ignore[no-any-return]
+    return plain_attention(CLIPVisionModelWithProjection(config), device())  # type: ignore[no-any-return]
 
 
 def prior(preset: Preset) -> nn.Module:
     """The diffusion prior (section 2.2): text states, text embedding, time, noisy embedding and a query token."""
-    return PriorTransformer(  # type: ignore[no-any-return]
+    transformer = PriorTransformer(
         num_attention_heads=preset.width // HEAD,
         attention_head_dim=HEAD,
         num_layers=preset.prior_layers,
@@ -65,6 +67,7 @@ def prior(preset: Preset) -> nn.Module:
         num_embeddings=preset.context,
         additional_embeddings=4,
     )
+    return plain_attention(transformer, device())  # type: ignore[no-any-return]
 
 
 def text_projection(preset: Preset) -> nn.Module:
@@ -79,7 +82,7 @@ def text_projection(preset: Preset) -> nn.Module:
 def decoder(preset: Preset) -> nn.Module:
     """The base diffusion U-Net: predicts noise and, in its second half, where the variance lies."""
     outer = len(preset.decoder_channels) - ATTENTIVE
-    return UNet2DConditionModel(  # type: ignore[no-any-return]
+    unet = UNet2DConditionModel(
         sample_size=preset.base_size,
         in_channels=3,
         out_channels=6,
@@ -95,6 +98,7 @@ def decoder(preset: Preset) -> nn.Module:
         only_cross_attention=False,
         norm_num_groups=32 if preset.decoder_channels[0] % 32 == 0 else 16,
     )
+    return plain_attention(unet, device())  # type: ignore[no-any-return]
 
 
 def upsampler(preset: Preset) -> nn.Module:

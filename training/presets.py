@@ -49,7 +49,8 @@ class Preset:
 
     width: of both CLIP encoders, of their embeddings and of the text states alike, as in Karlo (768 there).
     size, base_size, clip_size: sides in px of the final picture, of the decoder's and of what CLIP sees.
-    variety: of views; moved: whether prior, decoder and upsampler see drawings moved as well, as CLIP always does;
+    variety: of views; moved: whether prior, decoder and upsampler see lone drawings moved and mirrored as well, as CLIP
+    always does;
     views: of every picture, for prior and decoder; with teachers, for those. teachers: whether CLIP learns from
     pretrained networks. joint, clip ... judge: how each stage trains.
     judged_widely: whether the judge learns from the larger preset's styles as well.
@@ -130,13 +131,12 @@ THOUSAND = Preset(
     prior_layers=6,
     decoder_channels=(48, 96, 160, 224),
     variety=WIDE,
-    moved=True,
     views=10,
     teachers=True,
     joint=Stage(1500, 512, 1e-3),
-    clip=Stage(3000, 256, 1e-3),
+    clip=Stage(2000, 256, 1e-3),
     prior=Stage(3000, 192, 4e-4),
-    decoder=Stage(30000, 32, 5e-4, decay=0.3, average=0.9995),
+    decoder=Stage(30000, 32, 8e-4, decay=0.3, average=0.9995),
     upsampler=Stage(3000, 8, 1e-3),
     judge=Stage(3000, 192, 1e-3),
 )
@@ -152,6 +152,7 @@ PRESETS = {
         decoder_channels=(64, 96, 160, 224),
         upsampler_channels=(32, 64, 128),
         views=16,
+        moved=True,
         clip=Stage(20000, 512, 1e-3, 7),
         prior=Stage(60000, 1024, 3e-4, 3),
         decoder=Stage(60000, 256, 5e-4, 12, decay=0.3, average=0.9995),

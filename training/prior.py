@@ -16,6 +16,7 @@ from training.embeddings import Examples, encode_texts
 from training.grow import take_over
 from training.loop import UNLIMITED, arguments, choose, device, fit, flips, normal
 from training.presets import Limits, Preset
+from training.quick import compiled
 from unclip.diffusion.schedule import NoiseSchedule
 
 MEASURED = 24  # batches that the embeddings' mean and deviation are taken from
@@ -36,6 +37,7 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Examples, limi
         image = torch.cat([data.draw(preset.prior.batch, generator).image for _ in range(MEASURED)])
         network.clip_mean.data.copy_(image.mean(0, keepdim=True))
         network.clip_std.data.copy_(image.std(0, keepdim=True).clamp(min=1e-3))
+    quick = compiled(network, preset.prior, device())
     schedule = torch.from_numpy(NoiseSchedule.squaredcos_cap_v2().alphas_cumprod).float().to(device())
     empty = encode_texts(clip, words, [""])
     # Parameters only: the statistics above are set, not learned.
@@ -53,12 +55,12 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Examples, limi
         t = choose(len(schedule), count, generator).to(clean.device)
         signal = schedule[t][:, None]
         noisy = signal.sqrt() * clean + (1 - signal).sqrt() * normal(clean.shape, generator)
-        predicted = network(
+        predicted = quick(
             noisy, timestep=t, proj_embedding=text, encoder_hidden_states=states, attention_mask=mask
         ).predicted_image_embedding
         return functional.mse_loss(predicted, clean)
 
-    fit("prior", preset, network, loss, preset.prior, limits, convolves=False)
+    fit("prior", preset, network, loss, preset.prior, limits)
     trained: nn.Module = network
     return trained
 

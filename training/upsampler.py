@@ -17,6 +17,7 @@ from training import networks
 from training.grow import take_over
 from training.loop import UNLIMITED, arguments, choose, device, fit, flips, normal, uniform
 from training.presets import Limits, Preset
+from training.quick import compiled
 from training.scaling import enlarge, reduce
 from training.views import Views
 from training.watch import denoised, tiled
@@ -34,6 +35,7 @@ def train(preset: Preset, limits: Limits = UNLIMITED) -> nn.Module:
         take_over(network, preset.start, "super_res_first")
     if preset.keeps("upsampler"):
         return network.eval()
+    quick = compiled(network, preset.upsampler, device())
     taught, _ = preset.pairs()
     cosine = NoiseSchedule.squaredcos_cap_v2()
     schedule = torch.from_numpy(cosine.alphas_cumprod).float().to(device())
@@ -58,7 +60,7 @@ def train(preset: Preset, limits: Limits = UNLIMITED) -> nn.Module:
         noise = normal(full.shape, generator)
         signal = schedule[t][:, None, None, None]
         noisy = signal.sqrt() * full + (1 - signal).sqrt() * noise
-        predicted = network(torch.cat([noisy, large], dim=1), t).sample
+        predicted = quick(torch.cat([noisy, large], dim=1), t).sample
         return functional.mse_loss(predicted.float(), full)
 
     def sheet() -> Image.Image:

@@ -96,7 +96,7 @@ class Views:
         self._numbers = [self._counts_for(pair) if variety.counted else () for pair in pairs]
 
     def draw(self, rows: Sequence[int], random: Random, moved: bool = True) -> tuple[torch.Tensor, list[str]]:
-        """Pictures ``[B, 3, S, S]`` in [-1, 1] and their captions. Without ``moved`` a lone drawing stays in place."""
+        """Pictures ``[B, 3, S, S]`` in [-1, 1] and their captions. Not ``moved``, a lone drawing is as it was drawn."""
         layers: list[Layer] = []
         captions, colours = [], []
         for view, row in enumerate(rows):
@@ -126,7 +126,7 @@ class Views:
             return layers, varied_caption(pair, background, random, colour, count)
         scale = random.uniform(self.variety.smallest, 1) if moved else 1.0
         x, y = (random.uniform(scale - 1, 1 - scale) for _ in range(2))
-        layer = Layer(view, row, scale, x, y, self._mirrored(row, random), colour)
+        layer = Layer(view, row, scale, x, y, moved and self._mirrored(row, random), colour)
         return [layer], varied_caption(pair, background, random, colour)
 
     def _placed_at(
