@@ -83,7 +83,7 @@ def train(preset: Preset, words: CLIPTokenizer, lessons: Lessons, limits: Limits
         unseen = choose(len(lessons.word_ids), max(1, int(UNSEEN * len(rows))), generator).cpu()
         ids = torch.cat([lessons.ids[rows], lessons.word_ids[unseen]]).to(where)
         mask = torch.cat([lessons.mask[rows], lessons.word_mask[unseen]]).to(where)
-        meanings = torch.cat([lessons.meanings[rows], lessons.word_meanings[unseen]]).to(where)
+        meanings = torch.cat([lessons.meanings[rows].float(), lessons.word_meanings[unseen].float()]).to(where)
         text, meant = joint.read(ids, mask), joint.sentence(meanings)
         features = lessons.features[rows].to(where)
         seen = joint.picture(features, normal(features.shape, generator))

@@ -214,8 +214,8 @@ def test_a_decoder_of_v_prediction_that_thresholds_draws_and_inverts_as_its_sche
         return decoder.decode(DecodeTask(Embedding(given(2, WIDTH), "tiny"), encoding(99), 5, SETTINGS[7], encoding(3)))
 
     for walk, table in ((invert(), process.inversion(9)), (decode(), process.table(SETTINGS[7]))):
-        assert vars(walk.table).keys() == vars(table).keys()
-        assert all(np.array_equal(value, getattr(walk.table, name)) for name, value in vars(table).items())
+        assert vars(walk.course.table).keys() == vars(table).keys()
+        assert all(np.array_equal(value, getattr(walk.course.table, name)) for name, value in vars(table).items())
     makes = [invert, decode, invert, decode, invert, decode]
     for shared, make in zip(together(decoder.programs, makes), makes, strict=True):
         assert torch.equal(shared, alone(decoder.programs, make()))

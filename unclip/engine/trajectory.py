@@ -60,7 +60,6 @@ class Trajectory(Job[torch.Tensor]):
         self._lane, self._last_lane = lane, last_lane
         self.priority, self.scale = priority, scale
         self.width = scale * (1 if guidance_scale == 1.0 else 2)
-        self.table = table
         self.course = Course.of(table, (seed, stream, row), device)
         self.conditions, self.unconditional = conditions, unconditional
         self.guidance_scale = guidance_scale
