@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+# Exit statuses of a process that serves: it failed, it cannot start as configured.
+EXIT_FAILED, EXIT_MISCONFIGURED = 1, 2
+
 
 class UnclipError(Exception):
     """Base of every foreseen error; pickles and copies with all its fields.

@@ -41,6 +41,18 @@ async def load(build: Callable[..., Loaded], *arguments: Any) -> Loaded:
         return await asyncio.get_running_loop().run_in_executor(once, build, *arguments)
 
 
+async def own_threads(engine: Engine) -> None:
+    """Leaves the threads of an operation to the engine: every other thread computes alone, see `Engine.call`."""
+    threads = torch.get_num_threads()
+
+    def have() -> None:
+        torch.get_num_threads()  # a thread's first question sets what it has to what was last set anywhere
+        torch.set_num_threads(threads)
+
+    await asyncio.wrap_future(engine.call(have))
+    torch.set_num_threads(1)  # of this thread, and of those to come
+
+
 def expected(
     program: str,
     options: sampling_pb2.SamplingOptions,
@@ -148,6 +160,7 @@ async def build_app(
             models.append(await load(service.load, *how))
     programs = {lane: program for model in models for lane, program in model.programs.items()}
     app = ModelApp.start(settings, programs, services[0].stage, remotes)
+    await own_threads(app.engine)
     for service, model in zip(services, models, strict=True):
         with loading(service.stage):
             await app.warm_up(partial(service.trial, model))

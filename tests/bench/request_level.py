@@ -35,7 +35,7 @@ def settings_of(job: Job[Any]) -> Hashable:
     """What has to be equal for two requests to share a batch."""
     if not isinstance(job, Trajectory):
         return job.lane
-    table = job.table
+    table = job.course.table
     return (job.lane, job.guidance_scale, job.length, table.c_x.tobytes(), table.sigma.tobytes())
 
 

@@ -18,9 +18,9 @@ from prometheus_client import REGISTRY
 from tests.http2 import ACK, CANCEL, END_HEADERS, HEADERS, RST_STREAM, SETTINGS, Connection, frame, of_call
 from tests.processes import free_port
 from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
+from unclip.errors import EXIT_FAILED
 from unclip.serving.channels import open_channel
 from unclip.serving.error_table import from_rpc_error
-from unclip.serving.process import EXIT_FAILED
 from unclip.serving.server import Service, serve
 from unclip.serving.settings import ServerSettings
 

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from unclip.errors import ConfigurationError, Unavailable
+from unclip.errors import EXIT_MISCONFIGURED, ConfigurationError, Unavailable
 from unclip.local import reaper, starter
 from unclip.local.starter import Launch
 
 LOG_LINES = 12  # of a failed service, shown with the error
-MISCONFIGURED = 2  # status of one that cannot start as configured, see `unclip.serving.process`
 UNKNOWN_STATUS = 255  # of a process whose starter is gone
 PATIENCE_S = 120.0  # with a starter's imports: then each process shall have its own
 SHARING = "UNCLIP_SHARE_IMPORTS"  # in the environment; 0: no starter
@@ -72,7 +71,7 @@ class ServiceProcess:
         """Raises, when the process has ended: ConfigurationError with what it said of how it is configured, or else
         Unavailable with the last lines of its log."""
         status = self.process.poll()
-        if status == MISCONFIGURED:
+        if status == EXIT_MISCONFIGURED:
             said = [
                 line for line in self.log.read_text(errors="replace").splitlines() if line.startswith(f"{self.role}: ")
             ]

@@ -14,13 +14,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Seque
 from pathlib import Path
 from typing import Any, TypeVar
 
-from unclip.errors import CheckpointError, ConfigurationError, PreconditionFailed
+from unclip.errors import EXIT_FAILED, EXIT_MISCONFIGURED, CheckpointError, ConfigurationError, PreconditionFailed
 from unclip.serving.logs import logging_to, stderr_that_never_waits
 from unclip.serving.settings import ProcessSettings, parse
 
 S = TypeVar("S", bound=ProcessSettings)
 Result = TypeVar("Result")
-EXIT_FAILED, EXIT_MISCONFIGURED = 1, 2
 
 
 def run_process(

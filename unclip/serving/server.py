@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 
-from unclip.errors import Unavailable
+from unclip.errors import EXIT_FAILED, Unavailable
 from unclip.extras import explained
 from unclip.importing import uncollected
 from unclip.networks.idle_threads import spin_briefly
@@ -28,7 +28,6 @@ from unclip.serving.listening import guards_of, health_server, listen, material_
 from unclip.serving.metrics import serve_metrics
 from unclip.serving.permissive import open_permissive
 from unclip.serving.process import (
-    EXIT_FAILED,
     in_background,
     remove_address,
     result_unless_stopped,
