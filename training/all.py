@@ -6,7 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
-from training import clip, decoder, judge, prior, upsampler
+from training import clip, decoder, judge, prior, student, upsampler
 from training.embeddings import Examples
 from training.export import export
 from training.loop import OUT_OF_TIME, parsed
@@ -24,9 +24,10 @@ def run(preset: Preset, out: Path, limits: Limits) -> None:
     enlarger = upsampler.train(preset, limits)
     if preset.start is None:
         judge.save(judge.train(preset, limits), preset, out.with_name("judge"))
-    # Last, since it takes the longest: what it has learned meanwhile can be looked at beside all else.
+    # Late, since it takes the longest: what it has learned meanwhile can be looked at beside all else.
     drawer = decoder.train(preset, encoders, words, data, limits)
-    export(out, preset, encoders, words, guesser, drawer, enlarger)
+    pupil = student.train(preset, encoders, words, data, drawer, limits) if preset.student.steps else None
+    export(out, preset, encoders, words, guesser, drawer, enlarger, pupil)
 
 
 def main() -> None:

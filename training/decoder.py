@@ -41,6 +41,8 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Examples, limi
     nn.init.normal_(network.projection.learned_classifier_free_guidance_embeddings, std=0.02)
     if preset.start:
         grow_decoder(network, preset.start)
+    if preset.keeps("decoder"):
+        return network.eval()
     quick = compiled(network, preset.decoder, device())
     schedule = NoiseSchedule.squaredcos_cap_v2()
     bars = torch.from_numpy(schedule.alphas_cumprod).float().to(device())

@@ -31,15 +31,26 @@ class Decoder(nn.Module):
         mask: torch.Tensor,
     ) -> torch.Tensor:
         """``[B, 6, h, h]``: noise, and where the log-variance lies between its bounds, in [-1, 1]."""
+        return self.painted(noisy, t, *self.conditions(image, text, states, mask))
+
+    def conditions(
+        self, image: torch.Tensor, text: torch.Tensor, states: torch.Tensor, mask: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What the U-Net is told: context ``[B, 4 + L, C]``, what joins the time ``[B, T]``, mask ``[B, 4 + L]``."""
         context, extra = self.projection(
             image_embeddings=image,
             prompt_embeds=text,
             text_encoder_hidden_states=states,
             do_classifier_free_guidance=False,
         )
-        padded = functional.pad(mask, (self.projection.clip_extra_context_tokens, 0), value=True)
+        return context, extra, functional.pad(mask, (self.projection.clip_extra_context_tokens, 0), value=True)
+
+    def painted(
+        self, noisy: torch.Tensor, t: torch.Tensor, context: torch.Tensor, extra: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor:
+        """`forward` under conditions that are known."""
         out: torch.Tensor = self.unet(
-            noisy, t, encoder_hidden_states=context, class_labels=extra, attention_mask=padded
+            noisy, t, encoder_hidden_states=context, class_labels=extra, attention_mask=mask
         ).sample
         return out
 

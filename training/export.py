@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_unclip import UnCLIPScheduler
 from torch import nn
 from transformers import CLIPImageProcessorPil, CLIPTokenizer
@@ -18,6 +19,8 @@ from training.clip import CLEANING, MEAN, STD, Clip
 from training.decoder_network import Decoder
 from training.presets import Preset
 from training.sources import manifest
+from training.student import SAMPLING as STUDENT_SAMPLING
+from training.student import SCHEDULER as STUDENT_SCHEDULER
 from training.vocabulary import vocabulary_of
 from unclip.checkpoints.manifest import write_manifest
 
@@ -29,6 +32,12 @@ DEFAULTS = {
     "decoder": {"sampler": "dpm++2m", "steps": 12, "guidance_scale": 3.0},
     "upsampler": {"sampler": "ddpm", "steps": 3, "guidance_scale": 1.0},
 }
+# Of a student, and which of the two ways is taken unasked.
+FAST = {
+    "decoder": {name: getattr(STUDENT_SAMPLING, name) for name in ("sampler", "steps", "guidance_scale")},
+    "upsampler": {"sampler": "ddpm", "steps": 1, "guidance_scale": 1.0},
+}
+QUALITY = "standard"
 SCHEDULERS = {
     "prior_scheduler": {"prediction_type": "sample", "variance_type": "fixed_small_log", "clip_sample_range": 5.0},
     "decoder_scheduler": {"prediction_type": "epsilon", "variance_type": "learned_range", "clip_sample_range": 1.0},
@@ -44,6 +53,7 @@ def export(
     prior: nn.Module,
     decoder: Decoder,
     upsampler: nn.Module,
+    student: nn.Module | None = None,
 ) -> None:
     """Writes every component and unclip.json into ``folder``; a model card that lies there stays."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -65,10 +75,14 @@ def export(
         "decoder": decoder.unet,
         "super_res_first": upsampler,
     }
+    if student is not None:
+        components["decoder_student"] = student
     for name, network in components.items():
         network.to("cpu", torch.float16).save_pretrained(folder / name, max_shard_size=SHARD)
     for name, config in SCHEDULERS.items():
         UnCLIPScheduler(**config).save_pretrained(folder / name)
+    if student is not None:
+        DDIMScheduler.from_config(STUDENT_SCHEDULER).save_pretrained(folder / "decoder_student_scheduler")
     (folder / "data.json").write_text(json.dumps(data_of(preset), indent=1) + "\n")
     licenses = sorted({source.license for source in manifest() if source.style in ("", *preset.styles)})
     write_manifest(
@@ -80,6 +94,7 @@ def export(
         cleaning=CLEANING,
         preset=preset.name,
         vocabulary=vocabulary_of(preset, preset.pairs()[0]).to_json(),
+        **({} if student is None else {"fast": FAST, "quality": QUALITY}),
     )
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if size > LARGEST:

@@ -48,8 +48,9 @@ def parsed(parser: argparse.ArgumentParser) -> tuple[Preset, argparse.Namespace]
         return replace(preset, start=options.start), options
     if options.start is None:
         parser.error("--keep needs --start: there is nothing to keep")
-    if "prior" in options.keep and "clip" not in options.keep:
-        parser.error("--keep prior needs clip to be kept too: the prior speaks of its embeddings")
+    for stage in ("prior", "decoder"):
+        if stage in options.keep and "clip" not in options.keep:
+            parser.error(f"--keep {stage} needs clip to be kept too: the {stage} speaks of its embeddings")
     return replace(preset, start=options.start, kept=tuple(options.keep)), options
 
 

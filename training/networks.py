@@ -23,6 +23,7 @@ from training.presets import Preset
 from training.quick import plain_attention
 
 HEAD = 32  # channels of an attention head, everywhere
+TOLD = 256  # numbers that stand for a guidance scale
 ATTENTIVE = 2  # levels of the decoder that look at its conditions: the innermost, where pixels are few
 
 
@@ -81,11 +82,19 @@ def text_projection(preset: Preset) -> nn.Module:
 
 def decoder(preset: Preset) -> nn.Module:
     """The base diffusion U-Net: predicts noise and, in its second half, where the variance lies."""
+    return _painter(preset, out_channels=6)
+
+
+def student(preset: Preset) -> nn.Module:
+    """The decoder's student: predicts v, and is told the guidance scale."""
+    return _painter(preset, out_channels=3, time_cond_proj_dim=TOLD)
+
+
+def _painter(preset: Preset, **more: int) -> nn.Module:
     outer = len(preset.decoder_channels) - ATTENTIVE
     unet = UNet2DConditionModel(
         sample_size=preset.base_size,
         in_channels=3,
-        out_channels=6,
         down_block_types=("ResnetDownsampleBlock2D",) * outer + ("SimpleCrossAttnDownBlock2D",) * ATTENTIVE,
         mid_block_type="UNetMidBlock2DSimpleCrossAttn",
         up_block_types=("SimpleCrossAttnUpBlock2D",) * ATTENTIVE + ("ResnetUpsampleBlock2D",) * outer,
@@ -97,6 +106,7 @@ def decoder(preset: Preset) -> nn.Module:
         class_embed_type="identity",
         only_cross_attention=False,
         norm_num_groups=32 if preset.decoder_channels[0] % 32 == 0 else 16,
+        **more,
     )
     return plain_attention(unet, device())  # type: ignore[no-any-return]
 

@@ -14,7 +14,7 @@ PLAIN = Variety()
 CPU_CONCEPTS = Path(__file__).with_name("concepts_cpu.txt")
 
 
-KEEPABLE = ("clip", "prior", "upsampler")  # the prior with CLIP only: it speaks of one CLIP's embeddings
+KEEPABLE = ("clip", "prior", "decoder", "upsampler")  # prior and decoder with CLIP only: they speak of its embeddings
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ class Preset:
     variety: of views; moved: whether prior, decoder and upsampler see lone drawings moved and mirrored as well, as CLIP
     always does;
     views: of every picture, for prior and decoder; with teachers, for those. teachers: whether CLIP learns from
-    pretrained networks. joint, clip ... judge: how each stage trains.
+    pretrained networks. joint, clip ... student: how each stage trains; without steps there is no student. walks: how
+    many of the decoder's it learns from.
     judged_widely: whether the judge learns from the larger preset's styles as well.
     start: a checkpoint whose weights the stages begin with. kept: of KEEPABLE, those that then stay as they are.
     data: the preset whose pictures and split it takes; "": it has its own.
@@ -82,6 +83,8 @@ class Preset:
     decoder: Stage = Stage(7000, 32, 1e-3)
     upsampler: Stage = Stage(2500, 8, 1e-3)
     judge: Stage = Stage(1500, 192, 2e-3)
+    student: Stage = Stage(0, 32, 3e-4)
+    walks: int = 0
     judged_widely: bool = True
     start: Path | None = None
     kept: tuple[str, ...] = ("clip",)
@@ -139,6 +142,8 @@ THOUSAND = Preset(
     decoder=Stage(30000, 32, 8e-4, decay=0.3, average=0.9995),
     upsampler=Stage(3000, 8, 1e-3),
     judge=Stage(3000, 192, 1e-3),
+    student=Stage(4000, 32, 3e-4),
+    walks=8192,
 )
 
 PRESETS = {
@@ -180,6 +185,8 @@ PRESETS = {
         decoder=Stage(3, 4, 1e-3),
         upsampler=Stage(3, 2, 1e-3),
         judge=Stage(3, 8, 1e-3),
+        student=Stage(3, 4, 1e-3),
+        walks=4,
         judged_widely=False,
     ),
 }
