@@ -24,7 +24,7 @@ from tests.bench.options import Options
 from tests.bench.report import Report, cores
 from unclip.errors import UnclipError
 
-NAMES = ("overhead", "peer", "defaults", "mixed", "scale", "memory", "web", "studio", "triton", "gpu")
+NAMES = ("overhead", "peer", "defaults", "mixed", "scale", "memory", "web", "studio", "triton", "student", "gpu")
 FAMILIES = ("karlo", "kandinsky", "stable_unclip")
 # Long: 9 GiB and 3 of disk (Kandinsky's encoder 13 and 5), 20 and 7 (10), an hour. Or a part of another, `scale`.
 ON_REQUEST = ("full_size", "full_picture", "equality", "gateways")
