@@ -40,12 +40,9 @@ def signature(name: NetworkName, checkpoint: Checkpoint) -> Signature:
 
     noisy = (port("sample", walked), Port("timestep", "INT64"))
     if name == STUDENT:
-        if config.get("in_channels") != walked:
-            found = config.get("in_channels")
-            raise CheckpointError(f"checkpoint: {STUDENT}/config.json: in_channels must be {walked}; got {found}")
-        return Signature(
-            (*noisy, Port("guidance", "FP32"), *conditions.ports_of(checkpoint)), port("predicted", channels)
-        )
+        guidance_dim(checkpoint)
+        told = (Port("guidance", "FP32"), *conditions.ports_of(checkpoint))
+        return Signature((*noisy, *told), port("predicted", channels))
     seen = (port("known", walked + 1),) if sees_known(checkpoint) else ()
     return Signature((*noisy, *seen, *conditions.ports_of(checkpoint)), port("predicted", channels))
 
@@ -67,8 +64,11 @@ def sees_known(checkpoint: Checkpoint) -> bool:
 
 
 def guidance_dim(checkpoint: Checkpoint) -> int:
-    """Dimensions in which the student is told its guidance scale. Raises CheckpointError where it is not."""
-    dim = checkpoint.config(STUDENT, "config.json").get("time_cond_proj_dim")
+    """Dimensions in which the student is told its guidance scale. Raises CheckpointError for a network that is none."""
+    config, walked = checkpoint.config(STUDENT, "config.json"), channels_of(checkpoint)
+    if (taken := config.get("in_channels")) != walked:
+        raise CheckpointError(f"checkpoint: {STUDENT}/config.json: in_channels must be {walked}; got {taken}")
+    dim = config.get("time_cond_proj_dim")
     if type(dim) is not int or dim < MIN_GUIDANCE_DIM:
         raise CheckpointError(
             f"checkpoint: {STUDENT}/config.json: time_cond_proj_dim must be {MIN_GUIDANCE_DIM} or more, for the "
@@ -83,8 +83,9 @@ def load(name: NetworkName, checkpoint: Checkpoint, placement: Placement) -> Net
         return latents.load(name, checkpoint, placement)
     if name in UPSAMPLERS:
         return placement.run(_upsampler(placement.load(UNet2DModel, checkpoint, UPSAMPLERS[name])))
+    dim = guidance_dim(checkpoint) if name == STUDENT else 0
     network = placement.run(_decoder(placement.load(UNet2DConditionModel, checkpoint, COMPONENTS[name])))
-    return _told_scale(network, guidance_dim(checkpoint)) if name == STUDENT else network
+    return _told_scale(network, dim) if dim else network
 
 
 def _told_scale(student: Network, dim: int) -> Network:

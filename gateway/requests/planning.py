@@ -130,7 +130,10 @@ def read_generate(
     prior = reader.sampling("prior", info.prior)
     decoder = reader.sampling("decoder", info.decoder)
     negative_caption = reader.caption("negative_caption", request.negative_caption, allow_empty=True)
-    if negative_caption and decoder.guidance_scale == 1 and (given or prior.guidance_scale == 1):
+    fast = isinstance(request, gateway_pb2.GenerateRequest) and is_fast(reader)
+    if negative_caption and fast:
+        reader.refuse("negative_caption", f"must be empty with QUALITY_FAST; got {request.negative_caption!r:.60}")
+    elif negative_caption and decoder.guidance_scale == 1 and (given or prior.guidance_scale == 1):
         reader.refuse(
             "negative_caption",
             "must be empty where neither prior nor decoder is guided; their guidance scales are 1",
@@ -149,7 +152,7 @@ def read_generate(
         keep=reader.asked.image_count if request.HasField("candidates") else None,
         embedding=reader.embedding("embedding", info.model.clip_space, info.model.embedding_dim) if given else None,
         away_sampled=bool(negative_caption) and decoder.guidance_scale != 1 and info.ignores_text,
-        fast=isinstance(request, gateway_pb2.GenerateRequest) and is_fast(reader),
+        fast=fast,
     )
 
 

@@ -60,13 +60,11 @@ def require_fast(request: gateway_pb2.GenerateRequest, own: SamplingSettings, re
         if (value := getattr(request.decoder, name)) != (only := getattr(settings, name)):
             shown = [sampler_name(each) if name == "sampler" else f"{each:g}" for each in (only, value)]
             reader.refuse(f"decoder.{name}", f"must be unset or {shown[0]} with QUALITY_FAST; got {shown[1]}")
-    if not blank(request.negative_caption):
-        size = len(request.negative_caption.encode())
-        reader.refuse("negative_caption", f"must be empty with QUALITY_FAST; got {size} bytes")
+            reader.asked.decoder.ClearField(name)  # said once is enough
     if not guidance_fits(request.decoder):
-        low, high = FAST_GUIDANCE
-        asked = f"{request.decoder.guidance_scale:g}"
-        reader.refuse("decoder.guidance_scale", f"must be {low:g} to {high:g} with QUALITY_FAST; got {asked}")
+        (low, high), asked = FAST_GUIDANCE, request.decoder.guidance_scale
+        reader.refuse("decoder.guidance_scale", f"must be {low:g} to {high:g} with QUALITY_FAST; got {asked:g}")
+        reader.asked.decoder.ClearField("guidance_scale")
 
 
 def said(options: sampling_pb2.SamplingOptions) -> list[str]:

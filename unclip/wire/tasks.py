@@ -350,12 +350,9 @@ class _Reading:
         """How the decoder's student samples, which does that alone."""
         if self._spec.fast is None:
             raise PreconditionFailed("fast", "this decoder has no student: it samples by itself alone")
-        sampling = sampling_from_proto(request.sampling, self._spec.fast, "sampling", self.violations)
-        low, high = FAST_GUIDANCE
-        if not low <= sampling.guidance_scale <= high:
-            asked = f"{sampling.guidance_scale:g}"
-            self.violations.add("sampling.guidance_scale", f"must be {low:g} to {high:g} of a student; got {asked}")
-        if sampling.eta:
+        ranges = {**RANGES, "guidance_scale": FAST_GUIDANCE}
+        sampling = sampling_from_proto(request.sampling, self._spec.fast, "sampling", self.violations, ranges)
+        if 0 < sampling.eta <= 1:
             self.violations.add("sampling.eta", f"must be 0 of a student; got {sampling.eta:g}")
         for name in ("start_noise", "known"):
             if request.HasField(name):
