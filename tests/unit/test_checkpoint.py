@@ -33,9 +33,9 @@ from unclip.checkpoints.components import (
 )
 from unclip.checkpoints.manifest import clip_space_of, write_manifest
 from unclip.errors import CheckpointError
-from unclip.local.stack import find_checkpoint
 from unclip.networks.placement import Placement
 from unclip.options import SamplingSettings
+from unclip.serving.model_info import model_info
 
 EVERY_FOLDER = (*ENCODER_FOLDERS, *PRIOR_FOLDERS, *DECODER_FOLDERS, *UPSAMPLER_FOLDERS, *OPTIONAL_FOLDERS)
 CPU = torch.device("cpu")
@@ -368,15 +368,6 @@ def test_a_checkpoint_without_a_student_has_no_fast_way(tiny_checkpoint: Path) -
     assert not Decoder(checkpoint, CPU).fast
 
 
-def test_the_embedded_checkpoint_keeps_the_versions_that_it_was_released_with() -> None:
-    """Pictures name these: they say whether they can be made again."""
-    checkpoint = Checkpoint.open(find_checkpoint())
-    if "decoder_student" in checkpoint.listed:
-        pytest.skip("this checkpoint is a later one")
-    assert checkpoint.components("decoder") == DECODER_FOLDERS
-    assert checkpoint.version(checkpoint.components("decoder")) == checkpoint.version(DECODER_FOLDERS)
-
-
 @pytest.fixture
 def taught(taught_checkpoint: Path, tmp_path: Path) -> Path:
     """A copy to damage of one with a student."""
@@ -412,7 +403,7 @@ def test_settings_of_a_fast_way_that_are_none_are_refused(taught: Path, fast: ob
 def test_a_quality_that_cannot_be_made_is_refused(taught: Path, told: dict[str, Any], said: str) -> None:
     rewrite(taught, lambda manifest: manifest.update(told))
     with pytest.raises(CheckpointError, match=said):
-        _ = Checkpoint.open(taught).quality
+        model_info(Checkpoint.open(taught), (), "cpu", (), ())
 
 
 def test_a_fast_way_without_a_student_is_refused(folder: Path, taught: Path) -> None:

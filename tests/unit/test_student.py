@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -20,10 +21,12 @@ from diffusers.schedulers.scheduling_unclip import UnCLIPScheduler
 from decoder_svc import networks
 from decoder_svc.decoder import Decoder
 from decoder_svc.servicer import DecoderServicer
+from tests.kandinsky import make_tiny_kandinsky
 from tests.tiny import BASE, CONTEXT, WIDTH
 from unclip.api.decoder.v1 import decoder_pb2
 from unclip.checkpoints.checkpoint import Checkpoint
-from unclip.checkpoints.manifest import digest
+from unclip.checkpoints.convert import convert
+from unclip.checkpoints.manifest import digest, write_manifest
 from unclip.diffusion.guidance import scale_embedding
 from unclip.diffusion.process import Process
 from unclip.diffusion.table import Prediction
@@ -214,3 +217,29 @@ def test_a_students_steps_are_counted_as_one_pass_each_before_they_are_let_in(
         asyncio.run(ask())
     [_, _, likely] = engine.reserve.call_args.args
     assert (likely.length, likely.width, likely.program) == (steps, width, program)
+
+
+def test_a_decoder_of_latents_that_reads_no_text_may_have_a_student_too(tmp_path: Path) -> None:
+    folder = convert(str(make_tiny_kandinsky(tmp_path)[2]), tmp_path / "made")  # that is shown what is known
+    config = json.loads((folder / "decoder" / "config.json").read_text())
+    of_student = {**config, "in_channels": 4, "out_channels": 4, "time_cond_proj_dim": 16}
+    UNet2DConditionModel.from_config(of_student).save_pretrained(folder / "decoder_student")
+    UnCLIPScheduler(prediction_type="sample", clip_sample=False).save_pretrained(folder / "decoder_student_scheduler")
+    told = json.loads((folder / "unclip.json").read_text())
+    kept = {name: told[name] for name in ("name", "license", "defaults", "sizes", "clip_space")}
+    write_manifest(folder, **kept, fast={"decoder": {"sampler": "ddim", "steps": 2, "guidance_scale": 3.0}})
+    decoder = Decoder(Checkpoint.open(folder), CPU)
+    asked = DecodeTask(task(SamplingSettings()).embedding, None, 5, SamplingSettings("ddim", 2, 3.0), fast=True)
+    walks = [
+        decoder.decode(each)
+        for each in (asked, replace(asked, width=128), replace(asked, sampling=SamplingSettings("ddim", 2), fast=False))
+    ]
+    engine = Engine(decoder.programs)
+    try:
+        with engine.reserve(len(walks)) as room:
+            for walk in walks:
+                room.submit(walk)
+        shapes = [tuple(walk.future.result(60).shape) for walk in walks]
+    finally:
+        engine.close()
+    assert shapes == [(4, 8, 8), (4, 8, 16), (4, 8, 8)]

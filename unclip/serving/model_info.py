@@ -56,7 +56,7 @@ def model_info(
 ) -> model_info_pb2.ModelInfo:
     """What a service has loaded from ``folders`` of a checkpoint; embedding_dim is 0 where it takes no embeddings."""
     replica, started = identity()
-    quality = QUALITIES.numbers[checkpoint.quality] if checkpoint.fast("decoder") else sampling_pb2.QUALITY_UNSPECIFIED
+    usual = QUALITIES.numbers[checkpoint.quality]
     return model_info_pb2.ModelInfo(
         name=checkpoint.name,
         version=checkpoint.version(folders),
@@ -70,7 +70,7 @@ def model_info(
         replica=replica,
         started=started,
         checkpoint=checkpoint.digest,
-        quality=quality,
+        quality=usual if checkpoint.fast("decoder") else sampling_pb2.QUALITY_UNSPECIFIED,
     )
 
 
