@@ -120,7 +120,7 @@ class Decoder:
         text = task.text or task.unconditional_text
         conditions, seen = self._conditions.of(task.embedding, text), self._seen(shape, kept)
         if task.fast:
-            seen = {"guidance": torch.tensor(sampling.guidance_scale, dtype=torch.float32, device=self.device)}
+            seen = {"guidance": torch.full((), sampling.guidance_scale, dtype=torch.float32, device=self.device)}
         return Trajectory(
             self._lane(shape, text, STUDENT if task.fast else LANE),
             table,

@@ -230,10 +230,8 @@ def test_a_decoder_of_latents_that_reads_no_text_may_have_a_student_too(tmp_path
     write_manifest(folder, **kept, fast={"decoder": {"sampler": "ddim", "steps": 2, "guidance_scale": 3.0}})
     decoder = Decoder(Checkpoint.open(folder), CPU)
     asked = DecodeTask(task(SamplingSettings()).embedding, None, 5, SamplingSettings("ddim", 2, 3.0), fast=True)
-    walks = [
-        decoder.decode(each)
-        for each in (asked, replace(asked, width=128), replace(asked, sampling=SamplingSettings("ddim", 2), fast=False))
-    ]
+    teachers = replace(asked, sampling=SamplingSettings("ddim", 2), fast=False)
+    walks = [decoder.decode(each) for each in (asked, replace(asked, width=128), teachers)]
     engine = Engine(decoder.programs)
     try:
         with engine.reserve(len(walks)) as room:
