@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -34,7 +35,7 @@ from unclip.wire.tasks import DecodeTask, StageSpec, UpsampleTask
 DECODER = decoder_pb2.DESCRIPTOR.services_by_name["DecoderService"].full_name
 FOLDERS = {"decode": FETCHED["decoder"], "upsample": FETCHED["upsampler"]}
 NETWORKS: dict[str, tuple[NetworkName, ...]] = {
-    "decode": ("decoder", "latent_encoder"),
+    "decode": ("decoder", "decoder_student", "latent_encoder"),
     "upsample": ("upsampler", "upsampler_last", "latent_decoder"),
 }
 UPSAMPLER = upsampler_pb2.DESCRIPTOR.services_by_name["UpsamplerService"].full_name
@@ -55,11 +56,11 @@ def decoder_service(checkpoint: Checkpoint, settings: Settings) -> ModelService[
     """DecoderService."""
 
     def trial(decoder: Decoder) -> list[Trajectory]:
-        """Two guided steps."""
+        """Two guided steps, and where there is a student two of its own."""
         text = TextEncoding.blank(decoder.embedding_dim, 8, decoder.embedding_dim, decoder.states_width)
         gist = text.embedding
-        sampling = SamplingSettings("ddpm", 2, 2.0)
-        return [decoder.decode(DecodeTask(gist, text, 0, sampling, unconditional_embedding=gist))]
+        task = DecodeTask(gist, text, 0, SamplingSettings("ddpm", 2, 2.0), unconditional_embedding=gist)
+        return [decoder.decode(each) for each in (task, *([replace(task, fast=True)] if decoder.fast else []))]
 
     def serve(decoder: Decoder, engine: Engine) -> Service:
         dim, size, defaults = decoder.embedding_dim, decoder.size, checkpoint.defaults("decoder")
@@ -70,12 +71,15 @@ def decoder_service(checkpoint: Checkpoint, settings: Settings) -> ModelService[
             size=size,
             defaults=defaults,
             sizes=sizes,
+            fast=decoder.fast,
             channels=decoder.channels,
             scale=decoder.scale,
             ignores_text=silent,
             states_width=decoder.states_width,
         )
-        stage = stage_info(sampling_pb2.STAGE_DECODER, decoder.parameters, size, defaults, settings.room, sizes, silent)
+        stage = stage_info(
+            sampling_pb2.STAGE_DECODER, decoder.parameters, size, defaults, settings.room, sizes, silent, decoder.fast
+        )
         able, folders = ["decode", "invert", "edit"], checkpoint.components("decoder")
         info = model_info(checkpoint, folders, decoder.where, able, [stage], dim)
         decoding = Decoding("decoder", settings.decode_megapixels * 1_000_000)
@@ -96,7 +100,14 @@ def upsampler_service(checkpoint: Checkpoint, settings: Settings) -> ModelServic
     def serve(upsampler: Upsampler, engine: Engine) -> Service:
         size, defaults = upsampler.size, checkpoint.defaults("upsampler")
         spec = StageSpec("", 0, size=size, defaults=defaults)
-        stage = stage_info(sampling_pb2.STAGE_UPSAMPLER, upsampler.parameters, size, defaults, settings.room)
+        stage = stage_info(
+            sampling_pb2.STAGE_UPSAMPLER,
+            upsampler.parameters,
+            size,
+            defaults,
+            settings.room,
+            fast=checkpoint.fast("upsampler"),
+        )
         return finishing(upsampler, engine, checkpoint, settings, spec, stage)
 
     return ModelService("upsampler", partial(Upsampler, checkpoint), trial, serve)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
 from decoder_svc.conditions import conditions_of
 from decoder_svc.editing import edited
 from decoder_svc.latents import HALVES, known_latents, scale_of, size_of
-from decoder_svc.networks import channels_of, load, sees_known
+from decoder_svc.networks import STUDENT, channels_of, load, sees_known
 from decoder_svc.previews import preview_map
 from decoder_svc.tiles import bounded
 from unclip.checkpoints.checkpoint import Checkpoint
-from unclip.checkpoints.components import AUTOENCODER
+from unclip.checkpoints.components import AUTOENCODER, STUDENT_FOLDERS
 from unclip.diffusion.inpainting import Known, resampled
 from unclip.diffusion.noise import START, NoiseKey, Stream, gaussian
 from unclip.diffusion.process import Process
+from unclip.diffusion.table import Prediction
 from unclip.engine.forward import ForwardJob, ForwardProgram
 from unclip.engine.job import Program
 from unclip.engine.trajectory import Trajectory, TrajectoryProgram
@@ -29,6 +30,7 @@ from unclip.wire.embeddings import TextEncoding
 from unclip.wire.tasks import DecodeTask, Float32Array, InvertTask
 
 LANE = "decoder"  # then the shape, and the number of tokens: what is equal in both shares a batch
+STUDENT_SCHEDULER = STUDENT_FOLDERS[1]
 READING: NetworkName = "latent_encoder"
 
 
@@ -38,7 +40,7 @@ class Decoder:
     Attributes: size, side of its pictures in pixels where nothing else is asked for; channels C and scale f, of what it
     samples: ``[C, H / f, W / f]``, pixels themselves where f is 1; embedding_dim D; ignores_text and states_width, see
     `decoder_svc.conditions.Conditions`; latent_rgb, see `decoder_svc.previews`, None of pixels; where, the place its
-    networks run on.
+    networks run on; fast, how its student samples where nothing else is asked for, None where there is none.
     """
 
     def __init__(
@@ -61,11 +63,21 @@ class Decoder:
         self.channels, self.scale = channels_of(checkpoint), scale_of(checkpoint)
         self._sees_known = sees_known(checkpoint)
         self.size = size_of(checkpoint)
-        names: list[NetworkName] = ["decoder", *([READING] if self.scale > 1 else [])]
+        self.fast = checkpoint.fast("decoder")
+        names: list[NetworkName] = [
+            "decoder",
+            *([STUDENT] if self.fast else []),
+            *([READING] if self.scale > 1 else []),
+        ]
         placement = Placement.choose(device, precision, offload)
         networks = {name: remotes.get(name) or load(name, checkpoint, placement) for name in names}
         self.programs: dict[str, Program[Any]] = {LANE: TrajectoryProgram(networks["decoder"])}
         self.parameters = self._conditions.parameters + count_parameters(checkpoint, "decoder")
+        if self.fast is not None:
+            config = checkpoint.config(STUDENT_SCHEDULER, "scheduler_config.json")
+            self._student = Process.from_config(config, STUDENT_SCHEDULER, get_args(Prediction))
+            self.programs[STUDENT] = TrajectoryProgram(networks[STUDENT])
+            self.parameters += count_parameters(checkpoint, STUDENT)
         self.latent_rgb = None
         if self.scale > 1:
             self.programs[READING] = ForwardProgram(bounded(networks[READING], "pixels", self.scale, 1), device)
@@ -86,7 +98,7 @@ class Decoder:
     def decode(
         self, task: DecodeTask, deadline: float = float("inf"), known_sample: torch.Tensor | None = None
     ) -> Trajectory:
-        """A trajectory to a sample: of pixels in [-1, 1].
+        """A trajectory to a sample: of pixels in [-1, 1]. That of a student takes one pass a step.
 
         known_sample: what is known of the picture as `read` gives it, where the decoder walks latents.
         """
@@ -95,7 +107,7 @@ class Decoder:
         start = None if task.start_noise is None else torch.from_numpy(task.start_noise.copy()).to(self.device)
         if start is None:
             start = gaussian([NoiseKey(task.seed, Stream.DECODER, 0, START)], shape, self.device)[0]
-        table = self._process.table(sampling)
+        table = (self._student if task.fast else self._process).table(sampling)
         kept = None
         if task.known is not None and known_sample is not None:
             mask = known_latents(torch.from_numpy(task.known.mask.copy()).to(self.device), self.scale)
@@ -105,17 +117,18 @@ class Decoder:
                 table = resampled(table, self._process.schedule, task.known.resampling)
         elif task.known is not None:
             table, kept = edited(task.known, table, self._process.schedule, self.device)
-        seen = self._seen(shape, kept)
-        conditions = self._conditions.of(task.embedding, task.text or task.unconditional_text)
-        guided = sampling.guidance_scale != 1.0
+        text = task.text or task.unconditional_text
+        conditions, seen = self._conditions.of(task.embedding, text), self._seen(shape, kept)
+        if task.fast:
+            seen = {"guidance": torch.full((), sampling.guidance_scale, dtype=torch.float32, device=self.device)}
         return Trajectory(
-            self._lane(shape, task.unconditional_text),
+            self._lane(shape, text, STUDENT if task.fast else LANE),
             table,
             shape,
             self.device,
             {**conditions, **seen},
-            unconditional={**self._conditions.unconditional(task), **seen} if guided else None,
-            guidance_scale=sampling.guidance_scale,
+            unconditional={**self._conditions.unconditional(task), **seen} if task.guided else None,
+            guidance_scale=sampling.guidance_scale if task.guided else 1.0,
             start=start,
             seed=task.seed,
             stream=Stream.DECODER,
@@ -142,8 +155,10 @@ class Decoder:
     def _shape(self, task: DecodeTask | InvertTask) -> tuple[int, int, int]:
         return self.channels, (task.height or self.size) // self.scale, (task.width or self.size) // self.scale
 
-    def _lane(self, shape: tuple[int, int, int], text: TextEncoding | None) -> tuple[Hashable, ...]:
-        return LANE, shape, 0 if text is None or self.ignores_text else len(text.token_mask)
+    def _lane(
+        self, shape: tuple[int, int, int], text: TextEncoding | None, network: str = LANE
+    ) -> tuple[Hashable, ...]:
+        return network, shape, 0 if text is None or self.ignores_text else len(text.token_mask)
 
     def _seen(self, shape: tuple[int, int, int], kept: Known | None) -> Tensors:
         """What a network that is shown it sees of what is known: latents, 0 where they are not, and the mask."""

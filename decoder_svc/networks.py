@@ -10,20 +10,23 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 from decoder_svc import conditions, latents
 from unclip.checkpoints.checkpoint import Checkpoint
+from unclip.diffusion.guidance import scale_embedding
 from unclip.errors import CheckpointError
-from unclip.networks.interface import Network, NetworkName, Port, Signature, Tensors
+from unclip.networks.interface import COMPONENTS, Network, NetworkName, Port, Signature, Tensors
 from unclip.networks.placement import Placement
 
+STUDENT: NetworkName = "decoder_student"
+MIN_GUIDANCE_DIM = 4  # sines and cosines of two frequencies
 UPSAMPLERS: dict[NetworkName, str] = {"upsampler": "super_res_first", "upsampler_last": "super_res_last"}
 
 
 def signature(name: NetworkName, checkpoint: Checkpoint) -> Signature:
-    """Of the "decoder": noisy sample, timestep, and what `decoder_svc.conditions` says; of an "upsampler" or
-    "upsampler_last": noisy picture, timestep, and the small picture at final size; of a half of the autoencoder: see
-    `decoder_svc.latents`."""
+    """Of the "decoder": noisy sample, timestep, and what `decoder_svc.conditions` says; of the "decoder_student" also
+    the guidance scale; of an "upsampler" or "upsampler_last": noisy picture, timestep, and the small picture at final
+    size; of a half of the autoencoder: see `decoder_svc.latents`."""
     if name in latents.HALVES:
         return latents.signature(name, checkpoint)
-    config = checkpoint.config(UPSAMPLERS.get(name, "decoder"), "config.json")
+    config = checkpoint.config(COMPONENTS[name], "config.json")
     side, channels = int(config["sample_size"]), int(config["out_channels"])
     if name in UPSAMPLERS:
         noisy = (Port("sample", "FP32", (3, side, side)), Port("timestep", "INT64"))
@@ -36,6 +39,10 @@ def signature(name: NetworkName, checkpoint: Checkpoint) -> Signature:
         return Port(name, "FP32", (channels, free, free), latents.TRIAL, latents.scale_of(checkpoint))
 
     noisy = (port("sample", walked), Port("timestep", "INT64"))
+    if name == STUDENT:
+        guidance_dim(checkpoint)
+        told = (Port("guidance", "FP32"), *conditions.ports_of(checkpoint))
+        return Signature((*noisy, *told), port("predicted", channels))
     seen = (port("known", walked + 1),) if sees_known(checkpoint) else ()
     return Signature((*noisy, *seen, *conditions.ports_of(checkpoint)), port("predicted", channels))
 
@@ -56,13 +63,39 @@ def sees_known(checkpoint: Checkpoint) -> bool:
     return bool(taken != channels)
 
 
+def guidance_dim(checkpoint: Checkpoint) -> int:
+    """Dimensions in which the student is told its guidance scale. Raises CheckpointError for a network that is none."""
+    config, walked = checkpoint.config(STUDENT, "config.json"), channels_of(checkpoint)
+    if (taken := config.get("in_channels")) != walked:
+        raise CheckpointError(f"checkpoint: {STUDENT}/config.json: in_channels must be {walked}; got {taken}")
+    dim = config.get("time_cond_proj_dim")
+    if type(dim) is not int or dim < MIN_GUIDANCE_DIM:
+        raise CheckpointError(
+            f"checkpoint: {STUDENT}/config.json: time_cond_proj_dim must be {MIN_GUIDANCE_DIM} or more, for the "
+            f"guidance scale; got {dim!r}"
+        )
+    return dim
+
+
 def load(name: NetworkName, checkpoint: Checkpoint, placement: Placement) -> Network:
-    """The "decoder", an upsampler, or a half of the autoencoder, on a device. Raises CheckpointError."""
+    """The "decoder", its student, an upsampler, or a half of the autoencoder, on a device. Raises CheckpointError."""
     if name in latents.HALVES:
         return latents.load(name, checkpoint, placement)
     if name in UPSAMPLERS:
         return placement.run(_upsampler(placement.load(UNet2DModel, checkpoint, UPSAMPLERS[name])))
-    return placement.run(_decoder(placement.load(UNet2DConditionModel, checkpoint, "decoder")))
+    dim = guidance_dim(checkpoint) if name == STUDENT else 0
+    network = placement.run(_decoder(placement.load(UNet2DConditionModel, checkpoint, COMPONENTS[name])))
+    return _told_scale(network, dim) if dim else network
+
+
+def _told_scale(student: Network, dim: int) -> Network:
+    """Embeds the guidance scale in float32, whatever the student's own precision: half of it has no room for that."""
+
+    def forward(inputs: Tensors) -> torch.Tensor:
+        embedded = {name: value for name, value in inputs.items() if name != "guidance"}
+        return student({**embedded, "guidance_embedding": scale_embedding(inputs["guidance"], dim)})
+
+    return forward
 
 
 def _decoder(network: Any) -> Network:
@@ -70,7 +103,8 @@ def _decoder(network: Any) -> Network:
         sample = inputs["sample"]
         if "known" in inputs:
             sample = torch.cat([sample, inputs["known"]], dim=1)
-        out: torch.Tensor = network(sample, inputs["timestep"], **conditions.arguments_of(inputs)).sample
+        given = {"timestep_cond": inputs.get("guidance_embedding"), **conditions.arguments_of(inputs)}
+        out: torch.Tensor = network(sample, inputs["timestep"], **given).sample
         return out
 
     return forward

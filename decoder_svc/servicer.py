@@ -12,7 +12,8 @@ import grpc
 import torch
 
 from decoder_svc.autoencoder import Autoencoder
-from decoder_svc.decoder import Decoder
+from decoder_svc.decoder import LANE, Decoder
+from decoder_svc.networks import STUDENT
 from decoder_svc.previews import previewed
 from decoder_svc.upsampler import Upsampler
 from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, upsampler_pb2_grpc
@@ -53,8 +54,7 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
     ) -> AsyncIterator[decoder_pb2.DecodeResponse]:
         """Samples a base-size picture, with progress and previews."""
         deadline = self._deadlines.of(context)
-        likely = expected("decoder", request.sampling, self._spec.defaults, deadline, scale=self._scale(request))
-        with self._engine.reserve(1, client_of(context), likely) as reservation:
+        with self._engine.reserve(1, client_of(context), self._expected(request, deadline)) as reservation:
             task = DecodeTask.from_proto(request, self._spec)
             known = await self._latents(task.known.pixels if task.known else None, reservation, deadline)
             trajectory = await asyncio.wrap_future(
@@ -96,6 +96,13 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
                         yield decoder_pb2.InvertResponse(progress=message)
         near = None if back is None else psnr(back.future.result().numpy(), sample.numpy())
         yield decoder_pb2.InvertResponse(start_noise=tensor(there), psnr=near, model_version=self._info.version)
+
+    def _expected(self, request: decoder_pb2.DecodeRequest, deadline: float) -> Expected:
+        """The work that is asked for, before it is checked."""
+        fast = self._spec.fast if request.fast else None
+        program, defaults = (LANE, self._spec.defaults) if fast is None else (STUDENT, fast)
+        scale, distilled = self._scale(request), fast is not None
+        return expected(program, request.sampling, defaults, deadline, scale=scale, distilled=distilled)
 
     def _scale(self, request: decoder_pb2.DecodeRequest | decoder_pb2.InvertRequest) -> float:
         """Pixels of the picture that is asked for, those of a usual one counted as 1, before it is checked."""

@@ -25,14 +25,26 @@ NEEDS: dict[str, frozenset[str]] = {
 
 
 @dataclass(frozen=True)
+class FastWay:
+    """How decoder and upsampler sample where the quality is fast: the former by its student. usual: whether they do
+    where nobody asks for another quality."""
+
+    decoder: SamplingSettings
+    upsampler: SamplingSettings
+    usual: bool = False
+
+
+@dataclass(frozen=True)
 class StackInfo:
-    """All stages as one model: the public description, and the defaults of the stages that sample."""
+    """All stages as one model: the public description, and the defaults of the stages that sample. fast: None where
+    all pictures are of standard quality."""
 
     model: model_info_pb2.ModelInfo
     prior: SamplingSettings
     decoder: SamplingSettings
     upsampler: SamplingSettings
     embeds_captions: bool = True
+    fast: FastWay | None = None
 
     def require_captions(self) -> None:
         """Raises PreconditionFailed where captions have no embeddings, as no text encoder of the CLIP is there."""
@@ -93,6 +105,7 @@ def merge(infos: Mapping[ServiceName, model_info_pb2.ModelInfo]) -> StackInfo:
     if "encode_text" in able:
         able.add("read_text")
     stages = {stage.stage: versioned(stage, info.version) for info in infos.values() for stage in info.stages}
+    usual = quality_of(stages, infos)
     model = model_info_pb2.ModelInfo(
         name=" + ".join(distinct(info.name for info in infos.values())),
         version=version_of([infos[service].version for service in SERVICES]),
@@ -104,18 +117,36 @@ def merge(infos: Mapping[ServiceName, model_info_pb2.ModelInfo]) -> StackInfo:
         caption_template=next((info.caption_template for info in infos.values() if info.caption_template), "{}"),
         embedding_dim=next((info.embedding_dim for info in infos.values() if info.embedding_dim), 0),
         captions=next((info.captions for info in infos.values() if info.captions), ()),
+        quality=usual,
     )
 
     def defaults(number: sampling_pb2.Stage.ValueType) -> SamplingSettings:
         return sampling_from_proto(stages[number].defaults) if number in stages else SamplingSettings()
 
+    def fast(number: sampling_pb2.Stage.ValueType) -> SamplingSettings:
+        told = number in stages and stages[number].HasField("fast")
+        return sampling_from_proto(stages[number].fast) if told else defaults(number)
+
+    decoder, upsampler = sampling_pb2.STAGE_DECODER, sampling_pb2.STAGE_UPSAMPLER
     return StackInfo(
         model,
         prior=defaults(sampling_pb2.STAGE_PRIOR),
-        decoder=defaults(sampling_pb2.STAGE_DECODER),
-        upsampler=defaults(sampling_pb2.STAGE_UPSAMPLER),
+        decoder=defaults(decoder),
+        upsampler=defaults(upsampler),
         embeds_captions="encode_text" in able,
+        fast=FastWay(fast(decoder), fast(upsampler), usual == sampling_pb2.QUALITY_FAST) if usual else None,
     )
+
+
+def quality_of(
+    stages: Mapping[sampling_pb2.Stage.ValueType, model_info_pb2.StageInfo],
+    infos: Mapping[ServiceName, model_info_pb2.ModelInfo],
+) -> sampling_pb2.Quality.ValueType:
+    """The quality of a Generate that asks for none: fast where decoder and upsampler agree; unspecified without one."""
+    if not (sampling_pb2.STAGE_DECODER in stages and stages[sampling_pb2.STAGE_DECODER].HasField("fast")):
+        return sampling_pb2.QUALITY_UNSPECIFIED
+    agreed = all(infos[service].quality == sampling_pb2.QUALITY_FAST for service in ("decoder", "upsampler"))
+    return sampling_pb2.QUALITY_FAST if agreed else sampling_pb2.QUALITY_STANDARD
 
 
 def require_one_family(infos: Mapping[ServiceName, model_info_pb2.ModelInfo]) -> None:

@@ -23,6 +23,7 @@ NAMED = {
     "ImageFormat": "FileFormat",
     "Fit": "Fit",
     "NoticeKind": "NoticeKind",
+    "Quality": "Quality",
     "Sampler": "SamplerName",
     "Stage": "StageName",
     "Start": "Start",
@@ -109,7 +110,7 @@ def _values_of(enum: str, contracts: str) -> list[str]:
 
 
 def _page_module(contracts: str) -> str:
-    """A module of the page with the samplers there are, and the limits that gateways hold numbers to."""
+    """A module of the page with the samplers and qualities there are, and the limits that gateways hold numbers to."""
     limits = runpy.run_path(str(ROOT / "unclip" / "wire" / "limits.py"))
     ranges = {
         re.sub(r"_(\w)", lambda found: found[1].upper(), name): {"min": low, "max": high}
@@ -117,6 +118,7 @@ def _page_module(contracts: str) -> str:
     }
     values = {
         "SAMPLERS": _values_of("Sampler", contracts)[1:],
+        "QUALITIES": _values_of("Quality", contracts)[1:],
         "RANGES": ranges,
         "MAX_RANKED": limits["MAX_RANKED"],
         "MAX_CAPTION": limits["MAX_CAPTION_BYTES"],

@@ -24,6 +24,14 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny")
 
 
+@pytest.fixture(scope="session")
+def taught_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a student of its decoder, which paints where nobody asks for another quality."""
+    from tests.tiny import make_tiny_checkpoint
+
+    return make_tiny_checkpoint(tmp_path_factory.mktemp("taught") / "tiny", quality="fast")
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium; skipped where it is not there. A module's: while it is open an event loop runs in this thread, and no

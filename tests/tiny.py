@@ -28,12 +28,18 @@ WIDTH = 32  # of both CLIPs, of their embeddings and of the text states alike, a
 CONTEXT = 16  # tokens of a caption
 BASE, FINAL = 16, 32  # sides of the decoder's and the upsampler's pictures
 HEAD = 16  # channels of an attention head
+CHANNELS, CROSS = (16, 32), 24  # of the decoder, and of its context
 
 DEFAULTS = {
     "prior": {"sampler": "ddpm", "steps": 5, "guidance_scale": 4.0},
     "decoder": {"sampler": "ddpm", "steps": 5, "guidance_scale": 8.0},
     "upsampler": {"sampler": "ddpm", "steps": 3, "guidance_scale": 1.0},
 }
+FAST = {
+    "decoder": {"sampler": "ddim", "steps": 4, "guidance_scale": 3.0},
+    "upsampler": {"sampler": "ddpm", "steps": 1, "guidance_scale": 1.0},
+}
+STUDENT_SCHEDULER = {"prediction_type": "v_prediction", "variance_type": "fixed_small_log", "clip_sample_range": 1.0}
 SCHEDULERS = {
     "prior_scheduler": {"prediction_type": "sample", "variance_type": "fixed_small_log", "clip_sample_range": 5.0},
     "decoder_scheduler": {"prediction_type": "epsilon", "variance_type": "learned_range", "clip_sample_range": 1.0},
@@ -41,11 +47,14 @@ SCHEDULERS = {
 }
 
 
-def make_tiny_checkpoint(folder: Path, *, seed: int = 0, super_res_last: bool = True, manifest: bool = True) -> Path:
+def make_tiny_checkpoint(
+    folder: Path, *, seed: int = 0, super_res_last: bool = True, manifest: bool = True, quality: str | None = None
+) -> Path:
     """Writes a checkpoint of random float32 networks into ``folder`` and returns it.
 
     super_res_last: whether the upsampler's last step has a network of its own. manifest: whether there is an
-    unclip.json; without, the folder is as Karlo was published.
+    unclip.json; without, the folder is as Karlo was published. quality: where nobody asks for one, of a checkpoint
+    whose decoder has a student; None for one without.
     """
     folder.mkdir(parents=True, exist_ok=True)
     words = tokenizer()
@@ -61,10 +70,18 @@ def make_tiny_checkpoint(folder: Path, *, seed: int = 0, super_res_last: bool = 
         for name, network in networks.items():
             stir(network)
             network.save_pretrained(folder / name)
+        if quality:  # after the others, which are as without
+            stir(student := _decoder(out_channels=3, time_cond_proj_dim=16))
+            student.save_pretrained(folder / "decoder_student")
     for name, config in SCHEDULERS.items():
         UnCLIPScheduler(**config).save_pretrained(folder / name)
+    if quality:
+        UnCLIPScheduler(**STUDENT_SCHEDULER).save_pretrained(folder / "decoder_student_scheduler")
     if manifest:
-        write_manifest(folder, name="tiny", license="CC0-1.0", caption_template="a photo of {}", defaults=DEFAULTS)
+        told: dict[str, Any] = {"fast": FAST, "quality": quality} if quality else {}
+        write_manifest(
+            folder, name="tiny", license="CC0-1.0", caption_template="a photo of {}", defaults=DEFAULTS, **told
+        )
     return folder
 
 
@@ -93,23 +110,7 @@ def _networks(words: Any) -> dict[str, Any]:
         eos_token_id=words.eos_token_id,
         pad_token_id=words.pad_token_id,
     )
-    channels, context = (16, 32), 24
-    decoder = UNet2DConditionModel(
-        sample_size=BASE,
-        in_channels=3,
-        out_channels=6,
-        down_block_types=("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
-        mid_block_type="UNetMidBlock2DSimpleCrossAttn",
-        up_block_types=("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
-        block_out_channels=channels,
-        layers_per_block=1,
-        cross_attention_dim=context,
-        attention_head_dim=HEAD,
-        resnet_time_scale_shift="scale_shift",
-        class_embed_type="identity",
-        only_cross_attention=False,
-        norm_num_groups=8,
-    )
+    decoder = _decoder()
     return {
         "text_encoder": CLIPTextModelWithProjection(text),
         "image_encoder": CLIPVisionModelWithProjection(CLIPVisionConfig(**clip, image_size=FINAL, patch_size=8)),
@@ -122,11 +123,31 @@ def _networks(words: Any) -> dict[str, Any]:
             additional_embeddings=4,
         ),
         "text_proj": UnCLIPTextProjModel(
-            clip_embeddings_dim=WIDTH, time_embed_dim=4 * channels[0], cross_attention_dim=context
+            clip_embeddings_dim=WIDTH, time_embed_dim=4 * CHANNELS[0], cross_attention_dim=CROSS
         ),
         "decoder": decoder,
         "super_res_first": _upsampler(),
     }
+
+
+def _decoder(**others: Any) -> Any:
+    config = {
+        "sample_size": BASE,
+        "in_channels": 3,
+        "out_channels": 6,
+        "down_block_types": ("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
+        "mid_block_type": "UNetMidBlock2DSimpleCrossAttn",
+        "up_block_types": ("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
+        "block_out_channels": CHANNELS,
+        "layers_per_block": 1,
+        "cross_attention_dim": CROSS,
+        "attention_head_dim": HEAD,
+        "resnet_time_scale_shift": "scale_shift",
+        "class_embed_type": "identity",
+        "only_cross_attention": False,
+        "norm_num_groups": 8,
+    }
+    return UNet2DConditionModel(**config | others)
 
 
 def _upsampler() -> Any:

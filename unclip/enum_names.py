@@ -19,6 +19,11 @@ NoticeKind = Literal[
     "words_unknown",
 ]
 
+Quality = Literal[
+    "standard",
+    "fast",
+]
+
 SamplerName = Literal[
     "ddpm",
     "ddim",

@@ -60,11 +60,16 @@ def expected(
     deadline: float,
     priority: int = 0,
     scale: float = 1.0,
+    distilled: bool = False,
 ) -> Expected:
-    """The trajectory that ``options`` ask for, before these are checked: one without a chance is refused first."""
+    """The trajectory that ``options`` ask for, before these are checked: one without a chance is refused first.
+
+    distilled: from guidance, so that a step is one pass.
+    """
     steps = options.steps if options.HasField("steps") else defaults.steps
     guidance = options.guidance_scale if options.HasField("guidance_scale") else defaults.guidance_scale
-    return Expected(program, min(max(steps, 1), MAX_STEPS), deadline, 1 if guidance == 1.0 else 2, priority, scale)
+    width = 1 if distilled or guidance == 1.0 else 2
+    return Expected(program, min(max(steps, 1), MAX_STEPS), deadline, width, priority, scale)
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from unclip.enum_names import Quality as Quality
 from unclip.enum_names import SamplerName as SamplerName
 
 SAMPLERS: tuple[SamplerName, ...] = get_args(SamplerName)
+QUALITIES: tuple[Quality, ...] = get_args(Quality)
+FAST_GUIDANCE = (1.0, 8.0)  # scales that the decoder's student takes, which learned no others
 
 ServiceName = Literal["encoder", "prior", "decoder", "upsampler"]
 SERVICES: tuple[ServiceName, ...] = get_args(ServiceName)

@@ -80,13 +80,18 @@ def _generated(plan: GeneratePlan, resampling: int = 1) -> Workload:
     picture_count, area, stages = len(plan.seeds), plan.output.area, dict[StageName, StageLoad]()
     if plan.prior_calls:
         stages["prior"] = _load(plan.prior, picture_count * plan.prior_calls, plan.candidates)
-    stages["decoder"] = _load(plan.decoder, picture_count, resampling=resampling, area=area)
+    stages["decoder"] = _load(plan.decoder, picture_count, 1, resampling, area, distilled=plan.fast)
     stages["upsampler"] = _load(plan.output.upsampler, picture_count, resampling=resampling, area=area)
     return stages
 
 
 def _load(
-    sampling: SamplingSettings, calls: int = 1, rows: int = 1, resampling: int = 1, area: float = 1.0
+    sampling: SamplingSettings,
+    calls: int = 1,
+    rows: int = 1,
+    resampling: int = 1,
+    area: float = 1.0,
+    distilled: bool = False,
 ) -> StageLoad:
-    guided = 1 if sampling.guidance_scale == 1.0 else 2
+    guided = 1 if distilled or sampling.guidance_scale == 1.0 else 2  # passes: a student's guidance is an input
     return StageLoad(calls, rows * guided, (sampling.steps - 1) * resampling + 1, area)

@@ -87,8 +87,8 @@ class GeneratePlan(Planned):
 
     embedding: of every picture, where the prior is not asked for one; the caption may then be empty.
     negative_caption: what guidance steers away from; empty for nothing in particular. away_sampled: whether the
-    decoder steers away from an embedding that the prior samples of it. keep: how many pictures to deliver, those that
-    CLIP finds closest to the caption; None delivers all, unranked.
+    decoder steers away from an embedding that the prior samples of it. fast: whether its student paints. keep: how many
+    pictures to deliver, those that CLIP finds closest to the caption; None delivers all, unranked.
     """
 
     caption: str
@@ -101,6 +101,7 @@ class GeneratePlan(Planned):
     keep: int | None = None
     embedding: Embedding | None = None
     away_sampled: bool = False
+    fast: bool = False
 
     @property
     def prior_calls(self) -> int:

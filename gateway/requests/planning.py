@@ -25,6 +25,7 @@ from gateway.requests.plan import (
     VaryPlan,
     seed_of_image,
 )
+from gateway.requests.quality import is_fast, read_quality
 from gateway.requests.reading import Reader, read_image, source_of
 from gateway.stack import StackInfo
 from unclip.api.gateway.v1 import gateway_pb2
@@ -55,7 +56,8 @@ def plan_of(request: gateway_pb2.StreamRequest, info: StackInfo, nested: bool) -
 
     Raises:
         InvalidRequest: with every violation.
-        PreconditionFailed: an embedding is of another CLIP, or the stack paints no pictures of that width and height.
+        PreconditionFailed: an embedding is of another CLIP, or the stack paints no pictures of that width and height,
+            or has no fast way.
     """
     kind = request.WhichOneof("request")
     watched = Reader()
@@ -66,6 +68,8 @@ def plan_of(request: gateway_pb2.StreamRequest, info: StackInfo, nested: bool) -
     assert kind is not None
     prefix, filled = f"{kind}." if nested else "", without_pictures(request, kind)
     reader = watched.under(prefix, getattr(filled, kind))
+    if kind == "generate":
+        info = read_quality(request.generate, info, reader)
     output = read_output(info, reader, request.preview_interval)
     plan = READERS[kind](getattr(request, kind), info, reader, output)
     reader.done()
@@ -126,7 +130,10 @@ def read_generate(
     prior = reader.sampling("prior", info.prior)
     decoder = reader.sampling("decoder", info.decoder)
     negative_caption = reader.caption("negative_caption", request.negative_caption, allow_empty=True)
-    if negative_caption and decoder.guidance_scale == 1 and (given or prior.guidance_scale == 1):
+    fast = isinstance(request, gateway_pb2.GenerateRequest) and is_fast(reader)
+    if negative_caption and fast:
+        reader.refuse("negative_caption", f"must be empty with QUALITY_FAST; got {request.negative_caption!r:.60}")
+    elif negative_caption and decoder.guidance_scale == 1 and (given or prior.guidance_scale == 1):
         reader.refuse(
             "negative_caption",
             "must be empty where neither prior nor decoder is guided; their guidance scales are 1",
@@ -145,6 +152,7 @@ def read_generate(
         keep=reader.asked.image_count if request.HasField("candidates") else None,
         embedding=reader.embedding("embedding", info.model.clip_space, info.model.embedding_dim) if given else None,
         away_sampled=bool(negative_caption) and decoder.guidance_scale != 1 and info.ignores_text,
+        fast=fast,
     )
 
 

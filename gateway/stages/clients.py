@@ -197,7 +197,7 @@ class CallStages:
         if not self._ignores_text:
             return task
         away = task.unconditional_embedding
-        if away is None and task.sampling.guidance_scale != 1:
+        if away is None and task.guided:
             away = await self.null_picture()
         return replace(task, text=None, unconditional_text=None, unconditional_embedding=away)
 

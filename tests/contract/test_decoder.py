@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.contract.bad_edits import mask_of
+from tests.contract.refusals import refusal
 from tests.contract.requests import image, noise, picture, sound, tensor
 from tests.contract.services import OTHER, SAME, Services, array, gap
 from tests.contract.toys import TOYS
@@ -120,6 +121,19 @@ def test_the_given_noise_matters(services: Services) -> None:
     one = services.result("decode", request)
     request.start_noise.CopyFrom(tensor(*services.toy.base, seed=2))
     assert gap(one, services.result("decode", request)) > OTHER
+
+
+def test_a_decoder_without_a_student_says_that_it_has_none(services: Services) -> None:
+    if services.toy.model.fast is not None:
+        return  # of these, test_fast
+    request = sound(services, "decode")
+    request.fast = True
+    told = refusal(lambda: services.ask("decode", request))
+    assert told.code == grpc.StatusCode.FAILED_PRECONDITION
+    assert "no student" in told.preconditions["fast"]
+    for _, model in services.infos():
+        assert model.quality == sampling_pb2.QUALITY_UNSPECIFIED
+        assert not model.stages[0].HasField("fast")
 
 
 @pytest.mark.parametrize("tokens", [1, 512])

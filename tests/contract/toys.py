@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.tiny import BASE, CONTEXT, DEFAULTS, FINAL, WIDTH
+from tests.tiny import BASE, CONTEXT, DEFAULTS, FAST, FINAL, WIDTH
 from unclip.families.family import Family
 from unclip.families.kandinsky import KANDINSKY
 from unclip.families.stable_unclip import STABLE_UNCLIP
@@ -79,6 +79,14 @@ MODEL = StubModel(
 )
 
 
+def _fast(stage: str) -> SamplingSettings:
+    told = FAST[stage]
+    return SamplingSettings(told["sampler"], told["steps"], told["guidance_scale"])  # type: ignore[arg-type]
+
+
+TAUGHT = replace(MODEL, fast=_fast("decoder"), fast_upsampler=_fast("upsampler"), quality="fast")
+
+
 def _painter(family: Family, ignores_text: bool) -> StubModel:
     """What stages of a family that walks latents tell."""
     settings = family.defaults
@@ -100,6 +108,12 @@ def _karlo(folder: Path) -> Path:
     return make_tiny_checkpoint(folder / "tiny")
 
 
+def _taught(folder: Path) -> Path:
+    from tests.tiny import make_tiny_checkpoint
+
+    return make_tiny_checkpoint(folder / "taught", quality="fast")
+
+
 def _kandinsky(folder: Path) -> Path:
     from tests.kandinsky import make_tiny_kandinsky
 
@@ -115,11 +129,14 @@ def _stable_unclip(folder: Path) -> Path:
 TOYS = {
     "stub": Toy(MODEL),
     "real": Toy(MODEL, _karlo),
+    "stub with a student": Toy(TAUGHT),
+    "real with a student": Toy(TAUGHT, _taught),
     "stub of latents": Toy(_painter(KANDINSKY, ignores_text=True)),
     "Kandinsky": Toy(_painter(KANDINSKY, ignores_text=True), _kandinsky),
     "Stable unCLIP": Toy(_painter(STABLE_UNCLIP, ignores_text=False), _stable_unclip, states=24),
 }
 PLAIN = ("stub", "real")  # Karlo's shapes, which the embedded model has too
+STUDENTS = ("stub with a student", "real with a student")
 
 
 def each(methods: Callable[[Toy], Iterable[Method]]) -> pytest.MarkDecorator:

@@ -33,6 +33,7 @@ EVERYTHING: dict[str, Request] = {
         negative_caption="a dog",
         candidates=9,
     ),
+    "generate fast": Generate("a cat", seed=3, decoder=Sampling(guidance_scale=2.5), quality="fast"),
     "generate from an embedding": Generate(
         "a cat", seed=3, decoder=DECODER, embedding=Embedding(np.arange(4, dtype=np.float32), "space"), **SHAPE
     ),

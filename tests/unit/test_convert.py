@@ -69,6 +69,20 @@ def test_another_repositorys_image_encoder_completes_it(karlo: tuple[Path, Path]
     made.verify(KARLOS)
 
 
+def test_a_student_is_converted_with_what_says_how_it_samples(taught_checkpoint: Path, tmp_path: Path) -> None:
+    source, made = (
+        Checkpoint.open(taught_checkpoint),
+        Checkpoint.open(convert(str(taught_checkpoint), tmp_path / "made")),
+    )
+    made.verify(made.components("decoder"))
+    assert made.components("decoder") == source.components("decoder")
+    assert [made.fast(stage) for stage in ("decoder", "upsampler")] == [
+        source.fast(stage) for stage in ("decoder", "upsampler")
+    ]
+    assert made.quality == "fast"
+    assert made.version(made.components("decoder")) == source.version(source.components("decoder"))
+
+
 class Program:
     """What a pickle can do when it is opened by Python's own unpickler."""
 

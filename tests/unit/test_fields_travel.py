@@ -15,7 +15,7 @@ from PIL import Image
 
 from gateway.requests.planning import plan_of
 from gateway.requests.recipes import Maker, recipe_text_of
-from gateway.stack import StackInfo
+from gateway.stack import FastWay, StackInfo
 from tests.unit.everything import EVERYTHING
 from tests.unit.gateway_plans import INFO
 from unclip import enum_names
@@ -28,6 +28,7 @@ from unclip.client.messages import embed_message, recipe_of, stream_message
 from unclip.client.recipes import complete
 from unclip.client.values import KINDS, Embed
 from unclip.errors import InvalidRequest
+from unclip.options import SamplingSettings
 from unclip.wire.by_name import wire_name
 from unclip.wire.enums import ENUMS
 from unclip.wire.recipe_rules import NOT_IN_RECIPES
@@ -36,6 +37,7 @@ from unclip.wire.tasks import DecodeTask, InvertTask, SampleTask, UpsampleTask
 
 STACK: StackInfo = replace(
     INFO,
+    fast=FastWay(SamplingSettings("ddim", 4, 3.0), SamplingSettings("ddpm", 1, 1.0)),
     model=model_info_pb2.ModelInfo(
         name="tiny",
         clip_space="space",
@@ -152,7 +154,7 @@ def test_fields_that_a_newer_client_sends_are_no_part_of_a_recipe() -> None:
     assert b"\xc2\x3e" not in text
 
 
-@pytest.mark.parametrize("literal", ["FileFormat", "Fit", "NoticeKind", "SamplerName", "StageName", "Start"])
+@pytest.mark.parametrize("literal", ["FileFormat", "Fit", "NoticeKind", "Quality", "SamplerName", "StageName", "Start"])
 def test_each_enum_has_one_map_between_its_names_and_numbers(literal: str) -> None:
     spelled = get_args(getattr(enum_names, literal))
     [mapped] = [each for each in ENUMS.values() if tuple(each.numbers) == spelled]

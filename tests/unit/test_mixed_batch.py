@@ -221,6 +221,41 @@ def test_a_decoder_of_v_prediction_that_thresholds_draws_and_inverts_as_its_sche
         assert torch.equal(shared, alone(decoder.programs, make()))
 
 
+def test_a_student_draws_the_same_picture_alone_and_in_a_full_batch_of_other_scales_and_steps(
+    taught_checkpoint: Path,
+) -> None:
+    decoder = Decoder(Checkpoint.open(taught_checkpoint), CPU)
+
+    def make(i: int) -> Make:
+        settings = SamplingSettings("ddim", 4 - i % 3, 1.0 + 0.9 * i)
+        task = DecodeTask(
+            Embedding(given(i, WIDTH), "tiny"), encoding(99), i, settings, encoding(i) if i % 2 else None, fast=True
+        )
+        return lambda: decoder.decode(task)
+
+    makes = [make(i) for i in range(8)]
+    shared = together(decoder.programs, makes)
+    for one, make_one in zip(shared, makes, strict=True):
+        assert torch.equal(one, alone(decoder.programs, make_one()))
+    assert all(make_one().width == 1 for make_one in makes)  # one pass, whatever the scale
+    assert not any(torch.equal(shared[0], other) for other in shared[1:])
+
+
+def test_students_and_their_decoder_never_share_a_pass(taught_checkpoint: Path) -> None:
+    decoder = Decoder(Checkpoint.open(taught_checkpoint), CPU)
+
+    def make(i: int, fast: bool) -> Make:
+        task = DecodeTask(
+            Embedding(given(i, WIDTH), "tiny"), encoding(99), i, SamplingSettings("ddim", 4, 3.0), fast=fast
+        )
+        return lambda: decoder.decode(task)
+
+    makes = [make(i, fast) for i in range(3) for fast in (True, False)]
+    for one, make_one in zip(together(decoder.programs, makes), makes, strict=True):
+        assert torch.equal(one, alone(decoder.programs, make_one()))
+    assert {make_one().program for make_one in makes} == {"decoder", "decoder_student"}
+
+
 @pytest.mark.parametrize("edits", [False, True])
 def test_the_upsampler_draws_the_same_picture_alone_and_in_a_full_batch(checkpoint: Checkpoint, edits: bool) -> None:
     upsampler = Upsampler(checkpoint, CPU)

@@ -11,6 +11,7 @@ from prior_svc.settings import Settings as PriorSettings
 from unclip.errors import ConfigurationError
 from unclip.serving.channels import resolved
 from unclip.serving.settings import ModelSettings, ServerSettings, parse
+from unclip.testing.settings import Settings as StubSettings
 from unclip.web.settings import Settings as WebSettings
 
 
@@ -60,6 +61,17 @@ def test_services_started_by_hand_find_each_other() -> None:
 def test_a_decoder_serves_known_stages_only(stages: str) -> None:
     with pytest.raises(ConfigurationError, match="stages must be"):
         parse(DecoderSettings, ["--stages", stages], "decoder_svc", {})
+
+
+def test_stubs_have_a_student_where_they_are_told_to() -> None:
+    models = [parse(StubSettings, ["--fast", said], "x", {}).model() for said in ("off", "on", "default")]
+    assert [(model.fast is None, model.quality) for model in models] == [
+        (True, "standard"),
+        (False, "standard"),
+        (False, "fast"),
+    ]
+    with pytest.raises(ConfigurationError, match="fast must be off, on or default; got 'yes'"):
+        parse(StubSettings, ["--fast", "yes"], "x", {})
 
 
 @pytest.mark.parametrize("cls", [ServerSettings, ModelSettings, DecoderSettings, GatewaySettings])

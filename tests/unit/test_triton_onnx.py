@@ -29,15 +29,16 @@ from unclip.triton.backend import networks_of
 from unclip.triton.export import BACKENDS, BackendName, Options, export, main, write_model
 
 CPU = torch.device("cpu")
+NAMES: tuple[NetworkName, ...] = (*KARLOS, "decoder_student")
 ONNX: tuple[BackendName, ...] = ("onnxruntime", "tensorrt")
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny checkpoint whose first upsampler is laid out as Karlo's is, and so unlike the last."""
+    """A tiny checkpoint with a student, whose first upsampler is laid out as Karlo's is, and so unlike the last."""
     folder = tmp_path_factory.mktemp("whole")
     shutil.copytree(make_tiny_karlo(folder / "karlo")[0] / "super_res_first", folder / "tiny" / "super_res_first")
-    other = make_tiny_checkpoint(folder / "other", manifest=False)
+    other = make_tiny_checkpoint(folder / "other", manifest=False, quality="standard")
     shutil.copytree(other, folder / "tiny", dirs_exist_ok=True, ignore=shutil.ignore_patterns("super_res_first"))
     return folder / "tiny"
 
@@ -79,7 +80,7 @@ def assert_same(one: Network, other: Network, signature: Signature, rows: int, l
     assert (found - wanted).abs().max() <= bar * wanted.abs().max()
 
 
-@pytest.mark.parametrize("name", KARLOS)
+@pytest.mark.parametrize("name", NAMES)
 def test_onnxruntime_makes_of_a_file_what_the_network_makes(models: Path, whole: Path, name: NetworkName) -> None:
     checkpoint = Checkpoint.open(whole)
     network = networks_of(name).load(name, checkpoint, Placement(CPU))
@@ -113,7 +114,7 @@ def test_a_picture_of_which_onnxruntime_takes_every_step_is_the_local_one(models
 def test_a_files_axes_are_those_of_the_config_and_it_names_no_folder_of_ours(models: Path) -> None:
     import onnxruntime
 
-    for name in KARLOS:
+    for name in NAMES:
         file, config = models / name / "1" / "model.onnx", config_of(models / name)
         session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
         for found, told in ((session.get_inputs(), config.input), (session.get_outputs(), config.output)):
@@ -121,7 +122,7 @@ def test_a_files_axes_are_those_of_the_config_and_it_names_no_folder_of_ours(mod
             assert sizes == {part.name: [-1, *part.dims] for part in told}
         assert file.with_name("model.onnx.data").stat().st_size > 50_000
         assert str(Path.cwd()).encode() not in file.read_bytes()
-        assert {path.name for path in models.iterdir()} == set(KARLOS)
+        assert {path.name for path in models.iterdir()} == set(NAMES)
 
 
 @pytest.mark.usefixtures("unwritten")

@@ -184,6 +184,27 @@ def test_every_network_is_written_with_its_signature_and_its_own_components(
         assert kept == {COMPONENTS[name], "model_index.json"} | ({"text_proj"} if name == "decoder" else set())
 
 
+def test_a_student_is_written_with_what_tells_its_signature(taught_checkpoint: Path, tmp_path: Path) -> None:
+    checkpoint, name = Checkpoint.open(taught_checkpoint), "decoder_student"
+    made = [folder.name for folder in export(str(taught_checkpoint), tmp_path, options())]
+    assert made == [*KARLOS[:4], name, *KARLOS[4:]]
+    signature = decoder_networks.signature("decoder_student", checkpoint)
+    assert [port.name for port in signature.inputs] == ["sample", "timestep", "guidance", "context", "addition", "mask"]
+    assert_serves(config_of(tmp_path / name), "decoder_student", "python", signature, checkpoint.version([name]))
+    kept = tmp_path / name / "1" / "checkpoint"
+    assert {path.name for path in kept.iterdir()} == {name, "decoder", "text_proj", "model_index.json"}
+    assert [path.name for path in (kept / "decoder").iterdir()] == ["config.json"]
+    alone = Checkpoint.open(kept)
+    assert decoder_networks.signature("decoder_student", alone) == signature
+    decoder_networks.load("decoder_student", alone, Placement(CPU))
+
+
+def test_a_student_may_run_elsewhere_where_there_is_one() -> None:
+    assert list(parse_networks("decoder_student=triton://a:1/b", decoder_app.NETWORKS["decode"])) == ["decoder_student"]
+    words = ["serve", "--network", "decoder_student=triton://a:1/b"]
+    assert of_services(parser().parse_args(words))["decoder"] == words[1:]
+
+
 def test_a_checkpoint_without_a_network_exports_the_others(tmp_path: Path, tiny_checkpoint: Path) -> None:
     import shutil
 

@@ -13,7 +13,7 @@ from PIL import Image
 from prior_svc.settings import Settings
 from unclip.api.encoder.v1 import encoder_pb2
 from unclip.api.prior.v1 import prior_pb2
-from unclip.errors import InvalidRequest
+from unclip.errors import InvalidRequest, PreconditionFailed
 from unclip.options import SamplingSettings, Sizes
 from unclip.serving.channels import MAX_ANSWER
 from unclip.wire.embeddings import Embedding, TextEncoding
@@ -24,7 +24,7 @@ from unclip.wire.tasks import DecodeTask, InvertTask, SampleTask, StageSpec, Ups
 
 Task = SampleTask | DecodeTask | InvertTask | UpsampleTask
 DIM, CONTEXT, SIZE = 6, 5, 8
-SPEC = StageSpec("clip", DIM, CONTEXT, SIZE)
+SPEC = StageSpec("clip", DIM, CONTEXT, SIZE, fast=SamplingSettings("ddim", 4, 3.0))
 RANDOM = np.random.default_rng(0)
 SETTINGS = SamplingSettings("ddim", 7, 2.5, 0.5)
 
@@ -59,6 +59,8 @@ DECODE = DecodeTask(
 INVERT = InvertTask(picture_file(), embedding(), text(1), 9, True, width=SIZE, height=SIZE)
 UPSAMPLE = UpsampleTask(pixels(4), 7, SamplingSettings("dpm++2m", 3), known())
 TASKS: list[Task] = [SAMPLE, DECODE, INVERT, UPSAMPLE]
+STUDENTS = DecodeTask(embedding(), text(1), 6, SamplingSettings("ddim", 2, 2.5), text(3), fast=True)
+EXCLUDED = {"fast"}  # by what else DECODE says
 
 
 def same(one: Any, other: Any) -> bool:
@@ -85,7 +87,7 @@ def there(task: Task) -> object:
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: type(task).__name__)
 def test_a_task_with_every_field_arrives_as_it_was_sent(task: Task) -> None:
     for field in dataclasses.fields(task):  # so that a new field is part of this test
-        value = getattr(task, field.name)
+        value = getattr(STUDENTS if field.name in EXCLUDED else task, field.name)
         assert not same(value, field.default), f"{field.name} is as where it is not given"
     assert same(there(task), task)
 
@@ -94,7 +96,36 @@ def test_a_task_with_every_field_arrives_as_it_was_sent(task: Task) -> None:
 def test_a_task_fills_every_field_of_its_message_but_how_it_is_watched(task: Task) -> None:
     message = task.to_proto()
     set_fields = {field.name for field, _ in message.ListFields()}
-    assert set(message.DESCRIPTOR.fields_by_name) - set_fields == {"omit_progress"}
+    assert set(message.DESCRIPTOR.fields_by_name) - set_fields - EXCLUDED == {"omit_progress"}
+
+
+def test_a_students_task_arrives_as_it_was_sent_and_takes_its_own_defaults() -> None:
+    assert same(there(STUDENTS), STUDENTS)
+    request = STUDENTS.to_proto()
+    request.ClearField("sampling")
+    assert DecodeTask.from_proto(request, SPEC).sampling == SPEC.fast
+
+
+def test_a_student_takes_no_more_than_it_was_taught_and_all_that_is_wrong_is_said_at_once() -> None:
+    request = DECODE.to_proto()
+    request.fast, request.sampling.guidance_scale = True, 9
+    with pytest.raises(InvalidRequest) as refused:
+        DecodeTask.from_proto(request, SPEC)
+    told = {each.field: each.description for each in refused.value.violations}
+    assert told.keys() == {"sampling.guidance_scale", "sampling.eta", "start_noise", "known"}
+    assert told["sampling.guidance_scale"] == "must be 1 to 8; got 9"
+    assert told["sampling.eta"] == "must be 0 of a student; got 0.5"
+
+
+def test_where_there_is_no_student_none_is_asked() -> None:
+    with pytest.raises(PreconditionFailed, match="no student"):
+        DecodeTask.from_proto(STUDENTS.to_proto(), StageSpec("clip", DIM, CONTEXT, SIZE))
+
+
+def test_a_student_that_reads_no_text_needs_nothing_to_be_guided_away_from() -> None:
+    spec = StageSpec("clip", DIM, CONTEXT, SIZE, fast=SPEC.fast, ignores_text=True)
+    bare = DecodeTask(embedding(), None, 6, SamplingSettings("ddim", 2, 2.5), fast=True)
+    assert same(DecodeTask.from_proto(bare.to_proto(), spec), bare)
 
 
 def test_what_a_task_leaves_out_is_left_out() -> None:

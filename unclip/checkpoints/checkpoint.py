@@ -24,6 +24,8 @@ from unclip.checkpoints.components import (
     NOISING_FOLDERS,
     OPTIONAL_FOLDERS,
     STAGE_FOLDERS,
+    STUDENT,
+    STUDENT_FOLDERS,
 )
 from unclip.checkpoints.hub import PICKLES, HubId
 from unclip.checkpoints.manifest import (
@@ -39,7 +41,7 @@ from unclip.checkpoints.manifest import (
 from unclip.checkpoints.vocabulary import Vocabulary
 from unclip.errors import CheckpointError
 from unclip.families import Family, family_of
-from unclip.options import SAMPLERS, SamplingSettings, Sizes
+from unclip.options import FAST_GUIDANCE, QUALITIES, SAMPLERS, Quality, SamplingSettings, Sizes
 
 
 @dataclass(frozen=True)
@@ -118,9 +120,12 @@ class Checkpoint:
 
     def components(self, stage: str) -> tuple[str, ...]:
         """What "encoder", "prior", "decoder" or "upsampler" loads of it."""
-        if stage == "decoder" and self.latent:
+        if stage == "decoder":
+            student = tuple(name for name in STUDENT_FOLDERS if name in self.listed or self.has(name))
+            if not self.latent:
+                return (*STAGE_FOLDERS[stage], *student)
             noising = tuple(name for name in NOISING_FOLDERS if name in self.listed)
-            return ("decoder", "decoder_scheduler", *noising, AUTOENCODER)
+            return ("decoder", "decoder_scheduler", *student, *noising, AUTOENCODER)
         if stage == "upsampler" and self.latent:
             return (AUTOENCODER,)
         if stage == "encoder":
@@ -239,19 +244,52 @@ class Checkpoint:
         Raises:
             CheckpointError: unclip.json's defaults for it are incomplete or out of range.
         """
-        if not self.manifest:
-            return self.family.defaults[stage]
+        return self._settings("defaults", stage) if self.manifest else self.family.defaults[stage]
+
+    def fast(self, stage: str) -> SamplingSettings | None:
+        """Default sampling of "decoder", by its student, or "upsampler" where the quality is fast; None where that is
+        no other.
+
+        Raises:
+            CheckpointError: unclip.json's entry for it is incomplete or out of range, or the student is missing.
+        """
+        told = self.manifest.get("fast", {})
+        if not isinstance(told, dict) or not set(told) <= {"decoder", "upsampler"}:
+            raise CheckpointError(f"checkpoint: {MANIFEST}: fast must have settings of decoder and upsampler alone")
+        if stage not in told:
+            return None
+        if stage == "decoder" and not set(STUDENT_FOLDERS) <= self.listed:
+            raise CheckpointError(f"checkpoint: {MANIFEST}: fast names the decoder, which has no {STUDENT}")
+        return self._settings("fast", stage, *(FAST_GUIDANCE if stage == "decoder" else ()))
+
+    @property
+    def quality(self) -> Quality:
+        """That of pictures where nobody asks for another.
+
+        Raises:
+            CheckpointError: unclip.json names none, or one that the checkpoint cannot make.
+        """
+        told = self.manifest.get("quality", "standard")
+        found = next((quality for quality in QUALITIES if quality == told), None)
+        if found is None:
+            raise CheckpointError(f"checkpoint: {MANIFEST}: quality must be {' or '.join(QUALITIES)}; got {told!r}")
+        if found == "fast" and self.fast("decoder") is None:
+            raise CheckpointError(f"checkpoint: {MANIFEST}: quality is fast, yet fast has no settings of the decoder")
+        return found
+
+    def _settings(self, entry: str, stage: str, low: float = 0, high: float = 30) -> SamplingSettings:
+        """What unclip.json's ``entry`` has for ``stage``, with a guidance scale of low to high."""
         try:
-            entry = self.manifest["defaults"][stage]
-            settings = SamplingSettings(entry["sampler"], int(entry["steps"]), float(entry["guidance_scale"]))
+            told = self.manifest[entry][stage]
+            settings = SamplingSettings(told["sampler"], int(told["steps"]), float(told["guidance_scale"]))
         except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"checkpoint: {MANIFEST}: defaults of {stage} are incomplete: {error!r}") from error
+            raise CheckpointError(f"checkpoint: {MANIFEST}: {entry} of {stage} are incomplete: {error!r}") from error
         if (
             settings.sampler not in SAMPLERS
             or not 1 <= settings.steps <= 1000
-            or not 0 <= settings.guidance_scale <= 30
+            or not low <= settings.guidance_scale <= high
         ):
-            raise CheckpointError(f"checkpoint: {MANIFEST}: defaults of {stage} are out of range: {entry}")
+            raise CheckpointError(f"checkpoint: {MANIFEST}: {entry} of {stage} are out of range: {told}")
         return settings
 
     @property

@@ -82,10 +82,17 @@ def _write(checkpoint: Checkpoint, found: Mapping[str, Checkpoint], target: Path
         license=" AND ".join(dict.fromkeys(at.license for at in halves)),
         caption_template=checkpoint.caption_template,
         defaults={stage: asdict(checkpoint.defaults(stage)) for stage in STAGES},
+        **({"fast": fast, "quality": drawing.quality} if (fast := fast_of(drawing)) else {}),
         **({"sizes": asdict(checkpoint.sizes)} if checkpoint.sizes else {}),
         **({"cleaning": checkpoint.cleaning} if checkpoint.cleaning else {}),
         **({"vocabulary": checkpoint.vocabulary.to_json()} if checkpoint.vocabulary else {}),
     )
+
+
+def fast_of(checkpoint: Checkpoint) -> dict[str, dict[str, object]]:
+    """What unclip.json says of the fast way; empty where there is none."""
+    told = {stage: checkpoint.fast(stage) for stage in ("decoder", "upsampler")}
+    return {stage: asdict(settings) for stage, settings in told.items() if settings is not None}
 
 
 def short(checkpoint: Checkpoint) -> str:

@@ -12,7 +12,7 @@ from unclip.cli.connection import connect
 from unclip.cli.output import Folder
 from unclip.cli.sources import STDIN
 from unclip.cli.terminal import line
-from unclip.client import save_embeddings
+from unclip.client import Sampling, save_embeddings
 from unclip.client.vectors import require_npz
 from unclip.errors import InvalidRequest
 
@@ -46,6 +46,11 @@ def embed(options: argparse.Namespace) -> None:
         line(" ".join([f"{index:>3}  {name:<{width}}", *(f"{cosine:6.3f}" for cosine in row)]))
 
 
+def settings(sampling: Sampling) -> str:
+    """How a stage samples, in a line."""
+    return ", ".join(f"{name} {value}" for name, value in report.plain(sampling).items())
+
+
 def info(options: argparse.Namespace) -> int:
     """What the stack has loaded and can do, or with --captions what it can be asked for."""
     if options.captions is not None:
@@ -59,14 +64,17 @@ def info(options: argparse.Namespace) -> int:
     line(f"version     {model.version}")
     line(f"clip space  {model.clip_space}  {model.embedding_dim} dimensions")
     line(f"can         {', '.join(model.capabilities)}")
+    if model.quality:
+        line(f"quality     {model.quality} where nothing else is asked for")
     for caption in model.captions[:EXAMPLES]:
         line(f"{'such as' if caption is model.captions[0] else '':<11} {caption}")
     for stage in model.stages:
         size = f"  {stage.image_size} px" if stage.image_size else ""
         size += f", or {stage.sizes}" if stage.sizes else ""
-        defaults = ", ".join(f"{name} {value}" for name, value in report.plain(stage.defaults).items())
+        fast = f"; fast {settings(stage.fast)}" if stage.fast else ""
         version = f"  version {stage.version[:12]}" if stage.version else ""
-        line(f"{stage.stage:<11} {stage.parameters:,} parameters{size}{version}  {defaults}".rstrip())
+        told = f"{stage.parameters:,} parameters{size}{version}  {settings(stage.defaults)}{fast}"
+        line(f"{stage.stage:<11} {told}".rstrip())
     for one in model.replicas:
         if not one.served:
             line(f"left out    {one.count} of {one.stage} version {one.version[:12]}")

@@ -19,7 +19,7 @@ CHECK_S = 0.5
 NETWORKS = {
     "encoder": ("text_encoder", "decoder_text_encoder", "image_encoder"),
     "prior": ("prior",),
-    "decoder": ("decoder", "latent_encoder", "latent_decoder", "upsampler", "upsampler_last"),
+    "decoder": ("decoder", "decoder_student", "latent_encoder", "latent_decoder", "upsampler", "upsampler_last"),
 }
 
 

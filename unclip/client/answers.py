@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from unclip.checkpoints.vocabulary import Vocabulary
-from unclip.client.values import Request, Sampling, StageName
+from unclip.client.values import Quality, Request, Sampling, StageName
 from unclip.errors import InvalidRequest
 from unclip.options import Sizes
 from unclip.wire.embeddings import Embedding
@@ -153,7 +153,8 @@ class Embeddings:
 class StageInfo:
     """One stage's defaults, the side in pixels of what it makes (0 for embeddings), its parameter count and version.
 
-    sizes: what else a decoder paints, None for nothing. ignores_text: it is a decoder that reads none.
+    sizes: what else a decoder paints, None for nothing. ignores_text: it is a decoder that reads none. fast: defaults
+    where the quality is fast, None where that is no other.
     """
 
     stage: StageName
@@ -163,6 +164,7 @@ class StageInfo:
     version: str = ""
     sizes: Sizes | None = None
     ignores_text: bool = False
+    fast: Sampling | None = None
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,8 @@ class ModelInfo:
     """What the stack has loaded. Equal versions make equal pictures. embedding_dim: length of its CLIP's embeddings.
 
     replicas: of each stage, those included that are left out while weights are replaced. captions: examples, the best
-    to begin with first. vocabulary: what it was taught to draw, where that was asked for and it says so.
+    to begin with first. vocabulary: what it was taught to draw, where that was asked for and it says so. quality: of a
+    Generate that asks for none; None where there is no fast way.
     """
 
     name: str
@@ -195,3 +198,4 @@ class ModelInfo:
     replicas: tuple[ReplicaCount, ...] = ()
     captions: tuple[str, ...] = ()
     vocabulary: Vocabulary | None = None
+    quality: Quality | None = None

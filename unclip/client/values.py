@@ -15,6 +15,7 @@ from unclip.wire.embeddings import Embedding
 
 FileFormat = enum_names.FileFormat
 Fit = enum_names.Fit
+Quality = enum_names.Quality
 Start = enum_names.Start
 StageName = enum_names.StageName
 
@@ -90,6 +91,7 @@ class Generate(CaptionOptions):
     caption: str = ""
     _: KW_ONLY
     embedding: Embedding | None = None
+    quality: Quality | None = option("standard, or fast: by the decoder's student, in few steps (the stack's default)")
 
 
 @dataclass(frozen=True)

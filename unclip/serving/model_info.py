@@ -14,6 +14,7 @@ from unclip.checkpoints.vocabulary import Vocabulary
 from unclip.options import Room, SamplingSettings, Sizes
 from unclip.serving.acceptance import REPLICA
 from unclip.wire.by_name import PLAIN
+from unclip.wire.enums import QUALITIES
 from unclip.wire.sampling import sampling_to_proto
 from unclip.wire.sizes import sizes_to_proto
 
@@ -28,9 +29,11 @@ def stage_info(
     room: Room | None = None,
     sizes: Sizes | None = None,
     ignores_text: bool = False,
+    fast: SamplingSettings | None = None,
 ) -> model_info_pb2.StageInfo:
     """One stage; defaults is None for a stage that does not sample, room where it does not report it. sizes: what else
-    than squares of image_size it makes, None for nothing. ignores_text: it is a decoder that reads none."""
+    than squares of image_size it makes, None for nothing. ignores_text: it is a decoder that reads none. fast: defaults
+    where the quality is fast, None where that is no other."""
     return model_info_pb2.StageInfo(
         stage=stage,
         defaults=None if defaults is None else sampling_to_proto(defaults),
@@ -39,6 +42,7 @@ def stage_info(
         places=room.places if room else 0,
         sizes=sizes_to_proto(sizes),
         ignores_text=ignores_text,
+        fast=None if fast is None else sampling_to_proto(fast),
     )
 
 
@@ -52,6 +56,7 @@ def model_info(
 ) -> model_info_pb2.ModelInfo:
     """What a service has loaded from ``folders`` of a checkpoint; embedding_dim is 0 where it takes no embeddings."""
     replica, started = identity()
+    usual = QUALITIES.numbers[checkpoint.quality]
     return model_info_pb2.ModelInfo(
         name=checkpoint.name,
         version=checkpoint.version(folders),
@@ -65,6 +70,7 @@ def model_info(
         replica=replica,
         started=started,
         checkpoint=checkpoint.digest,
+        quality=usual if checkpoint.fast("decoder") else sampling_pb2.QUALITY_UNSPECIFIED,
     )
 
 

@@ -99,6 +99,7 @@ class StubDecoder(Stub, decoder_pb2_grpc.DecoderServiceServicer):
             task.embedding.values,
             *self._guidance_key(task),
             *sampling_key(task.sampling),
+            *(["fast"] if task.fast else []),
             task.seed if task.start_noise is None or draws_noise(task.sampling) else None,
         )
         if task.start_noise is None:
@@ -108,12 +109,11 @@ class StubDecoder(Stub, decoder_pb2_grpc.DecoderServiceServicer):
 
     def _guidance_key(self, task: DecodeTask) -> tuple[object, ...]:
         """What of a task's condition, its embedding aside, the picture follows from."""
-        guided = task.sampling.guidance_scale != 1
         if self.spec.ignores_text:
             away = task.unconditional_embedding
-            return (away.values,) if guided and away is not None else ()
+            return (away.values,) if task.guided and away is not None else ()
         key = text_key(task.text or task.unconditional_text)
-        return (*key, *text_key(task.unconditional_text if guided else None))
+        return (*key, *text_key(task.unconditional_text if task.guided else None))
 
     def sample_of(self, picture: Float32Array) -> Float32Array:
         """A picture, float32 ``[3, H, W]``, as it is sampled."""

@@ -10,8 +10,9 @@ from typing import Any, get_args
 from unclip.api.type.v1 import model_info_pb2, sampling_pb2
 from unclip.checkpoints.vocabulary import Vocabulary
 from unclip.errors import ConfigurationError
-from unclip.options import Room, SamplingSettings, ServiceName, Sizes
+from unclip.options import Quality, Room, SamplingSettings, ServiceName, Sizes
 from unclip.serving.model_info import stage_info
+from unclip.wire.enums import QUALITIES
 from unclip.wire.tasks import StageSpec
 
 STAGES: tuple[ServiceName, ...] = get_args(ServiceName)
@@ -26,6 +27,7 @@ PRIOR, DECODER, UPSAMPLER = (
     SamplingSettings("ddpm", 8, 8.0),
     SamplingSettings("ddpm", 3, 1.0),
 )
+FAST, FAST_UPSAMPLER = SamplingSettings("ddim", 2, 3.0), SamplingSettings("ddpm", 1, 1.0)
 CHANNELS, SCALE = 4, 8  # of latents, and pixels to a side of an element
 
 
@@ -36,8 +38,10 @@ class StubModel:
     version: of every stage; answers of stages of another version are others. clip_space: names its CLIP.
     dim: D of embeddings and of token states. context: L, tokens of a caption. base_size, final_size: sides of the
     decoder's and the upsampler's pictures. prior, decoder, upsampler: defaults of their sampling. vocabulary: what it
-    says that it was taught. sizes: what else it paints; it then walks latents, whose decoder makes the final picture of
-    them, base_size being final_size. ignores_text: its decoder reads no captions.
+    says that it was taught. fast: how its decoder's student samples, None where it has none. fast_upsampler: what goes
+    with that. quality: what it makes where nobody asks for another. sizes: what else it paints; it then walks latents,
+    whose decoder makes the final picture of them, base_size being final_size. ignores_text: its decoder reads no
+    captions.
 
     Raises:
         ConfigurationError: sizes that no model has.
@@ -56,6 +60,9 @@ class StubModel:
     decoder: SamplingSettings = DECODER
     upsampler: SamplingSettings = UPSAMPLER
     vocabulary: Vocabulary | None = None
+    fast: SamplingSettings | None = None
+    fast_upsampler: SamplingSettings | None = None
+    quality: Quality = "standard"
     sizes: Sizes | None = None
     ignores_text: bool = False
 
@@ -84,6 +91,7 @@ class StubModel:
                     self.dim,
                     size=self.base_size,
                     defaults=self.decoder,
+                    fast=self.fast,
                     ignores_text=self.ignores_text,
                     **latents,
                 )
@@ -96,6 +104,7 @@ class StubModel:
         """What ``stage`` says of itself."""
         spec = self.spec(stage)
         defaults = None if stage == "encoder" else spec.defaults
+        fast = self.fast_upsampler if stage == "upsampler" else spec.fast
         return model_info_pb2.ModelInfo(
             name=self.name,
             version=self.version,
@@ -103,8 +112,9 @@ class StubModel:
             clip_space=spec.clip_space,
             device="stub",
             capabilities=capabilities,
-            stages=[stage_info(NUMBERS[stage], 1, spec.size, defaults, room, spec.sizes, spec.ignores_text)],
+            stages=[stage_info(NUMBERS[stage], 1, spec.size, defaults, room, spec.sizes, spec.ignores_text, fast)],
             caption_template=self.caption_template,
             embedding_dim=spec.dim,
             checkpoint=self.version,
+            quality=QUALITIES.numbers[self.quality] if self.fast else sampling_pb2.QUALITY_UNSPECIFIED,
         )

@@ -8,7 +8,7 @@ from unclip.errors import ConfigurationError
 from unclip.options import ROOMS, ServiceName, Sizes
 from unclip.serving.settings import ServerSettings, setting
 from unclip.testing.faults import Faults
-from unclip.testing.model import STAGES, StubModel
+from unclip.testing.model import FAST, FAST_UPSAMPLER, STAGES, StubModel
 
 GATEWAY = "gateway"
 
@@ -34,6 +34,7 @@ class Settings(ServerSettings):
     final_size: int = setting(256, "side of the upsampler's pictures", 1, 1024)
     sizes: str = setting("", "what else is painted: MULTIPLE:SMALLEST:LARGEST:PIXELS, such as 64:256:1024:1048576")
     reads_text: str = setting("on", "whether the decoder reads captions: on, or off")
+    fast: str = setting("off", "whether the decoder has a student: off, on, or default, where it is asked by default")
     api_keys: str = setting("", "TOML or JSON file of API keys that calls of the gateway need")
     steps: int = setting(0, "default steps of every stage, 0 for its own", 0, 1000)
     model_version: str = setting(StubModel.version, "version of the model; another one makes other pictures")
@@ -49,6 +50,8 @@ class Settings(ServerSettings):
             raise ConfigurationError(f"stages must hold all four stages beside the gateway; got {self.stages!r}")
         if self.reads_text not in ("on", "off"):
             raise ConfigurationError(f"reads_text must be on or off; got {self.reads_text!r}")
+        if self.fast not in ("off", "on", "default"):
+            raise ConfigurationError(f"fast must be off, on or default; got {self.fast!r}")
         self.model()  # whose sizes may be none that a model has
         if not set(_words(self.hang)) <= set(STAGES):
             raise ConfigurationError(f"hang must be of {', '.join(STAGES)}; got {self.hang!r}")
@@ -79,6 +82,9 @@ class Settings(ServerSettings):
             final_size=self.final_size,
             sizes=sizes_of(self.sizes),
             ignores_text=self.reads_text == "off",
+            fast=None if self.fast == "off" else FAST,
+            fast_upsampler=None if self.fast == "off" else FAST_UPSAMPLER,
+            quality="fast" if self.fast == "default" else "standard",
         )
         if not self.steps:
             return model

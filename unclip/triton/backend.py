@@ -19,6 +19,7 @@ SERVICES: Mapping[NetworkName, str] = {
     "image_encoder": "encoder_svc",
     "prior": "prior_svc",
     "decoder": "decoder_svc",
+    "decoder_student": "decoder_svc",
     "latent_encoder": "decoder_svc",
     "upsampler": "decoder_svc",
     "upsampler_last": "decoder_svc",

@@ -134,7 +134,7 @@ def write_python(name: NetworkName, checkpoint: Checkpoint, folder: Path, option
     (folder / "model.py").write_text(MODEL)
     kept = folder / "checkpoint"
     shutil.copytree(checkpoint.place(component), kept / component)
-    if name == "decoder":  # its signature is that of what it walks, and is told
+    if name in ("decoder", "decoder_student"):  # whose signature is that of what they walk, and are told
         for part in checkpoint.components("decoder"):
             if part != component and (config := checkpoint.place(part) / "config.json").is_file():
                 (kept / part).mkdir()

@@ -22,7 +22,7 @@ from unclip.errors import UnclipError
 from unclip.serving.budget import Budget
 from unclip.web.calls import Call, while_connected
 from unclip.web.errors import refusal_of
-from unclip.web.gateway import side_of, steps_of
+from unclip.web.gateway import side_of
 from unclip.web.requests import Asked
 from unclip.web.store import PictureStore
 
@@ -101,7 +101,7 @@ class Answers:
     async def one_by_one(self, making: Making) -> Frames:
         """Previews and pictures as events. What the gateway raises is raised before the first, then told as one."""
         asked, partial, begun = making.asked, Counter[int](), False
-        interval = asked.preview_interval(steps_of(making.info))
+        interval = asked.preview_interval(making.info)
         try:
             async with aclosing(making.client.stream(asked.request, preview_interval=interval)) as events:
                 async for event in events:

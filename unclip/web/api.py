@@ -107,7 +107,7 @@ class Api:
                 info = await self._gateway.info(client)
                 if asked.model:
                     self._require_model(asked.model, info)
-                making = Making(asked.sized(info), call, client, info, url)
+                making = Making(asked.sized(info).in_quality(info), call, client, info, url)
                 answer: Released = (
                     Events(self._answers.one_by_one(making))
                     if asked.stream

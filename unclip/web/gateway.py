@@ -75,6 +75,8 @@ def sizes_of(info: ModelInfo) -> Sizes | None:
     return next((stage.sizes for stage in info.stages if stage.stage == "decoder"), None)
 
 
-def steps_of(info: ModelInfo) -> int:
-    """Steps that the decoder takes where nobody says how many."""
-    return next((stage.defaults.steps or 0 for stage in info.stages if stage.stage == "decoder"), 0) or 1
+def steps_of(info: ModelInfo, fast: bool = False) -> int:
+    """Steps that the decoder, or where it is to be ``fast`` its student, takes where nobody says how many."""
+    decoder = next((stage for stage in info.stages if stage.stage == "decoder"), None)
+    told = decoder and ((decoder.fast if fast else None) or decoder.defaults)
+    return (told and told.steps) or 1

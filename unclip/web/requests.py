@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from unclip.client import Edit, FileFormat, Generate, ModelInfo, Request, Sampling, TextDiff, Vary
-from unclip.client.values import picture_count
+from unclip.client.values import Quality, picture_count
 from unclip.errors import InvalidRequest
 from unclip.web.bodies import Form
 from unclip.web.errors import HttpError
 from unclip.web.fields import Fields, required, shown
-from unclip.web.gateway import side_of, sizes_of
+from unclip.web.gateway import side_of, sizes_of, steps_of
 from unclip.web.sources import Sources
 from unclip.wire.limits import RANGES
 
@@ -21,7 +21,15 @@ MAX_PICTURES = 10
 MAX_PARTIAL = 3
 SIZE = re.compile(r"(\d{1,5})x(\d{1,5})", re.ASCII)
 SQUARES = "must be auto or square, {0}x{0} to {1}x{1}".format(*RANGES["size"])
-QUALITIES = ("standard", "hd", "low", "medium", "high", "auto")
+# What the gateway calls them; auto is up to the stack.
+QUALITIES: Mapping[str, Quality | None] = {
+    "standard": "standard",
+    "hd": "standard",
+    "low": "fast",
+    "medium": "standard",
+    "high": "standard",
+    "auto": None,
+}
 BASE64_MODELS = ("gpt-image-", "chatgpt-image-")  # whose answers never have addresses
 
 Kind = Literal["image_generation", "image_edit"]
@@ -72,13 +80,21 @@ class Asked:
         able = f", or painted: {sizes}" if sizes is not None else ""
         raise InvalidRequest.of("size", f"{SQUARES}{able}; got '{width}x{height}'")
 
+    def in_quality(self, info: ModelInfo) -> Asked:
+        """The same with its quality in the request, where that and the model have a choice."""
+        if not isinstance(self.request, Generate) or info.quality is None:
+            return self
+        return replace(self, request=replace(self.request, quality=QUALITIES[self.quality]))
+
     def answered(self, info: ModelInfo) -> tuple[int, int]:
         """Width and height of the pictures that are answered."""
         return self.size or (side_of(info),) * 2
 
-    def preview_interval(self, steps: int) -> int:
-        """Decoder steps, of ``steps``, between previews, so that there are as many as are wanted; 0 for none."""
-        return max(1, (self.steps or steps) // (self.partial_images + 1)) if self.stream and self.partial_images else 0
+    def preview_interval(self, info: ModelInfo) -> int:
+        """Decoder steps between previews, so that there are as many as are wanted; 0 for none."""
+        fast = isinstance(self.request, Generate) and (self.request.quality or info.quality) == "fast"
+        steps = self.steps or steps_of(info, fast)
+        return max(1, steps // (self.partial_images + 1)) if self.stream and self.partial_images else 0
 
 
 @dataclass(frozen=True)

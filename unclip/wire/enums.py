@@ -28,6 +28,7 @@ FORMATS: Names[enum_names.FileFormat] = Names(gateway_pb2.ImageFormat, enum_name
 FITS: Names[enum_names.Fit] = Names(gateway_pb2.Fit, enum_names.Fit)
 STARTS: Names[enum_names.Start] = Names(gateway_pb2.Start, enum_names.Start)
 NOTICES: Names[enum_names.NoticeKind] = Names(notice_pb2.NoticeKind, enum_names.NoticeKind)
+QUALITIES: Names[enum_names.Quality] = Names(sampling_pb2.Quality, enum_names.Quality)
 SAMPLERS: Names[enum_names.SamplerName] = Names(sampling_pb2.Sampler, enum_names.SamplerName)
 STAGES: Names[enum_names.StageName] = Names(sampling_pb2.Stage, enum_names.StageName)
 
@@ -39,6 +40,7 @@ ENUMS: Mapping[str, Names[Any]] = {
         (gateway_pb2.Fit, FITS),
         (gateway_pb2.Start, STARTS),
         (notice_pb2.NoticeKind, NOTICES),
+        (sampling_pb2.Quality, QUALITIES),
         (sampling_pb2.Sampler, SAMPLERS),
         (sampling_pb2.Stage, STAGES),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from unclip.api.type.v1 import sampling_pb2
 from unclip.options import SamplingSettings
 from unclip.wire.by_name import PLAIN
@@ -15,8 +17,9 @@ def sampling_from_proto(
     defaults: SamplingSettings | None = None,
     field: str = "sampling",
     violations: Violations | None = None,
+    ranges: Mapping[str, tuple[float, float]] = RANGES,
 ) -> SamplingSettings:
-    """The settings in a message, ``defaults`` where it is silent.
+    """The settings in a message, ``defaults`` where it is silent; numbers within ``ranges``.
 
     Raises:
         InvalidRequest: a value is out of range; with ``violations`` given it is added there instead.
@@ -26,7 +29,7 @@ def sampling_from_proto(
         found.add(f"{field}.sampler", f"must be one of {', '.join(SAMPLERS.members)}; got {message.sampler}")
     sampling = PLAIN.over(defaults or SamplingSettings(), message)
     for name in ("steps", "guidance_scale", "eta"):
-        found.number(f"{field}.{name}", getattr(sampling, name), *RANGES[name])
+        found.number(f"{field}.{name}", getattr(sampling, name), *ranges[name])
     if violations is None:
         found.raise_if_any()
     return sampling

@@ -16,7 +16,8 @@ from google.protobuf.message import Message
 from unclip.api.decoder.v1 import decoder_pb2, known_pixels_pb2, upsampler_pb2
 from unclip.api.prior.v1 import prior_pb2
 from unclip.api.type.v1 import embedding_pb2, image_pb2, sampling_pb2, tensor_pb2
-from unclip.options import SamplingSettings, Sizes
+from unclip.errors import PreconditionFailed
+from unclip.options import FAST_GUIDANCE, SamplingSettings, Sizes
 from unclip.wire import tensors
 from unclip.wire.by_name import Converter, limited
 from unclip.wire.embeddings import Embedding, TextEncoding
@@ -40,9 +41,10 @@ class StageSpec:
 
     clip_space: digest of its CLIP. dim: D of embeddings and of token states. context: L, tokens of a caption, None
     takes any up to 512. size: side of the pictures it makes, 0 where it makes none. defaults: of its sampling. sizes:
-    what else may be asked for. channels, scale: of what it samples, and pixels to a side of each element of it; 3 and 1
-    are pixels themselves. ignores_text: it is guided by embeddings alone. states_width: H of the token states that it
-    reads where these are `TextEncoding.decoder_states`, None where they are the CLIP's own.
+    what else may be asked for. fast: defaults of a decoder's student, None where there is none. channels, scale: of
+    what it samples, and pixels to a side of each element of it; 3 and 1 are pixels themselves. ignores_text: it is
+    guided by embeddings alone. states_width: H of the token states that it reads where these are
+    `TextEncoding.decoder_states`, None where they are the CLIP's own.
     """
 
     clip_space: str
@@ -51,6 +53,7 @@ class StageSpec:
     size: int = 0
     defaults: SamplingSettings = field(default_factory=SamplingSettings)
     sizes: Sizes | None = None
+    fast: SamplingSettings | None = None
     channels: int = 3
     scale: int = 1
     ignores_text: bool = False
@@ -101,7 +104,8 @@ class DecodeTask:
     text: the caption's, None where none is known. start_noise: x_T, float32 ``[C, h, w]``; None draws it from the seed.
     known: what is known of the picture, None where that is nothing. preview_interval: steps between previews, 0 for
     none. unconditional_embedding: what a decoder that reads no text is guided away from. width, height: in pixels, None
-    for the model's own.
+    for the model's own. fast: by the decoder's student, whose input the guidance scale is; it starts from the seed's
+    noise, and nothing is known.
     """
 
     embedding: Embedding
@@ -115,17 +119,23 @@ class DecodeTask:
     unconditional_embedding: Embedding | None = None
     width: int | None = None
     height: int | None = None
+    fast: bool = False
+
+    @property
+    def guided(self) -> bool:
+        """Whether it is led away from something."""
+        return not self.fast and self.sampling.guidance_scale != 1.0
 
     @classmethod
     def from_proto(cls, request: decoder_pb2.DecodeRequest, spec: StageSpec) -> DecodeTask:
         """The task in a request. Raises InvalidRequest, PreconditionFailed."""
         reading = _Reading(spec)
-        sampling = reading.sampling(request.sampling)
+        sampling = reading.fast(request) if request.fast else reading.sampling(request.sampling)
         embedding = reading.embedding(request.embedding, "embedding")
         width, height = reading.picture_size(request)
         text = reading.text(request.text, "text") if request.HasField("text") else None
         unconditional = reading.unconditional(request)
-        away, guided = None, sampling.guidance_scale != 1
+        away, guided = None, not request.fast and sampling.guidance_scale != 1
         if request.HasField("unconditional_embedding") or (spec.ignores_text and guided):
             away = reading.embedding(request.unconditional_embedding, "unconditional_embedding")
         if text is not None and unconditional is not None and len(text.token_mask) != len(unconditional.token_mask):
@@ -335,3 +345,16 @@ class _Reading:
 
     def sampling(self, message: sampling_pb2.SamplingOptions) -> SamplingSettings:
         return sampling_from_proto(message, self._spec.defaults, "sampling", self.violations)
+
+    def fast(self, request: decoder_pb2.DecodeRequest) -> SamplingSettings:
+        """How the decoder's student samples, which does that alone."""
+        if self._spec.fast is None:
+            raise PreconditionFailed("fast", "this decoder has no student: it samples by itself alone")
+        ranges = {**RANGES, "guidance_scale": FAST_GUIDANCE}
+        sampling = sampling_from_proto(request.sampling, self._spec.fast, "sampling", self.violations, ranges)
+        if 0 < sampling.eta <= 1:
+            self.violations.add("sampling.eta", f"must be 0 of a student; got {sampling.eta:g}")
+        for name in ("start_noise", "known"):
+            if request.HasField(name):
+                self.violations.add(name, "must be unset where fast is set: only the decoder itself begins with it")
+        return sampling

@@ -40,6 +40,7 @@ class DecodeRequest(_message.Message):
     UNCONDITIONAL_EMBEDDING_FIELD_NUMBER: _builtins.int
     WIDTH_FIELD_NUMBER: _builtins.int
     HEIGHT_FIELD_NUMBER: _builtins.int
+    FAST_FIELD_NUMBER: _builtins.int
     seed: _builtins.int
     """All randomness follows from it."""
     preview_interval: _builtins.int
@@ -50,6 +51,11 @@ class DecodeRequest(_message.Message):
     """Width of the picture in pixels, as StageInfo.sizes allows it. Set both or neither: unset, StageInfo.image_size."""
     height: _builtins.int
     """Height of the picture in pixels; likewise."""
+    fast: _builtins.bool
+    """Sample with the decoder's student, by its own schedule: what sampling leaves unset takes StageInfo.fast, and the
+    guidance scale, 1 to 8, is an input of the network, which steers away from nothing else. start_noise and known must
+    then be unset, and sampling.eta 0. Refused with FAILED_PRECONDITION where there is no student.
+    """
     @_builtins.property
     def embedding(self) -> _embedding_pb2.Embedding:
         """The gist: a CLIP image embedding."""
@@ -99,10 +105,11 @@ class DecodeRequest(_message.Message):
         unconditional_embedding: _embedding_pb2.Embedding | None = ...,
         width: _builtins.int | None = ...,
         height: _builtins.int | None = ...,
+        fast: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_height", b"_height", "_width", b"_width", "embedding", b"embedding", "height", b"height", "known", b"known", "sampling", b"sampling", "start_noise", b"start_noise", "text", b"text", "unconditional_embedding", b"unconditional_embedding", "unconditional_text", b"unconditional_text", "width", b"width"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_height", b"_height", "_width", b"_width", "embedding", b"embedding", "height", b"height", "known", b"known", "omit_progress", b"omit_progress", "preview_interval", b"preview_interval", "sampling", b"sampling", "seed", b"seed", "start_noise", b"start_noise", "text", b"text", "unconditional_embedding", b"unconditional_embedding", "unconditional_text", b"unconditional_text", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_height", b"_height", "_width", b"_width", "embedding", b"embedding", "fast", b"fast", "height", b"height", "known", b"known", "omit_progress", b"omit_progress", "preview_interval", b"preview_interval", "sampling", b"sampling", "seed", b"seed", "start_noise", b"start_noise", "text", b"text", "unconditional_embedding", b"unconditional_embedding", "unconditional_text", b"unconditional_text", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__height: _TypeAlias = _typing.Literal["height"]  # noqa: Y015
     _WhichOneofArgType__height: _TypeAlias = _typing.Literal["_height", b"_height"]  # noqa: Y015

@@ -123,6 +123,7 @@ class GenerateRequest(_message.Message):
     SIZE_FIELD_NUMBER: _builtins.int
     WIDTH_FIELD_NUMBER: _builtins.int
     HEIGHT_FIELD_NUMBER: _builtins.int
+    QUALITY_FIELD_NUMBER: _builtins.int
     caption: _builtins.str
     """What to show: 1 byte to 4 KiB of UTF-8, without control characters but tabs and line breaks, which are read as
     spaces. May be empty, or blank, where an embedding is given. What the model's context has no room for is left out,
@@ -156,6 +157,13 @@ class GenerateRequest(_message.Message):
     """
     height: _builtins.int
     """Height of the picture that is painted, in pixels; likewise."""
+    quality: _sampling_pb2.Quality.ValueType
+    """How good, and how fast. Unspecified, ModelInfo.quality, but standard where the fast way cannot do what is asked: of
+    the decoder's options any but guidance_scale is set, guidance_scale is none of 1 to 8, or there is a
+    negative_caption. With QUALITY_FAST decoder.sampler, decoder.steps and decoder.eta must be unset, or what
+    StageInfo.fast of the decoder has, negative_caption empty and decoder.guidance_scale 1 to 8; what else is unset takes
+    StageInfo.fast. Refused with FAILED_PRECONDITION where there is no fast way.
+    """
     @_builtins.property
     def prior(self) -> _sampling_pb2.SamplingOptions:
         """How the prior samples."""
@@ -192,10 +200,11 @@ class GenerateRequest(_message.Message):
         size: _builtins.int | None = ...,
         width: _builtins.int | None = ...,
         height: _builtins.int | None = ...,
+        quality: _sampling_pb2.Quality.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_height", b"_height", "_image_count", b"_image_count", "_prior_candidates", b"_prior_candidates", "_seed", b"_seed", "_size", b"_size", "_width", b"_width", "candidates", b"candidates", "decoder", b"decoder", "embedding", b"embedding", "height", b"height", "image_count", b"image_count", "prior", b"prior", "prior_candidates", b"prior_candidates", "seed", b"seed", "size", b"size", "upsampler", b"upsampler", "width", b"width"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_height", b"_height", "_image_count", b"_image_count", "_prior_candidates", b"_prior_candidates", "_seed", b"_seed", "_size", b"_size", "_width", b"_width", "candidates", b"candidates", "caption", b"caption", "decoder", b"decoder", "embedding", b"embedding", "format", b"format", "height", b"height", "image_count", b"image_count", "negative_caption", b"negative_caption", "prior", b"prior", "prior_candidates", b"prior_candidates", "seed", b"seed", "size", b"size", "upsampler", b"upsampler", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_height", b"_height", "_image_count", b"_image_count", "_prior_candidates", b"_prior_candidates", "_seed", b"_seed", "_size", b"_size", "_width", b"_width", "candidates", b"candidates", "caption", b"caption", "decoder", b"decoder", "embedding", b"embedding", "format", b"format", "height", b"height", "image_count", b"image_count", "negative_caption", b"negative_caption", "prior", b"prior", "prior_candidates", b"prior_candidates", "quality", b"quality", "seed", b"seed", "size", b"size", "upsampler", b"upsampler", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__candidates: _TypeAlias = _typing.Literal["candidates"]  # noqa: Y015
     _WhichOneofArgType__candidates: _TypeAlias = _typing.Literal["_candidates", b"_candidates"]  # noqa: Y015

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from unclip.api.type.v1 import sampling_pb2 as unclip_dot_api_dot_type_dot_v1_dot_sampling__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#unclip/api/type/v1/model_info.proto\x12\x12unclip.api.type.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!unclip/api/type/v1/sampling.proto\"\xed\x02\n\tModelInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07license\x18\x03 \x01(\t\x12\x12\n\nclip_space\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x05 \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x06 \x03(\t\x12-\n\x06stages\x18\x07 \x03(\x0b\x32\x1d.unclip.api.type.v1.StageInfo\x12\x18\n\x10\x63\x61ption_template\x18\x08 \x01(\t\x12\x15\n\rembedding_dim\x18\t \x01(\x05\x12\x0f\n\x07replica\x18\n \x01(\t\x12+\n\x07started\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncheckpoint\x18\x0c \x01(\t\x12\x10\n\x08\x63\x61ptions\x18\r \x03(\t\x12\x32\n\nvocabulary\x18\x0e \x01(\x0b\x32\x1e.unclip.api.type.v1.Vocabulary\"\xf6\x01\n\nVocabulary\x12\x10\n\x08\x63oncepts\x18\x01 \x03(\t\x12>\n\x08synonyms\x18\x02 \x03(\x0b\x32,.unclip.api.type.v1.Vocabulary.SynonymsEntry\x12\x0e\n\x06styles\x18\x03 \x03(\t\x12\x0f\n\x07\x63olours\x18\x04 \x03(\t\x12\x13\n\x0b\x62\x61\x63kgrounds\x18\x05 \x03(\t\x12\x0e\n\x06\x63ounts\x18\x06 \x03(\t\x12\r\n\x05words\x18\x07 \x03(\t\x12\x10\n\x08\x63\x61ptions\x18\x08 \x03(\t\x1a/\n\rSynonymsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"P\n\x05Sizes\x12\x10\n\x08multiple\x18\x01 \x01(\x05\x12\x10\n\x08smallest\x18\x02 \x01(\x05\x12\x0f\n\x07largest\x18\x03 \x01(\x05\x12\x12\n\nmax_pixels\x18\x04 \x01(\x03\"\xf5\x01\n\tStageInfo\x12(\n\x05stage\x18\x01 \x01(\x0e\x32\x19.unclip.api.type.v1.Stage\x12\x35\n\x08\x64\x65\x66\x61ults\x18\x02 \x01(\x0b\x32#.unclip.api.type.v1.SamplingOptions\x12\x12\n\nimage_size\x18\x03 \x01(\x05\x12\x12\n\nparameters\x18\x04 \x01(\x03\x12\x0f\n\x07version\x18\x05 \x01(\t\x12\x0e\n\x06places\x18\x06 \x01(\x05\x12(\n\x05sizes\x18\x07 \x01(\x0b\x32\x19.unclip.api.type.v1.Sizes\x12\x14\n\x0cignores_text\x18\x08 \x01(\x08\x42V\n\x12unclip.api.type.v1B\x0eModelInfoProtoP\x01Z\x19unclip/api/type/v1;typev1\xaa\x02\x12Unclip.Api.Type.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#unclip/api/type/v1/model_info.proto\x12\x12unclip.api.type.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!unclip/api/type/v1/sampling.proto\"\x9b\x03\n\tModelInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07license\x18\x03 \x01(\t\x12\x12\n\nclip_space\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x05 \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x06 \x03(\t\x12-\n\x06stages\x18\x07 \x03(\x0b\x32\x1d.unclip.api.type.v1.StageInfo\x12\x18\n\x10\x63\x61ption_template\x18\x08 \x01(\t\x12\x15\n\rembedding_dim\x18\t \x01(\x05\x12\x0f\n\x07replica\x18\n \x01(\t\x12+\n\x07started\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncheckpoint\x18\x0c \x01(\t\x12\x10\n\x08\x63\x61ptions\x18\r \x03(\t\x12\x32\n\nvocabulary\x18\x0e \x01(\x0b\x32\x1e.unclip.api.type.v1.Vocabulary\x12,\n\x07quality\x18\x0f \x01(\x0e\x32\x1b.unclip.api.type.v1.Quality\"\xf6\x01\n\nVocabulary\x12\x10\n\x08\x63oncepts\x18\x01 \x03(\t\x12>\n\x08synonyms\x18\x02 \x03(\x0b\x32,.unclip.api.type.v1.Vocabulary.SynonymsEntry\x12\x0e\n\x06styles\x18\x03 \x03(\t\x12\x0f\n\x07\x63olours\x18\x04 \x03(\t\x12\x13\n\x0b\x62\x61\x63kgrounds\x18\x05 \x03(\t\x12\x0e\n\x06\x63ounts\x18\x06 \x03(\t\x12\r\n\x05words\x18\x07 \x03(\t\x12\x10\n\x08\x63\x61ptions\x18\x08 \x03(\t\x1a/\n\rSynonymsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"P\n\x05Sizes\x12\x10\n\x08multiple\x18\x01 \x01(\x05\x12\x10\n\x08smallest\x18\x02 \x01(\x05\x12\x0f\n\x07largest\x18\x03 \x01(\x05\x12\x12\n\nmax_pixels\x18\x04 \x01(\x03\"\xa8\x02\n\tStageInfo\x12(\n\x05stage\x18\x01 \x01(\x0e\x32\x19.unclip.api.type.v1.Stage\x12\x35\n\x08\x64\x65\x66\x61ults\x18\x02 \x01(\x0b\x32#.unclip.api.type.v1.SamplingOptions\x12\x12\n\nimage_size\x18\x03 \x01(\x05\x12\x12\n\nparameters\x18\x04 \x01(\x03\x12\x0f\n\x07version\x18\x05 \x01(\t\x12\x0e\n\x06places\x18\x06 \x01(\x05\x12(\n\x05sizes\x18\x07 \x01(\x0b\x32\x19.unclip.api.type.v1.Sizes\x12\x14\n\x0cignores_text\x18\x08 \x01(\x08\x12\x31\n\x04\x66\x61st\x18\t \x01(\x0b\x32#.unclip.api.type.v1.SamplingOptionsBV\n\x12unclip.api.type.v1B\x0eModelInfoProtoP\x01Z\x19unclip/api/type/v1;typev1\xaa\x02\x12Unclip.Api.Type.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,13 +37,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VOCABULARY_SYNONYMSENTRY']._loaded_options = None
   _globals['_VOCABULARY_SYNONYMSENTRY']._serialized_options = b'8\001'
   _globals['_MODELINFO']._serialized_start=128
-  _globals['_MODELINFO']._serialized_end=493
-  _globals['_VOCABULARY']._serialized_start=496
-  _globals['_VOCABULARY']._serialized_end=742
-  _globals['_VOCABULARY_SYNONYMSENTRY']._serialized_start=695
-  _globals['_VOCABULARY_SYNONYMSENTRY']._serialized_end=742
-  _globals['_SIZES']._serialized_start=744
-  _globals['_SIZES']._serialized_end=824
-  _globals['_STAGEINFO']._serialized_start=827
-  _globals['_STAGEINFO']._serialized_end=1072
+  _globals['_MODELINFO']._serialized_end=539
+  _globals['_VOCABULARY']._serialized_start=542
+  _globals['_VOCABULARY']._serialized_end=788
+  _globals['_VOCABULARY_SYNONYMSENTRY']._serialized_start=741
+  _globals['_VOCABULARY_SYNONYMSENTRY']._serialized_end=788
+  _globals['_SIZES']._serialized_start=790
+  _globals['_SIZES']._serialized_end=870
+  _globals['_STAGEINFO']._serialized_start=873
+  _globals['_STAGEINFO']._serialized_end=1169
 # @@protoc_insertion_point(module_scope)

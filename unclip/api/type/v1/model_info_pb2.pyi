@@ -40,6 +40,7 @@ class ModelInfo(_message.Message):
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     CAPTIONS_FIELD_NUMBER: _builtins.int
     VOCABULARY_FIELD_NUMBER: _builtins.int
+    QUALITY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name of the checkpoint."""
     version: _builtins.str
@@ -63,6 +64,10 @@ class ModelInfo(_message.Message):
     checkpoint: _builtins.str
     """The checkpoint that it comes from: digest of its unclip.json, in hex, or what stands for it. Stages of one belong
     together, though any that speak one CLIP can work together. Empty for a stack, and where nothing describes it.
+    """
+    quality: _sampling_pb2.Quality.ValueType
+    """The quality of a Generate that asks for none. Of a stack QUALITY_FAST only where its decoder and its upsampler both
+    say so. Unspecified where there is no fast way, and all pictures are of standard quality.
     """
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -103,10 +108,11 @@ class ModelInfo(_message.Message):
         checkpoint: _builtins.str = ...,
         captions: _abc.Iterable[_builtins.str] | None = ...,
         vocabulary: Global___Vocabulary | None = ...,
+        quality: _sampling_pb2.Quality.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["started", b"started", "vocabulary", b"vocabulary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "caption_template", b"caption_template", "captions", b"captions", "checkpoint", b"checkpoint", "clip_space", b"clip_space", "device", b"device", "embedding_dim", b"embedding_dim", "license", b"license", "name", b"name", "replica", b"replica", "stages", b"stages", "started", b"started", "version", b"version", "vocabulary", b"vocabulary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "caption_template", b"caption_template", "captions", b"captions", "checkpoint", b"checkpoint", "clip_space", b"clip_space", "device", b"device", "embedding_dim", b"embedding_dim", "license", b"license", "name", b"name", "quality", b"quality", "replica", b"replica", "stages", b"stages", "started", b"started", "version", b"version", "vocabulary", b"vocabulary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -248,6 +254,7 @@ class StageInfo(_message.Message):
     PLACES_FIELD_NUMBER: _builtins.int
     SIZES_FIELD_NUMBER: _builtins.int
     IGNORES_TEXT_FIELD_NUMBER: _builtins.int
+    FAST_FIELD_NUMBER: _builtins.int
     stage: _sampling_pb2.Stage.ValueType
     """The stage."""
     image_size: _builtins.int
@@ -268,6 +275,10 @@ class StageInfo(_message.Message):
     def sizes(self) -> Global___Sizes:
         """Sizes of pictures that may be asked for. Unset where image_size is the only one."""
 
+    @_builtins.property
+    def fast(self) -> _sampling_pb2.SamplingOptions:
+        """Defaults where the quality is fast: of a decoder, its student's. Unset where there is no fast way."""
+
     def __init__(
         self,
         *,
@@ -279,10 +290,11 @@ class StageInfo(_message.Message):
         places: _builtins.int = ...,
         sizes: Global___Sizes | None = ...,
         ignores_text: _builtins.bool = ...,
+        fast: _sampling_pb2.SamplingOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "sizes", b"sizes"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "fast", b"fast", "sizes", b"sizes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "ignores_text", b"ignores_text", "image_size", b"image_size", "parameters", b"parameters", "places", b"places", "sizes", b"sizes", "stage", b"stage", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "fast", b"fast", "ignores_text", b"ignores_text", "image_size", b"image_size", "parameters", b"parameters", "places", b"places", "sizes", b"sizes", "stage", b"stage", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

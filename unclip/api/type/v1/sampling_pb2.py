@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!unclip/api/type/v1/sampling.proto\x12\x12unclip.api.type.v1\"\xa7\x01\n\x0fSamplingOptions\x12,\n\x07sampler\x18\x01 \x01(\x0e\x32\x1b.unclip.api.type.v1.Sampler\x12\x12\n\x05steps\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x1b\n\x0eguidance_scale\x18\x03 \x01(\x02H\x01\x88\x01\x01\x12\x10\n\x03\x65ta\x18\x04 \x01(\x02H\x02\x88\x01\x01\x42\x08\n\x06_stepsB\x11\n\x0f_guidance_scaleB\x06\n\x04_eta\"{\n\x08Progress\x12(\n\x05stage\x18\x01 \x01(\x0e\x32\x19.unclip.api.type.v1.Stage\x12\x0c\n\x04step\x18\x02 \x01(\x05\x12\n\n\x02of\x18\x03 \x01(\x05\x12\x13\n\x0bimage_index\x18\x04 \x01(\x05\x12\x16\n\x0equeue_position\x18\x05 \x01(\x05*\\\n\x07Sampler\x12\x17\n\x13SAMPLER_UNSPECIFIED\x10\x00\x12\x10\n\x0cSAMPLER_DDPM\x10\x01\x12\x10\n\x0cSAMPLER_DDIM\x10\x02\x12\x14\n\x10SAMPLER_DPMPP_2M\x10\x03*|\n\x05Stage\x12\x15\n\x11STAGE_UNSPECIFIED\x10\x00\x12\x11\n\rSTAGE_ENCODER\x10\x01\x12\x0f\n\x0bSTAGE_PRIOR\x10\x02\x12\x10\n\x0cSTAGE_INVERT\x10\x03\x12\x11\n\rSTAGE_DECODER\x10\x04\x12\x13\n\x0fSTAGE_UPSAMPLER\x10\x05\x42U\n\x12unclip.api.type.v1B\rSamplingProtoP\x01Z\x19unclip/api/type/v1;typev1\xaa\x02\x12Unclip.Api.Type.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!unclip/api/type/v1/sampling.proto\x12\x12unclip.api.type.v1\"\xa7\x01\n\x0fSamplingOptions\x12,\n\x07sampler\x18\x01 \x01(\x0e\x32\x1b.unclip.api.type.v1.Sampler\x12\x12\n\x05steps\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x1b\n\x0eguidance_scale\x18\x03 \x01(\x02H\x01\x88\x01\x01\x12\x10\n\x03\x65ta\x18\x04 \x01(\x02H\x02\x88\x01\x01\x42\x08\n\x06_stepsB\x11\n\x0f_guidance_scaleB\x06\n\x04_eta\"{\n\x08Progress\x12(\n\x05stage\x18\x01 \x01(\x0e\x32\x19.unclip.api.type.v1.Stage\x12\x0c\n\x04step\x18\x02 \x01(\x05\x12\n\n\x02of\x18\x03 \x01(\x05\x12\x13\n\x0bimage_index\x18\x04 \x01(\x05\x12\x16\n\x0equeue_position\x18\x05 \x01(\x05*\\\n\x07Sampler\x12\x17\n\x13SAMPLER_UNSPECIFIED\x10\x00\x12\x10\n\x0cSAMPLER_DDPM\x10\x01\x12\x10\n\x0cSAMPLER_DDIM\x10\x02\x12\x14\n\x10SAMPLER_DPMPP_2M\x10\x03*J\n\x07Quality\x12\x17\n\x13QUALITY_UNSPECIFIED\x10\x00\x12\x14\n\x10QUALITY_STANDARD\x10\x01\x12\x10\n\x0cQUALITY_FAST\x10\x02*|\n\x05Stage\x12\x15\n\x11STAGE_UNSPECIFIED\x10\x00\x12\x11\n\rSTAGE_ENCODER\x10\x01\x12\x0f\n\x0bSTAGE_PRIOR\x10\x02\x12\x10\n\x0cSTAGE_INVERT\x10\x03\x12\x11\n\rSTAGE_DECODER\x10\x04\x12\x13\n\x0fSTAGE_UPSAMPLER\x10\x05\x42U\n\x12unclip.api.type.v1B\rSamplingProtoP\x01Z\x19unclip/api/type/v1;typev1\xaa\x02\x12Unclip.Api.Type.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,8 +34,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\022unclip.api.type.v1B\rSamplingProtoP\001Z\031unclip/api/type/v1;typev1\252\002\022Unclip.Api.Type.V1'
   _globals['_SAMPLER']._serialized_start=352
   _globals['_SAMPLER']._serialized_end=444
-  _globals['_STAGE']._serialized_start=446
-  _globals['_STAGE']._serialized_end=570
+  _globals['_QUALITY']._serialized_start=446
+  _globals['_QUALITY']._serialized_end=520
+  _globals['_STAGE']._serialized_start=522
+  _globals['_STAGE']._serialized_end=646
   _globals['_SAMPLINGOPTIONS']._serialized_start=58
   _globals['_SAMPLINGOPTIONS']._serialized_end=225
   _globals['_PROGRESS']._serialized_start=227

@@ -45,6 +45,34 @@ SAMPLER_DPMPP_2M: Sampler.ValueType  # 3
 """DPM-Solver++ (2M), second order multistep, deterministic (Lu et al. 2022)."""
 Global___Sampler: _TypeAlias = Sampler  # noqa: Y015
 
+class _Quality:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _QualityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Quality.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    QUALITY_UNSPECIFIED: _Quality.ValueType  # 0
+    """The stack's default, see ModelInfo.quality."""
+    QUALITY_STANDARD: _Quality.ValueType  # 1
+    """By the decoder, in as many guided steps as it takes."""
+    QUALITY_FAST: _Quality.ValueType  # 2
+    """By the decoder's student in a few steps of one pass each (Salimans & Ho 2022, arXiv 2202.00512; Meng et al. 2022,
+    arXiv 2210.03142), and by the upsampler in fewer. Only where StageInfo.fast of the decoder is set.
+    """
+
+class Quality(_Quality, metaclass=_QualityEnumTypeWrapper):
+    """What a picture of a caption costs, and how good it is."""
+
+QUALITY_UNSPECIFIED: Quality.ValueType  # 0
+"""The stack's default, see ModelInfo.quality."""
+QUALITY_STANDARD: Quality.ValueType  # 1
+"""By the decoder, in as many guided steps as it takes."""
+QUALITY_FAST: Quality.ValueType  # 2
+"""By the decoder's student in a few steps of one pass each (Salimans & Ho 2022, arXiv 2202.00512; Meng et al. 2022,
+arXiv 2210.03142), and by the upsampler in fewer. Only where StageInfo.fast of the decoder is set.
+"""
+Global___Quality: _TypeAlias = Quality  # noqa: Y015
+
 class _Stage:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015

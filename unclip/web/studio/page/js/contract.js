@@ -6,6 +6,11 @@ export const SAMPLERS = [
   "SAMPLER_DPMPP_2M"
 ];
 
+export const QUALITIES = [
+  "QUALITY_STANDARD",
+  "QUALITY_FAST"
+];
+
 export const RANGES = {
   "imageCount": {
     "min": 1,

@@ -1,9 +1,9 @@
 // What can be said of a request: seed, number of pictures, and how each stage samples.
 
 import { app } from "./app.js";
-import { MAX_CAPTION, MAX_RANKED, RANGES, SAMPLERS } from "./contract.js";
+import { MAX_CAPTION, MAX_RANKED, QUALITIES, RANGES, SAMPLERS } from "./contract.js";
 import { field, h, iconButton, numberIn, unique } from "./dom.js";
-import { samplerName } from "./recipes.js";
+import { qualityName, samplerName } from "./recipes.js";
 
 /** @typedef {import("./types").Asked} Asked */
 
@@ -73,7 +73,7 @@ export function countField(value, label = "Pictures") {
 /**
  * Settings that most people leave alone. What is empty takes the model's default, which is shown in its place as soon
  * as it is known.
- * @param {("negativeCaption" | "candidates" | "priorCandidates" | "resampling" | "size" | "prior" | "decoder" | "upsampler")[]} names
+ * @param {("negativeCaption" | "candidates" | "quality" | "priorCandidates" | "resampling" | "size" | "prior" | "decoder" | "upsampler")[]} names
  */
 export function advanced(names) {
   /** @type {(() => Asked)[]} */
@@ -94,6 +94,16 @@ export function advanced(names) {
     } else if (name === "candidates") {
       const input = number("Best of", { min: 1, max: MAX_RANKED, placeholder: "no ranking" }, "Makes so many, keeps those closest to the caption.");
       readers.push(() => ({ candidates: numberIn(input) }));
+    } else if (name === "quality") {
+      const usual = h("option", { value: "" });
+      const quality = h("select", {}, usual, ...QUALITIES.map((each) => h("option", { value: each }, qualityName(each))));
+      const label = field("Quality", quality, "Fast is painted in a few steps, and steered away from nothing.");
+      body.append(label);
+      tellers.push(() => {
+        usual.textContent = `Default${app.model?.quality ? ` (${qualityName(app.model.quality)})` : ""}`;
+        label.hidden = quality.disabled = !app.model?.quality;
+      });
+      readers.push(() => (quality.disabled || !quality.value ? {} : { quality: quality.value }));
     } else if (name === "priorCandidates") {
       const input = number("Prior candidates", { ...RANGES.priorCandidates, placeholder: "2" });
       readers.push(() => ({ priorCandidates: numberIn(input) }));

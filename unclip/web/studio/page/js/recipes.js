@@ -71,6 +71,7 @@ const NAMES = {
   height: "Height",
   priorCandidates: "Prior candidates",
   embedding: "Point",
+  quality: "Quality",
   resampling: "Resampling",
   start: "Start",
   fit: "Fit",
@@ -92,6 +93,7 @@ export function factsOf(recipe) {
 /** @param {string} name @param {any} value @returns {string} */
 function written(name, value) {
   if (name === "embedding") return `of ${value.values?.shape?.[0] ?? "?"} dimensions`;
+  if (name === "quality") return qualityName(value);
   if (Array.isArray(value)) return value.map((each) => written("", each)).join(", ");
   if (typeof value === "number") return String(Number(value.toFixed(4)));
   if (value && typeof value === "object")
@@ -104,6 +106,11 @@ function written(name, value) {
 /** @param {string} name of the contract's enum */
 export function samplerName(name) {
   return name.replace("SAMPLER_", "").replace("DPMPP_2M", "DPM++ 2M");
+}
+
+/** @param {string} name of the contract's enum */
+export function qualityName(name) {
+  return name.replace("QUALITY_", "").toLowerCase();
 }
 
 /** @param {string} name in lowerCamelCase */

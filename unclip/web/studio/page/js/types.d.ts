@@ -47,6 +47,7 @@ export interface Asked {
   ts?: number[];
   resampling?: number;
   fit?: string;
+  quality?: string;
 }
 
 export type Kind = "generate" | "vary" | "textDiff" | "interpolate" | "edit";
@@ -128,6 +129,7 @@ export interface ModelInfo {
   stages?: StageInfo[];
   captions?: string[];
   vocabulary?: Vocabulary;
+  quality?: string;
 }
 
 /** One term of a sum: a caption, or a picture by the sha256 of its file. */

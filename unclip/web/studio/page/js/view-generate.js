@@ -25,7 +25,7 @@ export function generateView(query) {
   const count = countField(draft.count);
   const seed = seedField();
   if (recipe?.seed) seed.input.value = recipe.seed;
-  const more = advanced(["negativeCaption", "candidates", "size", "priorCandidates", "prior", "decoder", "upsampler"]);
+  const more = advanced(["quality", "negativeCaption", "candidates", "size", "priorCandidates", "prior", "decoder", "upsampler"]);
   const wrong = h("p", { class: "wrong", role: "alert", hidden: true });
   const go = h("button", { class: "primary", type: "submit" }, "Generate");
   const form = h(

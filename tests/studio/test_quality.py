@@ -1,0 +1,43 @@
+"""Where the stack has a fast way the page offers a quality; elsewhere nobody is asked for one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.studio.browsing import Studio, studio
+from tests.web.stacks import WebStack, stubbed
+from unclip import Generate, read_recipe
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebStack]:
+    with stubbed(tmp_path_factory.mktemp("taught"), stubs=("--fast", "on")) as running:
+        yield running
+
+
+def test_a_quality_is_chosen_painted_and_told(here: Studio) -> None:
+    here.open()
+    here.page.get_by_text("Advanced").click()
+    quality = here.page.get_by_label("Quality", exact=True)
+    expect(quality.locator("option").first).to_have_text("Default (standard)")
+    quality.select_option(label="fast")
+    here.page.get_by_label("Caption", exact=True).fill("a quick apple")
+    here.page.get_by_label("Pictures", exact=True).fill("1")
+    here.page.get_by_role("button", name="Generate").click()
+    here.finished("a quick apple")
+    [made] = here.pictures()
+    recipe = read_recipe(here.stored(made["id"])).request
+    assert isinstance(recipe, Generate)
+    assert (recipe.quality, recipe.decoder.steps) == ("fast", 2)
+
+
+def test_who_has_no_choice_is_not_asked(browser: Browser, tmp_path: Path) -> None:
+    with stubbed(tmp_path) as plain, studio(browser, plain.root) as page:
+        page.open()
+        page.page.get_by_text("Advanced").click()
+        expect(page.page.get_by_label("Steps", exact=True).first).to_be_visible()
+        expect(page.page.get_by_label("Quality", exact=True)).to_be_hidden()
