@@ -41,7 +41,7 @@ class Pipeline:
         self.device = device
         self._encoder = Encoder(self.checkpoint, device)
         self._prior = Prior(self.checkpoint, device)
-        self._decoder = Decoder(self.checkpoint, device)
+        self.decoder = Decoder(self.checkpoint, device)
         self._upsampler = Upsampler(self.checkpoint, device)
 
     def read(self, captions: Sequence[str]) -> list[TextEncoding]:
@@ -91,10 +91,10 @@ class Pipeline:
         """Base-size pictures ``[3, h, h]`` in [-1, 1] of image embeddings ``[N, D]`` and captions."""
         settings = settings or self.checkpoint.defaults("decoder")
         walks = [
-            self._decoder.decode(DecodeTask(Embedding(values, self.checkpoint.clip_space), empty, seed, settings, text))
+            self.decoder.decode(DecodeTask(Embedding(values, self.checkpoint.clip_space), empty, seed, settings, text))
             for values, text, seed in zip(embeddings.cpu().numpy(), texts, seeds, strict=True)
         ]
-        return walked("decoder", self._decoder.programs, walks)
+        return walked("decoder", self.decoder.programs, walks)
 
     def enlarge(
         self, small: Sequence[torch.Tensor], seeds: Sequence[int], settings: SamplingSettings | None = None

@@ -137,7 +137,7 @@ THOUSAND = Preset(
     views=10,
     teachers=True,
     joint=Stage(1500, 512, 1e-3),
-    clip=Stage(2000, 256, 1e-3),
+    clip=Stage(1400, 256, 1e-3),
     prior=Stage(3000, 192, 4e-4),
     decoder=Stage(30000, 32, 8e-4, decay=0.3, average=0.9995),
     upsampler=Stage(3000, 8, 1e-3),

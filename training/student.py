@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.models.embeddings import get_timestep_embedding
 from PIL import Image
 from torch import nn
 from torch.nn import functional
@@ -31,7 +30,7 @@ from training.loop import UNLIMITED, arguments, choose, device, fit, flips, half
 from training.presets import Limits, Preset
 from training.quick import compiled
 from training.watch import tiled
-from unclip.diffusion.guidance import guided
+from unclip.diffusion.guidance import guided, scale_embedding
 from unclip.diffusion.noise import START, NoiseKey, Stream, gaussian
 from unclip.diffusion.process import Process
 from unclip.diffusion.update import Course, advance
@@ -76,11 +75,22 @@ class Student(nn.Module):
     ) -> torch.Tensor:
         """v, ``[B, 3, h, h]``."""
         width = self.unet.config.time_cond_proj_dim
-        told = get_timestep_embedding(1000 * scale, width, flip_sin_to_cos=False, downscale_freq_shift=1)
+        told = scale_embedding(scale, width)
         out: torch.Tensor = self.unet(
             noisy, t, encoder_hidden_states=context, class_labels=extra, attention_mask=mask, timestep_cond=told
         ).sample
         return out
+
+    @torch.no_grad()
+    def walked(self, x: torch.Tensor, scale: torch.Tensor, *conditions: torch.Tensor) -> torch.Tensor:
+        """What it makes of noise ``[B, 3, h, h]`` in all its steps."""
+        table = Process.from_config(SCHEDULER).table(SAMPLING)
+        courses = [Course.of(table, (0, Stream.DECODER, 0), x.device)] * len(x)
+        predicted = torch.zeros_like(x)
+        for step, t in enumerate(table.timesteps):
+            said = self(x, torch.full((len(x),), int(t), device=x.device), scale, *conditions)
+            x, predicted = advance(x, said.float(), predicted, courses, [step] * len(x))
+        return x
 
 
 @dataclass(frozen=True)
@@ -142,11 +152,7 @@ def train(
         context, extra, mask, scale = (
             each[shown].to(device()) for each in (walks.context, walks.extra, walks.mask, walks.scale)
         )
-        courses = [Course.of(table, (row, Stream.DECODER, 0), device()) for row in range(len(x))]
-        predicted = torch.zeros_like(x)
-        for step, t in enumerate(times):
-            said = student(x, t.expand(len(x)), scale, context.float(), extra.float(), mask)
-            x, predicted = advance(x, said.float(), predicted, courses, [step] * len(x))
+        x = student.walked(x, scale, context.float(), extra.float(), mask)
         return tiled([walks.x[shown, -1].float(), x], columns=12)
 
     fit("student", preset, student, loss, preset.student, limits, sheet=sheet)
@@ -166,27 +172,28 @@ def walk(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Examples, teach
     empty = encode_texts(clip, words, [""])
     made = sum(len(part.x) for part in parts)
     for start in tqdm(range(made, preset.walks, WALKED), desc="walks", unit="batch"):
+        count = min(WALKED, preset.walks - start)
         generator = torch.Generator(device()).manual_seed(start)
-        seen = data.draw(WALKED, generator)
-        image = vague(seen.image, torch.ones(WALKED, 1, dtype=torch.bool, device=device()), generator)
-        usual = flips(WALKED, USUAL, generator)
-        scale = torch.where(usual, SAMPLING.guidance_scale, 1 + (LARGEST - 1) * uniform((WALKED,), generator))
+        seen = data.draw(count, generator)
+        image = vague(seen.image, torch.ones(count, 1, dtype=torch.bool, device=device()), generator)
+        usual = flips(count, USUAL, generator)
+        scale = torch.where(usual, SAMPLING.guidance_scale, 1 + (LARGEST - 1) * uniform((count,), generator))
         given = teacher.conditions(image, seen.text, seen.states, seen.mask)
-        null = teacher.projection.learned_classifier_free_guidance_embeddings.expand(WALKED, -1)
-        free = teacher.conditions(null, *(each.expand(WALKED, *each.shape[1:]) for each in empty))
+        null = teacher.projection.learned_classifier_free_guidance_embeddings.expand(count, -1)
+        free = teacher.conditions(null, *(each.expand(count, *each.shape[1:]) for each in empty))
         both = [torch.cat(pair) for pair in zip(given, free, strict=True)]
-        courses = [Course.of(table, (start + row, Stream.DECODER, 0), device()) for row in range(WALKED)]
+        courses = [Course.of(table, (start + row, Stream.DECODER, 0), device()) for row in range(count)]
         side = preset.base_size
         x = gaussian(
-            [NoiseKey(start + row, Stream.DECODER, 0, START) for row in range(WALKED)], (3, side, side), device()
+            [NoiseKey(start + row, Stream.DECODER, 0, START) for row in range(count)], (3, side, side), device()
         )
         predicted, visited = torch.zeros_like(x), [x]
         for step, t in enumerate(table.timesteps):
             with torch.autocast(device().type, torch.bfloat16, enabled=half_precision(device())):
-                times = torch.full((2 * WALKED,), int(t), device=device())
+                times = torch.full((2 * count,), int(t), device=device())
                 out = teacher.painted(torch.cat([x, x]), times, *both)[:, :3].float()
-            noise = guided(out[:WALKED], out[WALKED:], scale.to(out))
-            x, predicted = advance(x, noise, predicted, courses, [step] * WALKED)
+            noise = guided(out[:count], out[count:], scale.to(out))
+            x, predicted = advance(x, noise, predicted, courses, [step] * count)
             if (step + 1) % every == 0:
                 visited.append(x)
         context, extra, mask = given

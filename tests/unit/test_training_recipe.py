@@ -14,21 +14,26 @@ import torch
 from PIL import Image
 
 from tests.unit.training_drawings import COLOURS, drawing
-from training import clip, loop, presets
+from training import clip, decoder, loop, presets
 from training import evaluate as evaluation
 from training import judge as judging
 from training.all import run
+from training.embeddings import Examples
 from training.evaluate import distances, evaluate, halves, pixels, retrieval
 from training.grow import weights
 from training.loop import OUT_OF_TIME
 from training.pictures import BACKGROUNDS, WHITE, Pair, composite
-from training.pipeline import Pipeline
+from training.pipeline import Pipeline, walked
 from training.presets import PRESETS, Limits, Stage
 from training.questions import questions
+from training.student import SAMPLING, Student
 from training.sweeps import edges, psnr
 from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.checkpoints.components import DECODER_FOLDERS, ENCODER_FOLDERS, PRIOR_FOLDERS, UPSAMPLER_FOLDERS
+from unclip.diffusion.noise import START, NoiseKey, Stream, gaussian
 from unclip.options import SAMPLERS
+from unclip.wire.embeddings import Embedding
+from unclip.wire.tasks import DecodeTask
 
 PRESET = PRESETS["smoke"]
 
@@ -121,7 +126,48 @@ def test_a_run_can_teach_the_decoder_alone(trained: Trained, tmp_path: Path, mon
 
     before, after = Checkpoint.open(trained.checkpoint), Checkpoint.open(tmp_path / "next")
     changed = {name for name, digest in before.manifest["files"].items() if after.manifest["files"][name] != digest}
-    assert {name.partition("/")[0] for name in changed if name.endswith(".safetensors")} == {"text_proj", "decoder"}
+    networks = {name.partition("/")[0] for name in changed if name.endswith(".safetensors")}
+    assert networks == {"text_proj", "decoder", "decoder_student"}  # another decoder has another student
+
+
+@pytest.mark.usefixtures("at_home")
+def test_a_run_can_teach_a_student_alone(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    kept = ("clip", "prior", "decoder", "upsampler")
+
+    run(replace(PRESET, start=trained.checkpoint, kept=kept, student=Stage(1, 4, 1e-3)), tmp_path / "next", Limits())
+
+    before, after = Checkpoint.open(trained.checkpoint), Checkpoint.open(tmp_path / "next")
+    changed = {name for name, digest in before.manifest["files"].items() if after.manifest["files"][name] != digest}
+    assert {name.partition("/")[0] for name in changed if name.endswith(".safetensors")} == {"decoder_student"}
+    assert after.fast("decoder") == SAMPLING
+
+
+@pytest.mark.usefixtures("at_home")
+def test_services_walk_with_a_student_as_its_sheet_shows(trained: Trained) -> None:
+    preset = replace(PRESET, start=trained.checkpoint, kept=("clip", "prior", "decoder", "upsampler"))
+    encoders, words = clip.train(preset)
+    teacher = decoder.train(preset, encoders, words, Examples(preset, encoders, words))
+    pupil = Student(preset, teacher)
+    pupil.unet.load_state_dict(weights(trained.checkpoint, "decoder_student"))
+    model = Pipeline(trained.checkpoint, torch.device("cpu"))
+    empty, text = model.read(["", "a red apple"])
+    image = torch.from_numpy(text.embedding.values)
+    task = DecodeTask(Embedding(image.numpy(), model.checkpoint.clip_space), empty, 7, SAMPLING, text, fast=True)
+    with torch.no_grad():
+        given = teacher.conditions(
+            image[None],
+            image[None],
+            torch.from_numpy(text.token_states)[None],
+            torch.from_numpy(text.token_mask)[None],
+        )
+        side = preset.base_size
+        noise = gaussian([NoiseKey(7, Stream.DECODER, 0, START)], (3, side, side))
+        walked_alone = pupil.walked(noise, torch.tensor([SAMPLING.guidance_scale]), *given)
+
+    [served] = walked("student", model.decoder.programs, [model.decoder.decode(task)])
+
+    assert torch.allclose(served, walked_alone[0].clamp(-1, 1), atol=1e-4)
 
 
 @pytest.mark.usefixtures("at_home")
@@ -144,6 +190,7 @@ def test_a_run_can_teach_the_clip_it_starts_with_and_keep_the_upsampler(
         "prior",
         "text_proj",
         "decoder",
+        "decoder_student",
     }
     statistics = [weights(folder, "prior")["clip_mean"] for folder in (before.folder, after.folder)]
     assert not torch.equal(*statistics)  # those of the taught CLIP
