@@ -88,9 +88,9 @@ def test_a_moved_drawing_is_whole_no_smaller_than_allowed_and_somewhere_else_eac
 
 @pytest.mark.parametrize(("group", "column"), [(4, SIDE - 4 - 16), (7, 4), (8, 4)])
 def test_food_is_mirrored_and_what_may_bear_letters_is_not(group: int, column: int) -> None:
-    views = Views([square("thing", (255, 0, 0), group)], Variety(coloured=0.0, mirrored=1.0), CPU)
+    views = Views([square("thing", (255, 0, 0), group)], Variety(coloured=0.0, smallest=1.0, mirrored=1.0), CPU)
 
-    _, columns = red_of(bytes_of(views.draw([0], Random(0), moved=False)[0])[0])
+    _, columns = red_of(bytes_of(views.draw([0], Random(0))[0])[0])
 
     assert columns.min() == column
 
@@ -129,3 +129,12 @@ def test_one_seed_draws_one_batch() -> None:
     assert torch.equal(first[0], again[0])
     assert first[1] == again[1]
     assert first[1] != other[1]
+
+
+def test_a_lone_drawing_that_is_not_moved_is_not_mirrored_either() -> None:
+    views = Views([square("thing", (255, 0, 0))], Variety(coloured=0.0, mirrored=1.0), CPU)
+
+    still, moved = (bytes_of(views.draw([0], Random(0), moved=moved)[0])[0] for moved in (False, True))
+
+    assert red_of(still)[1].min() == 4
+    assert red_of(moved)[1].min() != 4
