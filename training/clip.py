@@ -123,7 +123,8 @@ def contrast_views(preset: Preset, clip: Clip, words: CLIPTokenizer, limits: Lim
 
 def contrast(some: torch.Tensor, others: torch.Tensor, log_scale: torch.Tensor, most: float = 60) -> torch.Tensor:
     """How badly unit vectors ``[B, D]`` find each other, row by row; ``most``: the largest temperature's inverse."""
-    logits = log_scale.exp().clamp(max=most) * some @ others.T
+    with torch.autocast(some.device.type, enabled=False):  # half of their digits would be lost times the temperature
+        logits = log_scale.exp().clamp(max=most) * some.float() @ others.float().T
     target = torch.arange(len(some), device=logits.device)
     return (functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)) / 2
 
