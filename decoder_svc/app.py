@@ -30,7 +30,8 @@ from unclip.serving.decoding import Decoding
 from unclip.serving.model_info import model_info, stage_info
 from unclip.serving.server import Service
 from unclip.wire.embeddings import TextEncoding
-from unclip.wire.tasks import DecodeTask, StageSpec, UpsampleTask
+from unclip.wire.stage_reading import StageSpec
+from unclip.wire.tasks import DecodeTask, UpsampleTask
 
 DECODER = decoder_pb2.DESCRIPTOR.services_by_name["DecoderService"].full_name
 FOLDERS = {"decode": FETCHED["decoder"], "upsample": FETCHED["upsampler"]}

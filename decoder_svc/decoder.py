@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any, get_args
+from typing import Any
 
 import torch
 
@@ -18,7 +18,6 @@ from unclip.checkpoints.components import AUTOENCODER, STUDENT_FOLDERS
 from unclip.diffusion.inpainting import Known, resampled
 from unclip.diffusion.noise import START, NoiseKey, Stream, gaussian
 from unclip.diffusion.process import Process
-from unclip.diffusion.table import Prediction
 from unclip.engine.forward import ForwardJob, ForwardProgram
 from unclip.engine.job import Program
 from unclip.engine.trajectory import Trajectory, TrajectoryProgram
@@ -27,7 +26,8 @@ from unclip.networks.interface import LOCAL, NetworkName, Remotes, Tensors, runn
 from unclip.networks.loading import count_parameters
 from unclip.networks.placement import Placement
 from unclip.wire.embeddings import TextEncoding
-from unclip.wire.tasks import DecodeTask, Float32Array, InvertTask
+from unclip.wire.stage_reading import Float32Array
+from unclip.wire.tasks import DecodeTask, InvertTask
 
 LANE = "decoder"  # then the shape, and the number of tokens: what is equal in both shares a batch
 STUDENT_SCHEDULER = STUDENT_FOLDERS[1]
@@ -75,7 +75,7 @@ class Decoder:
         self.parameters = self._conditions.parameters + count_parameters(checkpoint, "decoder")
         if self.fast is not None:
             config = checkpoint.config(STUDENT_SCHEDULER, "scheduler_config.json")
-            self._student = Process.from_config(config, STUDENT_SCHEDULER, get_args(Prediction))
+            self._student = Process.from_config(config, STUDENT_SCHEDULER)
             self.programs[STUDENT] = TrajectoryProgram(networks[STUDENT])
             self.parameters += count_parameters(checkpoint, STUDENT)
         self.latent_rgb = None

@@ -29,7 +29,8 @@ from unclip.serving.decoding import Decoding
 from unclip.wire import tensors
 from unclip.wire.images import decode_cost, encode_image, from_pixels, psnr
 from unclip.wire.limits import MAX_STEPS
-from unclip.wire.tasks import DecodeTask, Float32Array, InvertTask, StageSpec, UpsampleTask
+from unclip.wire.stage_reading import Float32Array, StageSpec
+from unclip.wire.tasks import DecodeTask, InvertTask, UpsampleTask
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -21,7 +21,7 @@ from unclip.networks.interface import COMPONENTS, LOCAL, NetworkName, Remotes, r
 from unclip.networks.loading import count_parameters
 from unclip.networks.placement import Placement
 from unclip.wire.embeddings import Embedding, TextEncoding
-from unclip.wire.tasks import Float32Array
+from unclip.wire.stage_reading import Float32Array
 
 TEXT, DECODER_TEXT, IMAGE = ("text",), ("decoder_text",), ("image",)
 LANES: dict[NetworkName, tuple[str]] = {

@@ -22,7 +22,8 @@ from unclip.serving.deadlines import Deadlines
 from unclip.serving.model_info import model_info, stage_info
 from unclip.serving.server import Service
 from unclip.wire.embeddings import TextEncoding
-from unclip.wire.tasks import SampleTask, StageSpec
+from unclip.wire.stage_reading import StageSpec
+from unclip.wire.tasks import SampleTask
 
 NAME = prior_pb2.DESCRIPTOR.services_by_name["PriorService"].full_name
 

@@ -22,7 +22,8 @@ from unclip.serving.clients import client_of
 from unclip.serving.deadlines import Deadlines
 from unclip.wire.embeddings import Embedding
 from unclip.wire.limits import MAX_CANDIDATES
-from unclip.wire.tasks import SampleTask, StageSpec
+from unclip.wire.stage_reading import StageSpec
+from unclip.wire.tasks import SampleTask
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from diffusers.models.transformers.prior_transformer import PriorTransformer
 from diffusers.models.unets.unet_2d import UNet2DModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.deprecated.unclip.text_proj import UnCLIPTextProjModel
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_unclip import UnCLIPScheduler
 from tokenizers.pre_tokenizers import ByteLevel
 from torch import nn
@@ -39,7 +42,12 @@ FAST = {
     "decoder": {"sampler": "ddim", "steps": 4, "guidance_scale": 3.0},
     "upsampler": {"sampler": "ddpm", "steps": 1, "guidance_scale": 1.0},
 }
-STUDENT_SCHEDULER = {"prediction_type": "v_prediction", "variance_type": "fixed_small_log", "clip_sample_range": 1.0}
+STUDENT_SCHEDULER = {
+    "beta_schedule": "squaredcos_cap_v2",
+    "prediction_type": "v_prediction",
+    "timestep_spacing": "trailing",
+    "clip_sample": False,
+}
 SCHEDULERS = {
     "prior_scheduler": {"prediction_type": "sample", "variance_type": "fixed_small_log", "clip_sample_range": 5.0},
     "decoder_scheduler": {"prediction_type": "epsilon", "variance_type": "learned_range", "clip_sample_range": 1.0},
@@ -76,7 +84,7 @@ def make_tiny_checkpoint(
     for name, config in SCHEDULERS.items():
         UnCLIPScheduler(**config).save_pretrained(folder / name)
     if quality:
-        UnCLIPScheduler(**STUDENT_SCHEDULER).save_pretrained(folder / "decoder_student_scheduler")
+        DDIMScheduler(**STUDENT_SCHEDULER).save_pretrained(folder / "decoder_student_scheduler")
     if manifest:
         told: dict[str, Any] = {"fast": FAST, "quality": quality} if quality else {}
         write_manifest(
@@ -177,3 +185,11 @@ def stir(network: nn.Module) -> None:
             parameter.add_(0.1 * torch.randn_like(parameter))
         elif "text_model" in name or "vision_model" in name or "_projection" in name:
             parameter.normal_(0.0, 0.1)  # CLIP starts so small that captions hardly differ
+
+
+def rewrite(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Has ``change`` alter what a checkpoint's unclip.json says."""
+    path = folder / "unclip.json"
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_text(json.dumps(manifest))

@@ -22,6 +22,7 @@ from training.sources import manifest
 from training.student import SAMPLING as STUDENT_SAMPLING
 from training.student import SCHEDULER as STUDENT_SCHEDULER
 from training.vocabulary import vocabulary_of
+from unclip.checkpoints.components import STUDENT, STUDENT_FOLDERS
 from unclip.checkpoints.manifest import write_manifest
 
 SHARD = "15MB"  # of a weights file: repositories and code hosts dislike larger ones
@@ -34,7 +35,7 @@ DEFAULTS = {
 }
 # Of a student, and which of the two ways is taken unasked.
 FAST = {
-    "decoder": {name: getattr(STUDENT_SAMPLING, name) for name in ("sampler", "steps", "guidance_scale")},
+    "decoder": asdict(STUDENT_SAMPLING),
     "upsampler": {"sampler": "ddpm", "steps": 1, "guidance_scale": 1.0},
 }
 QUALITY = "standard"
@@ -76,13 +77,13 @@ def export(
         "super_res_first": upsampler,
     }
     if student is not None:
-        components["decoder_student"] = student
+        components[STUDENT] = student
     for name, network in components.items():
         network.to("cpu", torch.float16).save_pretrained(folder / name, max_shard_size=SHARD)
     for name, config in SCHEDULERS.items():
         UnCLIPScheduler(**config).save_pretrained(folder / name)
     if student is not None:
-        DDIMScheduler.from_config(STUDENT_SCHEDULER).save_pretrained(folder / "decoder_student_scheduler")
+        DDIMScheduler.from_config(STUDENT_SCHEDULER).save_pretrained(folder / STUDENT_FOLDERS[1])
     (folder / "data.json").write_text(json.dumps(data_of(preset), indent=1) + "\n")
     licenses = sorted({source.license for source in manifest() if source.style in ("", *preset.styles)})
     write_manifest(

@@ -34,7 +34,7 @@ from unclip.diffusion.guidance import guided, scale_embedding
 from unclip.diffusion.noise import START, NoiseKey, Stream, gaussian
 from unclip.diffusion.process import Process
 from unclip.diffusion.update import Course, advance
-from unclip.options import SamplingSettings
+from unclip.options import FAST_GUIDANCE, SamplingSettings
 
 SCHEDULER = {
     "_class_name": "DDIMScheduler",
@@ -46,8 +46,7 @@ SCHEDULER = {
 }
 SAMPLING = SamplingSettings("ddim", 4, 3.0)
 TEACHING = SamplingSettings("dpm++2m", 12)  # the decoder's, at the same times and at those between
-USUAL = 0.5  # share of the walks at SAMPLING's guidance; the others' is anything from 1 to the largest
-LARGEST = 8.0
+USUAL = 0.5  # share of the walks at SAMPLING's guidance; the others' is any that services take
 WALKED = 64  # at a time
 
 
@@ -177,7 +176,8 @@ def walk(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Examples, teach
         seen = data.draw(count, generator)
         image = vague(seen.image, torch.ones(count, 1, dtype=torch.bool, device=device()), generator)
         usual = flips(count, USUAL, generator)
-        scale = torch.where(usual, SAMPLING.guidance_scale, 1 + (LARGEST - 1) * uniform((count,), generator))
+        low, high = FAST_GUIDANCE
+        scale = torch.where(usual, SAMPLING.guidance_scale, low + (high - low) * uniform((count,), generator))
         given = teacher.conditions(image, seen.text, seen.states, seen.mask)
         null = teacher.projection.learned_classifier_free_guidance_embeddings.expand(count, -1)
         free = teacher.conditions(null, *(each.expand(count, *each.shape[1:]) for each in empty))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.requests.plan import EditPlan, GeneratePlan, InterpolatePlan, Plan, TextDiffPlan, VaryPlan
 from unclip.enum_names import StageName
@@ -80,18 +80,15 @@ def _generated(plan: GeneratePlan, resampling: int = 1) -> Workload:
     picture_count, area, stages = len(plan.seeds), plan.output.area, dict[StageName, StageLoad]()
     if plan.prior_calls:
         stages["prior"] = _load(plan.prior, picture_count * plan.prior_calls, plan.candidates)
-    stages["decoder"] = _load(plan.decoder, picture_count, 1, resampling, area, distilled=plan.fast)
+    # A student takes one pass a step: its guidance is an input.
+    decoder = replace(plan.decoder, guidance_scale=1.0) if plan.fast else plan.decoder
+    stages["decoder"] = _load(decoder, picture_count, resampling=resampling, area=area)
     stages["upsampler"] = _load(plan.output.upsampler, picture_count, resampling=resampling, area=area)
     return stages
 
 
 def _load(
-    sampling: SamplingSettings,
-    calls: int = 1,
-    rows: int = 1,
-    resampling: int = 1,
-    area: float = 1.0,
-    distilled: bool = False,
+    sampling: SamplingSettings, calls: int = 1, rows: int = 1, resampling: int = 1, area: float = 1.0
 ) -> StageLoad:
-    guided = 1 if distilled or sampling.guidance_scale == 1.0 else 2  # passes: a student's guidance is an input
+    guided = 1 if sampling.guidance_scale == 1.0 else 2
     return StageLoad(calls, rows * guided, (sampling.steps - 1) * resampling + 1, area)

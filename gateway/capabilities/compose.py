@@ -11,7 +11,8 @@ from gateway.requests.plan import Plan
 from unclip.wire.by_name import PLAIN
 from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.known import KnownPixels
-from unclip.wire.tasks import DecodeTask, Float32Array, Inversion, InvertTask, SampleTask, Task, UpsampleTask
+from unclip.wire.stage_reading import Float32Array
+from unclip.wire.tasks import DecodeTask, Inversion, InvertTask, SampleTask, Task, UpsampleTask
 
 # Frames of one request at work at a time: a long trajectory must not fill a stage's queue by itself.
 FRAMES_AT_ONCE = 16

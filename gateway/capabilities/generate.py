@@ -7,7 +7,8 @@ from gateway.capabilities.ranking import deliver_best
 from gateway.events import EventQueue, Finished, Reporter, run_concurrently
 from gateway.requests.plan import GeneratePlan
 from unclip.wire.embeddings import TextEncoding
-from unclip.wire.tasks import DecodeTask, Float32Array, SampleTask
+from unclip.wire.stage_reading import Float32Array
+from unclip.wire.tasks import DecodeTask, SampleTask
 
 
 async def generate(

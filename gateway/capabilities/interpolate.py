@@ -15,7 +15,8 @@ from gateway.capabilities.slerp import slerp
 from gateway.events import EventQueue, Reporter, run_concurrently
 from gateway.requests.plan import InterpolatePlan
 from unclip.wire.embeddings import TextEncoding
-from unclip.wire.tasks import DecodeTask, Float32Array, Inversion, InvertTask, SampleTask
+from unclip.wire.stage_reading import Float32Array
+from unclip.wire.tasks import DecodeTask, Inversion, InvertTask, SampleTask
 
 
 async def interpolate(plan: InterpolatePlan, stages: Stages, unconditional: TextEncoding, queue: EventQueue) -> None:

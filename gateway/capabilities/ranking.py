@@ -17,7 +17,7 @@ from gateway.requests.pictures import in_thread
 from unclip.api.type.v1 import image_pb2
 from unclip.wire.embeddings import Embedding
 from unclip.wire.images import decode_image, encode_image, from_pixels, to_pixels
-from unclip.wire.tasks import Float32Array
+from unclip.wire.stage_reading import Float32Array
 
 
 async def deliver_best(

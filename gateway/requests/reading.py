@@ -23,7 +23,7 @@ from unclip.wire.enums import ENUMS
 from unclip.wire.images import check_image, checked_header, decode_image, encode_image, open_image, passes_over_profile
 from unclip.wire.limits import MAX_FRAMES, RANGES
 from unclip.wire.sampling import sampling_from_proto, sampling_to_proto
-from unclip.wire.tasks import MAX_SIZE
+from unclip.wire.stage_reading import MAX_SIZE
 from unclip.wire.violations import Violations
 
 Read = TypeVar("Read")

@@ -17,7 +17,7 @@ from unclip.enum_names import StageName
 from unclip.errors import InvalidRequest
 from unclip.options import ServiceName
 from unclip.wire import tensors
-from unclip.wire.tasks import Float32Array
+from unclip.wire.stage_reading import Float32Array
 
 PIXELS, LATENTS = range(3, 4), range(1, 65)  # channels of a sample
 

@@ -28,7 +28,8 @@ from unclip.options import ServiceName
 from unclip.serving.load_report import Cost
 from unclip.wire.embeddings import Embedding, TextEncoding, text_encodings
 from unclip.wire.images import MAX_BYTES
-from unclip.wire.tasks import DecodeTask, Float32Array, Inversion, InvertTask, SampleTask, UpsampleTask
+from unclip.wire.stage_reading import Float32Array
+from unclip.wire.tasks import DecodeTask, Inversion, InvertTask, SampleTask, UpsampleTask
 
 MAX_ENCODED = 16  # pictures in one EncodeImage
 

@@ -55,7 +55,8 @@ from unclip.engine.job import Job
 from unclip.options import SamplerName, SamplingSettings
 from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.images import fit, from_pixels, to_pixels
-from unclip.wire.tasks import DecodeTask, Float32Array, Inversion, InvertTask, SampleTask, UpsampleTask
+from unclip.wire.stage_reading import Float32Array
+from unclip.wire.tasks import DecodeTask, Inversion, InvertTask, SampleTask, UpsampleTask
 
 CPU = torch.device("cpu")
 CAPABILITIES = ("generate", "vary", "text_diff", "interpolate", "edit")

@@ -21,7 +21,8 @@ from gateway.requests.plan import EditPlan, GeneratePlan, InterpolatePlan, Outpu
 from unclip.errors import Overloaded
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding, TextEncoding
-from unclip.wire.tasks import DecodeTask, Float32Array, Inversion, InvertTask, SampleTask, UpsampleTask
+from unclip.wire.stage_reading import Float32Array
+from unclip.wire.tasks import DecodeTask, Inversion, InvertTask, SampleTask, UpsampleTask
 
 DDIM = SamplingSettings("ddim", 5, 1.0, 0.0)
 OUTPUT = Output(upsampler=SamplingSettings("ddpm", 3))

@@ -15,7 +15,7 @@ from gateway.stages.clients import batches
 from tests.unit.test_gateway_compositions import RecordingStages
 from unclip.errors import Overloaded
 from unclip.wire.embeddings import Embedding
-from unclip.wire.tasks import Float32Array
+from unclip.wire.stage_reading import Float32Array
 
 CAPTION = Embedding(np.array([3.0, 0.0], np.float32), "clip")
 

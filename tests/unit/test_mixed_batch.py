@@ -26,7 +26,8 @@ from unclip.errors import Cancelled
 from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.known import KnownPixels
-from unclip.wire.tasks import DecodeTask, Float32Array, InvertTask, SampleTask, UpsampleTask
+from unclip.wire.stage_reading import Float32Array
+from unclip.wire.tasks import DecodeTask, InvertTask, SampleTask, UpsampleTask
 
 CPU = torch.device("cpu")
 CAPACITY, FULL = 9, 4

@@ -8,26 +8,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
 
-from tests.unit.training_drawings import COLOURS, drawing
+from tests.unit.training_drawings import COLOURS, Eyes, drawing
 from training import clip, decoder, loop, presets
 from training import evaluate as evaluation
 from training import judge as judging
 from training.all import run
 from training.embeddings import Examples
-from training.evaluate import distances, evaluate, halves, pixels, retrieval
+from training.evaluate import evaluate
 from training.grow import weights
 from training.loop import OUT_OF_TIME
-from training.pictures import BACKGROUNDS, WHITE, Pair, composite
+from training.pictures import WHITE, Pair, composite
 from training.pipeline import Pipeline, walked
 from training.presets import PRESETS, Limits, Stage
 from training.questions import questions
 from training.student import SAMPLING, Student
-from training.sweeps import edges, psnr
 from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.checkpoints.components import DECODER_FOLDERS, ENCODER_FOLDERS, PRIOR_FOLDERS, UPSAMPLER_FOLDERS
 from unclip.diffusion.noise import START, NoiseKey, Stream, gaussian
@@ -236,108 +234,6 @@ def test_a_judge_is_read_as_it_was_saved_and_has_not_seen_what_is_held_out(train
     views = np.stack([composite(pair.rgba, WHITE[1]) for pair in taught])
     assert np.linalg.norm(judge.see_all(views), axis=1) == pytest.approx(1, abs=1e-5)
     assert np.linalg.norm(judge.read_all(["a flat emoji of a banana"]), axis=1) == pytest.approx(1, abs=1e-5)
-
-
-def test_what_a_judge_should_look_past_differs_by_picture_and_stays_a_picture() -> None:
-    same = torch.full((6, 3, 16, 16), 0.3)
-
-    changed = judging.torn(same, torch.Generator().manual_seed(0))
-
-    assert changed.abs().max() <= 1
-    means = changed.mean(dim=(1, 2, 3))
-    assert len(set(means.tolist())) == 6
-    assert (means - 0.3).abs().max() < 0.2
-
-
-class Eyes(judging.Judge):
-    """A judge that sees the mean colour and reads the colour a caption means: it is never wrong about discs."""
-
-    def __init__(self) -> None:
-        torch.nn.Module.__init__(self)
-
-    def read_all(self, captions: object) -> npt.NDArray[np.float32]:
-        assert isinstance(captions, list)
-        return np.stack([self.mean_colour(caption) for caption in captions])
-
-    def mean_colour(self, caption: str) -> npt.NDArray[np.float32]:
-        label = next(label for label in COLOURS if label in caption)
-        ground = next((colour for name, colour in BACKGROUNDS if f" {name} background" in caption), WHITE[1])
-        style = "flat" if "flat" in caption else "noto"
-        seen: npt.NDArray[np.float32] = self.see_all(composite(drawing(label, style, 64).rgba, ground)[None])[0]
-        return seen
-
-    def see_all(self, pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        means = pictures.reshape(len(pictures), -1, 3).astype(np.float64).mean(axis=1) / 255 - 0.5
-        scaled = np.concatenate([means, (means**2).sum(axis=1, keepdims=True)], axis=1)
-        unit: npt.NDArray[np.float32] = (scaled / np.linalg.norm(scaled, axis=1, keepdims=True)).astype(np.float32)
-        return unit
-
-
-EVERY = [drawing(label, style, 64) for style in PRESET.styles for label in COLOURS]
-ASKED = questions(EVERY)
-
-
-def test_every_pair_is_asked_for_on_white_and_on_a_colour() -> None:
-    assert len(ASKED) == 2 * len(EVERY)
-    assert ASKED[0].caption == "a flat emoji of a red apple"
-    assert ASKED[len(EVERY)].caption == "a flat emoji of a red apple on a blue background"
-    assert ASKED[len(EVERY)].real[0, 0].tolist() == list(BACKGROUNDS[0][1])
-    assert len({question.caption for question in ASKED}) == len(ASKED)
-
-
-def test_pictures_that_are_the_real_ones_reach_the_ceiling_and_shuffled_ones_do_not() -> None:
-    real = np.stack([question.real for question in ASKED])
-
-    found = retrieval(Eyes(), ASKED, real, EVERY)
-
-    assert found["prompt.generated.top1"] == found["prompt.real.top1"] == 1
-    assert found["prompt.shuffled.top1"] < 0.3
-    assert found["prompt.chance.top5"] == pytest.approx(5 / len(ASKED))
-    assert found["cosine.generated.mean"] == pytest.approx(1)
-    assert found["cosine.shuffled.mean"] < 1
-
-
-def test_pictures_of_the_wrong_thing_are_found_out() -> None:
-    wrong = np.stack([question.real for question in ASKED[1:] + ASKED[:1]])
-
-    found = retrieval(Eyes(), ASKED, wrong, EVERY)
-    near = pixels(ASKED, wrong, EVERY)
-
-    assert found["prompt.generated.top1"] < 0.2
-    assert found["prompt.real.top1"] == 1
-    assert near["pixels.generated.top1"] < 0.5
-
-
-def test_the_distance_of_real_pictures_is_nothing_and_grows_with_what_is_wrong() -> None:
-    real = np.stack([question.real for question in ASKED])
-
-    same = distances(Eyes().see_all, "frechet", ASKED, real)
-    dark = distances(Eyes().see_all, "frechet", ASKED, real // 2)
-
-    assert same["frechet.generated.mean"] == pytest.approx(0, abs=1e-5)
-    assert same["frechet_halves.generated.mean"] == pytest.approx(same["frechet_halves.real.mean"])
-    assert dark["frechet.generated.mean"] > 100 * abs(same["frechet.generated.mean"]) + 0.01
-
-
-def test_half_of_the_pairs_chooses_settings_and_each_half_has_its_own_figures() -> None:
-    made = np.stack([question.real if question.tuning else 255 - question.real for question in ASKED])
-
-    found = halves(Eyes(), ASKED, made)
-
-    keys = {tuning: {q.pair.key for q in ASKED if q.tuning is tuning} for tuning in (True, False)}
-    assert len(keys[True]) == len(keys[False]) == len(EVERY) / 2
-    assert not keys[True] & keys[False]
-    assert found["prompt_tuning.generated.top1"] == found["prompt_confirming.real.top1"] == 1
-    assert found["prompt_confirming.generated.top1"] < 0.5
-    assert found["frechet_confirming.generated.mean"] > 100 * abs(found["frechet_tuning.generated.mean"])
-
-
-def test_likeness_and_sharpness_know_a_blurred_picture() -> None:
-    sharp = np.stack([question.real for question in ASKED])
-    soft = np.stack([np.asarray(Image.fromarray(picture).resize((8, 8)).resize((64, 64))) for picture in sharp])
-
-    assert edges(soft) < 0.8 * edges(sharp)
-    assert psnr(soft, sharp) < 40 < psnr(sharp, sharp)
 
 
 @pytest.mark.usefixtures("at_home")

@@ -20,7 +20,8 @@ from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.images import psnr, to_pixels
 from unclip.wire.known import KnownPixels
 from unclip.wire.limits import MAX_CAPTIONS
-from unclip.wire.tasks import DecodeTask, InvertTask, SampleTask, StageSpec, UpsampleTask
+from unclip.wire.stage_reading import StageSpec
+from unclip.wire.tasks import DecodeTask, InvertTask, SampleTask, UpsampleTask
 
 Task = SampleTask | DecodeTask | InvertTask | UpsampleTask
 DIM, CONTEXT, SIZE = 6, 5, 8

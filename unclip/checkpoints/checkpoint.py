@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from unclip.checkpoints.components import (
     NOISING_FOLDERS,
     OPTIONAL_FOLDERS,
     STAGE_FOLDERS,
-    STUDENT,
     STUDENT_FOLDERS,
 )
 from unclip.checkpoints.hub import PICKLES, HubId
@@ -38,10 +37,11 @@ from unclip.checkpoints.manifest import (
     read_json,
     read_manifest,
 )
+from unclip.checkpoints.settings import fast_settings, quality_of, settings_of, sizes_of
 from unclip.checkpoints.vocabulary import Vocabulary
 from unclip.errors import CheckpointError
 from unclip.families import Family, family_of
-from unclip.options import FAST_GUIDANCE, QUALITIES, SAMPLERS, Quality, SamplingSettings, Sizes
+from unclip.options import Quality, SamplingSettings, Sizes
 
 
 @dataclass(frozen=True)
@@ -146,14 +146,7 @@ class Checkpoint:
         Raises:
             CheckpointError: unclip.json's sizes are none.
         """
-        if not self.manifest:
-            return self.family.sizes
-        if (told := self.manifest.get("sizes")) is None:
-            return None
-        names = [each.name for each in fields(Sizes)]
-        if not isinstance(told, dict) or any(type(told.get(name)) is not int or told[name] < 1 for name in names):
-            raise CheckpointError(f"checkpoint: {MANIFEST}: sizes must have {', '.join(names)}, each 1 or more")
-        return Sizes(**{name: told[name] for name in names})
+        return sizes_of(self.manifest) if self.manifest else self.family.sizes
 
     @property
     def companion(self) -> str | None:
@@ -244,7 +237,7 @@ class Checkpoint:
         Raises:
             CheckpointError: unclip.json's defaults for it are incomplete or out of range.
         """
-        return self._settings("defaults", stage) if self.manifest else self.family.defaults[stage]
+        return settings_of(self.manifest, "defaults", stage) if self.manifest else self.family.defaults[stage]
 
     def fast(self, stage: str) -> SamplingSettings | None:
         """Default sampling of "decoder", by its student, or "upsampler" where the quality is fast; None where that is
@@ -253,14 +246,7 @@ class Checkpoint:
         Raises:
             CheckpointError: unclip.json's entry for it is incomplete or out of range, or the student is missing.
         """
-        told = self.manifest.get("fast", {})
-        if not isinstance(told, dict) or not set(told) <= {"decoder", "upsampler"}:
-            raise CheckpointError(f"checkpoint: {MANIFEST}: fast must have settings of decoder and upsampler alone")
-        if stage not in told:
-            return None
-        if stage == "decoder" and not set(STUDENT_FOLDERS) <= self.listed:
-            raise CheckpointError(f"checkpoint: {MANIFEST}: fast names the decoder, which has no {STUDENT}")
-        return self._settings("fast", stage, *(FAST_GUIDANCE if stage == "decoder" else ()))
+        return fast_settings(self.manifest, self.listed, stage)
 
     @property
     def quality(self) -> Quality:
@@ -269,28 +255,7 @@ class Checkpoint:
         Raises:
             CheckpointError: unclip.json names none, or one that the checkpoint cannot make.
         """
-        told = self.manifest.get("quality", "standard")
-        found = next((quality for quality in QUALITIES if quality == told), None)
-        if found is None:
-            raise CheckpointError(f"checkpoint: {MANIFEST}: quality must be {' or '.join(QUALITIES)}; got {told!r}")
-        if found == "fast" and self.fast("decoder") is None:
-            raise CheckpointError(f"checkpoint: {MANIFEST}: quality is fast, yet fast has no settings of the decoder")
-        return found
-
-    def _settings(self, entry: str, stage: str, low: float = 0, high: float = 30) -> SamplingSettings:
-        """What unclip.json's ``entry`` has for ``stage``, with a guidance scale of low to high."""
-        try:
-            told = self.manifest[entry][stage]
-            settings = SamplingSettings(told["sampler"], int(told["steps"]), float(told["guidance_scale"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"checkpoint: {MANIFEST}: {entry} of {stage} are incomplete: {error!r}") from error
-        if (
-            settings.sampler not in SAMPLERS
-            or not 1 <= settings.steps <= 1000
-            or not low <= settings.guidance_scale <= high
-        ):
-            raise CheckpointError(f"checkpoint: {MANIFEST}: {entry} of {stage} are out of range: {told}")
-        return settings
+        return quality_of(self.manifest, self.listed)
 
     @property
     def name(self) -> str:

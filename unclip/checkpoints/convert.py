@@ -25,6 +25,7 @@ from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.checkpoints.components import EVERY_FOLDER, IMAGE_FOLDERS
 from unclip.checkpoints.hub import PICKLES
 from unclip.checkpoints.manifest import INDEX, write_manifest
+from unclip.checkpoints.settings import FAST_STAGES
 from unclip.checkpoints.sources import sources
 from unclip.errors import CheckpointError, ConfigurationError, UnclipError
 from unclip.escaping import escaped
@@ -91,7 +92,7 @@ def _write(checkpoint: Checkpoint, found: Mapping[str, Checkpoint], target: Path
 
 def fast_of(checkpoint: Checkpoint) -> dict[str, dict[str, object]]:
     """What unclip.json says of the fast way; empty where there is none."""
-    told = {stage: checkpoint.fast(stage) for stage in ("decoder", "upsampler")}
+    told = {stage: checkpoint.fast(stage) for stage in FAST_STAGES}
     return {stage: asdict(settings) for stage, settings in told.items() if settings is not None}
 
 

@@ -105,19 +105,16 @@ class Process:
     threshold: Threshold | None = None
 
     @classmethod
-    def from_config(
-        cls, config: Mapping[str, object], component: str = "", predictions: Collection[Prediction] = ()
-    ) -> Process:
+    def from_config(cls, config: Mapping[str, object], component: str = "") -> Process:
         """The process a ``scheduler_config.json`` describes; without a ``_class_name`` it is UnCLIPScheduler's.
 
         Args:
             component: the folder it lies in, for the error's text.
-            predictions: what its network may predict, where that is not up to the scheduler's class.
 
         Raises:
             CheckpointError: a field's value is none, or not supported; it names field and value.
         """
-        return _Reader(config, component, predictions).process()
+        return _Reader(config, component).process()
 
     def table(self, sampling: SamplingSettings) -> SamplerTable:
         """The trajectory from x_T to x_0. Raises ValueError: more steps than the process has timesteps, or none."""
@@ -148,13 +145,12 @@ class Process:
 class _Reader:
     """Reads the fields of one config, each with its check."""
 
-    def __init__(self, config: Mapping[str, object], component: str, predictions: Collection[Prediction]) -> None:
+    def __init__(self, config: Mapping[str, object], component: str) -> None:
         self._config = config
         self._file = f"{component}/scheduler_config.json" if component else "scheduler_config.json"
         self._defaults: Mapping[str, Any] = {"_class_name": "UnCLIPScheduler"}
         self._scheduler = SCHEDULERS[self._choice("_class_name", SCHEDULERS)]
         self._defaults = self._scheduler.defaults
-        self._predictions = predictions or self._scheduler.predictions
 
     def process(self) -> Process:
         for name, only in UNSUPPORTED.items():
@@ -173,7 +169,7 @@ class _Reader:
             schedule,
             self._spacing(schedule.num_train_timesteps),
             final,
-            self._choice("prediction_type", self._predictions),
+            self._choice("prediction_type", self._scheduler.predictions),
             VARIANCES[self._choice("variance_type", VARIANCES)],
             clip,
             threshold,

@@ -13,7 +13,7 @@ from unclip.errors import ConfigurationError
 from unclip.options import Quality, Room, SamplingSettings, ServiceName, Sizes
 from unclip.serving.model_info import stage_info
 from unclip.wire.enums import QUALITIES
-from unclip.wire.tasks import StageSpec
+from unclip.wire.stage_reading import StageSpec
 
 STAGES: tuple[ServiceName, ...] = get_args(ServiceName)
 NUMBERS: dict[ServiceName, sampling_pb2.Stage.ValueType] = {

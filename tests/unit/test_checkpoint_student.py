@@ -1,0 +1,125 @@
+"""A checkpoint whose decoder has a student: its folders, its fast way, and what is refused of them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from decoder_svc.decoder import Decoder
+from decoder_svc.networks import load, signature
+from tests.tiny import FAST, rewrite
+from unclip.checkpoints.checkpoint import Checkpoint
+from unclip.checkpoints.components import (
+    DECODER_FOLDERS,
+    STUDENT_FOLDERS,
+)
+from unclip.errors import CheckpointError
+from unclip.networks.placement import Placement
+from unclip.options import SamplingSettings
+from unclip.serving.model_info import model_info
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def folder(tiny_checkpoint: Path, tmp_path: Path) -> Path:
+    """A copy to damage."""
+    return Path(shutil.copytree(tiny_checkpoint, tmp_path / "copy"))
+
+
+def test_a_students_folders_are_the_decoders_where_they_are_listed(taught_checkpoint: Path) -> None:
+    checkpoint = Checkpoint.open(taught_checkpoint)
+    assert checkpoint.components("decoder") == (*DECODER_FOLDERS, *STUDENT_FOLDERS)
+    checkpoint.verify(checkpoint.components("decoder"))
+    assert checkpoint.fast("decoder") == SamplingSettings("ddim", 4, 3.0)
+    assert checkpoint.fast("upsampler") == SamplingSettings("ddpm", 1, 1.0)
+    assert checkpoint.fast("prior") is None
+    assert checkpoint.quality == "fast"
+
+
+def test_a_student_is_part_of_its_decoders_version_and_of_no_other(
+    tiny_checkpoint: Path, taught_checkpoint: Path
+) -> None:
+    without, taught = Checkpoint.open(tiny_checkpoint), Checkpoint.open(taught_checkpoint)
+
+    def version(checkpoint: Checkpoint, stage: str) -> str:
+        return checkpoint.version(checkpoint.components(stage))
+
+    assert without.version(DECODER_FOLDERS) == taught.version(DECODER_FOLDERS) == version(without, "decoder")
+    assert version(taught, "decoder") != version(without, "decoder")
+    for stage in ("encoder", "prior", "upsampler"):
+        assert version(taught, stage) == version(without, stage)
+
+
+def test_a_checkpoint_without_a_student_has_no_fast_way(tiny_checkpoint: Path) -> None:
+    checkpoint = Checkpoint.open(tiny_checkpoint)
+    assert (checkpoint.fast("decoder"), checkpoint.fast("upsampler"), checkpoint.quality) == (None, None, "standard")
+    assert not Decoder(checkpoint, CPU).fast
+
+
+@pytest.fixture
+def taught(taught_checkpoint: Path, tmp_path: Path) -> Path:
+    """A copy to damage of one with a student."""
+    return Path(shutil.copytree(taught_checkpoint, tmp_path / "taught"))
+
+
+@pytest.mark.parametrize(
+    ("fast", "said"),
+    [
+        ([], "settings of decoder and upsampler alone"),
+        ({"prior": {}}, "settings of decoder and upsampler alone"),
+        ({"decoder": {"sampler": "ddim", "steps": 4}}, "fast of decoder are incomplete: .*guidance_scale"),
+        ({"decoder": {"sampler": "euler", "steps": 4, "guidance_scale": 3}}, "fast of decoder are out of range"),
+        ({"decoder": {"sampler": "ddim", "steps": 0, "guidance_scale": 3}}, "fast of decoder are out of range"),
+        ({"decoder": {"sampler": "ddim", "steps": 4, "guidance_scale": 0.5}}, "fast of decoder are out of range"),
+        ({"decoder": {"sampler": "ddim", "steps": 4, "guidance_scale": 9}}, "fast of decoder are out of range"),
+    ],
+)
+def test_settings_of_a_fast_way_that_are_none_are_refused(taught: Path, fast: object, said: str) -> None:
+    rewrite(taught, lambda manifest: manifest.update(fast=fast))
+    with pytest.raises(CheckpointError, match=said):
+        Decoder(Checkpoint.open(taught), CPU)
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"quality": "best"}, "quality must be standard or fast; got 'best'"),
+        ({"quality": ["fast"]}, "quality must be standard or fast"),
+        ({"fast": {}}, "quality is fast, yet fast has no settings of the decoder"),
+    ],
+)
+def test_a_quality_that_cannot_be_made_is_refused(taught: Path, told: dict[str, Any], said: str) -> None:
+    rewrite(taught, lambda manifest: manifest.update(told))
+    with pytest.raises(CheckpointError, match=said):
+        model_info(Checkpoint.open(taught), (), "cpu", (), ())
+
+
+def test_a_fast_way_without_a_student_is_refused(folder: Path, taught: Path) -> None:
+    rewrite(folder, lambda manifest: manifest.update(fast=FAST))
+    with pytest.raises(CheckpointError, match="fast names the decoder, which has no decoder_student"):
+        Decoder(Checkpoint.open(folder), CPU)
+    shutil.rmtree(taught / "decoder_student")
+    with pytest.raises(CheckpointError, match=r"decoder_student is missing"):
+        Decoder(Checkpoint.open(taught), CPU)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("time_cond_proj_dim", None, "time_cond_proj_dim must be 4 or more"),
+        ("in_channels", 7, "in_channels must be 3; got 7"),
+    ],
+)
+def test_a_student_of_another_shape_is_refused(taught: Path, field: str, value: object, said: str) -> None:
+    config = taught / "decoder_student" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), field: value}))
+    with pytest.raises(CheckpointError, match=said):
+        signature("decoder_student", Checkpoint.open(taught))
+    with pytest.raises(CheckpointError, match=said):
+        load("decoder_student", Checkpoint.open(taught), Placement(CPU))
