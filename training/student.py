@@ -8,6 +8,7 @@ prediction of noise says nothing about the picture where there is nothing but no
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,19 @@ from training.clip import Clip
 from training.decoder import vague
 from training.decoder_network import Decoder
 from training.embeddings import Examples, encode_texts
-from training.loop import UNLIMITED, arguments, choose, device, fit, flips, half_precision, uniform
+from training.loop import (
+    OUT_OF_TIME,
+    SAVE_EVERY,
+    UNLIMITED,
+    arguments,
+    asked_to_end,
+    choose,
+    device,
+    fit,
+    flips,
+    half_precision,
+    uniform,
+)
 from training.presets import Limits, Preset
 from training.quick import compiled
 from training.watch import tiled
@@ -47,6 +60,7 @@ SCHEDULER = {
 SAMPLING = SamplingSettings("ddim", 4, 3.0)
 TEACHING = SamplingSettings("dpm++2m", 12)  # the decoder's, at the same times and at those between
 USUAL = 0.5  # share of the walks at SAMPLING's guidance; the others' is any that services take
+SILENT = 0.1  # share of the walks without a caption, as where a Generate has an embedding instead
 WALKED = 64  # at a time
 
 
@@ -118,7 +132,7 @@ def train(
     torch.manual_seed(0)
     student = Student(preset, teacher).to(device())
     student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    walks = walk(preset, clip, words, data, teacher)
+    walks = walk(preset, clip, words, data, teacher, limits)
     quick = compiled(student, preset.student, device())
     table = Process.from_config(SCHEDULER).table(SAMPLING)
     bars = torch.tensor(Process.from_config(SCHEDULER).schedule.alphas_cumprod[table.timesteps]).float()
@@ -160,51 +174,65 @@ def train(
 
 
 @torch.no_grad()
-def walk(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Examples, teacher: Decoder) -> Walks:
-    """Has the decoder walk ``preset.walks`` times, kept in the preset's folder; one cut short goes on from there."""
+def walk(
+    preset: Preset, clip: Clip, words: CLIPTokenizer, data: Examples, teacher: Decoder, limits: Limits = UNLIMITED
+) -> Walks:
+    """Has the decoder walk ``preset.walks`` times, kept in the preset's folder; one cut short goes on from there.
+
+    Raises:
+        SystemExit: SIGTERM came or the limit was reached; the walks are saved.
+    """
     path, parts = preset.folder / "walks.pt", list[Walks]()
     teacher.eval()
     if path.exists():
         parts.append(Walks(**torch.load(path, weights_only=True)))
-    process = Process.from_config({**SCHEDULER, "prediction_type": "epsilon", "clip_sample": True})
-    table, every = process.table(TEACHING), TEACHING.steps // SAMPLING.steps
     empty = encode_texts(clip, words, [""])
-    made = sum(len(part.x) for part in parts)
-    for start in tqdm(range(made, preset.walks, WALKED), desc="walks", unit="batch"):
-        count = min(WALKED, preset.walks - start)
-        generator = torch.Generator(device()).manual_seed(start)
-        seen = data.draw(count, generator)
-        image = vague(seen.image, torch.ones(count, 1, dtype=torch.bool, device=device()), generator)
-        usual = flips(count, USUAL, generator)
-        low, high = FAST_GUIDANCE
-        scale = torch.where(usual, SAMPLING.guidance_scale, low + (high - low) * uniform((count,), generator))
-        given = teacher.conditions(image, seen.text, seen.states, seen.mask)
-        null = teacher.projection.learned_classifier_free_guidance_embeddings.expand(count, -1)
-        free = teacher.conditions(null, *(each.expand(count, *each.shape[1:]) for each in empty))
-        both = [torch.cat(pair) for pair in zip(given, free, strict=True)]
-        courses = [Course.of(table, (start + row, Stream.DECODER, 0), device()) for row in range(count)]
-        side = preset.base_size
-        x = gaussian(
-            [NoiseKey(start + row, Stream.DECODER, 0, START) for row in range(count)], (3, side, side), device()
-        )
-        predicted, visited = torch.zeros_like(x), [x]
-        for step, t in enumerate(table.timesteps):
-            with torch.autocast(device().type, torch.bfloat16, enabled=half_precision(device())):
-                times = torch.full((2 * count,), int(t), device=device())
-                out = teacher.painted(torch.cat([x, x]), times, *both)[:, :3].float()
-            noise = guided(out[:count], out[count:], scale.to(out))
-            x, predicted = advance(x, noise, predicted, courses, [step] * count)
-            if (step + 1) % every == 0:
-                visited.append(x)
-        context, extra, mask = given
-        parts.append(
-            Walks(
-                torch.stack(visited, 1).half().cpu(), scale.cpu(), context.half().cpu(), extra.half().cpu(), mask.cpu()
-            )
-        )
-        if len(parts) > 16:
-            parts = [save(parts, path)]
+    made, saved = sum(len(part.x) for part in parts), time.monotonic()
+    with asked_to_end() as ended:
+        for start in tqdm(range(made, preset.walks, WALKED), desc="walks", unit="batch"):
+            parts.append(walk_together(range(start, min(start + WALKED, preset.walks)), preset, data, teacher, empty))
+            now = time.monotonic()
+            late = ended() or now > limits.until
+            if late or now - saved > SAVE_EVERY:
+                parts, saved = [save(parts, path)], now
+            if late:
+                raise SystemExit(143 if ended() else OUT_OF_TIME)
     return save(parts, path)
+
+
+def walk_together(
+    seeds: range, preset: Preset, data: Examples, teacher: Decoder, empty: tuple[torch.Tensor, ...]
+) -> Walks:
+    """A walk of each seed, under the conditions of some view. empty: what the text encoder says of no caption."""
+    count, side, where = len(seeds), preset.base_size, device()
+    generator = torch.Generator(where).manual_seed(seeds[0])
+    seen = data.draw(count, generator)
+    no_text = flips(count, SILENT, generator).to(where)
+    said = (seen.text, seen.states, seen.mask)
+    text, states, mask = (
+        torch.where(no_text.reshape(-1, *[1] * (one.dim() - 1)), none, one)
+        for one, none in zip(said, empty, strict=True)
+    )
+    (low, high), usual = FAST_GUIDANCE, flips(count, USUAL, generator)
+    scale = torch.where(usual, SAMPLING.guidance_scale, low + (high - low) * uniform((count,), generator))
+    given = teacher.conditions(vague(seen.image, ~no_text[:, None], generator), text, states, mask)
+    null = teacher.projection.learned_classifier_free_guidance_embeddings.expand(count, -1)
+    free = teacher.conditions(null, *(none.expand(count, *none.shape[1:]) for none in empty))
+    both = [torch.cat(pair) for pair in zip(given, free, strict=True)]
+    table = Process.from_config({**SCHEDULER, "prediction_type": "epsilon", "clip_sample": True}).table(TEACHING)
+    courses = [Course.of(table, (seed, Stream.DECODER, 0), where) for seed in seeds]
+    x = gaussian([NoiseKey(seed, Stream.DECODER, 0, START) for seed in seeds], (3, side, side), where)
+    predicted, visited = torch.zeros_like(x), [x]
+    for step, t in enumerate(table.timesteps):
+        with torch.autocast(where.type, torch.bfloat16, enabled=half_precision(where)):
+            times = torch.full((2 * count,), int(t), device=where)
+            out = teacher.painted(torch.cat([x, x]), times, *both)[:, :3].float()
+        x, predicted = advance(x, guided(out[:count], out[count:], scale), predicted, courses, [step] * count)
+        if (step + 1) % (TEACHING.steps // SAMPLING.steps) == 0:
+            visited.append(x)
+    context, extra, mask = given
+    path, context, extra = (one.half().cpu() for one in (torch.stack(visited, 1), context, extra))
+    return Walks(path, scale.cpu(), context, extra, mask.cpu())
 
 
 def save(parts: list[Walks], path: Path) -> Walks:

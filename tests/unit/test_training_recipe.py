@@ -25,7 +25,7 @@ from training.pictures import WHITE, Pair, composite
 from training.pipeline import Pipeline, walked
 from training.presets import PRESETS, Limits, Stage
 from training.questions import questions
-from training.student import SAMPLING, Student
+from training.student import SAMPLING, Student, walk
 from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.checkpoints.components import DECODER_FOLDERS, ENCODER_FOLDERS, PRIOR_FOLDERS, UPSAMPLER_FOLDERS
 from unclip.diffusion.noise import START, NoiseKey, Stream, gaussian
@@ -81,7 +81,7 @@ def at_home(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_commands_that_ran_out_of_time_are_taken_up_and_every_stage_takes_all_its_steps(trained: Trained) -> None:
     assert trained.commands == 4
-    for stage in ("clip", "prior", "decoder", "upsampler", "judge"):
+    for stage in ("clip", "prior", "decoder", "upsampler", "judge", "student"):
         state = torch.load(trained.state / f"{stage}.pt", weights_only=True)
         assert (state["step"], state["done"]) == (3, True)
         assert all(np.isfinite(state["curve"]))
@@ -139,6 +139,31 @@ def test_a_run_can_teach_a_student_alone(trained: Trained, tmp_path: Path, monke
     changed = {name for name, digest in before.manifest["files"].items() if after.manifest["files"][name] != digest}
     assert {name.partition("/")[0] for name in changed if name.endswith(".safetensors")} == {"decoder_student"}
     assert after.fast("decoder") == SAMPLING
+
+
+@pytest.mark.usefixtures("at_home")
+def test_walks_that_were_cut_short_go_on_and_are_those_of_an_uncut_run(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preset = replace(PRESET, start=trained.checkpoint, kept=("clip", "decoder"))
+    encoders, words = clip.train(preset)
+    data = Examples(preset, encoders, words)
+    teacher = decoder.train(preset, encoders, words, data)
+    monkeypatch.setattr("training.student.WALKED", 2)
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(SystemExit) as end:
+        walk(preset, encoders, words, data, teacher, Limits(until=time.monotonic()))
+    cut = torch.load(preset.folder / "walks.pt", weights_only=True)
+    resumed = walk(preset, encoders, words, data, teacher)
+    monkeypatch.chdir(trained.state)
+    uncut = walk(preset, encoders, words, data, teacher)
+
+    assert (end.value.code, len(cut["x"]), len(uncut.x)) == (OUT_OF_TIME, 2, PRESET.walks)
+    assert all(torch.equal(getattr(resumed, name), value) for name, value in vars(uncut).items())
+    assert torch.equal(resumed.x[:2], cut["x"])
+    assert set(resumed.scale.tolist()) - {SAMPLING.guidance_scale}
+    assert resumed.x.isfinite().all()
 
 
 @pytest.mark.usefixtures("at_home")
