@@ -10,10 +10,10 @@ import torch
 from decoder_svc.conditions import conditions_of
 from decoder_svc.editing import edited
 from decoder_svc.latents import HALVES, known_latents, scale_of, size_of
-from decoder_svc.networks import STUDENT, channels_of, load, sees_known
+from decoder_svc.networks import STUDENT, channels_of, load, require_variance, sees_known
 from decoder_svc.previews import preview_map
 from decoder_svc.tiles import bounded
-from unclip.checkpoints.checkpoint import Checkpoint
+from unclip.checkpoints.checkpoint import Checkpoint, loading
 from unclip.checkpoints.components import AUTOENCODER, STUDENT_FOLDERS
 from unclip.diffusion.inpainting import Known, resampled
 from unclip.diffusion.noise import START, NoiseKey, Stream, gaussian
@@ -57,6 +57,7 @@ class Decoder:
         self._process = Process.from_config(config, "decoder_scheduler")
         if self._process.prediction not in ("epsilon", "v_prediction"):
             raise CheckpointError("decoder_scheduler: prediction_type must be epsilon or v_prediction")
+        require_variance("decoder", checkpoint, self._process)
         self._conditions = conditions_of(checkpoint, device)
         self.embedding_dim, self.ignores_text = self._conditions.dim, self._conditions.ignores_text
         self.states_width = self._conditions.states_width
@@ -76,6 +77,9 @@ class Decoder:
         if self.fast is not None:
             config = checkpoint.config(STUDENT_SCHEDULER, "scheduler_config.json")
             self._student = Process.from_config(config, STUDENT_SCHEDULER)
+            require_variance(STUDENT, checkpoint, self._student)
+            with loading(STUDENT_SCHEDULER):
+                self._student.table(self.fast)  # it has as many timesteps as that takes
             self.programs[STUDENT] = TrajectoryProgram(networks[STUDENT])
             self.parameters += count_parameters(checkpoint, STUDENT)
         self.latent_rgb = None

@@ -11,6 +11,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from decoder_svc import conditions, latents
 from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.diffusion.guidance import scale_embedding
+from unclip.diffusion.process import Process
 from unclip.errors import CheckpointError
 from unclip.networks.interface import COMPONENTS, Network, NetworkName, Port, Signature, Tensors
 from unclip.networks.placement import Placement
@@ -27,7 +28,8 @@ def signature(name: NetworkName, checkpoint: Checkpoint) -> Signature:
     if name in latents.HALVES:
         return latents.signature(name, checkpoint)
     config = checkpoint.config(COMPONENTS[name], "config.json")
-    side, channels = int(config["sample_size"]), int(config["out_channels"])
+    walking = checkpoint.config("decoder", "config.json") if name == STUDENT else config
+    side, channels = int(walking["sample_size"]), int(config["out_channels"])
     if name in UPSAMPLERS:
         noisy = (Port("sample", "FP32", (3, side, side)), Port("timestep", "INT64"))
         return Signature(
@@ -61,6 +63,17 @@ def sees_known(checkpoint: Checkpoint) -> bool:
             f"what is known of a picture; got {taken}"
         )
     return bool(taken != channels)
+
+
+def require_variance(name: NetworkName, checkpoint: Checkpoint, process: Process) -> None:
+    """Raises CheckpointError where a network does not say the variance that its process takes from it: ancestral
+    samplers would add noise of any size."""
+    channels, said = 2 * channels_of(checkpoint), checkpoint.config(COMPONENTS[name], "config.json").get("out_channels")
+    if process.variance == "learned_range" and said != channels:
+        raise CheckpointError(
+            f"checkpoint: {name}/config.json: out_channels must be {channels} where the scheduler's variance_type is "
+            f"learned_range; got {said}"
+        )
 
 
 def guidance_dim(checkpoint: Checkpoint) -> int:

@@ -18,12 +18,26 @@ from unclip.checkpoints.components import (
     DECODER_FOLDERS,
     STUDENT_FOLDERS,
 )
+from unclip.checkpoints.manifest import write_manifest
 from unclip.errors import CheckpointError
 from unclip.networks.placement import Placement
 from unclip.options import SamplingSettings
 from unclip.serving.model_info import model_info
 
 CPU = torch.device("cpu")
+
+
+def seal(folder: Path) -> None:
+    """Has unclip.json list what is there now."""
+    manifest = json.loads((folder / "unclip.json").read_text())
+    write_manifest(folder, **{name: value for name, value in manifest.items() if name not in ("format", "files")})
+
+
+def say(folder: Path, file: str, **changed: object) -> None:
+    """Has a configuration say something else, and unclip.json list it."""
+    path = folder / file
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+    seal(folder)
 
 
 @pytest.fixture
@@ -54,6 +68,13 @@ def test_a_student_is_part_of_its_decoders_version_and_of_no_other(
     assert version(taught, "decoder") != version(without, "decoder")
     for stage in ("encoder", "prior", "upsampler"):
         assert version(taught, stage) == version(without, stage)
+
+
+def test_a_student_that_nothing_says_the_settings_of_is_no_part_of_its_decoder(taught: Path) -> None:
+    rewrite(taught, lambda manifest: [manifest.pop(name) for name in ("fast", "quality")])
+    checkpoint = Checkpoint.open(taught)
+    assert checkpoint.components("decoder") == DECODER_FOLDERS
+    assert not Decoder(checkpoint, CPU).fast
 
 
 def test_a_checkpoint_without_a_student_has_no_fast_way(tiny_checkpoint: Path) -> None:
@@ -109,6 +130,34 @@ def test_a_fast_way_without_a_student_is_refused(folder: Path, taught: Path) -> 
         Decoder(Checkpoint.open(taught), CPU)
 
 
+def test_a_fast_way_without_a_students_scheduler_is_refused(taught: Path) -> None:
+    shutil.rmtree(taught / "decoder_student_scheduler")
+    seal(taught)
+    with pytest.raises(CheckpointError, match="fast names the decoder, which has no decoder_student_scheduler"):
+        Decoder(Checkpoint.open(taught), CPU)
+
+
+def test_a_student_whose_scheduler_has_fewer_timesteps_than_it_takes_steps_is_refused(taught: Path) -> None:
+    say(taught, "decoder_student_scheduler/scheduler_config.json", num_train_timesteps=3)
+    with pytest.raises(CheckpointError, match="decoder_student_scheduler does not load: steps must be 1 to 3, got 4"):
+        Decoder(Checkpoint.open(taught), CPU)
+
+
+@pytest.mark.parametrize("name", ["decoder", "decoder_student"])
+def test_a_network_without_the_variance_that_its_scheduler_takes_from_it_is_refused(taught: Path, name: str) -> None:
+    say(taught, f"{name}_scheduler/scheduler_config.json", variance_type="learned_range")
+    say(taught, f"{name}/config.json", out_channels=3)
+    with pytest.raises(CheckpointError, match=f"{name}/config.json: out_channels must be 6 where .*; got 3"):
+        Decoder(Checkpoint.open(taught), CPU)
+
+
+def test_a_student_walks_pictures_of_its_decoders_size_whatever_it_says_of_its_own(taught: Path) -> None:
+    say(taught, "decoder_student/config.json", sample_size=8)
+    checkpoint = Checkpoint.open(taught)
+    walked = signature("decoder_student", checkpoint)
+    assert walked.inputs[0].shape == walked.output.shape == signature("decoder", checkpoint).inputs[0].shape
+
+
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
@@ -117,8 +166,7 @@ def test_a_fast_way_without_a_student_is_refused(folder: Path, taught: Path) -> 
     ],
 )
 def test_a_student_of_another_shape_is_refused(taught: Path, field: str, value: object, said: str) -> None:
-    config = taught / "decoder_student" / "config.json"
-    config.write_text(json.dumps({**json.loads(config.read_text()), field: value}))
+    say(taught, "decoder_student/config.json", **{field: value})
     with pytest.raises(CheckpointError, match=said):
         signature("decoder_student", Checkpoint.open(taught))
     with pytest.raises(CheckpointError, match=said):

@@ -119,9 +119,16 @@ class Checkpoint:
         return AUTOENCODER in self.listed
 
     def components(self, stage: str) -> tuple[str, ...]:
-        """What "encoder", "prior", "decoder" or "upsampler" loads of it."""
+        """What "encoder", "prior", "decoder" or "upsampler" loads of it.
+
+        A student is part of the decoder only where `fast` says how it samples: else replicas of one version could paint
+        the fast way or not.
+
+        Raises:
+            CheckpointError: as `fast`.
+        """
         if stage == "decoder":
-            student = tuple(name for name in STUDENT_FOLDERS if name in self.listed or self.has(name))
+            student = STUDENT_FOLDERS if self.fast(stage) else ()
             if not self.latent:
                 return (*STAGE_FOLDERS[stage], *student)
             noising = tuple(name for name in NOISING_FOLDERS if name in self.listed)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import fields
 from typing import Any
 
-from unclip.checkpoints.components import STUDENT, STUDENT_FOLDERS
+from unclip.checkpoints.components import STUDENT_FOLDERS
 from unclip.checkpoints.manifest import MANIFEST
 from unclip.errors import CheckpointError
 from unclip.options import FAST_GUIDANCE, QUALITIES, SAMPLERS, Quality, SamplingSettings, Sizes
@@ -43,8 +43,8 @@ def fast_settings(manifest: Mapping[str, Any], listed: Collection[str], stage: s
         return None
     if stage == "upsampler":
         return settings_of(manifest, "fast", stage)
-    if not set(STUDENT_FOLDERS) <= set(listed):
-        raise CheckpointError(f"checkpoint: {MANIFEST}: fast names the decoder, which has no {STUDENT}")
+    if lacking := [name for name in STUDENT_FOLDERS if name not in listed]:
+        raise CheckpointError(f"checkpoint: {MANIFEST}: fast names the decoder, which has no {lacking[0]}")
     return settings_of(manifest, "fast", stage, FAST_GUIDANCE)
 
 
