@@ -101,6 +101,6 @@ def test_what_the_fast_way_has_not_is_refused_by_the_names_of_the_parameters(tau
     answer = made(taught, quality="low", steps=9, negative_prompt="a dog")
     assert answer.status_code == 400
     message = answer.json()["error"]["message"]
-    assert "steps: must be unset or 2 with QUALITY_FAST; got 9" in message
-    assert "negative_prompt: must be empty with QUALITY_FAST; got 'a dog'" in message
+    assert "steps: must be unset or 2 with quality low; got 9" in message
+    assert "negative_prompt: must be empty with quality low; got 'a dog'" in message
     assert recipe_of(made(taught, quality="auto", steps=9)).quality == "standard"

@@ -64,7 +64,7 @@ TABLE: Mapping[type[UnclipError], Row] = {
         504, "server_error", "deadline_exceeded", "The request took longer than it may.", DO_NOT_RETRY
     ),
 }
-# What requests call the fields of the gateway's.
+# What requests call the fields of the gateway's, and a value of one that refusals of others name.
 PARAMETERS: Mapping[str, str] = {
     "caption": "prompt",
     "after": "prompt",
@@ -80,9 +80,10 @@ PARAMETERS: Mapping[str, str] = {
     "height": "size",
     "image.data": "image",
     "mask.data": "mask",
+    "QUALITY_FAST": "quality low",
 }
 KINDS = re.compile(r"(?:generate|vary|edit|text_diff)\.")
-WORD = re.compile(r"\b[a-z]+(?:[_.][a-z_]+)*\b")
+WORD = re.compile(r"\b(?:[a-z]+(?:[_.][a-z_]+)*|[A-Z]+(?:_[A-Z]+)+)\b")
 
 
 @dataclass(frozen=True)
