@@ -25,6 +25,7 @@ from unclip.options import SamplingSettings
 from unclip.serving.model_info import model_info
 
 CPU = torch.device("cpu")
+LEARNED = {"_class_name": "DDPMScheduler", "variance_type": "learned_range", "beta_schedule": "squaredcos_cap_v2"}
 
 
 def seal(folder: Path) -> None:
@@ -145,7 +146,7 @@ def test_a_student_whose_scheduler_has_fewer_timesteps_than_it_takes_steps_is_re
 
 @pytest.mark.parametrize("name", ["decoder", "decoder_student"])
 def test_a_network_without_the_variance_that_its_scheduler_takes_from_it_is_refused(taught: Path, name: str) -> None:
-    say(taught, f"{name}_scheduler/scheduler_config.json", variance_type="learned_range")
+    say(taught, f"{name}_scheduler/scheduler_config.json", **LEARNED)
     say(taught, f"{name}/config.json", out_channels=3)
     with pytest.raises(CheckpointError, match=f"{name}/config.json: out_channels must be 6 where .*; got 3"):
         Decoder(Checkpoint.open(taught), CPU)
