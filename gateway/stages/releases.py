@@ -47,9 +47,9 @@ LOG = logging.getLogger(__name__)
 # How often the stages' replicas are counted: while nothing moves, while something does, at most; and at first, until
 # two counts agree: connections come one by one.
 STEADY_S, MOVING_S, LEAST_S, FIRST_S = 5.0, 1.0, 0.15, 0.05
-# How long a call that has lost its replicas waits to hear whether others serve; and as long again where replicas of
-# another version have been seen in their place.
-TURN_S = 0.55
+# How long a call that has lost its replicas waits to hear whether others serve; and how much longer while there are
+# replicas of another version: on a busy machine, counting them takes longer than a moment.
+TURN_S, LONG_TURN_S = 0.55, 5.0
 # How long the channels of another release may take to be there.
 READY_S = 5.0
 # Counts in a row that must have found a stage without the version that is served.
@@ -178,16 +178,16 @@ class Releases:
     async def moved_from(self, release: Release, call: Call) -> bool:
         """Whether another than ``release``, of which a stage cannot be reached, is served by now.
 
-        Waits a moment for the stages to be counted again.
+        Waits for the stages to be counted again: a moment, longer while there is another that could be.
         """
-        await self._turn(release, call)
-        if self._lost:
-            await self._turn(release, call)
+        await self._turn(release, call, TURN_S)
+        if self._moving():
+            await self._turn(release, call, LONG_TURN_S)
         return self._served is not release
 
-    async def _turn(self, release: Release, call: Call) -> None:
+    async def _turn(self, release: Release, call: Call, patience: float) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, min(TURN_S, call.deadline - time.monotonic() - MARGIN_S))):
+            async with asyncio.timeout(max(0.0, min(patience, call.deadline - time.monotonic() - MARGIN_S))):
                 for counts in range(SURE + 1):  # the one under way may have begun before the replicas went
                     if self._served is not release or (counts > 1 and not self._lost):
                         return

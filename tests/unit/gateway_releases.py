@@ -22,19 +22,21 @@ HOLD_S = 0.2
 
 @dataclass
 class ModelInfoSource:
-    """Answers for replicas in turn; a stage without any is down, one in ``silent`` answers when told to."""
+    """Answers for replicas in turn, each after some ``seconds``; a stage without any is down, one in ``silent`` answers
+    when told to."""
 
     replicas: dict[ServiceName, list[model_info_pb2.ModelInfo]] = field(
         default_factory=lambda: {service: [info] for service, info in everyone().items()}
     )
     asked: int = 0
+    seconds: float = 0.0
     silent: set[ServiceName] = field(default_factory=set)
     speak: asyncio.Event = field(default_factory=asyncio.Event)
     turns: dict[ServiceName, count[int]] = field(default_factory=lambda: {service: count() for service in SERVICES})
 
     async def model_info(self, service: ServiceName) -> model_info_pb2.ModelInfo:
         self.asked += 1
-        await asyncio.sleep(0)
+        await asyncio.sleep(self.seconds)
         if service in self.silent:
             try:
                 await asyncio.wait_for(self.speak.wait(), 0.5)

@@ -120,6 +120,17 @@ async def test_who_lost_a_stage_is_told_when_another_release_serves() -> None:
             assert time.monotonic() - began < 2
 
 
+async def test_who_lost_a_stage_waits_for_the_release_that_is_there_however_long_counting_takes() -> None:
+    bench = Bench(ModelInfoSource())
+    async with bench.releases() as releases, releases.serving(soon()) as release:
+        bench.source.put("v2", "other", 1)
+        await asyncio.sleep(0.3)  # counted, and left out while v1 is whole
+        bench.source.seconds = 0.2
+        bench.source.drop("v1", "decoder")
+        assert await releases.moved_from(release, soon())
+        assert await version_of(releases) == "v2"
+
+
 async def test_who_lost_a_stage_is_told_within_a_second_although_another_stage_is_silent() -> None:
     bench = Bench(ModelInfoSource())
     async with bench.releases() as releases, releases.serving(soon()) as release:
