@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from PIL import Image
 from torch import nn
@@ -12,10 +14,11 @@ from training import clip as clip_stage
 from training.clip import Clip
 from training.decoder_network import Decoder, Variance
 from training.embeddings import Examples, encode_texts
-from training.grow import grow_decoder
+from training.grow import grow_decoder, weights
 from training.loop import UNLIMITED, arguments, choose, device, fit, flips, normal, uniform
-from training.presets import Limits, Preset
+from training.presets import Limits, Preset, Stage
 from training.quick import compiled
+from training.scaling import reduce
 from training.watch import denoised, tiled
 from unclip.diffusion.schedule import NoiseSchedule
 
@@ -35,15 +38,41 @@ GUIDANCE = 2.0  # of the sample sheets
 
 def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Examples, limits: Limits = UNLIMITED) -> Decoder:
     """Trains the decoder, or loads it if it is trained."""
+    network = untrained(preset)
+    if preset.start:
+        grow_decoder(network, weights(preset.start, "text_proj"), weights(preset.start, "decoder"))
+    if preset.keeps("decoder"):
+        return network.eval()
+    if preset.small.steps and preset.start is None and not (preset.folder / "decoder.pt").exists():
+        half = replace(preset, base_size=preset.base_size // 2, decoder_channels=preset.decoder_channels[1:])
+        small = untrained(half)
+        learn("small", half, preset.small, small, clip, words, data, limits)
+        grow_decoder(network, small.projection.state_dict(), small.unet.state_dict())
+    learn("decoder", preset, preset.decoder, network, clip, words, data, limits)
+    return network
+
+
+def untrained(preset: Preset) -> Decoder:
+    """A decoder that knows nothing."""
     torch.manual_seed(0)
     network = Decoder(preset).to(device())
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     nn.init.normal_(network.projection.learned_classifier_free_guidance_embeddings, std=0.02)
-    if preset.start:
-        grow_decoder(network, preset.start)
-    if preset.keeps("decoder"):
-        return network.eval()
-    quick = compiled(network, preset.decoder, device())
+    return network
+
+
+def learn(
+    name: str,
+    preset: Preset,
+    stage: Stage,
+    network: Decoder,
+    clip: Clip,
+    words: CLIPTokenizer,
+    data: Examples,
+    limits: Limits,
+) -> None:
+    """Trains ``network`` on pictures of the preset's base size."""
+    quick = compiled(network, stage, device())
     schedule = NoiseSchedule.squaredcos_cap_v2()
     bars = torch.from_numpy(schedule.alphas_cumprod).float().to(device())
     min_snr = (SNR * (1 - bars) / bars).clamp(max=1)
@@ -51,9 +80,9 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Examples, limi
     empty = encode_texts(clip, words, [""])
 
     def loss(generator: torch.Generator) -> torch.Tensor:
-        count = preset.decoder.batch
-        seen = data.draw(count, generator)
-        clean = seen.base
+        count = stage.batch
+        seen = data.draw(count // preset.noises, generator).repeated(preset.noises)
+        clean = reduce(seen.base, preset.base_size)
         no_image = flips(count, DROP_IMAGE, generator).to(clean.device)[:, None]
         no_text = flips(count, DROP_TEXT, generator).to(clean.device)[:, None]
         image = vague(seen.image, ~no_text, generator)
@@ -85,6 +114,7 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Examples, limi
         return total
 
     shown = data.draw(24, torch.Generator(device()).manual_seed(7))
+    wanted = reduce(shown.base, preset.base_size)
 
     def sheet() -> Image.Image:
         """Taught pictures above what the decoder makes of their embeddings and captions."""
@@ -99,11 +129,10 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Examples, limi
             guided: torch.Tensor = free + GUIDANCE * (given - free)
             return guided
 
-        made = denoised(noise_of, shown.base, schedule, steps=20)
-        return tiled([shown.base, made], columns=12)
+        made = denoised(noise_of, wanted, schedule, steps=20)
+        return tiled([wanted, made], columns=12)
 
-    fit("decoder", preset, network, loss, preset.decoder, limits, sheet=sheet)
-    return network
+    fit(name, preset, network, loss, stage, limits, sheet=sheet)
 
 
 def vague(image: torch.Tensor, captioned: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from random import Random
 
 import torch
@@ -29,6 +29,10 @@ class Encoded:
     states: torch.Tensor
     mask: torch.Tensor
     base: torch.Tensor
+
+    def repeated(self, times: int) -> Encoded:
+        """Each view so many times."""
+        return Encoded(*(getattr(self, each.name).repeat_interleave(times, 0) for each in fields(self)))
 
 
 @torch.no_grad()

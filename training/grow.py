@@ -6,6 +6,7 @@ earlier one keeps all of the old U-Net as its inner part; the new outer level st
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,12 @@ from torch import nn
 
 from training.decoder_network import Decoder
 
-Weights = dict[str, torch.Tensor]
+Weights = Mapping[str, torch.Tensor]
 
 
 def weights(folder: Path, component: str) -> Weights:
     """A component's weights in float32, all shards together."""
-    found: Weights = {}
+    found = dict[str, torch.Tensor]()
     for file in sorted((folder / component).glob("*.safetensors")):
         found |= load_file(file)
     return {name: value.float() if value.is_floating_point() else value for name, value in found.items()}
@@ -35,15 +36,14 @@ def take_over(network: nn.Module, folder: Path, component: str) -> None:
     network.load_state_dict(weights(folder, component))
 
 
-def grow_decoder(decoder: Decoder, folder: Path) -> None:
-    """Loads projection and U-Net, or builds the U-Net around an earlier one that has one level less.
+def grow_decoder(decoder: Decoder, projection: Weights, old: Weights) -> None:
+    """Takes over a projection, and a U-Net or builds this one around it where it has one level less.
 
     Raises:
         RuntimeError: the earlier U-Net is neither of the same shape nor the inner part of this one.
     """
-    decoder.projection.load_state_dict(weights(folder, "text_proj"))
+    decoder.projection.load_state_dict(projection)
     unet: Any = decoder.unet
-    old = weights(folder, "decoder")
     deeper = len(unet.config.block_out_channels) - 1 - max(_number(name) for name in old if name[:4] == "down")
     if deeper == 0:
         unet.load_state_dict(old)

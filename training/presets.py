@@ -51,7 +51,9 @@ class Preset:
     size, base_size, clip_size: sides in px of the final picture, of the decoder's and of what CLIP sees.
     variety: of views; moved: whether prior, decoder and upsampler see lone drawings moved and mirrored as well, as CLIP
     always does;
-    views: of every picture, for prior and decoder; with teachers, for those. teachers: whether CLIP learns from
+    views: of every picture, for prior and decoder; with teachers, for those. small: the decoder's first stage, at half
+    its size and without its outermost level, by which it grows then; without steps it begins as it is. noises: steps of
+    the diffusion for which a decoder sees each view in a batch. teachers: whether CLIP learns from
     pretrained networks. joint, clip ... student: how each stage trains; without steps there is no student. walks: how
     many of the decoder's it learns from.
     judged_widely: whether the judge learns from the larger preset's styles as well.
@@ -76,10 +78,12 @@ class Preset:
     variety: Variety = PLAIN
     moved: bool = False
     views: int = 8
+    noises: int = 1
     teachers: bool = False
     joint: Stage = Stage(3000, 512, 1e-3)
     clip: Stage = Stage(2000, 128, 1e-3)
     prior: Stage = Stage(6000, 128, 5e-4)
+    small: Stage = Stage(0, 64, 1e-3)
     decoder: Stage = Stage(7000, 32, 1e-3)
     upsampler: Stage = Stage(2500, 8, 1e-3)
     judge: Stage = Stage(1500, 192, 2e-3)
@@ -132,14 +136,16 @@ THOUSAND = Preset(
     context=32,
     patch=8,
     prior_layers=6,
-    decoder_channels=(48, 96, 160, 224),
+    decoder_channels=(64, 64, 128, 192),
     variety=WIDE,
     views=10,
+    noises=2,
     teachers=True,
     joint=Stage(1500, 512, 1e-3),
     clip=Stage(1400, 256, 1e-3),
     prior=Stage(3000, 192, 4e-4),
-    decoder=Stage(30000, 32, 8e-4, decay=0.3, average=0.9995),
+    small=Stage(20000, 64, 1e-3, decay=0.3, average=0.9995),
+    decoder=Stage(8000, 32, 8e-4, decay=0.5, average=0.9995),
     upsampler=Stage(3000, 8, 1e-3),
     judge=Stage(3000, 192, 1e-3),
     student=Stage(4000, 32, 3e-4),
@@ -158,6 +164,8 @@ PRESETS = {
         upsampler_channels=(32, 64, 128),
         views=16,
         moved=True,
+        noises=1,
+        small=Stage(0, 64, 1e-3),
         clip=Stage(20000, 512, 1e-3, 7),
         prior=Stage(60000, 1024, 3e-4, 3),
         decoder=Stage(60000, 256, 5e-4, 12, decay=0.3, average=0.9995),
@@ -180,6 +188,8 @@ PRESETS = {
         base_size=16,
         variety=Variety(coloured=0.5, fading=0.5, mirrored=0.5, couples=0.5),
         views=2,
+        noises=2,
+        small=Stage(3, 4, 1e-3),
         clip=Stage(3, 8, 1e-3),
         prior=Stage(3, 8, 1e-3),
         decoder=Stage(3, 4, 1e-3),

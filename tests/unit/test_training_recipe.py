@@ -6,6 +6,7 @@ import json
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,13 +18,14 @@ from training import clip, decoder, loop, presets
 from training import evaluate as evaluation
 from training import judge as judging
 from training.all import run
+from training.decoder_network import Decoder
 from training.embeddings import Examples
 from training.evaluate import evaluate
 from training.grow import weights
 from training.loop import OUT_OF_TIME
 from training.pictures import WHITE, Pair, composite
 from training.pipeline import Pipeline, walked
-from training.presets import PRESETS, Limits, Stage
+from training.presets import PRESETS, Limits, Preset, Stage
 from training.questions import questions
 from training.student import SAMPLING, Student, walk
 from unclip.checkpoints.checkpoint import Checkpoint
@@ -89,13 +91,30 @@ def test_commands_that_ran_out_of_time_are_taken_up_and_every_stage_takes_all_it
 
 
 def test_decoder_and_upsampler_leave_a_sheet_of_what_they_make(trained: Trained) -> None:
-    for stage in ("decoder", "upsampler"):
+    for stage in ("small", "decoder", "upsampler"):
         with Image.open(trained.state / f"{stage}-000003.png") as sheet:
             assert np.asarray(sheet.convert("RGB")).std() > 1
 
 
 def test_the_services_accept_what_was_trained(trained: Trained) -> None:
     Checkpoint.open(trained.checkpoint).verify([*ENCODER_FOLDERS, *PRIOR_FOLDERS, *DECODER_FOLDERS, *UPSAMPLER_FOLDERS])
+
+
+def test_a_decoder_grows_out_of_one_of_half_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = list[tuple[str, int]]()
+
+    def learn(name: str, preset: Preset, stage: Stage, network: Decoder, *_: object) -> None:
+        unet: Any = network.unet
+        sizes.append((name, unet.config.sample_size))
+        if name == "small":
+            torch.nn.init.constant_(unet.conv_out.bias, 7)
+
+    monkeypatch.setattr(decoder, "learn", learn)
+    monkeypatch.chdir(tmp_path)
+    unet: Any = decoder.train(PRESET, *[cast(Any, None)] * 3).unet
+
+    assert sizes == [("small", 8), ("decoder", 16)]
+    assert (unet.conv_out.bias == 7).all()
 
 
 @pytest.mark.usefixtures("at_home")
