@@ -107,7 +107,7 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
 
     def _scale(self, request: decoder_pb2.DecodeRequest | decoder_pb2.InvertRequest) -> float:
         """Pixels of the picture that is asked for, those of a usual one counted as 1, before it is checked."""
-        return relative_size(request.width * request.height or self._spec.size**2, self._spec)
+        return self._spec.relative_size(request.width * request.height)
 
     async def _latents(
         self, picture: Float32Array | None, reservation: Reservation, deadline: float
@@ -158,19 +158,13 @@ class UpsamplerServicer(upsampler_pb2_grpc.UpsamplerServiceServicer):
         if self._spec.scale == 1:
             return expected("upsampler", request.sampling, self._spec.defaults, deadline, priority=1)
         pixels = self._spec.scale**2 * math.prod(request.sample.shape[1:])
-        return Expected("latent_decoder", 1, deadline, priority=1, scale=relative_size(pixels, self._spec))
+        return Expected("latent_decoder", 1, deadline, priority=1, scale=self._spec.relative_size(pixels))
 
     async def GetModelInfo(
         self, request: upsampler_pb2.UpsamplerServiceGetModelInfoRequest, context: Context
     ) -> upsampler_pb2.UpsamplerServiceGetModelInfoResponse:
         """Says which model is loaded."""
         return upsampler_pb2.UpsamplerServiceGetModelInfoResponse(model=self._info)
-
-
-def relative_size(pixels: int, spec: StageSpec) -> float:
-    """Pixels of a picture, those of a usual one counted as 1, of what may be no picture that ``spec`` allows."""
-    usual = spec.size**2
-    return min(max(pixels, 1), max(usual, spec.sizes.max_pixels if spec.sizes else 0)) / usual
 
 
 def progress(

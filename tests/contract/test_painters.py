@@ -6,10 +6,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 
+from tests.contract.conftest import SHARED
 from tests.contract.gateways import apart, gateway_of, noise_picture, pixels_of, png
+from tests.contract.refusals import refusal
+from tests.contract.requests import sound
 from tests.contract.services import Bounds, Services
 from tests.contract.toys import OWN, SIZES, TOYS, Toy
 from unclip import Client, Generate, Sampling, read_recipe
@@ -71,6 +75,18 @@ def test_more_large_pictures_than_a_client_has_places_for_wait_for_each_other(
     with gateway_of(bounded(Bounds(capacity=4, queue_limit=8))) as client:
         made = client.generate("a cat", width=128, height=128, image_count=4, **QUICK)
     assert [(image.width, image.height) for image in made] == [(128, 128)] * 4
+
+
+def test_a_large_picture_takes_the_places_of_as_many_usual_ones(bounded: Callable[[Bounds], Services]) -> None:
+    services = bounded(SHARED)
+    request = sound(services, "decode")
+    request.width, request.height, request.sampling.steps = 128, 128, 1000
+    running = services.begin("decode", request, metadata=[("x-unclip-client", "large")])
+    next(running)
+    told = refusal(lambda: services.ask("decode", sound(services, "decode")))
+    running.cancel()
+    assert (told.code, told.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
+    assert "4 places are taken, limit 4" in told.message
 
 
 @pytest.mark.parametrize(("width", "height"), [(100, 64), (32, 64), (192, 128), (256, 64)])

@@ -6,6 +6,7 @@ noise found, tinted by the embedding, so that variations and text diffs look lik
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator
 
 import numpy as np
@@ -49,7 +50,8 @@ class StubDecoder(Stub, decoder_pb2_grpc.DecoderServiceServicer):
         self, request: decoder_pb2.DecodeRequest, context: Context
     ) -> AsyncIterator[decoder_pb2.DecodeResponse]:
         """Samples a base-size picture, with progress and previews."""
-        with self.work(request, context, "edit" if request.HasField("known") else "decode") as work:
+        capability, size = "edit" if request.HasField("known") else "decode", request.width * request.height
+        with self.work(request, context, capability, self.places_of(size)) as work:
             task = DecodeTask.from_proto(request, self.spec)
             picture, shown = self.decode(task), 0
             async for progress in work.take_steps(steps_of(task), sampling_pb2.STAGE_DECODER):
@@ -69,8 +71,8 @@ class StubDecoder(Stub, decoder_pb2_grpc.DecoderServiceServicer):
         self, request: decoder_pb2.InvertRequest, context: Context
     ) -> AsyncIterator[decoder_pb2.InvertResponse]:
         """Finds the noise behind a picture, with progress."""
-        trajectories = 2 if request.report_psnr else 1
-        with self.work(request, context, "invert", trajectories) as work:
+        trajectories, size = 2 if request.report_psnr else 1, request.width * request.height
+        with self.work(request, context, "invert", trajectories * self.places_of(size)) as work:
             with self.decoding.admitted(decode_cost([request.image]), work.client) as admitted:
                 task, picture = await admitted.run(InvertTask.from_proto, request, self.spec)
             async for progress in work.take_steps(trajectories * task.steps, sampling_pb2.STAGE_INVERT):
@@ -144,7 +146,10 @@ class StubUpsampler(Stub, upsampler_pb2_grpc.UpsamplerServiceServicer):
         self, request: upsampler_pb2.UpsampleRequest, context: Context
     ) -> AsyncIterator[upsampler_pb2.UpsampleResponse]:
         """Upsamples one picture, with progress."""
-        with self.work(request, context, "edit" if request.HasField("known") else "upsample") as work:
+        capability, size = "edit" if request.HasField("known") else "upsample", 0
+        if self.spec.scale > 1:  # of its autoencoder's pictures
+            size = self.spec.scale**2 * math.prod(request.sample.shape[1:])
+        with self.work(request, context, capability, self.places_of(size)) as work:
             task = UpsampleTask.from_proto(request, self.spec)
             steps = steps_of(task) if self.spec.scale == 1 else 1  # an autoencoder has one
             async for progress in work.take_steps(steps, sampling_pb2.STAGE_UPSAMPLER):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
@@ -98,7 +99,7 @@ class Stub:
 
     @contextmanager
     def work(self, request: Message, context: Context, capability: str, samples: int = 1) -> Iterator[Work]:
-        """Room to answer one call, which asks for ``samples``, unless the knobs say otherwise.
+        """Room to answer one call, which takes the places of ``samples``, unless the knobs say otherwise.
 
         Raises:
             UnclipError: as the knobs say.
@@ -130,6 +131,10 @@ class Stub:
         finally:
             self.admitted.remove(work)
             self.running -= 1
+
+    def places_of(self, pixels: int) -> int:
+        """What a picture takes of the room there is; 0 pixels: one of the usual size."""
+        return math.ceil(self.spec.relative_size(pixels))
 
     def load(self) -> tuple[int, int]:
         """Samples that run and that wait."""

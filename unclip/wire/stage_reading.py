@@ -56,6 +56,12 @@ class StageSpec:
     ignores_text: bool = False
     states_width: int | None = None
 
+    def relative_size(self, pixels: int) -> float:
+        """So many pixels, those of a picture of ``size`` counted as 1 (which 0 stands for), of a picture that was not
+        checked yet: no more than one may have that is allowed."""
+        usual = self.size**2
+        return min(max(pixels or usual, 1), max(usual, self.sizes.max_pixels if self.sizes else 0)) / usual
+
 
 def message_of(value: Any, path: str) -> Any:
     """A value that has a message of its own."""
