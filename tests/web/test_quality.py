@@ -72,6 +72,16 @@ def test_previews_are_spread_over_the_steps_of_the_quality(quality: str, usual: 
     assert generation(body).in_quality(told(usual)).preview_interval(told(usual)) == interval
 
 
+@pytest.mark.parametrize(
+    "more", [{"negative_prompt": "a dog"}, {"guidance": 9}, {"guidance": 0.5}, {"eta": 0.5}], ids=str
+)
+def test_previews_are_spread_over_the_decoders_own_steps_where_a_student_cannot_do_what_is_asked(
+    more: dict[str, Any],
+) -> None:
+    body = {"prompt": "x", "stream": True, "partial_images": 1, **more}
+    assert generation(body).in_quality(told("fast")).preview_interval(told("fast")) == 4
+
+
 def made(stack: WebStack, **more: Any) -> Any:
     body = {"prompt": "a cat", "response_format": "b64_json", "seed": 1, **more}
     return httpx.post(f"{stack.base_url}/images/generations", json=body, timeout=60)

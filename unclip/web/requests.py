@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from unclip.client import Edit, FileFormat, Generate, ModelInfo, Request, Sampling, TextDiff, Vary
+from unclip.client.messages import quality_of
 from unclip.client.values import Quality, picture_count
 from unclip.errors import InvalidRequest
 from unclip.web.bodies import Form
@@ -92,7 +93,7 @@ class Asked:
 
     def preview_interval(self, info: ModelInfo) -> int:
         """Decoder steps between previews, so that there are as many as are wanted; 0 for none."""
-        fast = isinstance(self.request, Generate) and (self.request.quality or info.quality) == "fast"
+        fast = isinstance(self.request, Generate) and quality_of(self.request, info.quality) == "fast"
         steps = self.steps or steps_of(info, fast)
         return max(1, steps // (self.partial_images + 1)) if self.stream and self.partial_images else 0
 
