@@ -81,9 +81,15 @@ class Asked:
         able = f", or painted: {sizes}" if sizes is not None else ""
         raise InvalidRequest.of("size", f"{SQUARES}{able}; got '{width}x{height}'")
 
+    @property
+    def wants_fast(self) -> bool:
+        """Whether it is to be fast where the stack can."""
+        return isinstance(self.request, Generate) and QUALITIES[self.quality] == "fast"
+
     def in_quality(self, info: ModelInfo) -> Asked:
-        """The same with its quality in the request, where that and the model have a choice."""
-        if not isinstance(self.request, Generate) or info.quality is None:
+        """The same with its quality in the request, where that has a choice. Standard quality can be had of all models,
+        fast of those that have a choice: elsewhere nothing is asked for."""
+        if not isinstance(self.request, Generate) or (self.wants_fast and info.quality is None):
             return self
         return replace(self, request=replace(self.request, quality=QUALITIES[self.quality]))
 
