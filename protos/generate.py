@@ -116,14 +116,18 @@ def _page_module(contracts: str) -> str:
         re.sub(r"_(\w)", lambda found: found[1].upper(), name): {"min": low, "max": high}
         for name, (low, high) in limits["RANGES"].items()
     }
+    options = (ROOT / "unclip" / "options.py").read_text()  # which itself needs generated code
+    [(low, high)] = re.findall(r"^FAST_GUIDANCE = \(([\d.]+), ([\d.]+)\)", options, re.MULTILINE)
     values = {
         "SAMPLERS": _values_of("Sampler", contracts)[1:],
         "QUALITIES": _values_of("Quality", contracts)[1:],
         "RANGES": ranges,
+        "FAST_GUIDANCE": {"min": float(low), "max": float(high)},
         "MAX_RANKED": limits["MAX_RANKED"],
         "MAX_CAPTION": limits["MAX_CAPTION_BYTES"],
     }
-    text = "// Generated from protos/ and unclip/wire/limits.py by `make protos`; never edited by hand.\n"
+    made_from = "protos/, unclip/options.py and unclip/wire/limits.py"
+    text = f"// Generated from {made_from} by `make protos`; never edited by hand.\n"
     return text + "".join(f"\nexport const {name} = {json.dumps(value, indent=2)};\n" for name, value in values.items())
 
 

@@ -10,11 +10,9 @@ from unclip.api.gateway.v1 import gateway_pb2
 from unclip.api.type.v1 import sampling_pb2
 from unclip.errors import PreconditionFailed
 from unclip.options import FAST_GUIDANCE, SamplingSettings
-from unclip.wire.captions import blank
 from unclip.wire.enums import QUALITIES
+from unclip.wire.quality import can_be_fast, guidance_fits, said
 from unclip.wire.sampling import sampling_to_proto
-
-FIXED = ("sampler", "steps", "eta")  # of the decoder's options: what a student was taught with
 
 
 def read_quality(request: gateway_pb2.GenerateRequest, info: StackInfo, reader: Reader) -> StackInfo:
@@ -48,11 +46,6 @@ def is_fast(reader: Reader) -> bool:
     return bool(reader.asked.quality == sampling_pb2.QUALITY_FAST)
 
 
-def can_be_fast(request: gateway_pb2.GenerateRequest) -> bool:
-    """Whether all that is asked for can be had from a student."""
-    return not said(request.decoder) and blank(request.negative_caption) and guidance_fits(request.decoder)
-
-
 def require_fast(request: gateway_pb2.GenerateRequest, own: SamplingSettings, reader: Reader) -> None:
     """Notes what a student, which samples by its ``own`` settings, cannot do. Recipes say these settings."""
     settings = sampling_to_proto(own)
@@ -65,15 +58,3 @@ def require_fast(request: gateway_pb2.GenerateRequest, own: SamplingSettings, re
         (low, high), asked = FAST_GUIDANCE, request.decoder.guidance_scale
         reader.refuse("decoder.guidance_scale", f"must be {low:g} to {high:g} with QUALITY_FAST; got {asked:g}")
         reader.asked.decoder.ClearField("guidance_scale")
-
-
-def said(options: sampling_pb2.SamplingOptions) -> list[str]:
-    """Which of a student's fixed settings are asked for."""
-    set_here = {field.name for field, _ in options.ListFields()}
-    return [name for name in FIXED if name in set_here]
-
-
-def guidance_fits(options: sampling_pb2.SamplingOptions) -> bool:
-    """Whether a student takes the guidance scale; it does where there is none."""
-    low, high = FAST_GUIDANCE
-    return not options.HasField("guidance_scale") or low <= options.guidance_scale <= high

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -252,7 +253,7 @@ class CallStages:
         async def attempt(seconds: float) -> Final:
             stage_call = ticket.begin(stage)
             call, replica = await strays.pass_over(lambda: ask(seconds))
-            with strays.record_stray(replica):
+            with strays.record_stray(replica), able(service):
                 found = await final(call, take)
             ticket.end(stage_call, Cost.from_trailers(await call.trailing_metadata()))
             return found
@@ -278,6 +279,21 @@ class CallStages:
 
     async def _with_retries(self, attempt: Callable[[float], Awaitable[Final]], service: ServiceName) -> Final:
         return await with_retries(attempt, service, self._call, self._clients.breakers[service])
+
+
+@contextmanager
+def able(service: ServiceName) -> Iterator[None]:
+    """Around a call of what the release can do, such as painting by a student.
+
+    Raises:
+        StrayAnswer: a replica cannot, so that it is of another version.
+    """
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        if error.code() != grpc.StatusCode.FAILED_PRECONDITION:
+            raise
+        raise StrayAnswer(f"the {service} was answered for by another version: {error.details()}") from error
 
 
 def batches(files: Sequence[bytes], most: int, count: int) -> list[list[bytes]]:

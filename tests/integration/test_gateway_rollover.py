@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
+from typing import Any
 
 import grpc
 import pytest
@@ -18,10 +19,10 @@ from tests.integration.test_gateway_pictures import picture
 from tests.waiting import until
 from unclip import AsyncClient, Vary, read_recipe
 from unclip.api.gateway.v1 import gateway_pb2
-from unclip.api.type.v1 import model_info_pb2
+from unclip.api.type.v1 import model_info_pb2, sampling_pb2
 from unclip.client import GeneratedImage
 from unclip.errors import PreconditionFailed, UnclipError
-from unclip.options import ServiceName
+from unclip.options import SamplingSettings, ServiceName
 from unclip.testing import StubModel, StubStages
 from unclip.testing.model import STAGES
 from unclip.testing.stub import Stub
@@ -210,6 +211,24 @@ async def test_an_answer_by_another_version_is_none(monkeypatch: pytest.MonkeyPa
         group.decoder.model = A
         [made] = await client.generate("a cat", seed=1)
         assert made.stage_versions["decoder"] == "version-a"
+
+
+@pytest.mark.parametrize("cannot", [{"fast": None}, {"clip_space": OTHER.clip_space}], ids=str)
+async def test_a_refusal_by_a_replica_that_cannot_do_what_its_version_can_is_no_answer(
+    monkeypatch: pytest.MonkeyPatch, cannot: dict[str, Any]
+) -> None:
+    """As a proxy might bring it, from a replica whose checkpoint has no student, or another CLIP."""
+    monkeypatch.setattr("gateway.stages.releases.READY_S", 0.3)
+    taught = replace(A, fast=SamplingSettings("ddim", 2, 3.0), quality="fast")
+    request = gateway_pb2.GenerateRequest(caption="a cat", quality=sampling_pb2.QUALITY_FAST)
+    async with running((taught, STAGES)) as [group], Front(behind(group)) as front:
+        able = group.decoder.spec
+        group.decoder.spec = replace(able, **cannot)
+        with pytest.raises(grpc.aio.AioRpcError, match="the decoder was answered for by another version") as failed:
+            await front.stub.Generate(request)
+        assert failed.value.code() == grpc.StatusCode.UNAVAILABLE
+        group.decoder.spec = able
+        assert (await front.stub.Generate(request)).images
 
 
 @contextmanager

@@ -41,3 +41,29 @@ def test_who_has_no_choice_is_not_asked(browser: Browser, tmp_path: Path) -> Non
         page.page.get_by_text("Advanced").click()
         expect(page.page.get_by_label("Steps", exact=True).first).to_be_visible()
         expect(page.page.get_by_label("Quality", exact=True)).to_be_hidden()
+
+
+def test_what_is_empty_shows_the_default_of_the_quality_that_is_painted(browser: Browser, tmp_path: Path) -> None:
+    with stubbed(tmp_path, stubs=("--fast", "default")) as usual, studio(browser, usual.root) as here:
+        here.open()
+        here.page.get_by_text("Advanced").click()
+        steps, quality = here.page.get_by_label("Steps", exact=True), here.page.get_by_label("Quality", exact=True)
+        decoder, upsampler = steps.nth(1), steps.nth(2)
+        guidance, away = here.page.get_by_label("Guidance").nth(1), here.page.get_by_label("Steer away from")
+
+        def expected(of_decoder: str, of_upsampler: str) -> None:
+            expect(decoder).to_have_attribute("placeholder", of_decoder)
+            expect(upsampler).to_have_attribute("placeholder", of_upsampler)
+
+        expected("2", "1")
+        quality.select_option(label="standard")
+        expected("8", "3")
+        quality.select_option(value="")
+        for field, said in ((away, "a dog"), (guidance, "8.5"), (decoder, "9")):  # each asks for what a student has not
+            expected("2", "1")
+            field.fill(said)
+            expected("8", "3")
+            field.fill("")
+        quality.select_option(label="fast")
+        guidance.fill("8.5")
+        expected("2", "1")  # it is refused, and not painted otherwise

@@ -12,6 +12,7 @@ import torch
 
 from decoder_svc.decoder import Decoder
 from decoder_svc.networks import load, signature
+from decoder_svc.upsampler import Upsampler
 from tests.tiny import FAST, rewrite
 from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.checkpoints.components import (
@@ -142,6 +143,15 @@ def test_a_student_whose_scheduler_has_fewer_timesteps_than_it_takes_steps_is_re
     say(taught, "decoder_student_scheduler/scheduler_config.json", num_train_timesteps=3)
     with pytest.raises(CheckpointError, match="decoder_student_scheduler does not load: steps must be 1 to 3, got 4"):
         Decoder(Checkpoint.open(taught), CPU)
+
+
+def test_an_upsampler_whose_scheduler_has_fewer_timesteps_than_its_fast_way_takes_steps_is_refused(
+    taught: Path,
+) -> None:
+    say(taught, "super_res_scheduler/scheduler_config.json", num_train_timesteps=3)
+    rewrite(taught, lambda manifest: manifest["fast"]["upsampler"].update(steps=4))
+    with pytest.raises(CheckpointError, match="super_res_scheduler does not load: steps must be 1 to 3, got 4"):
+        Upsampler(Checkpoint.open(taught), CPU)
 
 
 @pytest.mark.parametrize("name", ["decoder", "decoder_student"])

@@ -1,15 +1,18 @@
-"""OpenAI's ``quality``: low is fast where the stack has a fast way; without one it changes nothing."""
+"""OpenAI's ``quality``: low is fast where the stack has a fast way; without one all of them are standard."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.web.stacks import WebStack, stubbed
+from tests.processes import Process, free_port
+from tests.waiting import until
+from tests.web.stacks import PATIENCE_S, WebStack, stubbed, web_before
 from unclip.client import Generate, ModelInfo, Quality, Sampling, StageInfo, read_recipe
 from unclip.web.bodies import Form
 from unclip.web.requests import generation, variation
@@ -42,12 +45,13 @@ def told(quality: Quality | None) -> ModelInfo:
         (None, None),
     ],
 )
-def test_each_quality_is_one_of_the_gateways_where_the_stack_has_a_choice(
+def test_each_quality_is_one_of_the_gateways_and_fast_where_the_stack_has_a_choice(
     said: str | None, asked: Quality | None
 ) -> None:
     found = generation({"prompt": "x", "quality": said})
     assert found.in_quality(told("standard")).request == Generate("x", image_count=1, quality=asked)
-    assert found.in_quality(told(None)).request == Generate("x", image_count=1)
+    slow = None if asked == "fast" else asked
+    assert found.in_quality(told(None)).request == Generate("x", image_count=1, quality=slow)
 
 
 def test_what_does_not_begin_with_a_caption_alone_has_no_quality(picture_form: Form) -> None:
@@ -70,6 +74,16 @@ def picture_form() -> Form:
 def test_previews_are_spread_over_the_steps_of_the_quality(quality: str, usual: Quality | None, interval: int) -> None:
     body = {"prompt": "x", "quality": quality, "stream": True, "partial_images": 1}
     assert generation(body).in_quality(told(usual)).preview_interval(told(usual)) == interval
+
+
+@pytest.mark.parametrize(
+    "more", [{"negative_prompt": "a dog"}, {"guidance": 9}, {"guidance": 0.5}, {"eta": 0.5}], ids=str
+)
+def test_previews_are_spread_over_the_decoders_own_steps_where_a_student_cannot_do_what_is_asked(
+    more: dict[str, Any],
+) -> None:
+    body = {"prompt": "x", "stream": True, "partial_images": 1, **more}
+    assert generation(body).in_quality(told("fast")).preview_interval(told("fast")) == 4
 
 
 def made(stack: WebStack, **more: Any) -> Any:
@@ -95,6 +109,26 @@ def test_a_picture_of_low_quality_is_painted_fast_and_a_better_one_is_not(taught
 def test_without_a_fast_way_low_quality_is_what_it_was(stack: WebStack) -> None:
     recipe = recipe_of(made(stack, quality="low"))
     assert (recipe.quality, recipe.decoder.steps) == (None, 8)
+
+
+async def test_another_stack_paints_the_quality_that_is_asked_for_from_its_first_picture(tmp_path: Path) -> None:
+    """The front door remembers what a stack has for a while."""
+    port = free_port()
+
+    def stubs(name: str, *options: str) -> Process:
+        words = ["--port", str(port), "--step-seconds", "0.002", "--model-version", name, *options]
+        return Process("unclip.testing", words, tmp_path, name)
+
+    with web_before(f"127.0.0.1:{port}", tmp_path) as web:
+        for name, options, expected in (
+            ("plain", (), [None, "standard"]),
+            ("taught", ("--fast", "default"), ["fast", "standard"]),
+            ("again", (), [None, "standard"]),
+        ):
+            with stubs(name, *options) as running:
+                running.address(PATIENCE_S)
+                await until(lambda: httpx.get(f"{web.root}/readyz").status_code == 200)
+                assert [recipe_of(made(web, quality=said)).quality for said in ("low", "high")] == expected
 
 
 def test_what_the_fast_way_has_not_is_refused_by_the_names_of_the_parameters(taught: WebStack) -> None:

@@ -23,7 +23,7 @@ from unclip.client.answers import (
     StageInfo,
 )
 from unclip.client.pictures import file_bytes
-from unclip.client.values import KINDS, Embed, Interpolate, Request, Sampling
+from unclip.client.values import KINDS, Embed, Generate, Interpolate, Quality, Request, Sampling
 from unclip.errors import InvalidRequest
 from unclip.options import Sizes
 from unclip.serving.channels import MAX_MESSAGE
@@ -32,6 +32,7 @@ from unclip.wire.embeddings import Embedding
 from unclip.wire.images import MAX_BYTES_TOGETHER
 from unclip.wire.limits import MAX_CAPTIONS, MAX_FRAMES, MAX_IMAGES
 from unclip.wire.notices import Notice
+from unclip.wire.quality import can_be_fast
 from unclip.wire.recipe_text import RecipeText
 
 Asked = TypeVar("Asked", bound=Message)
@@ -57,6 +58,13 @@ def stream_message(request: Request, preview_interval: int = 0) -> gateway_pb2.S
     getattr(message, kind).SetInParent()
     CONVERTER.write(request, getattr(message, kind))
     return sendable(message)
+
+
+def quality_of(request: Generate, usual: Quality | None) -> Quality | None:
+    """What ``request`` is painted in by a stack whose ``ModelInfo.quality`` is ``usual``. Raises InvalidRequest."""
+    if request.quality is not None or usual != "fast":
+        return request.quality or usual
+    return "fast" if can_be_fast(stream_message(request).generate) else "standard"
 
 
 def embed_message(asked: Embed) -> gateway_pb2.EmbedRequest:

@@ -18,7 +18,7 @@ from unclip.web.answers import Answers, Events, Making, Released
 from unclip.web.bodies import Bodies, Room
 from unclip.web.calls import Calls, call_of, while_connected
 from unclip.web.errors import HttpError
-from unclip.web.gateway import Gateway
+from unclip.web.gateway import REMEMBERED_S, Gateway
 from unclip.web.requests import Asked
 from unclip.web.settings import Settings
 from unclip.web.sources import read_sources
@@ -104,7 +104,8 @@ class Api:
         with ExitStack() as room:
             asked = await read(room)
             async with while_connected(request.receive):
-                info = await self._gateway.info(client)
+                # Where there is no fast way any more, who asks for it is refused.
+                info = await self._gateway.info(client, 0.0 if asked.wants_fast else REMEMBERED_S)
                 if asked.model:
                     self._require_model(asked.model, info)
                 making = Making(asked.sized(info).in_quality(info), call, client, info, url)

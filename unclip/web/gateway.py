@@ -50,9 +50,9 @@ class Gateway:
             channel=self._traced,
         )
 
-    async def info(self, client: AsyncClient) -> ModelInfo:
-        """What the stack has loaded, as it was asked at most `REMEMBERED_S` ago. Raises UnclipError."""
-        if self._info is None or time.monotonic() - self._info[0] > REMEMBERED_S:
+    async def info(self, client: AsyncClient, age: float = REMEMBERED_S) -> ModelInfo:
+        """What the stack has loaded, as it was asked at most ``age`` seconds ago. Raises UnclipError."""
+        if self._info is None or time.monotonic() - self._info[0] > age:
             try:
                 self._info = time.monotonic(), await client.model_info()
             except UnclipError:

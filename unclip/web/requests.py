@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from unclip.client import Edit, FileFormat, Generate, ModelInfo, Request, Sampling, TextDiff, Vary
+from unclip.client.messages import quality_of
 from unclip.client.values import Quality, picture_count
 from unclip.errors import InvalidRequest
 from unclip.web.bodies import Form
@@ -80,9 +81,15 @@ class Asked:
         able = f", or painted: {sizes}" if sizes is not None else ""
         raise InvalidRequest.of("size", f"{SQUARES}{able}; got '{width}x{height}'")
 
+    @property
+    def wants_fast(self) -> bool:
+        """Whether it is to be fast where the stack can."""
+        return isinstance(self.request, Generate) and QUALITIES[self.quality] == "fast"
+
     def in_quality(self, info: ModelInfo) -> Asked:
-        """The same with its quality in the request, where that and the model have a choice."""
-        if not isinstance(self.request, Generate) or info.quality is None:
+        """The same with its quality in the request, where that has a choice. Standard quality can be had of all models,
+        fast of those that have a choice: elsewhere nothing is asked for."""
+        if not isinstance(self.request, Generate) or (self.wants_fast and info.quality is None):
             return self
         return replace(self, request=replace(self.request, quality=QUALITIES[self.quality]))
 
@@ -92,7 +99,7 @@ class Asked:
 
     def preview_interval(self, info: ModelInfo) -> int:
         """Decoder steps between previews, so that there are as many as are wanted; 0 for none."""
-        fast = isinstance(self.request, Generate) and (self.request.quality or info.quality) == "fast"
+        fast = isinstance(self.request, Generate) and quality_of(self.request, info.quality) == "fast"
         steps = self.steps or steps_of(info, fast)
         return max(1, steps // (self.partial_images + 1)) if self.stream and self.partial_images else 0
 

@@ -1,4 +1,4 @@
-// Generated from protos/ and unclip/wire/limits.py by `make protos`; never edited by hand.
+// Generated from protos/, unclip/options.py and unclip/wire/limits.py by `make protos`; never edited by hand.
 
 export const SAMPLERS = [
   "SAMPLER_DDPM",
@@ -48,6 +48,11 @@ export const RANGES = {
     "min": 16,
     "max": 4096
   }
+};
+
+export const FAST_GUIDANCE = {
+  "min": 1.0,
+  "max": 8.0
 };
 
 export const MAX_RANKED = 64;

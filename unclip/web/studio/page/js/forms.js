@@ -1,7 +1,7 @@
 // What can be said of a request: seed, number of pictures, and how each stage samples.
 
 import { app } from "./app.js";
-import { MAX_CAPTION, MAX_RANKED, QUALITIES, RANGES, SAMPLERS } from "./contract.js";
+import { FAST_GUIDANCE, MAX_CAPTION, MAX_RANKED, QUALITIES, RANGES, SAMPLERS } from "./contract.js";
 import { field, h, iconButton, numberIn, unique } from "./dom.js";
 import { qualityName, samplerName } from "./recipes.js";
 
@@ -86,6 +86,8 @@ export function advanced(names) {
     body.append(field(label, input, hint));
     return input;
   };
+  /** What was said. @returns {Asked} */
+  const read = () => plain(Object.assign({}, ...readers.map((reader) => reader())));
   for (const name of names) {
     if (name === "negativeCaption") {
       const input = h("input", { type: "text", maxLength: MAX_CAPTION });
@@ -125,7 +127,7 @@ export function advanced(names) {
       const stage = stageFields(name);
       body.append(stage.element);
       readers.push(stage.read);
-      tellers.push(stage.tell);
+      tellers.push(() => stage.tell(names.includes("quality") && isFast(read())));
     }
   }
   const element = h("details", { class: "fold" }, h("summary", {}, "Advanced"), body);
@@ -134,9 +136,16 @@ export function advanced(names) {
   const tell = () => tellers.forEach((each) => each());
   tell();
   app.addEventListener("model", () => tell());
-  /** What was said. @returns {Asked} */
-  const read = () => plain(Object.assign({}, ...readers.map((reader) => reader())));
+  body.addEventListener("input", () => tell());
   return { element, read };
+}
+
+/** Whether a picture that is asked for so is painted by the decoder's student, as the gateway decides it. @param {Asked} asked */
+function isFast({ quality, negativeCaption, decoder = {} }) {
+  if (quality || app.model?.quality !== "QUALITY_FAST") return quality === "QUALITY_FAST";
+  const { min, max } = FAST_GUIDANCE;
+  const { sampler, steps, guidanceScale = min } = decoder;
+  return !negativeCaption && !sampler && steps === undefined && guidanceScale >= min && guidanceScale <= max;
 }
 
 /** Width and height of what is painted, where the model has a choice: both or neither. */
@@ -175,8 +184,9 @@ function stageFields(name) {
   const sampler = h("select", {}, usual, ...SAMPLERS.map((each) => h("option", { value: each }, samplerName(each))));
   const steps = h("input", { type: "number", ...limits(RANGES.steps) });
   const guidance = h("input", { type: "number", ...limits(RANGES.guidanceScale), step: "any" });
-  const tell = () => {
-    const defaults = app.model?.stages?.find((stage) => stage.stage === `STAGE_${name.toUpperCase()}`)?.defaults ?? {};
+  const tell = (/** @type {boolean} */ fast) => {
+    const stage = app.model?.stages?.find((stage) => stage.stage === `STAGE_${name.toUpperCase()}`);
+    const defaults = (fast && stage?.fast) || stage?.defaults || {};
     usual.textContent = `Default${defaults.sampler ? ` (${samplerName(defaults.sampler)})` : ""}`;
     steps.placeholder = shown(defaults.steps);
     guidance.placeholder = shown(defaults.guidanceScale);

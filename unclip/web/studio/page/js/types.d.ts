@@ -102,6 +102,7 @@ export interface ErrorBody {
 export interface StageInfo {
   stage: string;
   defaults?: SamplingOptions;
+  fast?: SamplingOptions;
   imageSize?: number;
   version?: string;
   sizes?: Sizes;
