@@ -1,13 +1,18 @@
-"""The decoder: noise prediction with learned variance under a CLIP image embedding and a caption (section 2.1)."""
+"""The decoder: learned variance under a CLIP image embedding and a caption (section 2.1), v in place of noise.
+
+v is signal * noise - noisiness * x0 (arXiv 2202.00512, section 4). Where there is hardly any signal left, a prediction
+of noise has to be right to a thousandth before it says anything of the picture: what is drawn then follows from the
+first noise alone, in blots.
+"""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import torch
 from PIL import Image
 from torch import nn
-from torch.nn import functional
 from transformers import CLIPTokenizer
 
 from training import clip as clip_stage
@@ -22,24 +27,35 @@ from training.scaling import reduce
 from training.watch import denoised, tiled
 from unclip.diffusion.schedule import NoiseSchedule
 
+SCHEDULER = {
+    "_class_name": "DDPMScheduler",  # UnCLIPScheduler knows no v; timesteps are as it has them
+    "beta_schedule": "squaredcos_cap_v2",
+    "prediction_type": "v_prediction",
+    "variance_type": "learned_range",
+    "timestep_spacing": "linspace",
+}
 DROP_IMAGE, DROP_TEXT = 0.1, 0.4  # section 2.1 drops half of the captions
 # An embedding beside a caption is disturbed in half of the cases, by up to this share of its length: the caption has to
 # be read then, and a guess of the prior's, which is a little off too, does no harm.
 VAGUE = 0.6
-SNR = 5.0  # min-SNR weighting: Hang et al. 2023, arXiv 2303.09556
-VARIANCE_WEIGHT = 1.0  # of the variational bound beside the noise error; Nichol & Dhariwal 2021 use T/1000 too
-# The first step's x0 is a noise prediction magnified 20,000 times and clamped: a picture of nothing, often of one
-# colour. A network that trusts the colour of what is left of it in x_t ends on a wrong background. Hence noise that is
-# a little off in whole areas, and weight on the errors of areas.
-OFFSETS = {1: 0.1, 4: 0.05}  # side of a grid of areas: deviation
-COARSE = {4: 0.25, 32: 0.05}  # side of an area in px: weight
+# Weight of x0's error: below, the truncated SNR of Salimans & Ho 2022 (arXiv 2202.00512); above, min-SNR (Hang et al.
+# 2023, arXiv 2303.09556). Where hardly any signal is left, what shall be drawn is decided: plain min-SNR skips that.
+LEAST_SNR, MOST_SNR = 1.0, 5.0
+VARIANCE_WEIGHT = 1.0  # of the variational bound beside v's error; Nichol & Dhariwal 2021 use T/1000 too
 GUIDANCE = 2.0  # of the sample sheets
 
 
 def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Examples, limits: Limits = UNLIMITED) -> Decoder:
-    """Trains the decoder, or loads it if it is trained."""
+    """Trains the decoder, or loads it if it is trained.
+
+    Raises:
+        RuntimeError: the decoder that it starts with predicts something else, or has another shape.
+    """
     network = untrained(preset)
     if preset.start:
+        config = json.loads((preset.start / "decoder_scheduler" / "scheduler_config.json").read_text())
+        if (told := config["prediction_type"]) != SCHEDULER["prediction_type"]:
+            raise RuntimeError(f"{preset.start}: its decoder predicts {told}, not v: it cannot go on from there")
         grow_decoder(network, weights(preset.start, "text_proj"), weights(preset.start, "decoder"))
     if preset.keeps("decoder"):
         return network.eval()
@@ -75,7 +91,8 @@ def learn(
     quick = compiled(network, stage, device())
     schedule = NoiseSchedule.squaredcos_cap_v2()
     bars = torch.from_numpy(schedule.alphas_cumprod).float().to(device())
-    min_snr = (SNR * (1 - bars) / bars).clamp(max=1)
+    snr = bars / (1 - bars)
+    weight = snr.clamp(LEAST_SNR, MOST_SNR) / (1 + snr)  # v's error squared is x0's times 1 + SNR
     variance = Variance(schedule, device())
     empty = encode_texts(clip, words, [""])
 
@@ -88,13 +105,10 @@ def learn(
         image = vague(seen.image, ~no_text, generator)
         null = network.projection.learned_classifier_free_guidance_embeddings
         t = choose(len(bars), count, generator).to(clean.device)
-        signal = bars[t][:, None, None, None]
+        kept, noisy = ((x[t] ** 0.5)[:, None, None, None] for x in (bars, 1 - bars))
         noise = normal(clean.shape, generator)
-        for side, scale in OFFSETS.items():
-            offset = normal((count, 3, side, side), generator)
-            noise = noise + scale * (1 - signal) * functional.interpolate(offset, clean.shape[-2:], mode="bilinear")
         predicted, raw = quick(
-            signal.sqrt() * clean + (1 - signal).sqrt() * noise,
+            kept * clean + noisy * noise,
             t,
             torch.where(no_image, null, image),
             torch.where(no_text, empty[0], seen.text),
@@ -102,15 +116,9 @@ def learn(
             torch.where(no_text, empty[2], seen.mask),
         ).chunk(2, dim=1)
         predicted, raw = predicted.float(), raw.float()
-        bound = variance.loss(t, (predicted - noise).detach(), raw)
-        # The error of noise, weighed by min(SNR, 5) / SNR: steps with hardly any noise do not drown the others.
-        error = (predicted - noise) * min_snr[t].sqrt()[:, None, None, None]
-        coarse = torch.zeros((), device=clean.device)
-        for side, weight in COARSE.items():
-            side = min(side, preset.base_size)
-            # The mean of an area of noise has 1 / side**2 of a pixel's variance.
-            coarse = coarse + weight * side**2 * functional.avg_pool2d(error, side).square().mean()
-        total: torch.Tensor = error.square().mean() + coarse + VARIANCE_WEIGHT / 1000 * bound
+        error = predicted - (kept * noise - noisy * clean)
+        bound = variance.loss(t, (kept * error).detach(), raw)  # x_t given, the noise's error follows from v's
+        total: torch.Tensor = (weight[t] * error.square().mean((1, 2, 3))).mean() + VARIANCE_WEIGHT / 1000 * bound
         return total
 
     shown = data.draw(24, torch.Generator(device()).manual_seed(7))
@@ -123,13 +131,13 @@ def learn(
         null = network.projection.learned_classifier_free_guidance_embeddings.expand(count, -1)
         nothing = [x.expand(count, *x.shape[1:]) for x in empty]
 
-        def noise_of(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        def v_of(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
             given = network(x, t, shown.image, text, states, mask)[:, :3].float()
             free = network(x, t, null, *nothing)[:, :3].float()
             guided: torch.Tensor = free + GUIDANCE * (given - free)
             return guided
 
-        made = denoised(noise_of, wanted, schedule, steps=20)
+        made = denoised(v_of, wanted, schedule, steps=20, prediction="v_prediction")
         return tiled([wanted, made], columns=12)
 
     fit(name, preset, network, loss, stage, limits, sheet=sheet)

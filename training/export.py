@@ -11,11 +11,13 @@ from typing import Any
 
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from diffusers.schedulers.scheduling_unclip import UnCLIPScheduler
 from torch import nn
 from transformers import CLIPImageProcessorPil, CLIPTokenizer
 
 from training.clip import CLEANING, MEAN, STD, Clip
+from training.decoder import SCHEDULER as DECODER_SCHEDULER
 from training.decoder_network import Decoder
 from training.presets import Preset
 from training.sources import manifest
@@ -41,7 +43,6 @@ FAST = {
 QUALITY = "standard"
 SCHEDULERS = {
     "prior_scheduler": {"prediction_type": "sample", "variance_type": "fixed_small_log", "clip_sample_range": 5.0},
-    "decoder_scheduler": {"prediction_type": "epsilon", "variance_type": "learned_range", "clip_sample_range": 1.0},
     "super_res_scheduler": {"prediction_type": "sample", "variance_type": "fixed_small_log", "clip_sample_range": 1.0},
 }
 
@@ -82,6 +83,7 @@ def export(
         network.to("cpu", torch.float16).save_pretrained(folder / name, max_shard_size=SHARD)
     for name, config in SCHEDULERS.items():
         UnCLIPScheduler(**config).save_pretrained(folder / name)
+    DDPMScheduler.from_config(DECODER_SCHEDULER).save_pretrained(folder / "decoder_scheduler")
     if student is not None:
         DDIMScheduler.from_config(STUDENT_SCHEDULER).save_pretrained(folder / STUDENT_FOLDERS[1])
     (folder / "data.json").write_text(json.dumps(data_of(preset), indent=1) + "\n")

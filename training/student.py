@@ -24,6 +24,7 @@ from training import clip as clip_stage
 from training import decoder as decoder_stage
 from training import networks
 from training.clip import Clip
+from training.decoder import SCHEDULER as TEACHER
 from training.decoder import vague
 from training.decoder_network import Decoder
 from training.embeddings import Examples, encode_texts
@@ -72,7 +73,7 @@ class Student(nn.Module):
         unet: Any = networks.student(preset)
         mine, taught = unet.state_dict(), teacher.unet.state_dict()
         for name, value in mine.items():
-            if name in taught:  # of noise and variance, the former: with little noise that is v
+            if name in taught:  # of v and variance, the former
                 value.copy_(taught[name][: len(value)] if value.shape != taught[name].shape else taught[name])
         nn.init.zeros_(unet.time_embedding.cond_proj.weight)
         self.unet: Any = unet
@@ -219,7 +220,7 @@ def walk_together(
     null = teacher.projection.learned_classifier_free_guidance_embeddings.expand(count, -1)
     free = teacher.conditions(null, *(none.expand(count, *none.shape[1:]) for none in empty))
     both = [torch.cat(pair) for pair in zip(given, free, strict=True)]
-    table = Process.from_config({**SCHEDULER, "prediction_type": "epsilon", "clip_sample": True}).table(TEACHING)
+    table = Process.from_config({**TEACHER, "timestep_spacing": SCHEDULER["timestep_spacing"]}).table(TEACHING)
     courses = [Course.of(table, (seed, Stream.DECODER, 0), where) for seed in seeds]
     x = gaussian([NoiseKey(seed, Stream.DECODER, 0, START) for seed in seeds], (3, side, side), where)
     predicted, visited = torch.zeros_like(x), [x]

@@ -68,7 +68,7 @@ def train(preset: Preset, limits: Limits = UNLIMITED) -> nn.Module:
         random = Random(0)
         full, _ = views.draw([random.randrange(len(taught)) for _ in range(10)], random, moved=False)
         large = enlarge(reduce(full, preset.base_size), size)
-        made = denoised(lambda x, t: network(torch.cat([x, large], dim=1), t).sample, full, cosine, 7, False)
+        made = denoised(lambda x, t: network(torch.cat([x, large], dim=1), t).sample, full, cosine, 7, "sample")
         return tiled([large, made, full], columns=10)
 
     fit("upsampler", preset, network, loss, preset.upsampler, limits, sheet=sheet)

@@ -10,16 +10,17 @@ from PIL import Image
 
 from unclip.diffusion.respace import spaced_timesteps
 from unclip.diffusion.schedule import NoiseSchedule
+from unclip.diffusion.table import Prediction, to_x0
 
 Network = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def denoised(
-    network: Network, like: torch.Tensor, schedule: NoiseSchedule, steps: int, predicts_noise: bool = True
+    network: Network, like: torch.Tensor, schedule: NoiseSchedule, steps: int, prediction: Prediction
 ) -> torch.Tensor:
     """DDIM (Song et al. 2021, arXiv 2010.02502, eq. 12, eta 0) from noise of seed 0, pictures shaped like ``like``.
 
-    network: (x_t ``[B, 3, H, H]``, t ``[B]``) to the noise, or to the clean picture.
+    network: (x_t ``[B, 3, H, H]``, t ``[B]``) to what it predicts.
     """
     x = torch.randn(like.shape, generator=torch.Generator().manual_seed(0)).to(like)
     times = [int(t) for t in spaced_timesteps(steps, schedule.num_train_timesteps)]
@@ -28,7 +29,8 @@ def denoised(
         bar = float(schedule.alphas_cumprod[t])
         bar_after = float(schedule.alphas_cumprod[after]) if after >= 0 else 1.0
         out = network(x, torch.full((len(x),), t, device=x.device))
-        x0 = ((x - (1 - bar) ** 0.5 * out) / bar**0.5 if predicts_noise else out).clamp(-1, 1)
+        of_x, of_out = (float(coefficient) for coefficient in to_x0(np.array(bar), prediction))
+        x0 = (of_x * x + of_out * out).clamp(-1, 1)
         noise = (x - bar**0.5 * x0) / (1 - bar) ** 0.5
         x = bar_after**0.5 * x0 + (1 - bar_after) ** 0.5 * noise
     return x0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -61,6 +62,24 @@ class OurNoise:
         return gaussian([NoiseKey(seed, stream, 0, step) for seed in self.seeds], shape[1:])
 
 
+class PredictingV(scheduling_unclip.UnCLIPScheduler):  # type: ignore[misc]
+    """UnCLIPScheduler, which knows noise and pictures alone, for a decoder that predicts v and its variance."""
+
+    def step(self, model_output: torch.Tensor, timestep: int, sample: torch.Tensor, **others: Any) -> Any:
+        v, variance = model_output.chunk(2, dim=1)
+        bar = self.alphas_cumprod[timestep]
+        picture = bar.sqrt() * sample - (1 - bar).sqrt() * v  # Salimans & Ho 2022, arXiv 2202.00512, appendix D
+        return super().step(torch.cat([picture.to(v), variance], dim=1), timestep, sample, **others)
+
+
+def scheduler_of(folder: Path, name: str) -> Any:
+    """The scheduler of a component, by which the pipeline can walk."""
+    told = json.loads((folder / name / "scheduler_config.json").read_text())
+    if told["prediction_type"] == "v_prediction":
+        return PredictingV.from_config({**told, "prediction_type": "sample"})
+    return scheduling_unclip.UnCLIPScheduler.from_pretrained(folder, subfolder=name)
+
+
 class Reference:
     """Both pipelines. images: the folder with the image encoder, the same when None. float64: with the schedulers'
     tables made anew in double precision. unets: what the U-Nets compute in; what goes in and comes out is float32.
@@ -84,8 +103,7 @@ class Reference:
 
         last = "super_res_last" if (folder / "super_res_last").exists() else "super_res_first"
         self.schedulers = {
-            name: load(scheduling_unclip.UnCLIPScheduler, name)
-            for name in ("prior_scheduler", "decoder_scheduler", "super_res_scheduler")
+            name: scheduler_of(folder, name) for name in ("prior_scheduler", "decoder_scheduler", "super_res_scheduler")
         }
         if float64:
             for scheduler in self.schedulers.values():

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from PIL import Image
 
 from decoder_svc.decoder import Decoder
@@ -16,6 +17,7 @@ from decoder_svc.upsampler import Upsampler
 from prior_svc.prior import Prior
 from tests.tiny import make_tiny_checkpoint
 from tests.unit.parity_reference import Reference, Run
+from training.decoder import SCHEDULER as DECODER_SCHEDULER
 from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.engine.engine import Engine
 from unclip.engine.trajectory import Trajectory
@@ -164,6 +166,20 @@ def test_an_upsampler_that_predicts_the_picture_itself_matches_too(tmp_path: Pat
     try:
         run = reference.generate("dog", ddpm(2), ddpm(2), ddpm(steps), 0)
         assert_close(ours.finals(run.base, run.seeds, ddpm(steps)), run.final)
+    finally:
+        ours.engine.close()
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
+@pytest.mark.parametrize("steps", [2, 5, 25])
+def test_a_decoder_that_predicts_v_matches_too(tmp_path: Path, steps: int, guidance_scale: float) -> None:
+    folder = make_tiny_checkpoint(tmp_path / "tiny", seed=7, manifest=False)
+    DDPMScheduler.from_config(DECODER_SCHEDULER).save_pretrained(folder / "decoder_scheduler")
+    reference, ours = Reference(folder), Ours(folder)
+    try:
+        decoder = ddpm(steps, guidance_scale)
+        run = reference.generate("dog", ddpm(2), decoder, ddpm(2), 0)
+        assert_close(ours.bases(run.embedding, reference.text("dog"), reference.text(""), run.seeds, decoder), run.base)
     finally:
         ours.engine.close()
 
