@@ -187,6 +187,12 @@ def stir(network: nn.Module) -> None:
             parameter.normal_(0.0, 0.1)  # CLIP starts so small that captions hardly differ
 
 
+def seal(folder: Path) -> None:
+    """Has unclip.json list what is there now."""
+    manifest = json.loads((folder / "unclip.json").read_text())
+    write_manifest(folder, **{name: value for name, value in manifest.items() if name not in ("format", "files")})
+
+
 def rewrite(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     """Has ``change`` alter what a checkpoint's unclip.json says."""
     path = folder / "unclip.json"

@@ -24,8 +24,9 @@ from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
 from unclip.api.type.v1 import image_pb2, model_info_pb2
 from unclip.enum_names import StageName
-from unclip.errors import Overloaded
+from unclip.errors import Overloaded, PreconditionFailed
 from unclip.options import ServiceName
+from unclip.serving.error_table import from_rpc_error
 from unclip.serving.load_report import Cost
 from unclip.wire.embeddings import Embedding, TextEncoding, text_encodings
 from unclip.wire.images import MAX_BYTES
@@ -33,6 +34,7 @@ from unclip.wire.stage_reading import Float32Array
 from unclip.wire.tasks import DecodeTask, Inversion, InvertTask, SampleTask, UpsampleTask
 
 MAX_ENCODED = 16  # pictures in one EncodeImage
+VERSIONED = ("fast", "clip_space")  # of what replicas of one version take or refuse alike, the subjects of a refusal
 
 Request = (
     prior_pb2.SampleRequest | decoder_pb2.DecodeRequest | decoder_pb2.InvertRequest | upsampler_pb2.UpsampleRequest
@@ -253,7 +255,7 @@ class CallStages:
         async def attempt(seconds: float) -> Final:
             stage_call = ticket.begin(stage)
             call, replica = await strays.pass_over(lambda: ask(seconds))
-            with strays.record_stray(replica), able(service):
+            with strays.record_stray(replica), of_this_version(service):
                 found = await final(call, take)
             ticket.end(stage_call, Cost.from_trailers(await call.trailing_metadata()))
             return found
@@ -282,18 +284,19 @@ class CallStages:
 
 
 @contextmanager
-def able(service: ServiceName) -> Iterator[None]:
-    """Around a call of what the release can do, such as painting by a student.
+def of_this_version(service: ServiceName) -> Iterator[None]:
+    """Around a call that a replica of the release would take.
 
     Raises:
-        StrayAnswer: a replica cannot, so that it is of another version.
+        StrayAnswer: it was refused as one that has no student, or another CLIP, refuses it.
     """
     try:
         yield
     except grpc.aio.AioRpcError as error:
-        if error.code() != grpc.StatusCode.FAILED_PRECONDITION:
+        refusal = from_rpc_error(error, service)
+        if not isinstance(refusal, PreconditionFailed) or refusal.subject.rpartition(".")[2] not in VERSIONED:
             raise
-        raise StrayAnswer(f"the {service} was answered for by another version: {error.details()}") from error
+        raise StrayAnswer(f"the {service} was answered for by another version: {refusal}") from error
 
 
 def batches(files: Sequence[bytes], most: int, count: int) -> list[list[bytes]]:

@@ -13,13 +13,12 @@ import torch
 from decoder_svc.decoder import Decoder
 from decoder_svc.networks import load, signature
 from decoder_svc.upsampler import Upsampler
-from tests.tiny import FAST, rewrite
+from tests.tiny import FAST, rewrite, seal
 from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.checkpoints.components import (
     DECODER_FOLDERS,
     STUDENT_FOLDERS,
 )
-from unclip.checkpoints.manifest import write_manifest
 from unclip.errors import CheckpointError
 from unclip.networks.placement import Placement
 from unclip.options import SamplingSettings
@@ -27,12 +26,6 @@ from unclip.serving.model_info import model_info
 
 CPU = torch.device("cpu")
 LEARNED = {"_class_name": "DDPMScheduler", "variance_type": "learned_range", "beta_schedule": "squaredcos_cap_v2"}
-
-
-def seal(folder: Path) -> None:
-    """Has unclip.json list what is there now."""
-    manifest = json.loads((folder / "unclip.json").read_text())
-    write_manifest(folder, **{name: value for name, value in manifest.items() if name not in ("format", "files")})
 
 
 def say(folder: Path, file: str, **changed: object) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from encoder_svc.encoder import Encoder
 from tests.karlo import make_tiny_karlo
-from tests.tiny import CONTEXT, make_tiny_checkpoint
+from tests.tiny import CONTEXT, make_tiny_checkpoint, seal
 from tests.unit.test_karlo import encoded, read
 from tests.unit.test_parity import Ours, ddpm
 from tests.unit.triton_configs import KARLOS, assert_serves, config_of, options
@@ -38,8 +38,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny checkpoint with a student, whose first upsampler is laid out as Karlo's is, and so unlike the last."""
     folder = tmp_path_factory.mktemp("whole")
     shutil.copytree(make_tiny_karlo(folder / "karlo")[0] / "super_res_first", folder / "tiny" / "super_res_first")
-    other = make_tiny_checkpoint(folder / "other", manifest=False, quality="standard")
+    other = make_tiny_checkpoint(folder / "other", quality="standard")
     shutil.copytree(other, folder / "tiny", dirs_exist_ok=True, ignore=shutil.ignore_patterns("super_res_first"))
+    seal(folder / "tiny")
     return folder / "tiny"
 
 
