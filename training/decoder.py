@@ -7,10 +7,10 @@ first noise alone, in blots.
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import torch
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from PIL import Image
 from torch import nn
 from transformers import CLIPTokenizer
@@ -25,6 +25,8 @@ from training.presets import Limits, Preset, Stage
 from training.quick import compiled
 from training.scaling import reduce
 from training.watch import denoised, tiled
+from unclip.checkpoints.checkpoint import Checkpoint
+from unclip.diffusion.process import Process
 from unclip.diffusion.schedule import NoiseSchedule
 
 SCHEDULER = {
@@ -53,8 +55,8 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Examples, limi
     """
     network = untrained(preset)
     if preset.start:
-        config = json.loads((preset.start / "decoder_scheduler" / "scheduler_config.json").read_text())
-        if (told := config["prediction_type"]) != SCHEDULER["prediction_type"]:
+        config = Checkpoint.open(preset.start).config("decoder_scheduler", "scheduler_config.json")
+        if (told := Process.from_config(config).prediction) != SCHEDULER["prediction_type"]:
             raise RuntimeError(f"{preset.start}: its decoder predicts {told}, not v: it cannot go on from there")
         grow_decoder(network, weights(preset.start, "text_proj"), weights(preset.start, "decoder"))
     if preset.keeps("decoder"):
@@ -89,7 +91,7 @@ def learn(
 ) -> None:
     """Trains ``network`` on pictures of the preset's base size."""
     quick = compiled(network, stage, device())
-    schedule = NoiseSchedule.squaredcos_cap_v2()
+    schedule, scheduler = NoiseSchedule.squaredcos_cap_v2(), DDPMScheduler.from_config(SCHEDULER)
     bars = torch.from_numpy(schedule.alphas_cumprod).float().to(device())
     snr = bars / (1 - bars)
     weight = snr.clamp(LEAST_SNR, MOST_SNR) / (1 + snr)  # v's error squared is x0's times 1 + SNR
@@ -105,10 +107,9 @@ def learn(
         image = vague(seen.image, ~no_text, generator)
         null = network.projection.learned_classifier_free_guidance_embeddings
         t = choose(len(bars), count, generator).to(clean.device)
-        kept, noisy = ((x[t] ** 0.5)[:, None, None, None] for x in (bars, 1 - bars))
         noise = normal(clean.shape, generator)
         predicted, raw = quick(
-            kept * clean + noisy * noise,
+            scheduler.add_noise(clean, noise, t),
             t,
             torch.where(no_image, null, image),
             torch.where(no_text, empty[0], seen.text),
@@ -116,8 +117,9 @@ def learn(
             torch.where(no_text, empty[2], seen.mask),
         ).chunk(2, dim=1)
         predicted, raw = predicted.float(), raw.float()
-        error = predicted - (kept * noise - noisy * clean)
-        bound = variance.loss(t, (kept * error).detach(), raw)  # x_t given, the noise's error follows from v's
+        error = predicted - scheduler.get_velocity(clean, noise, t)
+        of_noise = bars[t].sqrt()[:, None, None, None] * error  # x_t given, the noise's error follows from v's
+        bound = variance.loss(t, of_noise.detach(), raw)
         total: torch.Tensor = (weight[t] * error.square().mean((1, 2, 3))).mean() + VARIANCE_WEIGHT / 1000 * bound
         return total
 

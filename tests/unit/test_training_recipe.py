@@ -117,6 +117,11 @@ def test_a_decoder_grows_out_of_one_of_half_its_size(tmp_path: Path, monkeypatch
     assert (unet.conv_out.bias == 7).all()
 
 
+def test_a_decoder_does_not_go_on_from_one_that_predicts_something_else(tiny_checkpoint: Path) -> None:
+    with pytest.raises(RuntimeError, match="its decoder predicts epsilon, not v"):
+        decoder.train(replace(PRESET, start=tiny_checkpoint), *[cast(Any, None)] * 3)
+
+
 @pytest.mark.usefixtures("at_home")
 def test_a_run_that_starts_from_a_checkpoint_keeps_its_embedding_space(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

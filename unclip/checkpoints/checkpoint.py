@@ -121,11 +121,8 @@ class Checkpoint:
     def components(self, stage: str) -> tuple[str, ...]:
         """What "encoder", "prior", "decoder" or "upsampler" loads of it.
 
-        A student is part of the decoder only where `fast` says how it samples: else replicas of one version could paint
-        the fast way or not.
-
-        Raises:
-            CheckpointError: as `fast`.
+        A student is part of the decoder only where `fast`, which see for errors, says how it samples: else replicas of
+        one version could paint the fast way or not.
         """
         if stage == "decoder":
             student = STUDENT_FOLDERS if self.fast(stage) else ()
