@@ -1,4 +1,4 @@
-"""Which emoji the broad preset learns: what can be told apart at 32 px and drawn in at least three coloured styles.
+"""Which emoji the model learns: what can be told apart at 32 px and drawn in at least three coloured styles.
 
 Left out, and why:
 
@@ -21,7 +21,7 @@ from typing import Any
 from training.pictures import GROUPS, Artist
 from training.sources import load_json, manifest
 
-BROAD = Path(__file__).with_name("concepts_broad.txt")
+CONCEPTS = Path(__file__).with_name("concepts.txt")
 STYLES = ("flat", "noto", "3d", "twitter", "blob", "emojione", "firefox", "glossy")  # those that draw in colour
 LEAST_STYLES = 3  # a concept that fewer styles draw is not learned: one of them may be held out
 # Emojibase's subgroups that are left out whole.
@@ -227,8 +227,8 @@ def main() -> None:
         artist = Artist(by_style[style], 8)
         drawn.update(entry["label"] for entry in entries if entry["label"] in labels and artist(entry) is not None)
     found = sorted(label for label in labels if drawn[label] >= LEAST_STYLES)
-    BROAD.write_text("\n".join(found) + "\n")
-    print(f"{BROAD.name}: {len(found)} concepts")
+    CONCEPTS.write_text("\n".join(found) + "\n")
+    print(f"{CONCEPTS.name}: {len(found)} concepts")
 
 
 if __name__ == "__main__":

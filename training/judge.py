@@ -27,7 +27,7 @@ from training.captions import varied_caption
 from training.concepts import STYLES as DRAWN
 from training.loop import UNLIMITED, arguments, choose, device, fit, normal, uniform
 from training.pictures import BACKGROUNDS, WHITE, Pair
-from training.presets import THOUSAND, Limits, Preset
+from training.presets import CPU, Limits, Preset
 from training.scaling import reduce
 from training.views import Variety, Views
 
@@ -49,7 +49,7 @@ class Shape:
 
 
 # By whose pictures; a thousand concepts want a judge that can tell them apart.
-SHAPES = {THOUSAND.name: Shape(192, 3, (32, 64, 128, 224), 32, 4096)}
+SHAPES = {CPU.name: Shape(192, 3, (32, 64, 128, 224), 32, 4096)}
 
 
 class Judge(nn.Module):

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from training.concepts import BROAD, STYLES
+from training.concepts import CONCEPTS, STYLES
 from training.pictures import Pair, pairs
 from training.split import Split, committed, split
 from training.views import Variety
 
 PLAIN = Variety()
-CPU_CONCEPTS = Path(__file__).with_name("concepts_cpu.txt")
 
 
 KEEPABLE = ("clip", "prior", "decoder", "upsampler")  # prior and decoder with CLIP only: they speak of its embeddings
@@ -126,10 +125,10 @@ class Preset:
 
 WIDE = Variety(coloured=0.4, fading=0.25, smallest=0.75, mirrored=0.4, couples=0.06, counted=0.1, recoloured=0.3)
 
-# A thousand concepts: some tens of hours of two cores.
-THOUSAND = Preset(
-    "broad",
-    tuple(BROAD.read_text().splitlines()),
+# A thousand concepts, in HOURS of two cores.
+CPU = Preset(
+    "cpu",
+    tuple(CONCEPTS.read_text().splitlines()),
     STYLES,
     width=256,
     vocabulary=8192,
@@ -153,13 +152,13 @@ THOUSAND = Preset(
 )
 
 PRESETS = {
-    "broad": THOUSAND,
+    "cpu": CPU,
     # The same pictures and questions on one GPU: 28 minutes of training in all, in commands of at most ten; within the
     # 64 MB of a checkpoint to embed.
     "full": replace(
-        THOUSAND,
+        CPU,
         name="full",
-        data=THOUSAND.name,
+        data=CPU.name,
         decoder_channels=(64, 96, 160, 224),
         upsampler_channels=(32, 64, 128),
         views=16,
@@ -172,8 +171,6 @@ PRESETS = {
         upsampler=Stage(30000, 64, 5e-4, 5),
         judge=Stage(4000, 512, 2e-3, 1),
     ),
-    # Eight views of pictures in place: what two cores have the time to learn.
-    "cpu": Preset("cpu", tuple(CPU_CONCEPTS.read_text().splitlines()), ("flat", "noto", "3d")),
     "smoke": Preset(
         "smoke",
         ("red apple", "banana", "dog face", "red heart"),

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from training.captions import countable, in_colour, plain_caption, plural, varied_caption
-from training.concepts import BROAD, STYLES
+from training.concepts import CONCEPTS as LEARNED
+from training.concepts import STYLES
 from training.pictures import Pair
 
-CONCEPTS = BROAD.read_text().splitlines()
+CONCEPTS = LEARNED.read_text().splitlines()
 
 
 def pair(

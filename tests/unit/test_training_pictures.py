@@ -13,14 +13,15 @@ import pytest
 from PIL import Image
 
 from training import pictures, presets
+from training.concepts import CONCEPTS as LEARNED
+from training.concepts import STYLES
 from training.pictures import Artist, Pair, composite, shrink
-from training.presets import CPU_CONCEPTS, PRESETS
+from training.presets import PRESETS
 from training.sources import Source
 from training.split import committed, pairs_of
 
-CONCEPTS = CPU_CONCEPTS.read_text().splitlines()
+CONCEPTS = LEARNED.read_text().splitlines()
 SIZE = 64
-STYLES = ("flat", "noto", "3d")
 SPLIT = committed("cpu")
 assert SPLIT is not None
 COMMITTED = sorted(SPLIT.pairs)

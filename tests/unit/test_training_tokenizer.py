@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from training import tokenizer
 from training.captions import plain_caption
-from training.presets import CPU_CONCEPTS
+from training.concepts import CONCEPTS
 
 CONTEXT = 24
-CAPTIONS = [plain_caption(label, style) for label in CPU_CONCEPTS.read_text().splitlines() for style in ("flat", "3d")]
+CAPTIONS = [plain_caption(label, style) for label in CONCEPTS.read_text().splitlines() for style in ("flat", "3d")]
 
 
 @pytest.fixture(scope="module")
