@@ -48,7 +48,7 @@ class Shape:
     vocabulary: int = 1024
 
 
-# By whose pictures; a thousand concepts want a judge that can tell them apart.
+# By whose pictures; hundreds of concepts want a judge that can tell them apart.
 SHAPES = {CPU.name: Shape(192, 3, (32, 64, 128, 224), 32, 4096)}
 
 

@@ -125,7 +125,7 @@ class Preset:
 
 WIDE = Variety(coloured=0.4, fading=0.25, smallest=0.75, mirrored=0.4, couples=0.06, counted=0.1, recoloured=0.3)
 
-# A thousand concepts, in HOURS of two cores.
+# Seven hundred concepts, in HOURS of two cores.
 CPU = Preset(
     "cpu",
     tuple(CONCEPTS.read_text().splitlines()),
@@ -143,8 +143,8 @@ CPU = Preset(
     joint=Stage(1500, 512, 1e-3),
     clip=Stage(1400, 256, 1e-3),
     prior=Stage(3000, 192, 4e-4),
-    small=Stage(12000, 64, 1e-3, decay=0.6, average=0.9995),
-    decoder=Stage(12000, 32, 8e-4, decay=0.6, average=0.9995),
+    small=Stage(24000, 64, 1e-3, decay=0.4, average=0.9995),
+    decoder=Stage(8000, 32, 8e-4, decay=0.6, average=0.9995),
     upsampler=Stage(3000, 8, 1e-3),
     judge=Stage(3000, 192, 1e-3),
     student=Stage(4000, 32, 3e-4),
