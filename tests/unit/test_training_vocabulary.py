@@ -86,7 +86,7 @@ def test_the_tool_writes_it_into_a_manifest_and_leaves_the_rest(
     taught = Checkpoint.open(tmp_path).vocabulary
     assert taught is not None
     assert (taught.concepts, taught.synonyms) == (("banana", "dog face", "red apple", "red heart"), {})
-    assert capsys.readouterr().out.endswith("unclip.json: 4 concepts, 4 examples\n")
+    assert capsys.readouterr().out.endswith("unclip.json: 4 concepts, 5 examples\n")
 
 
 def test_the_embedded_checkpoint_says_what_it_was_taught() -> None:
