@@ -89,7 +89,7 @@ def train(preset: Preset, limits: Limits = UNLIMITED) -> tuple[Clip, CLIPTokeniz
     words = (
         CLIPTokenizer.from_pretrained(preset.start / "tokenizer", split_special_tokens=True)
         if preset.start
-        else learn_tokenizer(preset, preset.pairs()[0])
+        else learn_tokenizer(preset, preset.known()[0])
     )
     clip = start(preset, words)
     if preset.keeps("clip"):
@@ -105,7 +105,7 @@ def train(preset: Preset, limits: Limits = UNLIMITED) -> tuple[Clip, CLIPTokeniz
 
 def contrast_views(preset: Preset, clip: Clip, words: CLIPTokenizer, limits: Limits) -> None:
     """Trains both encoders on fresh views and nothing else."""
-    taught, _ = preset.pairs()
+    taught, _ = preset.known()
     views = Views(taught, preset.variety, device(), preset.hidden())
 
     def loss(generator: torch.Generator) -> torch.Tensor:

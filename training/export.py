@@ -108,7 +108,7 @@ def export(
 
 def data_of(preset: Preset) -> dict[str, Any]:
     """Exactly which pictures the preset's weights have seen: packages, digests, licences, counts, what was held out."""
-    taught, held_out = preset.pairs()
+    taught, held_out = preset.known()
     packages = [
         asdict(source)
         | {

@@ -138,7 +138,7 @@ class Lessons:
         if self.preset.judged_widely:
             styles = tuple(dict.fromkeys((*styles, *STYLES)))
         everything = replace(self.preset, styles=styles, size=SIZE).everything(f"{self.preset.pictures}-judge")
-        _, held_out = self.preset.pairs()
+        _, held_out = self.preset.known()
         hidden = {pair.key for pair in held_out}
         return [pair for pair in everything if pair.key not in hidden]
 

@@ -45,7 +45,7 @@ def prepare(preset: Preset, words: CLIPTokenizer) -> Lessons:
     path = preset.folder / "lessons.pt"
     if path.exists():
         return Lessons(**torch.load(path, weights_only=True))
-    taught, _ = preset.pairs()
+    taught, _ = preset.known()
     source = Views(taught, preset.variety, device(), preset.hidden(), SIDE)
     eye, reader = PictureTeacher(), SentenceTeacher()
     random = Random(2)

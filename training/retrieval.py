@@ -81,18 +81,18 @@ def of_clip(preset: Preset, clip: Clip, words: CLIPTokenizer) -> dict[str, float
         found: torch.Tensor = clip.image(pixel_values=reduce(on_white(pairs), preset.clip_size)).image_embeds
         return found
 
-    return figures(read, see, *preset.pairs())
+    return figures(read, see, *preset.known())
 
 
 def of_joint(preset: Preset) -> dict[str, float]:
     """The figures of the teachers' joint space, the ceiling of what CLIP learns from it."""
-    words = clip_stage.learn_tokenizer(preset, preset.pairs()[0])
+    words = clip_stage.learn_tokenizer(preset, preset.known()[0])
     space = joint.train(preset, words, lessons.prepare(preset, words)).eval()
     eye = PictureTeacher()
     return figures(
         lambda captions: space.read(*tokens(words, captions)),
         lambda pairs: space.picture(eye.see(on_white(pairs))),
-        *preset.pairs(),
+        *preset.known(),
     )
 
 

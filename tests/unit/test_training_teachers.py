@@ -12,7 +12,7 @@ import torch
 
 from tests.unit.training_drawings import COLOURS, drawing
 from training import clip, joint, lessons, presets, retrieval, teachers
-from training.concepts import CONCEPTS, STYLES
+from training.concepts import CONCEPTS, DRAWN, STYLES
 from training.pictures import Pair
 from training.presets import PRESETS, Stage
 from training.split import Split, committed
@@ -134,17 +134,18 @@ def test_a_wheel_that_is_not_the_pinned_one_is_refused(tmp_path: Path, monkeypat
 # What is held out from the cpu preset.
 
 
-def test_the_cpu_preset_has_many_concepts_and_its_split_is_of_them() -> None:
+def test_the_cpu_preset_knows_a_thousand_concepts_draws_hundreds_and_its_split_is_of_them() -> None:
     concepts = CONCEPTS.read_text().splitlines()
     split = committed("cpu")
 
     assert split is not None
-    assert len(set(concepts)) == len(concepts) >= 500
+    assert len(set(concepts)) == len(concepts) >= 1000
+    assert 500 <= len(drawn := DRAWN.read_text().splitlines()) == len(set(drawn) & set(concepts))
     styles, labels = zip(*(key.split("/", 1) for key in split.pairs), strict=True)
     assert set(styles) == set(STYLES)
     assert set(labels) <= set(concepts)
-    assert len(set(labels)) == len(labels) == 150
-    assert min(len(split.colours), len(split.counts)) >= 50
+    assert len(set(labels)) == len(labels) >= 200
+    assert len(split.colours) == len(split.counts) == 100
 
 
 def test_what_is_hidden_is_never_shown() -> None:
