@@ -161,7 +161,7 @@ def every_pair(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("every_pair")
 def test_held_out_are_the_committed_pairs_and_none_of_them_is_taught() -> None:
-    taught, held_out = PRESETS["cpu"].pairs()
+    taught, held_out = PRESETS["cpu"].known()
 
     assert sorted(item.key for item in held_out) == COMMITTED
     assert not {(item.label, item.style) for item in taught} & {(item.label, item.style) for item in held_out}
@@ -170,7 +170,7 @@ def test_held_out_are_the_committed_pairs_and_none_of_them_is_taught() -> None:
 
 @pytest.mark.usefixtures("every_pair")
 def test_a_held_out_concept_is_taught_in_its_other_styles() -> None:
-    taught, held_out = PRESETS["cpu"].pairs()
+    taught, held_out = PRESETS["cpu"].known()
     labels = [item.label for item in held_out]
 
     assert len(set(labels)) == len(labels)

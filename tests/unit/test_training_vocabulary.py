@@ -93,7 +93,7 @@ def test_the_embedded_checkpoint_says_what_it_was_taught() -> None:
     checkpoint = Checkpoint.open(find_checkpoint())
     taught = checkpoint.vocabulary
     assert taught is not None
-    concepts = PRESETS[str(checkpoint.manifest["preset"])].concepts
+    concepts = PRESETS[str(checkpoint.manifest["preset"])].drawn
     assert set(taught.concepts) == set(concepts or ())
     assert len(taught.captions) >= 12
     known = KnownWords(taught)
