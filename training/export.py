@@ -7,6 +7,7 @@ import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -24,8 +25,8 @@ from training.sources import manifest
 from training.student import SAMPLING as STUDENT_SAMPLING
 from training.student import SCHEDULER as STUDENT_SCHEDULER
 from training.vocabulary import vocabulary_of
-from unclip.checkpoints.components import STUDENT, STUDENT_FOLDERS
-from unclip.checkpoints.manifest import write_manifest
+from unclip.checkpoints.components import EVERY_FOLDER, STUDENT, STUDENT_FOLDERS
+from unclip.checkpoints.manifest import MANIFEST, write_manifest
 
 SHARD = "15MB"  # of a weights file: repositories and code hosts dislike larger ones
 LARGEST = 64_000_000  # bytes of the whole folder
@@ -57,11 +58,34 @@ def export(
     upsampler: nn.Module,
     student: nn.Module | None = None,
 ) -> None:
-    """Writes every component and unclip.json into ``folder``; a model card that lies there stays."""
+    """Writes every component and unclip.json into ``folder``, in the place of those that are there; whatever else lies
+    there stays, and everything does where this fails.
+
+    Raises:
+        RuntimeError: the weights are too large to be embedded.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for part in folder.iterdir():
-        if part.is_dir():
-            shutil.rmtree(part)
+    with TemporaryDirectory(prefix=".export-", dir=folder) as aside:
+        write(Path(aside), preset, clip, words, prior, decoder, upsampler, student)
+        (folder / MANIFEST).unlink(missing_ok=True)  # what is cut short here is no checkpoint
+        for name in EVERY_FOLDER:
+            if (folder / name).is_dir():
+                shutil.rmtree(folder / name)
+        for part in sorted(Path(aside).iterdir(), key=lambda part: part.name == MANIFEST):
+            part.replace(folder / part.name)
+
+
+def write(
+    folder: Path,
+    preset: Preset,
+    clip: Clip,
+    words: CLIPTokenizer,
+    prior: nn.Module,
+    decoder: Decoder,
+    upsampler: nn.Module,
+    student: nn.Module | None,
+) -> None:
+    """The same into an empty folder."""
     words.save_pretrained(folder / "tokenizer")
     CLIPImageProcessorPil(
         size={"shortest_edge": preset.clip_size},
@@ -102,7 +126,7 @@ def export(
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if size > LARGEST:
         raise RuntimeError(
-            f"{folder} has {size / 1e6:.0f} MB; a checkpoint to be embedded has at most {LARGEST / 1e6:.0f}"
+            f"the checkpoint has {size / 1e6:.0f} MB; one to be embedded has at most {LARGEST / 1e6:.0f}"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -200,3 +201,21 @@ PRESETS = {
         judged_widely=False,
     ),
 }
+
+
+def preset_of(checkpoint: Path) -> Preset:
+    """The preset that a checkpoint's weights were made with, by its data.json.
+
+    Raises:
+        RuntimeError: there is none of that name, or it has other pictures or another split by now: what it holds out
+            these weights may have been shown.
+    """
+    told = json.loads((checkpoint / "data.json").read_text())
+    preset = PRESETS.get(str(told["preset"]))
+    if preset is None:
+        raise RuntimeError(f"{checkpoint}: its preset, {told['preset']}, is none of {', '.join(PRESETS)}")
+    taught, held_out = preset.pairs()
+    now = {"held_out": sorted(pair.key for pair in held_out), "concepts": len({pair.label for pair in taught})}
+    if now != {name: told[name] for name in now}:
+        raise RuntimeError(f"{checkpoint}: its weights were taught otherwise than preset {preset.name} teaches now")
+    return preset
