@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,7 +27,7 @@ from training.student import SAMPLING as STUDENT_SAMPLING
 from training.student import SCHEDULER as STUDENT_SCHEDULER
 from training.vocabulary import vocabulary_of
 from unclip.checkpoints.components import EVERY_FOLDER, STUDENT, STUDENT_FOLDERS
-from unclip.checkpoints.manifest import MANIFEST, write_manifest
+from unclip.checkpoints.manifest import MANIFEST, read_manifest, write_manifest
 
 SHARD = "15MB"  # of a weights file: repositories and code hosts dislike larger ones
 LARGEST = 64_000_000  # bytes of the whole folder
@@ -110,8 +111,13 @@ def write(
     DDPMScheduler.from_config(DECODER_SCHEDULER).save_pretrained(folder / "decoder_scheduler")
     if student is not None:
         DDIMScheduler.from_config(STUDENT_SCHEDULER).save_pretrained(folder / STUDENT_FOLDERS[1])
-    (folder / "data.json").write_text(json.dumps(data_of(preset), indent=1) + "\n")
-    licenses = sorted({source.license for source in manifest() if source.style in ("", *preset.styles)})
+    data = data_of(preset)
+    (folder / "data.json").write_text(json.dumps(data, indent=1) + "\n")
+    licenses = sorted({package["license"] for package in packages_of(data)})
+    if preset.keeps("decoder") and preset.start is not None:
+        vocabulary = read_manifest(preset.start)["vocabulary"]
+    else:
+        vocabulary = vocabulary_of(preset, preset.pairs()[0]).to_json()
     write_manifest(
         folder,
         name="emoji",
@@ -119,8 +125,8 @@ def write(
         caption_template="{}",
         defaults=DEFAULTS,
         cleaning=CLEANING,
-        preset=preset.name,
-        vocabulary=vocabulary_of(preset, preset.pairs()[0]).to_json(),
+        preset=data["preset"],
+        vocabulary=vocabulary,
         **({} if student is None else {"fast": FAST, "quality": QUALITY}),
     )
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -130,8 +136,23 @@ def write(
         )
 
 
+def packages_of(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What weights were made from, and those they began with."""
+    return [*data["packages"], *(packages_of(data["start"]) if data.get("start") else [])]
+
+
 def data_of(preset: Preset) -> dict[str, Any]:
-    """Exactly which pictures the preset's weights have seen: packages, digests, licences, counts, what was held out."""
+    """Exactly which pictures the preset's weights have seen: packages, digests, licences, counts, what was held out.
+
+    Of weights that begin with a checkpoint its data are told too, and which of them were kept; a decoder that is kept
+    draws what it drew there.
+    """
+    begun: dict[str, Any] | None = None
+    kept = sorted(preset.kept if preset.start else ())
+    if preset.start is not None:
+        begun = json.loads((preset.start / "data.json").read_text())
+        if preset.keeps("decoder"):
+            return begun | {"kept": kept}
     taught, held_out = preset.pairs()
     packages = [
         asdict(source)
@@ -153,4 +174,7 @@ def data_of(preset: Preset) -> dict[str, Any]:
         "views": asdict(preset.variety),
         "pictures_sha256": pixels.hexdigest(),
         "held_out": sorted(pair.key for pair in held_out),
+        "held_out_colours": sorted(preset.hidden().colours),
+        "held_out_counts": sorted(preset.hidden().counts),
+        **({} if begun is None else {"start": begun, "kept": kept}),
     }

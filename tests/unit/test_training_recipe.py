@@ -198,6 +198,9 @@ def test_a_run_can_teach_the_decoder_alone(trained: Trained, tmp_path: Path, mon
     changed = {name for name, digest in before.manifest["files"].items() if after.manifest["files"][name] != digest}
     networks = {name.partition("/")[0] for name in changed if name.endswith(".safetensors")}
     assert networks == {"text_proj", "decoder", "decoder_student"}  # another decoder has another student
+    data = json.loads((tmp_path / "next" / "data.json").read_text())
+    assert data["start"] == json.loads((trained.checkpoint / "data.json").read_text())
+    assert data["kept"] == ["clip", "prior", "upsampler"]
 
 
 @pytest.mark.usefixtures("at_home")
@@ -211,6 +214,22 @@ def test_a_run_can_teach_a_student_alone(trained: Trained, tmp_path: Path, monke
     changed = {name for name, digest in before.manifest["files"].items() if after.manifest["files"][name] != digest}
     assert {name.partition("/")[0] for name in changed if name.endswith(".safetensors")} == {"decoder_student"}
     assert after.fast("decoder") == SAMPLING
+
+
+@pytest.mark.usefixtures("at_home")
+def test_a_decoder_that_is_kept_draws_what_it_was_taught_and_not_what_the_preset_teaches(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(presets, "pairs", lambda *_: [drawing("banana", style, PRESET.size) for style in PRESET.styles])
+    kept = ("clip", "prior", "decoder", "upsampler")
+
+    run(replace(PRESET, start=trained.checkpoint, kept=kept, student=Stage(1, 4, 1e-3)), tmp_path / "next", Limits())
+
+    before, after = (Checkpoint.open(folder) for folder in (trained.checkpoint, tmp_path / "next"))
+    assert after.vocabulary == before.vocabulary
+    data = [json.loads((checkpoint.folder / "data.json").read_text()) for checkpoint in (before, after)]
+    assert data[1] == data[0] | {"kept": sorted(kept)}
 
 
 @pytest.mark.usefixtures("at_home")
