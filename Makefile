@@ -43,7 +43,7 @@ $(NODE) $(STUDIO): %/node_modules/.installed: %/package.json
 
 # Two processes of one thread each: two of two threads would wait for each other.
 test: $(STAMP) $(TRITON) $(NODE) $(STUDIO) ## the whole test suite
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile
 
 check: $(STAMP) $(STUDIO) ## ruff, mypy and tsc --strict, buf lint and breaking, yamllint, hadolint, shellcheck, generated code, import rules
 	$(BIN)/ruff check .

@@ -77,9 +77,19 @@ def decoder_service(checkpoint: Checkpoint, settings: Settings) -> ModelService[
             scale=decoder.scale,
             ignores_text=silent,
             states_width=decoder.states_width,
+            max_steps=decoder.max_steps,
+            max_fast_steps=decoder.max_fast_steps,
         )
         stage = stage_info(
-            sampling_pb2.STAGE_DECODER, decoder.parameters, size, defaults, settings.room, sizes, silent, decoder.fast
+            sampling_pb2.STAGE_DECODER,
+            decoder.parameters,
+            size,
+            defaults,
+            settings.room,
+            sizes,
+            silent,
+            decoder.fast,
+            decoder.max_steps,
         )
         able, folders = ["decode", "invert", "edit"], checkpoint.components("decoder")
         info = model_info(checkpoint, folders, decoder.where, able, [stage], dim)
@@ -100,7 +110,7 @@ def upsampler_service(checkpoint: Checkpoint, settings: Settings) -> ModelServic
 
     def serve(upsampler: Upsampler, engine: Engine) -> Service:
         size, defaults = upsampler.size, checkpoint.defaults("upsampler")
-        spec = StageSpec("", 0, size=size, defaults=defaults)
+        spec = StageSpec("", 0, size=size, defaults=defaults, max_steps=upsampler.max_steps)
         stage = stage_info(
             sampling_pb2.STAGE_UPSAMPLER,
             upsampler.parameters,
@@ -108,6 +118,7 @@ def upsampler_service(checkpoint: Checkpoint, settings: Settings) -> ModelServic
             defaults,
             settings.room,
             fast=checkpoint.fast("upsampler"),
+            max_steps=upsampler.max_steps,
         )
         return finishing(upsampler, engine, checkpoint, settings, spec, stage)
 

@@ -13,7 +13,7 @@ from decoder_svc.latents import HALVES, known_latents, scale_of, size_of
 from decoder_svc.networks import STUDENT, channels_of, load, require_variance, sees_known
 from decoder_svc.previews import preview_map
 from decoder_svc.tiles import bounded
-from unclip.checkpoints.checkpoint import Checkpoint, loading
+from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.checkpoints.components import AUTOENCODER, STUDENT_FOLDERS
 from unclip.diffusion.inpainting import Known, resampled
 from unclip.diffusion.noise import START, NoiseKey, Stream, gaussian
@@ -40,7 +40,8 @@ class Decoder:
     Attributes: size, side of its pictures in pixels where nothing else is asked for; channels C and scale f, of what it
     samples: ``[C, H / f, W / f]``, pixels themselves where f is 1; embedding_dim D; ignores_text and states_width, see
     `decoder_svc.conditions.Conditions`; latent_rgb, see `decoder_svc.previews`, None of pixels; where, the place its
-    networks run on; fast, how its student samples where nothing else is asked for, None where there is none.
+    networks run on; fast, how its student samples where nothing else is asked for, None where there is none; max_steps
+    and max_fast_steps, timesteps of its scheduler and of its student's.
     """
 
     def __init__(
@@ -58,6 +59,8 @@ class Decoder:
         if self._process.prediction not in ("epsilon", "v_prediction"):
             raise CheckpointError("decoder_scheduler: prediction_type must be epsilon or v_prediction")
         require_variance("decoder", checkpoint, self._process)
+        self._process.require(checkpoint.defaults("decoder"), "decoder_scheduler")
+        self.max_steps = self.max_fast_steps = self._process.max_steps
         self._conditions = conditions_of(checkpoint, device)
         self.embedding_dim, self.ignores_text = self._conditions.dim, self._conditions.ignores_text
         self.states_width = self._conditions.states_width
@@ -78,8 +81,8 @@ class Decoder:
             config = checkpoint.config(STUDENT_SCHEDULER, "scheduler_config.json")
             self._student = Process.from_config(config, STUDENT_SCHEDULER)
             require_variance(STUDENT, checkpoint, self._student)
-            with loading(STUDENT_SCHEDULER):
-                self._student.table(self.fast)  # it has as many timesteps as that takes
+            self._student.require(self.fast, STUDENT_SCHEDULER)
+            self.max_fast_steps = self._student.max_steps
             self.programs[STUDENT] = TrajectoryProgram(networks[STUDENT])
             self.parameters += count_parameters(checkpoint, STUDENT)
         self.latent_rgb = None

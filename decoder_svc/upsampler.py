@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from decoder_svc.editing import edited
 from decoder_svc.networks import UPSAMPLERS, load, signature
-from unclip.checkpoints.checkpoint import Checkpoint, loading
+from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.checkpoints.components import OPTIONAL_FOLDERS, UPSAMPLER_FOLDERS
 from unclip.diffusion.noise import Stream
 from unclip.diffusion.process import Process
@@ -42,9 +42,10 @@ class Upsampler:
         self._process = Process.from_config(config, "super_res_scheduler")
         if self._process.variance != "fixed_small_log":
             raise CheckpointError("super_res_scheduler: variance_type must be fixed_small_log")
-        if (fast := checkpoint.fast("upsampler")) is not None:
-            with loading("super_res_scheduler"):
-                self._process.table(fast)  # it has as many timesteps as that takes
+        for default in (checkpoint.defaults("upsampler"), checkpoint.fast("upsampler")):
+            if default is not None:
+                self._process.require(default, "super_res_scheduler")
+        self.max_steps = self._process.max_steps
         self.size = signature("upsampler", checkpoint).output.shape[-1]
         placement = Placement.choose(device, precision, offload)
         names = [name for name, folder in UPSAMPLERS.items() if folder in folders]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from unclip.api.type.v1 import model_info_pb2, sampling_pb2
 from unclip.errors import PreconditionFailed
 from unclip.options import SERVICES, SamplingSettings, ServiceName
+from unclip.wire.limits import MAX_STEPS
 from unclip.wire.sampling import sampling_from_proto
 from unclip.wire.sizes import sizes_from_proto
 
@@ -63,6 +64,10 @@ class StackInfo:
     def places(self, stage: sampling_pb2.Stage.ValueType) -> int:
         """Samples that a replica of ``stage`` has running or waiting at most; 0 where it does not report them."""
         return self.stage(stage).places
+
+    def max_steps(self, stage: sampling_pb2.Stage.ValueType) -> int:
+        """How many ``stage`` may be asked for."""
+        return self.stage(stage).max_steps or MAX_STEPS
 
     @property
     def ignores_text(self) -> bool:

@@ -36,8 +36,20 @@ async def build(settings: Settings) -> ModelApp:
 
     def serve(prior: Prior, engine: Engine) -> Service:
         defaults = checkpoint.defaults("prior")
-        spec = StageSpec(checkpoint.clip_space, prior.embedding_dim, prior.context, defaults=defaults)
-        stage = stage_info(sampling_pb2.STAGE_PRIOR, prior.parameters, defaults=defaults, room=settings.room)
+        spec = StageSpec(
+            checkpoint.clip_space,
+            prior.embedding_dim,
+            prior.context,
+            defaults=defaults,
+            max_steps=prior.max_steps,
+        )
+        stage = stage_info(
+            sampling_pb2.STAGE_PRIOR,
+            prior.parameters,
+            defaults=defaults,
+            room=settings.room,
+            max_steps=prior.max_steps,
+        )
         info = model_info(checkpoint, PRIOR_FOLDERS, prior.where, ["sample"], [stage], prior.embedding_dim)
         return service(PriorServicer(prior, engine, spec, info, Deadlines(settings.max_deadline)), info.version)
 

@@ -42,6 +42,8 @@ class Prior:
             raise CheckpointError("prior_scheduler: prediction_type must be sample: an unCLIP prior predicts x0")
         if self._process.variance != "fixed_small_log":
             raise CheckpointError("prior_scheduler: variance_type must be fixed_small_log: a prior learns none")
+        self._process.require(checkpoint.defaults("prior"), "prior_scheduler")
+        self.max_steps = self._process.max_steps
         # The prior works on embeddings of zero mean and unit deviation; these stay float32 whatever the network is.
         self._mean, self._deviation = (
             read_tensor(checkpoint, "prior", name)[0].to(device) for name in ("clip_mean", "clip_std")

@@ -9,7 +9,7 @@ from pathlib import Path
 from training import clip, decoder, judge, prior, student, upsampler
 from training.embeddings import Examples
 from training.export import export
-from training.loop import OUT_OF_TIME, parsed
+from training.loop import OUT_OF_TIME, minutes, parsed
 from training.presets import Limits, Preset
 
 EXPORTING = 30.0  # seconds kept for what comes after the last step
@@ -17,7 +17,13 @@ EXPORTING = 30.0  # seconds kept for what comes after the last step
 
 def run(preset: Preset, out: Path, limits: Limits) -> None:
     """Runs ``preset`` and writes the checkpoint folder ``out`` and the judge's beside it. A run that begins with an
-    earlier checkpoint trains no judge: by the same one their figures compare."""
+    earlier checkpoint trains no judge: by the same one their figures compare.
+
+    Raises:
+        RuntimeError: the checkpoint to begin with cannot be gone on from.
+    """
+    decoder.require_start(preset)
+    out = out.resolve()
     encoders, words = clip.train(preset, limits)
     data = Examples(preset, encoders, words)
     guesser = prior.train(preset, encoders, words, data, limits)
@@ -37,7 +43,9 @@ def main() -> None:
         epilog=f"Exit status {OUT_OF_TIME}: the time given was too short; the same command goes on.",
     )
     parser.add_argument("--out", type=Path, default=Path("checkpoints/emoji"))
-    parser.add_argument("--command-minutes", type=float, help="how long this command may take, whatever is left to do")
+    parser.add_argument(
+        "--command-minutes", type=minutes, help="how long this command may take, whatever is left to do"
+    )
     preset, options = parsed(parser)
     until = float("inf")
     if options.command_minutes is not None:

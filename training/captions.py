@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from random import Random
 
+from training.colours import COLOURS, main_colour
 from training.pictures import Pair
 
 COUNTS = {"two": 2, "three": 3}
@@ -59,6 +60,14 @@ def plural(label: str) -> str:
 def without_colour(label: str) -> str:
     """A label less the colour it begins with: "red apple" is an apple."""
     return COLOUR_WORD.sub("", label, count=1) if COLOUR_WORD.match(label) else label
+
+
+def hue_of(pair: Pair) -> str | None:
+    """The colour word nearest to a drawing's main colour, or None where it has none, or shows a person."""
+    main = None if pair.group == PEOPLE else main_colour(pair.rgba)
+    if main is None:
+        return None
+    return min(COLOURS, key=lambda name: abs((COLOURS[name][0] - main[0] + 0.5) % 1 - 0.5))
 
 
 def in_colour(label: str, colour: str) -> str:

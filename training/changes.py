@@ -11,8 +11,8 @@ from random import Random
 import numpy as np
 import numpy.typing as npt
 
-from training.captions import PEOPLE, before, caption_of, in_colour, plain_caption, with_article
-from training.colours import COLOURS, main_colour
+from training.captions import before, caption_of, hue_of, in_colour, plain_caption, with_article
+from training.colours import COLOURS
 from training.pictures import BACKGROUNDS, Pair
 from training.questions import Question, questions
 
@@ -78,14 +78,6 @@ def by_kind(wanted: Sequence[Change]) -> Iterator[tuple[str, npt.NDArray[np.bool
     kinds = dict.fromkeys(change.kind for change in wanted)
     for name, inside in [*((kind, (kind,)) for kind in kinds), ("looks", LOOKS), ("all", tuple(kinds))]:
         yield name, np.array([change.kind in inside for change in wanted])
-
-
-def hue_of(pair: Pair) -> str | None:
-    """The colour word nearest to a drawing's main colour, or None where it has none, or shows a person."""
-    main = None if pair.group == PEOPLE else main_colour(pair.rgba)
-    if main is None:
-        return None
-    return min(COLOURS, key=lambda name: abs((COLOURS[name][0] - main[0] + 0.5) % 1 - 0.5))
 
 
 def _from(pictures: Sequence[Question], share: float) -> list[Question]:

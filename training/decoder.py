@@ -55,9 +55,7 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Examples, limi
     """
     network = untrained(preset)
     if preset.start:
-        config = Checkpoint.open(preset.start).config("decoder_scheduler", "scheduler_config.json")
-        if (told := Process.from_config(config).prediction) != SCHEDULER["prediction_type"]:
-            raise RuntimeError(f"{preset.start}: its decoder predicts {told}, not v: it cannot go on from there")
+        require_start(preset)
         grow_decoder(network, weights(preset.start, "text_proj"), weights(preset.start, "decoder"))
     if preset.keeps("decoder"):
         return network.eval()
@@ -68,6 +66,15 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Examples, limi
         grow_decoder(network, small.projection.state_dict(), small.unet.state_dict())
     learn("decoder", preset, preset.decoder, network, clip, words, data, limits)
     return network
+
+
+def require_start(preset: Preset) -> None:
+    """Raises RuntimeError: the checkpoint to begin with has a decoder that predicts something else."""
+    if preset.start is None:
+        return
+    config = Checkpoint.open(preset.start).config("decoder_scheduler", "scheduler_config.json")
+    if (told := Process.from_config(config).prediction) != SCHEDULER["prediction_type"]:
+        raise RuntimeError(f"{preset.start}: its decoder predicts {told}, not v: it cannot go on from there")
 
 
 def untrained(preset: Preset) -> Decoder:
@@ -142,7 +149,7 @@ def learn(
         made = denoised(v_of, wanted, schedule, steps=20, prediction="v_prediction")
         return tiled([wanted, made], columns=12)
 
-    fit(name, preset, network, loss, stage, limits, sheet=sheet)
+    fit(name, preset, network, loss, stage, limits, sheet=sheet, made_from=[clip, SCHEDULER])
 
 
 def vague(image: torch.Tensor, captioned: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

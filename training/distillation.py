@@ -23,7 +23,7 @@ SHIFT = 4  # px: pictures are shifted by up to so much, their edges repeated
 def train(preset: Preset, clip: Clip, words: CLIPTokenizer, limits: Limits = UNLIMITED) -> None:
     """Trains the image encoder of ``clip`` and gives it the joint space's text encoder."""
     data = lessons.prepare(preset, words)
-    space = joint.train(preset, words, data, limits).eval().requires_grad_(False)
+    space = joint.train(preset, words, data, limits, clip.text).eval().requires_grad_(False)
     clip.text.load_state_dict(space.text.state_dict())
     clip.text.requires_grad_(False)
     where = device()
@@ -43,7 +43,7 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, limits: Limits = UNL
         )
         return total
 
-    fit("clip", preset, clip, loss, preset.clip, limits)
+    fit("clip", preset, clip, loss, preset.clip, limits, made_from=[space])
 
 
 def shifted(pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -22,7 +22,7 @@ from PIL import Image
 from training.changes import asked
 from training.evaluate import commit, machine
 from training.eyes import Pictures, at_once, pixels, png
-from training.presets import PRESETS
+from training.presets import preset_of
 from training.questions import Question
 from unclip import Client, Edit, GeneratedImage, Sampling
 from unclip.client.sheets import contact_sheet
@@ -111,8 +111,7 @@ def measure_way(client: Client, way: Edit, jobs: Sequence[Job]) -> tuple[Row, Pi
 
 def measure(folder: Path, out: Path, count: int) -> list[Row]:
     """Runs the stack, measures, and writes edits.json and edits_sheet.png into ``out``."""
-    manifest = json.loads((folder / "unclip.json").read_text())
-    _, held_out = PRESETS[str(manifest["preset"])].pairs()
+    _, held_out = preset_of(folder).pairs()
     jobs = [Job(picture, random_mask(len(picture.real), seed)) for seed, picture in enumerate(asked(held_out, count))]
     compared, rows, columns = jobs[:COMPARED], [], []
     out.mkdir(parents=True, exist_ok=True)

@@ -38,7 +38,7 @@ from training.loop import device
 from training.page import write_page
 from training.pictures import Pair, composite
 from training.pipeline import Pipeline
-from training.presets import PRESETS, Preset
+from training.presets import Preset, preset_of
 from training.questions import Question, questions
 from training.teachers import PictureTeacher
 from unclip.client.sheets import contact_sheet
@@ -151,8 +151,8 @@ def evaluate(folder: Path, judge_folder: Path, out: Path, prompts: int | None = 
     prompts: captions to generate, at least 2; None for all, twice as many as pairs are held out.
     """
     model = Pipeline(folder, device())
-    preset = PRESETS[str(model.checkpoint.manifest["preset"])]
-    judge = judging.load(judge_folder, device())
+    preset = preset_of(folder)
+    judge = judging.load(judge_folder, device(), preset)
     teacher = PictureTeacher()
     taught, held_out = preset.pairs()
     every = taught + held_out

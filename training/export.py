@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -23,9 +25,10 @@ from training.presets import Preset
 from training.sources import manifest
 from training.student import SAMPLING as STUDENT_SAMPLING
 from training.student import SCHEDULER as STUDENT_SCHEDULER
+from training.teachers import manifest as teachers
 from training.vocabulary import vocabulary_of
-from unclip.checkpoints.components import STUDENT, STUDENT_FOLDERS
-from unclip.checkpoints.manifest import write_manifest
+from unclip.checkpoints.components import EVERY_FOLDER, STUDENT, STUDENT_FOLDERS
+from unclip.checkpoints.manifest import MANIFEST, read_manifest, write_manifest
 
 SHARD = "15MB"  # of a weights file: repositories and code hosts dislike larger ones
 LARGEST = 64_000_000  # bytes of the whole folder
@@ -57,11 +60,34 @@ def export(
     upsampler: nn.Module,
     student: nn.Module | None = None,
 ) -> None:
-    """Writes every component and unclip.json into ``folder``; a model card that lies there stays."""
+    """Writes every component and unclip.json into ``folder``, in the place of those that are there; whatever else lies
+    there stays, and everything does where this fails.
+
+    Raises:
+        RuntimeError: the weights are too large to be embedded.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for part in folder.iterdir():
-        if part.is_dir():
-            shutil.rmtree(part)
+    with TemporaryDirectory(prefix=".export-", dir=folder) as aside:
+        write(Path(aside), preset, clip, words, prior, decoder, upsampler, student)
+        (folder / MANIFEST).unlink(missing_ok=True)  # what is cut short here is no checkpoint
+        for name in EVERY_FOLDER:
+            if (folder / name).is_dir():
+                shutil.rmtree(folder / name)
+        for part in sorted(Path(aside).iterdir(), key=lambda part: part.name == MANIFEST):
+            part.replace(folder / part.name)
+
+
+def write(
+    folder: Path,
+    preset: Preset,
+    clip: Clip,
+    words: CLIPTokenizer,
+    prior: nn.Module,
+    decoder: Decoder,
+    upsampler: nn.Module,
+    student: nn.Module | None,
+) -> None:
+    """The same into an empty folder."""
     words.save_pretrained(folder / "tokenizer")
     CLIPImageProcessorPil(
         size={"shortest_edge": preset.clip_size},
@@ -86,8 +112,13 @@ def export(
     DDPMScheduler.from_config(DECODER_SCHEDULER).save_pretrained(folder / "decoder_scheduler")
     if student is not None:
         DDIMScheduler.from_config(STUDENT_SCHEDULER).save_pretrained(folder / STUDENT_FOLDERS[1])
-    (folder / "data.json").write_text(json.dumps(data_of(preset), indent=1) + "\n")
-    licenses = sorted({source.license for source in manifest() if source.style in ("", *preset.styles)})
+    data = data_of(preset)
+    (folder / "data.json").write_text(json.dumps(data, indent=1) + "\n")
+    licenses = sorted({package["license"] for package in packages_of(data)})
+    if preset.keeps("decoder") and preset.start is not None:
+        vocabulary = read_manifest(preset.start)["vocabulary"]
+    else:
+        vocabulary = vocabulary_of(preset, preset.pairs()[0]).to_json()
     write_manifest(
         folder,
         name="emoji",
@@ -95,25 +126,42 @@ def export(
         caption_template="{}",
         defaults=DEFAULTS,
         cleaning=CLEANING,
-        preset=preset.name,
-        vocabulary=vocabulary_of(preset, preset.pairs()[0]).to_json(),
+        preset=data["preset"],
+        vocabulary=vocabulary,
         **({} if student is None else {"fast": FAST, "quality": QUALITY}),
     )
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if size > LARGEST:
         raise RuntimeError(
-            f"{folder} has {size / 1e6:.0f} MB; a checkpoint to be embedded has at most {LARGEST / 1e6:.0f}"
+            f"the checkpoint has {size / 1e6:.0f} MB; one to be embedded has at most {LARGEST / 1e6:.0f}"
         )
 
 
+def packages_of(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What weights were made from, and those they began with."""
+    return [*data["packages"], *(packages_of(data["start"]) if data.get("start") else [])]
+
+
 def data_of(preset: Preset) -> dict[str, Any]:
-    """Exactly which pictures the preset's weights have seen: packages, digests, licences, counts, what was held out."""
-    taught, held_out = preset.known()
+    """Exactly which pictures the preset's weights have seen: packages, digests, licences, counts, what was held out;
+    ``drawn`` are those that prior, decoder and upsampler saw too, CLIP all of them. And CLIP's teachers.
+
+    Of weights that begin with a checkpoint its data are told too, and which of them were kept; a decoder that is kept
+    draws what it drew there.
+    """
+    begun: dict[str, Any] | None = None
+    kept = sorted(preset.kept if preset.start else ())
+    if preset.start is not None:
+        begun = json.loads((preset.start / "data.json").read_text())
+        if preset.keeps("decoder"):
+            return begun | {"kept": kept}
+    (taught, held_out), (drawn, _) = preset.known(), preset.pairs()
     packages = [
         asdict(source)
         | {
             "taught": sum(pair.style == source.style for pair in taught),
             "held_out": sum(pair.style == source.style for pair in held_out),
+            "drawn": sum(pair.style == source.style for pair in drawn),
         }
         for source in manifest()
         if source.style in ("", *preset.styles)
@@ -125,8 +173,13 @@ def data_of(preset: Preset) -> dict[str, Any]:
         "preset": preset.name,
         "packages": packages,
         "concepts": len({pair.label for pair in taught}),
+        "drawn": len({pair.label for pair in drawn}),
         "size": preset.size,
         "views": asdict(preset.variety),
         "pictures_sha256": pixels.hexdigest(),
         "held_out": sorted(pair.key for pair in held_out),
+        "held_out_colours": sorted(preset.hidden().colours),
+        "held_out_counts": sorted(preset.hidden().counts),
+        "teachers": [asdict(teacher) for teacher in teachers().values()] if preset.teachers else [],
+        **({} if begun is None else {"start": begun, "kept": kept}),
     }

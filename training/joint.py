@@ -70,10 +70,18 @@ def choose_views(lessons: Lessons, count: int, generator: torch.Generator) -> to
     return pictures + lessons.pictures * choose(rounds, len(pictures), generator).cpu()
 
 
-def train(preset: Preset, words: CLIPTokenizer, lessons: Lessons, limits: Limits = UNLIMITED) -> Joint:
-    """Trains the joint space, or loads it if it is trained."""
+def train(
+    preset: Preset,
+    words: CLIPTokenizer,
+    lessons: Lessons,
+    limits: Limits = UNLIMITED,
+    text: nn.Module | None = None,
+) -> Joint:
+    """Trains the joint space, or loads it if it is trained. text: the text encoder that it begins with."""
     torch.manual_seed(0)
     joint = Joint(preset, words).to(device())
+    if text is not None:
+        joint.text.load_state_dict(text.state_dict())
     joint.picture.standardise(lessons.features)
     joint.sentence.standardise(torch.cat([lessons.meanings, lessons.word_meanings]))
     where = device()

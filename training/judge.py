@@ -7,6 +7,7 @@ held-out pair, so what it says of the real ones is a ceiling that generated ones
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -192,13 +193,31 @@ def save(judge: Judge, preset: Preset, folder: Path) -> None:
     weights = {name: value.half().contiguous() for name, value in judge.state_dict().items()}
     save_file(weights, folder / "judge.safetensors")
     judge.words.save_pretrained(folder / "tokenizer")
-    about = {"preset": preset.name, "pictures": len(Lessons(preset).pairs()), "shape": asdict(judge.shape)}
+    about = {
+        "preset": preset.name,
+        "pictures": len(Lessons(preset).pairs()),
+        "split": split_of(preset),
+        "shape": asdict(judge.shape),
+    }
     (folder / "judge.json").write_text(json.dumps(about) + "\n")
 
 
-def load(folder: Path, where: torch.device) -> Judge:
-    """A judge that was saved."""
-    shape = Shape(**json.loads((folder / "judge.json").read_text()).get("shape", {}))
+def split_of(preset: Preset) -> str:
+    """Digest of what a preset holds out."""
+    hidden = {name: sorted(keys) for name, keys in vars(preset.hidden()).items()}
+    return hashlib.sha256(json.dumps(hidden, sort_keys=True).encode()).hexdigest()
+
+
+def load(folder: Path, where: torch.device, preset: Preset | None = None) -> Judge:
+    """A judge that was saved. preset: whose pictures it is to judge.
+
+    Raises:
+        RuntimeError: something else was held out from it.
+    """
+    about = json.loads((folder / "judge.json").read_text())
+    if preset is not None and about.get("split", split_of(preset)) != split_of(preset):
+        raise RuntimeError(f"{folder}: this judge was taught under another split than preset {preset.name} has now")
+    shape = Shape(**about.get("shape", {}))
     judge = Judge(CLIPTokenizer.from_pretrained(folder / "tokenizer"), shape)
     judge.load_state_dict({name: value.float() for name, value in load_file(folder / "judge.safetensors").items()})
     return judge.to(where).eval()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from random import Random
 
 import torch
@@ -15,6 +14,7 @@ from training.clip import tokens
 from training.loop import device
 from training.presets import Preset
 from training.scaling import reduce
+from training.state import load, origin, save
 from training.teachers import SIDE, PictureTeacher, SentenceTeacher
 from training.views import Views, batched
 
@@ -42,9 +42,9 @@ class Lessons:
 
 def prepare(preset: Preset, words: CLIPTokenizer) -> Lessons:
     """Draws ``preset.views`` views of every taught picture and asks the teachers; kept in the preset's folder."""
-    path = preset.folder / "lessons.pt"
-    if path.exists():
-        return Lessons(**torch.load(path, weights_only=True))
+    path, made = preset.folder / "lessons.pt", origin(preset)
+    if (kept := load(path, made)) is not None:
+        return Lessons(**kept)
     taught, _ = preset.known()
     source = Views(taught, preset.variety, device(), preset.hidden(), SIDE)
     eye, reader = PictureTeacher(), SentenceTeacher()
@@ -70,17 +70,10 @@ def prepare(preset: Preset, words: CLIPTokenizer) -> Lessons:
         word_mask.bool(),
         reader.read(sayings).half(),
     )
-    save(lessons, path)
+    save(path, made, vars(lessons))
     return lessons
 
 
 def said_of(word: str, styles: tuple[str, ...], random: Random) -> list[str]:
     """Captions with a word: alone, and in a style."""
     return [with_article(word), caption_of(with_article(word), random.choice(styles))][:SAYINGS]
-
-
-def save(lessons: Lessons, path: Path) -> None:
-    """Writes all of it, or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(asdict(lessons), path.with_suffix(".tmp"))
-    path.with_suffix(".tmp").replace(path)

@@ -17,6 +17,11 @@ from PIL import Image
 from torch import nn
 
 from training.presets import KEEPABLE, PRESETS, Limits, Preset, Stage
+from training.state import load as state_of
+from training.state import origin
+from training.state import save as save_state
+from unclip.checkpoints.checkpoint import Checkpoint
+from unclip.errors import CheckpointError
 
 matplotlib.use("Agg")
 SAVE_EVERY = 90.0  # seconds
@@ -29,12 +34,24 @@ LONGEST_STEP = 10.0  # seconds that one step can count for: a process that was s
 def arguments(what: str) -> tuple[Preset, Limits]:
     """Preset and limits from the command line, the same for every stage."""
     parser = argparse.ArgumentParser(description=what)
-    parser.add_argument("--minutes", type=float, help="end the stage after this long, its schedule fitted")
+    parser.add_argument(
+        "--minutes",
+        type=minutes,
+        help="end the stage, or each of the decoder's two, after this long, its schedule fitted; those before it are "
+        "trained to their end",
+    )
     parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0: torch's choice")
     preset, options = parsed(parser)
     if options.threads:
         torch.set_num_threads(options.threads)
     return preset, Limits(options.minutes)
+
+
+def minutes(text: str) -> float:
+    """A time from the command line. Raises ValueError: it is none."""
+    if not 0 < (found := float(text)) < math.inf:
+        raise ValueError
+    return found
 
 
 def parsed(parser: argparse.ArgumentParser) -> tuple[Preset, argparse.Namespace]:
@@ -44,6 +61,11 @@ def parsed(parser: argparse.ArgumentParser) -> tuple[Preset, argparse.Namespace]
     parser.add_argument("--keep", nargs="*", choices=KEEPABLE, help="what is left as it is there (clip)")
     options = parser.parse_args()
     preset = PRESETS[options.preset]
+    if options.start is not None:
+        try:
+            Checkpoint.open(options.start)
+        except CheckpointError as error:
+            parser.error(f"--start {options.start}: {error}")
     if options.keep is None:
         return replace(preset, start=options.start), options
     if options.start is None:
@@ -83,36 +105,40 @@ def fit(
     stage: Stage,
     limits: Limits = UNLIMITED,
     sheet: Callable[[], Image.Image] | None = None,
+    made_from: Sequence[object] = (),
 ) -> None:
     """Minimises ``loss`` over ``module``'s parameters; leaves their moving average in the module.
 
     Warm-up over 100 steps; a cosine to zero over the last part of steps or minutes, whichever end first. The state
     is saved to ``<preset folder>/<name>.pt`` and taken up again from there; a finished stage is loaded and left alone.
-    sheet: draws what the averaged weights make, now and then, to ``<preset folder>/<name>-<step>.png``.
+    sheet: draws what the averaged weights make, now and then, to ``<preset folder>/<name>-<step>.png``. made_from: what
+    it learns from beside the preset's pictures, see `training.state.origin`.
 
     Raises:
         SystemExit: SIGTERM came or the limit was reached; the state is saved.
+        RuntimeError: the state that is there is damaged, or of another run.
     """
-    path = preset.folder / f"{name}.pt"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path, made = preset.folder / f"{name}.pt", origin(preset, *made_from)
     module.train()
     minutes = stage.minutes if limits.minutes is None else limits.minutes
     half = half_precision(device())
     optimizer = torch.optim.AdamW(module.parameters(), lr=stage.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     mean = {key: value.clone() for key, value in module.state_dict().items()}
     step, spent, curve = 0, 0.0, list[float]()
-    if path.exists():
-        state = torch.load(path, map_location=device(), weights_only=True)
+    if (state := state_of(path, made)) is not None:
         module.load_state_dict(state["module"])
         optimizer.load_state_dict(state["optimizer"])
-        mean, step, spent, curve = state["mean"], state["step"], state["spent"], state["curve"]
+        mean = {key: value.to(device()) for key, value in state["mean"].items()}
+        step, spent, curve = state["step"], state["spent"], state["curve"]
         if state["done"]:
             module.load_state_dict(mean)
             module.eval()
             return
 
     def save(done: bool = False) -> None:
-        torch.save(
+        save_state(
+            path,
+            made,
             {
                 "module": module.state_dict(),
                 "optimizer": optimizer.state_dict(),
@@ -122,9 +148,7 @@ def fit(
                 "curve": curve,
                 "done": done,
             },
-            path.with_suffix(".tmp"),
         )
-        path.with_suffix(".tmp").replace(path)
         draw(curve, path.with_suffix(".png"), name)
 
     def show() -> None:
@@ -146,7 +170,9 @@ def fit(
             rate = stage.rate * min(1.0, (step + 1) / 100) * 0.5 * (1 + math.cos(falling * math.pi))
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            # A generator per step, not one that runs on: a resumed run then draws what an uncut one would have.
+            # A generator per step, not one that runs on: a resumed run then draws what an uncut one would have. Layers
+            # that leave values out draw from torch's own.
+            torch.manual_seed(step)
             with torch.autocast(device().type, torch.bfloat16, enabled=half):
                 value = loss(torch.Generator(device()).manual_seed(step))
             optimizer.zero_grad(set_to_none=True)

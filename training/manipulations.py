@@ -25,7 +25,7 @@ from training.arithmetic import measure_arithmetic, sums_sheet
 from training.changes import Change, asked, by_kind, changes
 from training.evaluate import commit, machine
 from training.eyes import Eyes, Floats, Pictures, Row, at_once, pixels, png
-from training.presets import PRESETS
+from training.presets import preset_of
 from training.questions import Question
 from training.scaling import reduce
 from unclip import Client, GeneratedImage, Sampling, Vary
@@ -159,13 +159,12 @@ def sheets(
 
 def measure(folder: Path, judge_folder: Path, out: Path, count: int) -> dict[str, list[Row]]:
     """Runs the stack, measures, and writes manipulations.json, a plot and two sheets into ``out``."""
-    manifest = json.loads((folder / "unclip.json").read_text())
-    preset = PRESETS[str(manifest["preset"])]
+    preset = preset_of(folder)
     taught, held_out = preset.pairs()
     out.mkdir(parents=True, exist_ok=True)
     pictures, wanted = asked(held_out, count), changes(held_out, taught, preset.styles, count)
     with LocalStack(folder) as stack, Client(stack.address) as client:
-        eyes = Eyes(client, judging.load(judge_folder, torch.device("cpu")))
+        eyes = Eyes(client, judging.load(judge_folder, torch.device("cpu"), preset))
         base = next(stage.image_size for stage in client.model_info().stages if stage.stage == "decoder")
         vary_rows, variations = measure_vary(client, eyes, pictures, base)
         diff_rows, diffs = measure_text_diff(client, eyes, wanted)

@@ -6,6 +6,7 @@ Backgrounds are put behind it when a batch is made, so that the caption can name
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import re
@@ -65,19 +66,35 @@ def composite(rgba: npt.NDArray[np.uint8], colour: tuple[int, int, int]) -> npt.
 
 
 def pairs(concepts: set[str] | None, styles: tuple[str, ...], size: int, cache: Path) -> list[Pair]:
-    """All pairs of these concepts (None: every one) and styles, rendered once and kept in ``cache``."""
-    if not cache.exists():
-        render(concepts, styles, size, cache)
-    words = json.loads(cache.with_suffix(".json").read_text())
-    pictures = np.load(cache)
+    """All pairs of these concepts (None: every one) and styles, rendered once and kept in ``cache`` (npy)."""
+    asked = hashlib.sha256(repr([sorted(concepts or ()), styles, size, manifest()]).encode()).hexdigest()
+    told = cache.with_suffix(".json")
+    kept = json.loads(told.read_text()) if told.exists() else {}
+    if not isinstance(kept, dict) or kept.get("asked") != asked:
+        words, pictures = render(concepts, styles, size)
+        keep(pictures, words, asked, cache)
+    else:
+        words, pictures = kept["words"], np.load(cache)
     return [
         Pair(w["label"], tuple(w["tags"]), w["style"], p, w["group"], tuple(w["synonyms"]))
         for w, p in zip(words, pictures, strict=True)
     ]
 
 
-def render(concepts: set[str] | None, styles: tuple[str, ...], size: int, cache: Path) -> None:
-    """Renders the pairs into ``cache`` (npy, uint8 ``[N, size, size, 4]``) and their words into a JSON beside it."""
+def keep(pictures: npt.NDArray[np.uint8], words: list[dict[str, Any]], asked: str, cache: Path) -> None:
+    """Writes pictures into ``cache`` and their words into a JSON beside it, which says what was ``asked`` for."""
+    told = cache.with_suffix(".json")
+    told.unlink(missing_ok=True)  # what is cut short is rendered again
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    np.save(cache, pictures)
+    told.with_suffix(".tmp").write_text(json.dumps({"asked": asked, "words": words}))
+    told.with_suffix(".tmp").replace(told)
+
+
+def render(
+    concepts: set[str] | None, styles: tuple[str, ...], size: int
+) -> tuple[list[dict[str, Any]], npt.NDArray[np.uint8]]:
+    """The pairs' words, and their pictures, uint8 ``[N, size, size, 4]``."""
     by_style = {source.style: source for source in manifest()}
     entries = [
         entry
@@ -95,9 +112,7 @@ def render(concepts: set[str] | None, styles: tuple[str, ...], size: int, cache:
                 said = {key: entry.get(key, []) for key in ("label", "tags", "group")}
                 words.append({**said, "style": style, "synonyms": named[entry["label"]]})
                 pictures.append(picture)
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    cache.with_suffix(".json").write_text(json.dumps(words))
-    np.save(cache, np.stack(pictures))
+    return words, np.stack(pictures)
 
 
 def synonyms(source: Source, entries: list[dict[str, Any]]) -> dict[str, list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -155,7 +156,7 @@ CPU = Preset(
     joint=Stage(1500, 512, 1e-3),
     clip=Stage(1400, 256, 1e-3),
     prior=Stage(3000, 192, 4e-4),
-    small=Stage(24000, 64, 1e-3, decay=0.4, average=0.9995),
+    small=Stage(26000, 64, 1e-3, decay=0.4, average=0.9995),
     decoder=Stage(8000, 32, 8e-4, decay=0.6, average=0.9995),
     upsampler=Stage(3000, 8, 1e-3),
     judge=Stage(3000, 192, 1e-3),
@@ -209,3 +210,28 @@ PRESETS = {
         judged_widely=False,
     ),
 }
+
+
+def preset_of(checkpoint: Path) -> Preset:
+    """The preset that a checkpoint's weights were made with, by its data.json.
+
+    Raises:
+        RuntimeError: there is none of that name, or it has other pictures or another split by now: what it holds out
+            these weights may have been shown.
+    """
+    told = json.loads((checkpoint / "data.json").read_text())
+    preset = PRESETS.get(str(told["preset"]))
+    if preset is None:
+        raise RuntimeError(f"{checkpoint}: its preset, {told['preset']}, is none of {', '.join(PRESETS)}")
+    taught, held_out = preset.known()
+    drawn, _ = preset.pairs()
+    now = {
+        "held_out": sorted(pair.key for pair in held_out),
+        "held_out_colours": sorted(preset.hidden().colours),
+        "held_out_counts": sorted(preset.hidden().counts),
+        "concepts": len({pair.label for pair in taught}),
+        "drawn": len({pair.label for pair in drawn}),
+    }
+    if now != {name: told.get(name) for name in now}:
+        raise RuntimeError(f"{checkpoint}: its weights were taught otherwise than preset {preset.name} teaches now")
+    return preset

@@ -60,7 +60,7 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Examples, limi
         ).predicted_image_embedding
         return functional.mse_loss(predicted, clean)
 
-    fit("prior", preset, network, loss, preset.prior, limits)
+    fit("prior", preset, network, loss, preset.prior, limits, made_from=[clip])
     trained: nn.Module = network
     return trained
 

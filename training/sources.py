@@ -63,7 +63,10 @@ def fetch(source: Source) -> Path:
         subprocess.run([npm, "pack", "--silent", source.specifier], cwd=CACHE, check=True, capture_output=True)
     found = integrity_of(source.archive)
     if found != source.integrity:
-        raise RuntimeError(f"{source.archive}: integrity is {found}, the manifest says {source.integrity}")
+        raise RuntimeError(
+            f"{source.archive}: integrity is {found}, the manifest says {source.integrity}; "
+            "without the file it is fetched again"
+        )
     return source.archive
 
 

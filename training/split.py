@@ -11,8 +11,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from training.captions import COUNTS, PEOPLE, countable, in_colour, plural, without_colour
-from training.colours import COLOURS, main_colour
+from training.captions import COUNTS, countable, hue_of, in_colour, plural, without_colour
+from training.colours import COLOURS
 from training.pictures import Pair
 
 COMMITTED = Path(__file__).with_name("held_out.json")
@@ -55,13 +55,15 @@ def pairs_of(items: Sequence[Pair], share: float, seed: int) -> list[str]:
 
 
 def combinations(items: Sequence[Pair], number: int, seed: int) -> tuple[frozenset[str], frozenset[str]]:
-    """(things in a colour that no drawing has by itself, things in a number), each of another concept."""
+    """(things in a colour that no drawing of them has by itself, things in a number), each of another concept."""
     labels = sorted({pair.label for pair in items})
-    has_main = {pair.label for pair in items if pair.group != PEOPLE and main_colour(pair.rgba) is not None}
+    own = {(without_colour(pair.label), hue_of(pair)) for pair in items}
+    has_main = {label for label, hue in own if hue is not None}
     random = Random(seed + 1)
     colours = {
-        in_colour(label, random.choice([c for c in COLOURS if in_colour(label, c) not in labels]))
-        for label in sample(sorted({without_colour(x) for x in has_main} & set(labels)), number, random)
+        in_colour(label, random.choice(free))
+        for label in sample(sorted(has_main & set(labels)), number, random)
+        if (free := [c for c in COLOURS if in_colour(label, c) not in labels and (label, c) not in own])
     }
     things = sample(sorted({pair.label for pair in items if countable(pair)}), number, random)
     return frozenset(colours), frozenset(f"{random.choice(sorted(COUNTS))} {plural(label)}" for label in things)

@@ -9,8 +9,7 @@ prediction of noise says nothing about the picture where there is nothing but no
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -43,6 +42,7 @@ from training.loop import (
 )
 from training.presets import Limits, Preset
 from training.quick import compiled
+from training.state import load, origin, save
 from training.watch import tiled
 from unclip.diffusion.guidance import guided, scale_embedding
 from unclip.diffusion.noise import START, NoiseKey, Stream, gaussian
@@ -169,7 +169,7 @@ def train(
         x = student.walked(x, scale, context.float(), extra.float(), mask)
         return tiled([walks.x[shown, -1].float(), x], columns=12)
 
-    fit("student", preset, student, loss, preset.student, limits, sheet=sheet)
+    fit("student", preset, student, loss, preset.student, limits, sheet=sheet, made_from=[teacher])
     unet: nn.Module = student.unet
     return unet
 
@@ -183,10 +183,10 @@ def walk(
     Raises:
         SystemExit: SIGTERM came or the limit was reached; the walks are saved.
     """
-    path, parts = preset.folder / "walks.pt", list[Walks]()
     teacher.eval()
-    if path.exists():
-        parts.append(Walks(**torch.load(path, weights_only=True)))
+    path, parts, made_from = preset.folder / "walks.pt", list[Walks](), origin(preset, teacher)
+    if (kept := load(path, made_from)) is not None:
+        parts.append(Walks(**kept))
     empty = encode_texts(clip, words, [""])
     made, saved = sum(len(part.x) for part in parts), time.monotonic()
     with asked_to_end() as ended:
@@ -195,10 +195,14 @@ def walk(
             now = time.monotonic()
             late = ended() or now > limits.until
             if late or now - saved > SAVE_EVERY:
-                parts, saved = [save(parts, path)], now
+                parts, saved = [together(parts)], now
+                save(path, made_from, vars(parts[0]))
             if late:
                 raise SystemExit(143 if ended() else OUT_OF_TIME)
-    return save(parts, path)
+    if len(parts) > 1 or not path.exists():
+        parts = [together(parts)]
+        save(path, made_from, vars(parts[0]))
+    return parts[0]
 
 
 def walk_together(
@@ -236,13 +240,9 @@ def walk_together(
     return Walks(path, scale.cpu(), context, extra, mask.cpu())
 
 
-def save(parts: list[Walks], path: Path) -> Walks:
-    """All of them as one, written to ``path`` whole or not at all."""
-    whole = Walks(**{each.name: torch.cat([getattr(part, each.name) for part in parts]) for each in fields(Walks)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(asdict(whole), path.with_suffix(".tmp"))
-    path.with_suffix(".tmp").replace(path)
-    return whole
+def together(parts: list[Walks]) -> Walks:
+    """All of them as one."""
+    return Walks(**{each.name: torch.cat([getattr(part, each.name) for part in parts]) for each in fields(Walks)})
 
 
 if __name__ == "__main__":

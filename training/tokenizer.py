@@ -13,12 +13,16 @@ START, END, PAD = "<|startoftext|>", "<|endoftext|>", "!"
 
 
 def train(captions: Iterable[str], vocabulary: int, context: int, folder: Path) -> CLIPTokenizer:
-    """Learns a vocabulary of at most ``vocabulary`` tokens and saves a CLIPTokenizer into ``folder``.
+    """Learns a vocabulary and saves a CLIPTokenizer into ``folder``, or loads the one that lies there.
 
-    Bytes that never ended a word are added to that, up to 256, so that there is no text it cannot write.
+    It has at most ``vocabulary`` tokens, every byte inside a word being one, and every byte that ends a word as 256
+    more, so that there is no text it cannot write. The same captions give the same tokens: networks that learned by
+    one numbering can be read by no other.
     Padding is "!", id 0, as in Karlo; the end token comes last, as in CLIP, whose pooling looks for it. What a caption
     says is never one of these: its "!" is a sign like others.
     """
+    if (folder / "tokenizer_config.json").exists():
+        return CLIPTokenizer.from_pretrained(folder)
     bpe = Tokenizer(models.BPE(unk_token=END, end_of_word_suffix="</w>"))
     bpe.normalizer = normalizers.Lowercase()
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
@@ -28,10 +32,13 @@ def train(captions: Iterable[str], vocabulary: int, context: int, folder: Path) 
             pre_tokenizers.ByteLevel(add_prefix_space=False),
         ]
     )
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    # The trainer numbers ends of words as it meets them, in an order that changes, unless they are there before; among
+    # equally frequent pairs it takes the one with the lower numbers.
+    ends = [byte + "</w>" for byte in alphabet]
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary - 2,
-        special_tokens=[PAD],
+        vocab_size=vocabulary - 2 + len(ends),
+        special_tokens=[PAD, *ends],
         initial_alphabet=alphabet,
         end_of_word_suffix="</w>",
         show_progress=False,
@@ -39,7 +46,6 @@ def train(captions: Iterable[str], vocabulary: int, context: int, folder: Path) 
     bpe.train_from_iterator(captions, trainer)
     learned = json.loads(bpe.to_str())["model"]
     tokens = sorted(learned["vocab"], key=learned["vocab"].__getitem__)
-    tokens += [byte + "</w>" for byte in alphabet if byte + "</w>" not in learned["vocab"]]
     vocab = {token: index for index, token in enumerate([*tokens, START, END])}
     merges = [tuple(merge) for merge in learned["merges"]]
     tokenizer = CLIPTokenizer(

@@ -120,8 +120,11 @@ class Views:
         colour = None
         if self._turns[row] and random.random() < self.variety.recoloured:
             colour = random.choice(self._turns[row])
-        if self._numbers[row] and random.random() < self.variety.counted:
-            count = random.choice(self._numbers[row])
+        numbers = self._numbers[row]
+        if colour is not None:  # it is another thing then
+            numbers = tuple(count for count in numbers if self._shows(count, in_colour(pair.label, colour)))
+        if numbers and random.random() < self.variety.counted:
+            count = random.choice(numbers)
             layers = [self._placed_at(view, row, place, random, colour) for place in random.choice(PLACES[count])]
             return layers, varied_caption(pair, background, random, colour, count)
         scale = random.uniform(self.variety.smallest, 1) if moved else 1.0
@@ -139,14 +142,22 @@ class Views:
         return Layer(view, row, scale, x, y, self._mirrored(row, random), colour)
 
     def _colours_for(self, pair: Pair) -> tuple[str, ...]:
-        """The colours that a drawing may get."""
-        return tuple(c for c in COLOURS if in_colour(pair.label, c) not in self.hidden.colours)
+        """The colours that a drawing may get: none that is held out of it, or makes it a thing that its style is not
+        to show."""
+        names = (pair.label, *pair.synonyms)
+
+        def hides(thing: str) -> bool:
+            return thing in self.hidden.colours or f"{pair.style}/{thing}" in self.hidden.pairs
+
+        return tuple(c for c in COLOURS if not any(hides(in_colour(name, c)) for name in names))
 
     def _counts_for(self, pair: Pair) -> tuple[str, ...]:
         """The numbers in which it may be shown."""
-        if not countable(pair):
-            return ()
-        return tuple(count for count in COUNTS if f"{count} {plural(pair.label)}" not in self.hidden.counts)
+        return tuple(count for count in COUNTS if countable(pair) and self._shows(count, pair.label))
+
+    def _shows(self, count: str, label: str) -> bool:
+        """Whether so many of a thing are not held out."""
+        return f"{count} {plural(label)}" not in self.hidden.counts
 
     def _mirrored(self, row: int, random: Random) -> bool:
         return random.random() < self.variety.mirrored and self.pairs[row].mirrors

@@ -20,7 +20,7 @@ from training.captions import (
 )
 from training.colours import COLOURS, main_colour
 from training.pictures import BACKGROUNDS, WHITE, Pair
-from training.presets import PRESETS, Preset
+from training.presets import Preset, preset_of
 from unclip.checkpoints.manifest import MANIFEST
 from unclip.checkpoints.vocabulary import Vocabulary
 from unclip.checkpoints.words import EVERYBODYS, words_of
@@ -107,8 +107,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--without-synonyms", action="store_true", help="of weights from before captions had any")
     folder, without = (options := parser.parse_args()).folder, options.without_synonyms
-    manifest = json.loads((folder / MANIFEST).read_text())
-    preset = PRESETS[str(manifest["preset"])]
+    manifest, preset = json.loads((folder / MANIFEST).read_text()), preset_of(folder)
     taught, _ = preset.pairs()
     if without:
         taught = [replace(pair, synonyms=()) for pair in taught]

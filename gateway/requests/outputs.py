@@ -17,7 +17,8 @@ def read_output(info: StackInfo, reader: Reader, preview_interval: int) -> Outpu
     Raises:
         PreconditionFailed: the stack paints no pictures of that width and height.
     """
-    upsampler = reader.sampling("upsampler", replace(info.upsampler, guidance_scale=1.0))
+    stage = sampling_pb2.STAGE_UPSAMPLER
+    upsampler = reader.sampling("upsampler", replace(info.upsampler, guidance_scale=1.0), info.max_steps(stage))
     if upsampler.guidance_scale != 1:
         reader.refuse(
             "upsampler.guidance_scale", f"must be 1, the upsampler has no guidance; got {upsampler.guidance_scale:g}"
@@ -25,7 +26,7 @@ def read_output(info: StackInfo, reader: Reader, preview_interval: int) -> Outpu
     size, (width, height) = reader.optional("size"), read_shape(info, reader)
     if size is not None and width is not None:
         reader.refuse("size", f"must be unset where width and height are set; got {size}")
-    area = 1.0 if width is None or height is None else width * height / info.side(sampling_pb2.STAGE_UPSAMPLER) ** 2
+    area = 1.0 if width is None or height is None else width * height / info.side(stage) ** 2
     return Output(upsampler, reader.choice("format"), preview_interval, size, width, height, area)
 
 

@@ -49,6 +49,7 @@ DEFAULT_THETA = 0.5
 DEFAULT_T = 0.5
 DEFAULT_RESAMPLING = 2  # more changed little in the pictures looked at
 IMAGE = image_pb2.Image.DESCRIPTOR
+PRIOR, DECODER = sampling_pb2.STAGE_PRIOR, sampling_pb2.STAGE_DECODER
 
 
 def plan_of(request: gateway_pb2.StreamRequest, info: StackInfo, nested: bool) -> Plan:
@@ -125,10 +126,10 @@ def read_generate(
         if request.HasField("candidates") and not caption:
             reader.refuse("candidates", f"must be unset without a caption to rank by; got {request.candidates}")
     # More than a prior has places for could never be served.
-    most = min(MAX_CANDIDATES, info.places(sampling_pb2.STAGE_PRIOR) or MAX_CANDIDATES)
+    most = min(MAX_CANDIDATES, info.places(PRIOR) or MAX_CANDIDATES)
     candidates = reader.number("prior_candidates", min(DEFAULT_CANDIDATES, most), 1, most)
-    prior = reader.sampling("prior", info.prior)
-    decoder = reader.sampling("decoder", info.decoder)
+    prior = reader.sampling("prior", info.prior, info.max_steps(PRIOR))
+    decoder = reader.sampling("decoder", info.decoder, info.max_steps(DECODER))
     negative_caption = reader.caption("negative_caption", request.negative_caption, allow_empty=True)
     fast = isinstance(request, gateway_pb2.GenerateRequest) and is_fast(reader)
     if negative_caption and fast:
@@ -161,7 +162,7 @@ def read_vary(request: gateway_pb2.VaryRequest, info: StackInfo, reader: Reader,
     eta = reader.number("eta", 1.0, *RANGES["eta"])
     if request.decoder.HasField("eta"):
         reader.refuse("decoder.eta", f"must be unset, the request's own eta stands for it; got {request.decoder.eta:g}")
-    decoder = reader.sampling("decoder", inversion_defaults(info.decoder), ddim_only=True)
+    decoder = reader.sampling("decoder", inversion_defaults(info.decoder), info.max_steps(DECODER), ddim_only=True)
     reader.asked.decoder.ClearField("eta")
     read_report_psnr(request, reader)
     fit = reader.choice("fit")
@@ -188,7 +189,7 @@ def read_text_diff(
         after=after,
         thetas=reader.frames("thetas", DEFAULT_THETA),
         seed=reader.seed(),
-        decoder=reader.sampling("decoder", inversion_defaults(info.decoder), ddim_only=True),
+        decoder=reader.sampling("decoder", inversion_defaults(info.decoder), info.max_steps(DECODER), ddim_only=True),
         output=output,
         fit=fit,
         report_psnr=request.report_psnr,
@@ -205,7 +206,7 @@ def read_interpolate(
     to_caption = reader.caption("to_caption", request.to_caption) if to == "to_caption" else ""
     if to != "to_caption" and request.HasField("prior"):
         reader.refuse("prior", "must be unset without to_caption: only a caption goes through the prior")
-    prior = reader.sampling("prior", info.prior)
+    prior = reader.sampling("prior", info.prior, info.max_steps(PRIOR))
     if to != "to_caption":
         reader.asked.ClearField("prior")
     read_report_psnr(request, reader)
@@ -217,9 +218,9 @@ def read_interpolate(
         ts=reader.frames("ts", DEFAULT_T),
         start=reader.choice("start"),
         seed=reader.seed(),
-        candidates=min(DEFAULT_CANDIDATES, info.places(sampling_pb2.STAGE_PRIOR) or DEFAULT_CANDIDATES),
+        candidates=min(DEFAULT_CANDIDATES, info.places(PRIOR) or DEFAULT_CANDIDATES),
         prior=prior,
-        decoder=reader.sampling("decoder", inversion_defaults(info.decoder), ddim_only=True),
+        decoder=reader.sampling("decoder", inversion_defaults(info.decoder), info.max_steps(DECODER), ddim_only=True),
         output=output,
         fit=fit,
         report_psnr=request.report_psnr,

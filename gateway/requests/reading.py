@@ -21,7 +21,7 @@ from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding
 from unclip.wire.enums import ENUMS
 from unclip.wire.images import check_image, checked_header, decode_image, encode_image, open_image, passes_over_profile
-from unclip.wire.limits import MAX_FRAMES, RANGES
+from unclip.wire.limits import MAX_FRAMES, RANGES, steps_within
 from unclip.wire.sampling import sampling_from_proto, sampling_to_proto
 from unclip.wire.stage_reading import MAX_SIZE
 from unclip.wire.violations import Violations
@@ -98,12 +98,15 @@ class Reader:
         """A caption as models get it, see `unclip.wire.captions`; the recipe keeps it as it came."""
         return self._violations.caption(self._prefix + field, caption, allow_empty=allow_empty)
 
-    def sampling(self, field: str, defaults: SamplingSettings, ddim_only: bool = False) -> SamplingSettings:
+    def sampling(
+        self, field: str, defaults: SamplingSettings, max_steps: int, ddim_only: bool = False
+    ) -> SamplingSettings:
         """Sampling settings, ``defaults`` where the options are silent."""
         options = getattr(self.asked, field)
         if ddim_only and options.sampler not in (sampling_pb2.SAMPLER_UNSPECIFIED, sampling_pb2.SAMPLER_DDIM):
             self.refuse(f"{field}.sampler", f"must be SAMPLER_DDIM or unset; got {sampler_name(options.sampler)}")
-        sampling = sampling_from_proto(options, defaults, self._prefix + field, self._violations)
+        ranges = {**RANGES, "steps": steps_within(max_steps)}
+        sampling = sampling_from_proto(options, defaults, self._prefix + field, self._violations, ranges)
         options.CopyFrom(sampling_to_proto(sampling))
         return sampling
 

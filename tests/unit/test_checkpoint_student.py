@@ -134,7 +134,7 @@ def test_a_fast_way_without_a_students_scheduler_is_refused(taught: Path) -> Non
 
 def test_a_student_whose_scheduler_has_fewer_timesteps_than_it_takes_steps_is_refused(taught: Path) -> None:
     say(taught, "decoder_student_scheduler/scheduler_config.json", num_train_timesteps=3)
-    with pytest.raises(CheckpointError, match="decoder_student_scheduler does not load: steps must be 1 to 3, got 4"):
+    with pytest.raises(CheckpointError, match=r"decoder_student_scheduler/.*: num_train_timesteps .*, 4; got 3"):
         Decoder(Checkpoint.open(taught), CPU)
 
 
@@ -143,7 +143,7 @@ def test_an_upsampler_whose_scheduler_has_fewer_timesteps_than_its_fast_way_take
 ) -> None:
     say(taught, "super_res_scheduler/scheduler_config.json", num_train_timesteps=3)
     rewrite(taught, lambda manifest: manifest["fast"]["upsampler"].update(steps=4))
-    with pytest.raises(CheckpointError, match="super_res_scheduler does not load: steps must be 1 to 3, got 4"):
+    with pytest.raises(CheckpointError, match=r"super_res_scheduler/.*: num_train_timesteps .*, 4; got 3"):
         Upsampler(Checkpoint.open(taught), CPU)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,8 @@ class Exported:
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     folder = tmp_path_factory.mktemp("exported")
     (folder / "README.md").write_text("a model card")
+    (folder / "thesis").mkdir()
+    (folder / "thesis" / "chapter.txt").write_text("mine")
     (folder / "decoder").mkdir()
     (folder / "decoder" / "left_over.bin").write_bytes(b"of an earlier run")
     captions = [varied_caption(pair, "blue", Random(seed)) for seed, pair in enumerate(PAIRS)]
@@ -96,7 +99,7 @@ def test_every_component_is_accepted(exported: Exported) -> None:
 
     checkpoint.verify(FOLDERS)
 
-    assert {path.name for path in exported.folder.iterdir() if path.is_dir()} == set(FOLDERS)
+    assert {path.name for path in exported.folder.iterdir() if path.is_dir()} == {*FOLDERS, "thesis"}
     assert not list(exported.folder.rglob("*.bin"))
 
 
@@ -149,6 +152,8 @@ def test_what_the_weights_have_seen_is_written_beside_them(exported: Exported) -
     assert set(packages) == {"", *PRESET.styles}
     assert sum(package["taught"] for package in packages.values()) == len(taught)
     assert sum(package["held_out"] for package in packages.values()) == len(held_out)
+    assert sum(package["drawn"] for package in packages.values()) == len(taught)
+    assert (data["concepts"], data["drawn"], data["teachers"]) == (len(COLOURS), len(COLOURS), [])
     for source in manifest():
         if source.style in packages:
             found = packages[source.style]
@@ -193,12 +198,16 @@ def test_a_checkpoint_too_large_to_embed_is_refused(
     monkeypatch.setattr(presets, "pairs", lambda concepts, styles, size, cache: PAIRS)
     parts = networks.prior(PRESET), decoder.Decoder(PRESET), networks.upsampler(PRESET)
 
+    shutil.copytree(exported.folder, tmp_path / "before")
     with pytest.raises(RuntimeError, match="has at most"):
-        export(tmp_path, PRESET, deepcopy(exported.clip), exported.words, *parts)
+        export(tmp_path / "before", PRESET, deepcopy(exported.clip), exported.words, *parts)
+    Checkpoint.open(tmp_path / "before").verify(FOLDERS)  # what was there stays
+    assert {path.name for path in (tmp_path / "before").iterdir()} == {path.name for path in exported.folder.iterdir()}
 
 
-def test_a_model_card_survives_the_export(exported: Exported) -> None:
+def test_what_is_no_part_of_a_checkpoint_survives_the_export(exported: Exported) -> None:
     assert (exported.folder / "README.md").read_text() == "a model card"
+    assert (exported.folder / "thesis" / "chapter.txt").read_text() == "mine"
 
 
 # What was trained is what is loaded.

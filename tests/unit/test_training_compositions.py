@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from colorsys import hsv_to_rgb
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from training.colours import COLOURS
 from training.compositions import Choice, colour_choices, count_choices, preferred
 from training.pictures import Pair
-from training.split import Split
+from training.split import Split, combinations
 
 SPLIT = Split(colours=frozenset({"blue apple"}), counts=frozenset({"three pears"}))
 
@@ -21,11 +22,21 @@ def disc(label: str, colour: tuple[int, int, int], style: str = "flat", group: i
     return Pair(label, (), style, rgba, group)
 
 
+RAINBOW = {  # every colour word by one that it means
+    name: (round(255 * r), round(255 * g), round(255 * b))
+    for name, (r, g, b) in ((name, hsv_to_rgb(*colour)) for name, colour in COLOURS.items())
+}
 PAIRS = [
     disc("red apple", (120, 120, 120)),
     disc("red apple", (220, 20, 20), "noto"),
     disc("pear", (40, 180, 60), "3d"),
 ]
+
+
+def test_no_colour_is_held_out_that_a_drawing_of_the_thing_has_by_itself() -> None:
+    of_all_but_one = [disc("pear", rgb, style) for style, rgb in RAINBOW.items() if style != "purple"]
+    assert combinations(of_all_but_one, 1, 0)[0] == {"purple pear"}
+    assert not combinations([*of_all_but_one, disc("pear", RAINBOW["purple"], "purple")], 1, 0)[0]
 
 
 def test_a_thing_is_asked_for_in_its_held_out_colour_in_a_style_that_has_one() -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from torch import nn
 from training import loop
 from training.loop import OUT_OF_TIME, choose, fit, flips
 from training.presets import PRESETS, Limits, Preset, Stage
+from training.views import Variety
 
 STEPS = 12
 STAGE = Stage(STEPS, 16, 0.01)
@@ -90,6 +92,53 @@ def test_a_finished_stage_is_loaded_and_not_trained_again(preset: Preset) -> Non
     assert all(
         torch.equal(a, b) for a, b in zip(trained.state_dict().values(), loaded.state_dict().values(), strict=True)
     )
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_layers_that_leave_values_out_do_so_alike_after_a_cut(preset: Preset) -> None:
+    def leaky() -> nn.Module:
+        return nn.Sequential(nn.Dropout(0.5), network())
+
+    uncut, first, resumed = leaky(), leaky(), leaky()
+    fit("uncut", preset, uncut, regression(uncut), STAGE)
+    with pytest.raises(KeyboardInterrupt):
+        fit("cut", preset, first, regression(first, fail_at=5), STAGE)
+    torch.manual_seed(99)
+    fit("cut", preset, resumed, regression(resumed), STAGE)
+    assert all(
+        torch.equal(a, b) for a, b in zip(uncut.state_dict().values(), resumed.state_dict().values(), strict=True)
+    )
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    "other", [{"concepts": ("ghost",)}, {"styles": ("noto",)}, {"width": 32}, {"variety": Variety(coloured=1.0)}]
+)
+def test_the_state_of_another_run_is_not_taken_up(preset: Preset, other: dict[str, Any]) -> None:
+    fit("mine", preset, network(), regression(network()), Stage(1, 16, 0.01))
+    with pytest.raises(RuntimeError, match=r"mine\.pt is of another run"):
+        fit("mine", replace(preset, **other), network(), regression(network()), Stage(1, 16, 0.01))
+    fit("mine", replace(preset, clip=Stage(9, 9, 0.9)), network(), regression(network()), Stage(1, 16, 0.01))
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_state_of_a_stage_that_learned_from_another_network_is_not_taken_up(preset: Preset) -> None:
+    teacher, other = network(), nn.Linear(2, 2)
+    fit("pupil", preset, network(), regression(network()), Stage(1, 16, 0.01), made_from=[teacher, "v"])
+    fit("pupil", preset, network(), regression(network()), Stage(1, 16, 0.01), made_from=[network(), "v"])
+    for parts in ([other, "v"], [teacher, "epsilon"], []):
+        with pytest.raises(RuntimeError, match="of another run"):
+            fit("pupil", preset, network(), regression(network()), Stage(1, 16, 0.01), made_from=parts)
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("left", [0, 10, 500])
+def test_a_damaged_state_is_named(preset: Preset, left: int) -> None:
+    fit("torn", preset, network(), regression(network()), Stage(1, 16, 0.01))
+    file = preset.folder / "torn.pt"
+    file.write_bytes(file.read_bytes()[:left])
+    with pytest.raises(RuntimeError, match=r"torn\.pt is damaged; without it its stage begins anew"):
+        fit("torn", preset, network(), regression(network()), Stage(1, 16, 0.01))
 
 
 @pytest.mark.usefixtures("undrawn")

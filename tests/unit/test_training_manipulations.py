@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.changes import asked, by_kind, changes, hue_of
+from training.captions import hue_of
+from training.changes import asked, by_kind, changes
 from training.manipulations import likeness, signed, small
 from training.pictures import Pair
 

@@ -144,6 +144,17 @@ def test_pictures_are_rendered_once_and_found_again(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.usefixtures("packages")
+def test_pictures_of_other_concepts_or_cut_short_are_rendered_again(tmp_path: Path) -> None:
+    cache = tmp_path / "all.npy"
+    every = pictures.pairs(None, ("drawn", "seen"), SIZE, cache)
+    [heart] = pictures.pairs({"red heart"}, ("drawn", "seen"), SIZE, cache)
+    assert heart.key == "drawn/red heart"
+    cache.with_suffix(".json").unlink()
+    cache.write_bytes(cache.read_bytes()[:100])
+    assert [item.key for item in pictures.pairs(None, ("drawn", "seen"), SIZE, cache)] == [item.key for item in every]
+
+
+@pytest.mark.usefixtures("packages")
 def test_only_the_named_concepts_are_rendered(tmp_path: Path) -> None:
     found = pictures.pairs({"red heart"}, ("drawn", "seen"), SIZE, tmp_path / "some.npy")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,7 +65,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         commands = 1
         while not (out / "unclip.json").exists():
             try:
-                run(PRESET, out, Limits(until=time.monotonic() if commands < 4 else float("inf")))
+                run(PRESET, out, Limits(until=time.monotonic()))
             except SystemExit as end:
                 assert end.code == OUT_OF_TIME  # noqa: PT017
                 commands += 1
@@ -82,7 +83,7 @@ def at_home(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_commands_that_ran_out_of_time_are_taken_up_and_every_stage_takes_all_its_steps(trained: Trained) -> None:
-    assert trained.commands == 4
+    assert trained.commands > 3 * 6
     for stage in ("clip", "prior", "decoder", "upsampler", "judge", "student"):
         state = torch.load(trained.state / f"{stage}.pt", weights_only=True)
         assert (state["step"], state["done"]) == (3, True)
@@ -117,9 +118,56 @@ def test_a_decoder_grows_out_of_one_of_half_its_size(tmp_path: Path, monkeypatch
     assert (unet.conv_out.bias == 7).all()
 
 
-def test_a_decoder_does_not_go_on_from_one_that_predicts_something_else(tiny_checkpoint: Path) -> None:
+def test_a_decoder_does_not_go_on_from_one_that_predicts_something_else(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    start = replace(PRESET, start=tiny_checkpoint)
     with pytest.raises(RuntimeError, match="its decoder predicts epsilon, not v"):
-        decoder.train(replace(PRESET, start=tiny_checkpoint), *[cast(Any, None)] * 3)
+        decoder.train(start, *[cast(Any, None)] * 3)
+    with pytest.raises(RuntimeError, match="its decoder predicts epsilon, not v"):
+        run(start, tmp_path / "next", Limits())
+    assert not list(tmp_path.iterdir())  # nothing was trained before that was found
+
+
+@pytest.mark.usefixtures("at_home")
+def test_a_run_that_was_cut_after_every_step_makes_what_an_uncut_one_does(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    run(PRESET, tmp_path / "uncut" / "emoji", Limits())
+
+    cut, uncut = Checkpoint.open(trained.checkpoint), Checkpoint.open(tmp_path / "uncut" / "emoji")
+    assert cut.manifest == uncut.manifest
+    judges = [(folder / "judge.safetensors").read_bytes() for folder in (trained.judge, tmp_path / "uncut" / "judge")]
+    assert judges[0] == judges[1]
+
+
+@pytest.mark.usefixtures("at_home")
+def test_networks_of_another_clip_are_not_taken_up(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(trained.state, tmp_path / PRESET.folder)
+    (tmp_path / PRESET.folder / "clip.pt").unlink()
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(RuntimeError, match=r"prior\.pt is of another run"):
+        run(replace(PRESET, clip=Stage(1, 8, 1e-3)), tmp_path / "next", Limits())
+
+
+@pytest.mark.usefixtures("at_home")
+def test_an_evaluation_asks_for_nothing_that_may_have_been_taught(trained: Trained, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(trained.checkpoint, tmp_path / "other"))
+    data = json.loads((folder / "data.json").read_text())
+    (folder / "data.json").write_text(json.dumps({**data, "held_out": data["held_out"][1:]}))
+    with pytest.raises(RuntimeError, match="taught otherwise than preset smoke teaches now"):
+        evaluate(folder, trained.judge, tmp_path)
+    judge = Path(shutil.copytree(trained.judge, tmp_path / "judge"))
+    about = json.loads((judge / "judge.json").read_text())
+    (judge / "judge.json").write_text(json.dumps({**about, "split": "another"}))
+    with pytest.raises(RuntimeError, match="this judge was taught under another split"):
+        evaluate(trained.checkpoint, judge, tmp_path)
 
 
 @pytest.mark.usefixtures("at_home")
@@ -150,6 +198,9 @@ def test_a_run_can_teach_the_decoder_alone(trained: Trained, tmp_path: Path, mon
     changed = {name for name, digest in before.manifest["files"].items() if after.manifest["files"][name] != digest}
     networks = {name.partition("/")[0] for name in changed if name.endswith(".safetensors")}
     assert networks == {"text_proj", "decoder", "decoder_student"}  # another decoder has another student
+    data = json.loads((tmp_path / "next" / "data.json").read_text())
+    assert data["start"] == json.loads((trained.checkpoint / "data.json").read_text())
+    assert data["kept"] == ["clip", "prior", "upsampler"]
 
 
 @pytest.mark.usefixtures("at_home")
@@ -163,6 +214,22 @@ def test_a_run_can_teach_a_student_alone(trained: Trained, tmp_path: Path, monke
     changed = {name for name, digest in before.manifest["files"].items() if after.manifest["files"][name] != digest}
     assert {name.partition("/")[0] for name in changed if name.endswith(".safetensors")} == {"decoder_student"}
     assert after.fast("decoder") == SAMPLING
+
+
+@pytest.mark.usefixtures("at_home")
+def test_a_decoder_that_is_kept_draws_what_it_was_taught_and_not_what_the_preset_teaches(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(presets, "pairs", lambda *_: [drawing("banana", style, PRESET.size) for style in PRESET.styles])
+    kept = ("clip", "prior", "decoder", "upsampler")
+
+    run(replace(PRESET, start=trained.checkpoint, kept=kept, student=Stage(1, 4, 1e-3)), tmp_path / "next", Limits())
+
+    before, after = (Checkpoint.open(folder) for folder in (trained.checkpoint, tmp_path / "next"))
+    assert after.vocabulary == before.vocabulary
+    data = [json.loads((checkpoint.folder / "data.json").read_text()) for checkpoint in (before, after)]
+    assert data[1] == data[0] | {"kept": sorted(kept)}
 
 
 @pytest.mark.usefixtures("at_home")
@@ -244,23 +311,38 @@ def test_a_run_can_teach_the_clip_it_starts_with_and_keep_the_upsampler(
 
 
 def test_there_is_nothing_to_keep_without_a_checkpoint(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    start = str(tiny_checkpoint)
+
     def chosen(*words: str) -> presets.Preset:
         monkeypatch.setattr("sys.argv", ["training", "--preset", "smoke", *words])
         return loop.arguments("Trains.")[0]
 
     assert not chosen().keeps("clip")
-    assert chosen("--start", "somewhere").keeps("clip")
-    beginning = chosen("--start", "somewhere", "--keep", "upsampler")
+    assert chosen("--start", start).keeps("clip")
+    beginning = chosen("--start", start, "--keep", "upsampler")
     assert (beginning.keeps("clip"), beginning.keeps("upsampler")) == (False, True)
     with pytest.raises(SystemExit):
         chosen("--keep", "upsampler")
     assert "--keep needs --start" in capsys.readouterr().err
-    assert chosen("--start", "somewhere", "--keep", "clip", "prior").keeps("prior")
+    assert chosen("--start", start, "--keep", "clip", "prior").keeps("prior")
     with pytest.raises(SystemExit):
-        chosen("--start", "somewhere", "--keep", "prior")
+        chosen("--start", start, "--keep", "prior")
     assert "needs clip" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        chosen("--start", "nowhere")
+    assert "--start nowhere: checkpoint: no such folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("said", ["0", "-1", "nan", "inf", "soon"])
+def test_a_time_that_is_none_is_refused(
+    said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["training", f"--minutes={said}"])
+    with pytest.raises(SystemExit):
+        loop.arguments("Trains.")
+    assert f"invalid minutes value: '{said}'" in capsys.readouterr().err
 
 
 # Judging.

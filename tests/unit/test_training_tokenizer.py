@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,20 @@ CAPTIONS = [plain_caption(label, style) for label in CONCEPTS.read_text().splitl
 @pytest.fixture(scope="module")
 def words(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return tokenizer.train(CAPTIONS, 1024, CONTEXT, tmp_path_factory.mktemp("tokenizer"))
+
+
+def test_the_same_captions_give_the_same_tokens(words: Any, tmp_path: Path) -> None:
+    for turn in range(3):
+        again = tokenizer.train(CAPTIONS, 1024, CONTEXT, tmp_path / str(turn))
+        assert again.get_vocab() == words.get_vocab()
+        assert [again(caption).input_ids for caption in CAPTIONS] == [words(caption).input_ids for caption in CAPTIONS]
+
+
+def test_a_tokenizer_that_was_learned_is_taken_up(tmp_path: Path) -> None:
+    learned = tokenizer.train(CAPTIONS, 1024, CONTEXT, tmp_path)
+    again = tokenizer.train(["something else"], 512, CONTEXT, tmp_path)
+    assert again.get_vocab() == learned.get_vocab()
+    assert again("a red apple <|endoftext|>").input_ids == learned("a red apple <|endoftext|>").input_ids
 
 
 def spaceless(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from training.pictures import BACKGROUNDS, WHITE, Pair, composite
+from training.split import Split
 from training.views import BESIDE, Variety, Views
 
 SIDE = 32
@@ -138,3 +140,28 @@ def test_a_lone_drawing_that_is_not_moved_is_not_mirrored_either() -> None:
 
     assert red_of(still)[1].min() == 4
     assert red_of(moved)[1].min() != 4
+
+
+def captions_of(pair: Pair, hidden: Split, variety: Variety) -> str:
+    """All that is said of many views."""
+    views = Views([pair], variety, CPU, hidden)
+    return "\n".join(views.draw([0] * 300, Random(0))[1])
+
+
+def test_no_drawing_becomes_one_that_is_held_out_by_its_colour() -> None:
+    heart = replace(square("red heart", (255, 0, 0)), synonyms=("heart",))
+    turned = Variety(coloured=0.0, recoloured=0.9)
+    assert "pink heart" in captions_of(heart, Split(), turned)
+    assert "pink heart" in captions_of(heart, Split(frozenset({"noto/pink heart"})), turned)
+    assert "pink heart" not in captions_of(heart, Split(frozenset({"flat/pink heart"})), turned)
+    assert "pink heart" not in captions_of(heart, Split(colours=frozenset({"pink heart"})), turned)
+
+
+def test_no_number_of_things_is_shown_that_is_held_out_of_them_in_their_new_colour() -> None:
+    several = Variety(coloured=0.0, recoloured=0.9, counted=0.9)
+    book = square("red book", (255, 0, 0))
+    hidden = Split(counts=frozenset({"two blue books"}))
+    assert "two blue books" in captions_of(book, Split(), several)
+    said = captions_of(book, hidden, several)
+    assert "two blue books" not in said
+    assert {"three blue books", "two green books", "two red books"} <= set(re.findall(r"(?:two|three) \w+ books", said))

@@ -79,6 +79,7 @@ def test_the_tool_writes_it_into_a_manifest_and_leaves_the_rest(
     monkeypatch.setattr(presets, "pairs", lambda concepts, styles, size, cache: PAIRS)
     manifest = {"format": 1, "preset": "cpu", "clip_space": "abc", "files": {"prior/config.json": "0"}}
     (tmp_path / "unclip.json").write_text(json.dumps(manifest))
+    monkeypatch.setattr(vocabulary, "preset_of", lambda folder: PRESETS["cpu"])
     monkeypatch.setattr(sys, "argv", ["vocabulary", str(tmp_path), "--without-synonyms"])
     vocabulary.main()
     written = json.loads((tmp_path / "unclip.json").read_text())

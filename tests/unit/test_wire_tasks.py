@@ -72,17 +72,17 @@ def same(one: Any, other: Any) -> bool:
     return bool(np.array_equal(one, other)) if isinstance(one, np.ndarray) else one == other
 
 
-def there(task: Task) -> object:
+def there(task: Task, spec: StageSpec = SPEC) -> object:
     """What the stage reads of what the gateway writes."""
     match task:
         case SampleTask():
-            return SampleTask.from_proto(task.to_proto(), SPEC)
+            return SampleTask.from_proto(task.to_proto(), spec)
         case DecodeTask():
-            return DecodeTask.from_proto(task.to_proto(), SPEC)
+            return DecodeTask.from_proto(task.to_proto(), spec)
         case InvertTask():
-            return InvertTask.from_proto(task.to_proto(), SPEC)[0]
+            return InvertTask.from_proto(task.to_proto(), spec)[0]
         case UpsampleTask():
-            return UpsampleTask.from_proto(task.to_proto(), SPEC)
+            return UpsampleTask.from_proto(task.to_proto(), spec)
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: type(task).__name__)
@@ -116,6 +116,22 @@ def test_a_student_takes_no_more_than_it_was_taught_and_all_that_is_wrong_is_sai
     assert told.keys() == {"sampling.guidance_scale", "sampling.eta", "start_noise", "known"}
     assert told["sampling.guidance_scale"] == "must be 1 to 8; got 9"
     assert told["sampling.eta"] == "must be 0 of a student; got 0.5"
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: type(task).__name__)
+def test_no_more_steps_are_taken_than_the_scheduler_has_timesteps(task: Task) -> None:
+    field, steps = ("steps", task.steps) if isinstance(task, InvertTask) else ("sampling.steps", task.sampling.steps)
+    assert same(there(task, dataclasses.replace(SPEC, max_steps=steps)), task)
+    with pytest.raises(InvalidRequest, match=rf"^{field}: must be 1 to {steps - 1}; got {steps}$"):
+        there(task, dataclasses.replace(SPEC, max_steps=steps - 1))
+
+
+def test_a_student_takes_no_more_steps_than_its_own_scheduler_has_timesteps() -> None:
+    steps = STUDENTS.sampling.steps
+    enough = dataclasses.replace(SPEC, max_steps=1, max_fast_steps=steps)
+    assert same(DecodeTask.from_proto(STUDENTS.to_proto(), enough), STUDENTS)
+    with pytest.raises(InvalidRequest, match=rf"^sampling.steps: must be 1 to {steps - 1}; got {steps}$"):
+        DecodeTask.from_proto(STUDENTS.to_proto(), dataclasses.replace(enough, max_fast_steps=steps - 1))
 
 
 def test_where_there_is_no_student_none_is_asked() -> None:

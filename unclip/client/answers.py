@@ -154,7 +154,7 @@ class StageInfo:
     """One stage's defaults, the side in pixels of what it makes (0 for embeddings), its parameter count and version.
 
     sizes: what else a decoder paints, None for nothing. ignores_text: it is a decoder that reads none. fast: defaults
-    where the quality is fast, None where that is no other.
+    where the quality is fast, None where that is no other. max_steps: that may be asked for, 0 where it takes none.
     """
 
     stage: StageName
@@ -165,6 +165,7 @@ class StageInfo:
     sizes: Sizes | None = None
     ignores_text: bool = False
     fast: Sampling | None = None
+    max_steps: int = 0
 
 
 @dataclass(frozen=True)

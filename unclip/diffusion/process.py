@@ -116,6 +116,19 @@ class Process:
         """
         return _Reader(config, component).process()
 
+    @property
+    def max_steps(self) -> int:
+        """Of a trajectory: as many as the process has timesteps."""
+        return self.schedule.num_train_timesteps
+
+    def require(self, sampling: SamplingSettings, component: str) -> None:
+        """Raises CheckpointError, naming ``component``: what samples so by default takes more steps than there are."""
+        if sampling.steps > self.max_steps:
+            raise CheckpointError(
+                f"{component}/scheduler_config.json: num_train_timesteps must be at least the steps taken by default, "
+                f"{sampling.steps}; got {self.max_steps}"
+            )
+
     def table(self, sampling: SamplingSettings) -> SamplerTable:
         """The trajectory from x_T to x_0. Raises ValueError: more steps than the process has timesteps, or none."""
         return sampler_table(

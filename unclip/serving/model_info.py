@@ -15,6 +15,7 @@ from unclip.options import Room, SamplingSettings, Sizes
 from unclip.serving.acceptance import REPLICA
 from unclip.wire.by_name import PLAIN
 from unclip.wire.enums import QUALITIES
+from unclip.wire.limits import MAX_STEPS
 from unclip.wire.sampling import sampling_to_proto
 from unclip.wire.sizes import sizes_to_proto
 
@@ -30,10 +31,11 @@ def stage_info(
     sizes: Sizes | None = None,
     ignores_text: bool = False,
     fast: SamplingSettings | None = None,
+    max_steps: int = 0,
 ) -> model_info_pb2.StageInfo:
     """One stage; defaults is None for a stage that does not sample, room where it does not report it. sizes: what else
     than squares of image_size it makes, None for nothing. ignores_text: it is a decoder that reads none. fast: defaults
-    where the quality is fast, None where that is no other."""
+    where the quality is fast, None where that is no other. max_steps: that may be asked for, 0 where it takes none."""
     return model_info_pb2.StageInfo(
         stage=stage,
         defaults=None if defaults is None else sampling_to_proto(defaults),
@@ -43,6 +45,7 @@ def stage_info(
         sizes=sizes_to_proto(sizes),
         ignores_text=ignores_text,
         fast=None if fast is None else sampling_to_proto(fast),
+        max_steps=min(max_steps, MAX_STEPS),
     )
 
 

@@ -105,6 +105,7 @@ class StubModel:
         spec = self.spec(stage)
         defaults = None if stage == "encoder" else spec.defaults
         fast = self.fast_upsampler if stage == "upsampler" else spec.fast
+        max_steps = 0 if stage == "encoder" else spec.max_steps
         return model_info_pb2.ModelInfo(
             name=self.name,
             version=self.version,
@@ -112,7 +113,9 @@ class StubModel:
             clip_space=spec.clip_space,
             device="stub",
             capabilities=capabilities,
-            stages=[stage_info(NUMBERS[stage], 1, spec.size, defaults, room, spec.sizes, spec.ignores_text, fast)],
+            stages=[
+                stage_info(NUMBERS[stage], 1, spec.size, defaults, room, spec.sizes, spec.ignores_text, fast, max_steps)
+            ],
             caption_template=self.caption_template,
             embedding_dim=spec.dim,
             checkpoint=self.version,

@@ -24,3 +24,9 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "width": (16, 4096),  # pixels of pictures that are painted; what a model can is told by its Sizes
     "height": (16, 4096),
 }
+
+
+def steps_within(most: int) -> tuple[float, float]:
+    """How many steps a request may ask of a stage that takes ``most``."""
+    fewest, allowed = RANGES["steps"]
+    return fewest, min(allowed, most)

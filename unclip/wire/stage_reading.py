@@ -21,7 +21,7 @@ from unclip.wire import tensors
 from unclip.wire.by_name import Converter, Value
 from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.known import KnownPixels
-from unclip.wire.limits import RANGES
+from unclip.wire.limits import MAX_STEPS, RANGES, steps_within
 from unclip.wire.sampling import sampling_from_proto, sampling_to_proto
 from unclip.wire.sizes import size_of
 from unclip.wire.violations import Violations
@@ -41,7 +41,8 @@ class StageSpec:
     what else may be asked for. fast: defaults of a decoder's student, None where there is none. channels, scale: of
     what it samples, and pixels to a side of each element of it; 3 and 1 are pixels themselves. ignores_text: it is
     guided by embeddings alone. states_width: H of the token states that it reads where these are
-    `TextEncoding.decoder_states`, None where they are the CLIP's own.
+    `TextEncoding.decoder_states`, None where they are the CLIP's own. max_steps, max_fast_steps: timesteps of its
+    scheduler and of its student's; no request takes more.
     """
 
     clip_space: str
@@ -55,6 +56,8 @@ class StageSpec:
     scale: int = 1
     ignores_text: bool = False
     states_width: int | None = None
+    max_steps: int = MAX_STEPS
+    max_fast_steps: int = MAX_STEPS
 
     def relative_size(self, pixels: int) -> float:
         """So many pixels, those of a picture of ``size`` counted as 1 (which 0 stands for), of a picture that was not
@@ -147,13 +150,20 @@ class StageReader:
         return KnownPixels.from_proto(message, "known", width, height, self.violations)
 
     def sampling(self, message: sampling_pb2.SamplingOptions) -> SamplingSettings:
-        return sampling_from_proto(message, self._spec.defaults, "sampling", self.violations)
+        ranges = {**RANGES, "steps": steps_within(self._spec.max_steps)}
+        return sampling_from_proto(message, self._spec.defaults, "sampling", self.violations, ranges)
+
+    def steps(self, request: decoder_pb2.InvertRequest) -> int:
+        """Those of an inversion."""
+        steps = request.steps if request.HasField("steps") else self._spec.defaults.steps
+        self.violations.number("steps", steps, *steps_within(self._spec.max_steps))
+        return steps
 
     def fast(self, request: decoder_pb2.DecodeRequest) -> SamplingSettings:
         """How the decoder's student samples, which does that alone."""
         if self._spec.fast is None:
             raise PreconditionFailed("fast", "this decoder has no student: it samples by itself alone")
-        ranges = {**RANGES, "guidance_scale": FAST_GUIDANCE}
+        ranges = {**RANGES, "guidance_scale": FAST_GUIDANCE, "steps": steps_within(self._spec.max_fast_steps)}
         sampling = sampling_from_proto(request.sampling, self._spec.fast, "sampling", self.violations, ranges)
         if 0 < sampling.eta <= 1:
             self.violations.add("sampling.eta", f"must be 0 of a student; got {sampling.eta:g}")

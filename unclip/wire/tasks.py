@@ -15,7 +15,7 @@ from unclip.wire.by_name import limited
 from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.images import decode_image, fit, to_pixels
 from unclip.wire.known import KnownPixels
-from unclip.wire.limits import MAX_CANDIDATES, MAX_STEPS, RANGES
+from unclip.wire.limits import MAX_CANDIDATES, MAX_STEPS
 from unclip.wire.sizes import size_of
 from unclip.wire.stage_reading import MAX_SIZE, TASKS, Float32Array, StageReader, StageSpec
 from unclip.wire.violations import Violations
@@ -157,8 +157,7 @@ class InvertTask:
             InvalidRequest, PreconditionFailed: as the other tasks.
         """
         reading = StageReader(spec)
-        steps = request.steps if request.HasField("steps") else spec.defaults.steps
-        reading.violations.number("steps", steps, *RANGES["steps"])
+        steps = reading.steps(request)
         embedding = reading.embedding(request.embedding, "embedding")
         unconditional = reading.unconditional(request)
         width, height = reading.picture_size(request)

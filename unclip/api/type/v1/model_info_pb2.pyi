@@ -255,6 +255,7 @@ class StageInfo(_message.Message):
     SIZES_FIELD_NUMBER: _builtins.int
     IGNORES_TEXT_FIELD_NUMBER: _builtins.int
     FAST_FIELD_NUMBER: _builtins.int
+    MAX_STEPS_FIELD_NUMBER: _builtins.int
     stage: _sampling_pb2.Stage.ValueType
     """The stage."""
     image_size: _builtins.int
@@ -267,6 +268,8 @@ class StageInfo(_message.Message):
     """Samples that one replica has running or waiting at most. A client may have half of them. 0 where it is not told."""
     ignores_text: _builtins.bool
     """Whether it is a decoder that reads no text, and is guided by embeddings alone."""
+    max_steps: _builtins.int
+    """Steps that may be asked for at most: its scheduler has no more timesteps. 0 where it is not told, or takes none."""
     @_builtins.property
     def defaults(self) -> _sampling_pb2.SamplingOptions:
         """Defaults used where a request is silent."""
@@ -291,10 +294,11 @@ class StageInfo(_message.Message):
         sizes: Global___Sizes | None = ...,
         ignores_text: _builtins.bool = ...,
         fast: _sampling_pb2.SamplingOptions | None = ...,
+        max_steps: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "fast", b"fast", "sizes", b"sizes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "fast", b"fast", "ignores_text", b"ignores_text", "image_size", b"image_size", "parameters", b"parameters", "places", b"places", "sizes", b"sizes", "stage", b"stage", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "fast", b"fast", "ignores_text", b"ignores_text", "image_size", b"image_size", "max_steps", b"max_steps", "parameters", b"parameters", "places", b"places", "sizes", b"sizes", "stage", b"stage", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,75 @@
+"""What a run keeps on disk: written whole or not at all, and taken up only by a run that it is a part of."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+from collections.abc import Mapping, Set
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from training.presets import Preset, Stage
+from training.sources import manifest
+from unclip.checkpoints.checkpoint import Checkpoint
+
+NAMING = ("name", "data", "start", "kept")  # of a preset's fields: how it is called, and what is told below
+
+
+def origin(preset: Preset, *parts: object) -> str:
+    """Digest of what a stage's weights follow from: pictures, split, every setting but how long stages train, the
+    checkpoint that is begun with; and ``parts``, networks that it learns from or whatever else has a plain ``repr``."""
+    told = [each.name for each in fields(preset) if each.name not in NAMING]
+    settings = {name: value for name in told if not isinstance(value := getattr(preset, name), Stage)}
+    begun = [] if preset.start is None else [Checkpoint.open(preset.start).digest, *sorted(preset.kept)]
+    found = hashlib.sha256(repr([_plain(settings), manifest(), _plain(vars(preset.hidden())), begun]).encode())
+    for part in parts:
+        found.update(digest_of(part).encode() if isinstance(part, nn.Module) else repr(part).encode())
+    return found.hexdigest()
+
+
+def _plain(values: Mapping[str, object]) -> list[tuple[str, object]]:
+    """Names and values, sets in an order that does not change."""
+    return [(name, sorted(value) if isinstance(value, Set) else value) for name, value in sorted(values.items())]
+
+
+def digest_of(network: nn.Module) -> str:
+    """Digest of a network's weights."""
+    found = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        found.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
+def save(path: Path, made_from: str, parts: Mapping[str, Any]) -> None:
+    """Writes ``parts`` whole, or leaves what was there. made_from: their `origin`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(".tmp")
+    with aside.open("wb") as file:
+        torch.save({**parts, "origin": made_from}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def load(path: Path, made_from: str) -> dict[str, Any] | None:
+    """What `save` wrote, None where that is nothing.
+
+    Raises:
+        RuntimeError: the file is damaged, or of a run with another `origin`.
+    """
+    if not path.exists():
+        return None
+    try:
+        parts: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
+        raise RuntimeError(f"{path} is damaged; without it its stage begins anew: {error}") from error
+    if parts.pop("origin", None) != made_from:
+        raise RuntimeError(
+            f"{path} is of another run: of other pictures, settings or networks before it; move it away to begin anew"
+        )
+    return parts
