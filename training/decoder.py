@@ -62,7 +62,7 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Examples, limi
     if preset.small.steps and preset.start is None and not (preset.folder / "decoder.pt").exists():
         half = replace(preset, base_size=preset.base_size // 2, decoder_channels=preset.decoder_channels[1:])
         small = untrained(half)
-        learn("small", half, preset.small, small, clip, words, data, limits)
+        learn("small", half, preset.small, small, clip, words, data, limits, pooled=2)
         grow_decoder(network, small.projection.state_dict(), small.unet.state_dict())
     learn("decoder", preset, preset.decoder, network, clip, words, data, limits)
     return network
@@ -95,8 +95,14 @@ def learn(
     words: CLIPTokenizer,
     data: Examples,
     limits: Limits,
+    pooled: int = 1,
 ) -> None:
-    """Trains ``network`` on pictures of the preset's base size."""
+    """Trains ``network`` on pictures of the preset's base size.
+
+    pooled: each pixel is the mean of so many times so many of a larger picture, whose noise it has: what grows out of
+    the network then sees at its core what this one saw at the same time (Hoogeboom et al. 2023, arXiv 2301.11093,
+    section 3.1). Variance is of single pixels and waits until then.
+    """
     quick = compiled(network, stage, device())
     schedule, scheduler = NoiseSchedule.squaredcos_cap_v2(), DDPMScheduler.from_config(SCHEDULER)
     bars = torch.from_numpy(schedule.alphas_cumprod).float().to(device())
@@ -114,7 +120,7 @@ def learn(
         image = vague(seen.image, ~no_text, generator)
         null = network.projection.learned_classifier_free_guidance_embeddings
         t = choose(len(bars), count, generator).to(clean.device)
-        noise = normal(clean.shape, generator)
+        noise = normal(clean.shape, generator) / pooled
         predicted, raw = quick(
             scheduler.add_noise(clean, noise, t),
             t,
@@ -125,10 +131,11 @@ def learn(
         ).chunk(2, dim=1)
         predicted, raw = predicted.float(), raw.float()
         error = predicted - scheduler.get_velocity(clean, noise, t)
+        total: torch.Tensor = (weight[t] * error.square().mean((1, 2, 3))).mean()
+        if pooled > 1:
+            return total
         of_noise = bars[t].sqrt()[:, None, None, None] * error  # x_t given, the noise's error follows from v's
-        bound = variance.loss(t, of_noise.detach(), raw)
-        total: torch.Tensor = (weight[t] * error.square().mean((1, 2, 3))).mean() + VARIANCE_WEIGHT / 1000 * bound
-        return total
+        return total + VARIANCE_WEIGHT / 1000 * variance.loss(t, of_noise.detach(), raw)
 
     shown = data.draw(24, torch.Generator(device()).manual_seed(7))
     wanted = reduce(shown.base, preset.base_size)
@@ -146,10 +153,10 @@ def learn(
             guided: torch.Tensor = free + GUIDANCE * (given - free)
             return guided
 
-        made = denoised(v_of, wanted, schedule, steps=20, prediction="v_prediction")
+        made = denoised(v_of, wanted, schedule, steps=20, prediction="v_prediction", pooled=pooled)
         return tiled([wanted, made], columns=12)
 
-    fit(name, preset, network, loss, stage, limits, sheet=sheet, made_from=[clip, SCHEDULER])
+    fit(name, preset, network, loss, stage, limits, sheet=sheet, made_from=[clip, SCHEDULER, pooled])
 
 
 def vague(image: torch.Tensor, captioned: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

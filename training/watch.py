@@ -16,13 +16,18 @@ Network = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def denoised(
-    network: Network, like: torch.Tensor, schedule: NoiseSchedule, steps: int, prediction: Prediction
+    network: Network,
+    like: torch.Tensor,
+    schedule: NoiseSchedule,
+    steps: int,
+    prediction: Prediction,
+    pooled: int = 1,
 ) -> torch.Tensor:
     """DDIM (Song et al. 2021, arXiv 2010.02502, eq. 12, eta 0) from noise of seed 0, pictures shaped like ``like``.
 
-    network: (x_t ``[B, 3, H, H]``, t ``[B]``) to what it predicts.
+    network: (x_t ``[B, 3, H, H]``, t ``[B]``) to what it predicts. pooled: the noise is divided by that.
     """
-    x = torch.randn(like.shape, generator=torch.Generator().manual_seed(0)).to(like)
+    x = torch.randn(like.shape, generator=torch.Generator().manual_seed(0)).to(like) / pooled
     times = [int(t) for t in spaced_timesteps(steps, schedule.num_train_timesteps)]
     x0 = x
     for t, after in zip(times, [*times[1:], -1], strict=True):

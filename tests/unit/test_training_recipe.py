@@ -104,7 +104,7 @@ def test_the_services_accept_what_was_trained(trained: Trained) -> None:
 def test_a_decoder_grows_out_of_one_of_half_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = list[tuple[str, int]]()
 
-    def learn(name: str, preset: Preset, stage: Stage, network: Decoder, *_: object) -> None:
+    def learn(name: str, preset: Preset, stage: Stage, network: Decoder, *_: object, **__: object) -> None:
         unet: Any = network.unet
         sizes.append((name, unet.config.sample_size))
         if name == "small":
