@@ -157,7 +157,7 @@ CPU = Preset(
     clip=Stage(1400, 256, 1e-3),
     prior=Stage(3000, 192, 4e-4),
     small=Stage(26000, 64, 1e-3, decay=0.4, average=0.9995),
-    decoder=Stage(8000, 32, 8e-4, decay=0.6, average=0.9995),
+    decoder=Stage(8000, 32, 6e-4, decay=0.8, average=0.9995),
     upsampler=Stage(3000, 8, 1e-3),
     judge=Stage(3000, 192, 1e-3),
     student=Stage(4000, 32, 3e-4),
