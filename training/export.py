@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -66,75 +67,68 @@ def export(
     Raises:
         RuntimeError: the weights are too large to be embedded.
     """
+    with replacing(folder) as made:
+        words.save_pretrained(made / "tokenizer")
+        CLIPImageProcessorPil(
+            size={"shortest_edge": preset.clip_size},
+            crop_size={"height": preset.clip_size, "width": preset.clip_size},
+            image_mean=list(MEAN),
+            image_std=list(STD),
+        ).save_pretrained(made / "feature_extractor")
+        components = {
+            "text_encoder": clip.text,
+            "image_encoder": clip.image,
+            "prior": prior,
+            "text_proj": decoder.projection,
+            "decoder": decoder.unet,
+            "super_res_first": upsampler,
+        }
+        if student is not None:
+            components[STUDENT] = student
+        for name, network in components.items():
+            network.to("cpu", torch.float16).save_pretrained(made / name, max_shard_size=SHARD)
+        for name, config in SCHEDULERS.items():
+            UnCLIPScheduler(**config).save_pretrained(made / name)
+        DDPMScheduler.from_config(DECODER_SCHEDULER).save_pretrained(made / "decoder_scheduler")
+        if student is not None:
+            DDIMScheduler.from_config(STUDENT_SCHEDULER).save_pretrained(made / STUDENT_FOLDERS[1])
+        data = data_of(preset)
+        (made / "data.json").write_text(json.dumps(data, indent=1) + "\n")
+        licenses = sorted({package["license"] for package in packages_of(data)})
+        if preset.keeps("decoder") and preset.start is not None:
+            vocabulary = read_manifest(preset.start)["vocabulary"]
+        else:
+            vocabulary = vocabulary_of(preset, preset.pairs()[0]).to_json()
+        write_manifest(
+            made,
+            name="emoji",
+            license=" AND ".join(licenses),
+            caption_template="{}",
+            defaults=DEFAULTS,
+            cleaning=CLEANING,
+            preset=data["preset"],
+            vocabulary=vocabulary,
+            **({} if student is None else {"fast": FAST, "quality": QUALITY}),
+        )
+        size = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
+        if size > LARGEST:
+            raise RuntimeError(
+                f"the checkpoint has {size / 1e6:.0f} MB; one to be embedded has at most {LARGEST / 1e6:.0f}"
+            )
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """An empty folder, whose parts then take the places of the components and the manifest in ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".export-", dir=folder) as aside:
-        write(Path(aside), preset, clip, words, prior, decoder, upsampler, student)
+        yield Path(aside)
         (folder / MANIFEST).unlink(missing_ok=True)  # what is cut short here is no checkpoint
         for name in EVERY_FOLDER:
             if (folder / name).is_dir():
                 shutil.rmtree(folder / name)
         for part in sorted(Path(aside).iterdir(), key=lambda part: part.name == MANIFEST):
             part.replace(folder / part.name)
-
-
-def write(
-    folder: Path,
-    preset: Preset,
-    clip: Clip,
-    words: CLIPTokenizer,
-    prior: nn.Module,
-    decoder: Decoder,
-    upsampler: nn.Module,
-    student: nn.Module | None,
-) -> None:
-    """The same into an empty folder."""
-    words.save_pretrained(folder / "tokenizer")
-    CLIPImageProcessorPil(
-        size={"shortest_edge": preset.clip_size},
-        crop_size={"height": preset.clip_size, "width": preset.clip_size},
-        image_mean=list(MEAN),
-        image_std=list(STD),
-    ).save_pretrained(folder / "feature_extractor")
-    components = {
-        "text_encoder": clip.text,
-        "image_encoder": clip.image,
-        "prior": prior,
-        "text_proj": decoder.projection,
-        "decoder": decoder.unet,
-        "super_res_first": upsampler,
-    }
-    if student is not None:
-        components[STUDENT] = student
-    for name, network in components.items():
-        network.to("cpu", torch.float16).save_pretrained(folder / name, max_shard_size=SHARD)
-    for name, config in SCHEDULERS.items():
-        UnCLIPScheduler(**config).save_pretrained(folder / name)
-    DDPMScheduler.from_config(DECODER_SCHEDULER).save_pretrained(folder / "decoder_scheduler")
-    if student is not None:
-        DDIMScheduler.from_config(STUDENT_SCHEDULER).save_pretrained(folder / STUDENT_FOLDERS[1])
-    data = data_of(preset)
-    (folder / "data.json").write_text(json.dumps(data, indent=1) + "\n")
-    licenses = sorted({package["license"] for package in packages_of(data)})
-    if preset.keeps("decoder") and preset.start is not None:
-        vocabulary = read_manifest(preset.start)["vocabulary"]
-    else:
-        vocabulary = vocabulary_of(preset, preset.pairs()[0]).to_json()
-    write_manifest(
-        folder,
-        name="emoji",
-        license=" AND ".join(licenses),
-        caption_template="{}",
-        defaults=DEFAULTS,
-        cleaning=CLEANING,
-        preset=data["preset"],
-        vocabulary=vocabulary,
-        **({} if student is None else {"fast": FAST, "quality": QUALITY}),
-    )
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    if size > LARGEST:
-        raise RuntimeError(
-            f"the checkpoint has {size / 1e6:.0f} MB; one to be embedded has at most {LARGEST / 1e6:.0f}"
-        )
 
 
 def packages_of(data: Mapping[str, Any]) -> list[dict[str, Any]]:

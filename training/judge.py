@@ -204,8 +204,7 @@ def save(judge: Judge, preset: Preset, folder: Path) -> None:
 
 def split_of(preset: Preset) -> str:
     """Digest of what a preset holds out."""
-    hidden = {name: sorted(keys) for name, keys in vars(preset.hidden()).items()}
-    return hashlib.sha256(json.dumps(hidden, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(preset.hidden().to_json()).encode()).hexdigest()
 
 
 def load(folder: Path, where: torch.device, preset: Preset | None = None) -> Judge:

@@ -6,7 +6,7 @@ import argparse
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -26,6 +26,10 @@ class Split:
     pairs: frozenset[str] = frozenset()
     colours: frozenset[str] = frozenset()
     counts: frozenset[str] = frozenset()
+
+    def to_json(self) -> dict[str, list[str]]:
+        """By kind, each in order."""
+        return {kind: sorted(keys) for kind, keys in vars(self).items()}
 
 
 def committed(name: str, file: Path = COMMITTED) -> Split | None:
@@ -78,7 +82,7 @@ def sample(labels: Iterable[str], number: int, random: Random) -> list[str]:
 def write(name: str, made: Split, file: Path = COMMITTED) -> None:
     """Commits a split under a preset's name; the others stay."""
     known: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
-    known[name] = {kind: sorted(keys) for kind, keys in asdict(made).items()}
+    known[name] = made.to_json()
     file.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -24,17 +24,13 @@ def origin(preset: Preset, *parts: object) -> str:
     """Digest of what a stage's weights follow from: pictures, split, every setting but how long stages train, the
     checkpoint that is begun with; and ``parts``, networks that it learns from or whatever else has a plain ``repr``."""
     told = [each.name for each in fields(preset) if each.name not in NAMING]
-    settings = {name: value for name in told if not isinstance(value := getattr(preset, name), Stage)}
+    values = {name: value for name in told if not isinstance(value := getattr(preset, name), Stage)}
+    settings = {name: sorted(value) if isinstance(value, frozenset) else value for name, value in values.items()}
     begun = [] if preset.start is None else [Checkpoint.open(preset.start).digest, *sorted(preset.kept)]
-    found = hashlib.sha256(repr([_plain(settings), manifest(), _plain(vars(preset.hidden())), begun]).encode())
+    found = hashlib.sha256(repr([settings, manifest(), preset.hidden().to_json(), begun]).encode())
     for part in parts:
         found.update(digest_of(part).encode() if isinstance(part, nn.Module) else repr(part).encode())
     return found.hexdigest()
-
-
-def _plain(values: Mapping[str, object]) -> list[tuple[str, object]]:
-    """Names and values, sets in an order that does not change."""
-    return [(name, sorted(value) if isinstance(value, Set) else value) for name, value in sorted(values.items())]
 
 
 def digest_of(network: nn.Module) -> str:

@@ -21,7 +21,7 @@ from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding
 from unclip.wire.enums import ENUMS
 from unclip.wire.images import check_image, checked_header, decode_image, encode_image, open_image, passes_over_profile
-from unclip.wire.limits import MAX_FRAMES, RANGES, steps_within
+from unclip.wire.limits import MAX_FRAMES, RANGES
 from unclip.wire.sampling import sampling_from_proto, sampling_to_proto
 from unclip.wire.stage_reading import MAX_SIZE
 from unclip.wire.violations import Violations
@@ -105,8 +105,7 @@ class Reader:
         options = getattr(self.asked, field)
         if ddim_only and options.sampler not in (sampling_pb2.SAMPLER_UNSPECIFIED, sampling_pb2.SAMPLER_DDIM):
             self.refuse(f"{field}.sampler", f"must be SAMPLER_DDIM or unset; got {sampler_name(options.sampler)}")
-        ranges = {**RANGES, "steps": steps_within(max_steps)}
-        sampling = sampling_from_proto(options, defaults, self._prefix + field, self._violations, ranges)
+        sampling = sampling_from_proto(options, defaults, self._prefix + field, self._violations, max_steps)
         options.CopyFrom(sampling_to_proto(sampling))
         return sampling
 

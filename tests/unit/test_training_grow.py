@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 
+from training import decoder as decoder_stage
 from training import networks
+from training.all import run
 from training.decoder_network import Decoder
 from training.grow import grow_decoder, take_over, weights
-from training.presets import PRESETS
+from training.presets import PRESETS, Limits, Preset, Stage
 
 SMALL = replace(PRESETS["smoke"], decoder_channels=(32, 32, 64))
 LARGE = replace(SMALL, decoder_channels=(32, 32, 32, 64), base_size=32)
@@ -103,3 +105,32 @@ def test_half_precision_is_taken_over_as_single(tmp_path: Path) -> None:
 
     assert {value.dtype for value in later.state_dict().values()} == {torch.float32}
     assert torch.equal(later.state_dict()["conv_in.weight"], earlier.float().state_dict()["conv_in.weight"])
+
+
+def test_a_decoder_grows_out_of_one_of_half_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = list[tuple[str, int]]()
+
+    def learn(name: str, preset: Preset, stage: Stage, network: Decoder, *_: object) -> None:
+        unet: Any = network.unet
+        sizes.append((name, unet.config.sample_size))
+        if name == "small":
+            torch.nn.init.constant_(unet.conv_out.bias, 7)
+
+    monkeypatch.setattr(decoder_stage, "learn", learn)
+    monkeypatch.chdir(tmp_path)
+    unet: Any = decoder_stage.train(PRESETS["smoke"], *[cast(Any, None)] * 3).unet
+
+    assert sizes == [("small", 8), ("decoder", 16)]
+    assert (unet.conv_out.bias == 7).all()
+
+
+def test_a_decoder_does_not_go_on_from_one_that_predicts_something_else(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    start = replace(SMALL, start=tiny_checkpoint)
+    with pytest.raises(RuntimeError, match="its decoder predicts epsilon, not v"):
+        decoder_stage.train(start, *[cast(Any, None)] * 3)
+    with pytest.raises(RuntimeError, match="its decoder predicts epsilon, not v"):
+        run(start, tmp_path / "next", Limits())
+    assert not list(tmp_path.iterdir())  # nothing was trained before that was found

@@ -7,7 +7,6 @@ import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -19,14 +18,13 @@ from training import clip, decoder, loop, presets
 from training import evaluate as evaluation
 from training import judge as judging
 from training.all import run
-from training.decoder_network import Decoder
 from training.embeddings import Examples
 from training.evaluate import evaluate
 from training.grow import weights
 from training.loop import OUT_OF_TIME
 from training.pictures import WHITE, Pair, composite
 from training.pipeline import Pipeline, walked
-from training.presets import PRESETS, Limits, Preset, Stage
+from training.presets import PRESETS, Limits, Stage
 from training.questions import questions
 from training.student import SAMPLING, Student, walk
 from unclip.checkpoints.checkpoint import Checkpoint
@@ -99,35 +97,6 @@ def test_decoder_and_upsampler_leave_a_sheet_of_what_they_make(trained: Trained)
 
 def test_the_services_accept_what_was_trained(trained: Trained) -> None:
     Checkpoint.open(trained.checkpoint).verify([*ENCODER_FOLDERS, *PRIOR_FOLDERS, *DECODER_FOLDERS, *UPSAMPLER_FOLDERS])
-
-
-def test_a_decoder_grows_out_of_one_of_half_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes = list[tuple[str, int]]()
-
-    def learn(name: str, preset: Preset, stage: Stage, network: Decoder, *_: object, **__: object) -> None:
-        unet: Any = network.unet
-        sizes.append((name, unet.config.sample_size))
-        if name == "small":
-            torch.nn.init.constant_(unet.conv_out.bias, 7)
-
-    monkeypatch.setattr(decoder, "learn", learn)
-    monkeypatch.chdir(tmp_path)
-    unet: Any = decoder.train(PRESET, *[cast(Any, None)] * 3).unet
-
-    assert sizes == [("small", 8), ("decoder", 16)]
-    assert (unet.conv_out.bias == 7).all()
-
-
-def test_a_decoder_does_not_go_on_from_one_that_predicts_something_else(
-    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    start = replace(PRESET, start=tiny_checkpoint)
-    with pytest.raises(RuntimeError, match="its decoder predicts epsilon, not v"):
-        decoder.train(start, *[cast(Any, None)] * 3)
-    with pytest.raises(RuntimeError, match="its decoder predicts epsilon, not v"):
-        run(start, tmp_path / "next", Limits())
-    assert not list(tmp_path.iterdir())  # nothing was trained before that was found
 
 
 @pytest.mark.usefixtures("at_home")
@@ -308,41 +277,6 @@ def test_a_run_can_teach_the_clip_it_starts_with_and_keep_the_upsampler(
     }
     statistics = [weights(folder, "prior")["clip_mean"] for folder in (before.folder, after.folder)]
     assert not torch.equal(*statistics)  # those of the taught CLIP
-
-
-def test_there_is_nothing_to_keep_without_a_checkpoint(
-    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    start = str(tiny_checkpoint)
-
-    def chosen(*words: str) -> presets.Preset:
-        monkeypatch.setattr("sys.argv", ["training", "--preset", "smoke", *words])
-        return loop.arguments("Trains.")[0]
-
-    assert not chosen().keeps("clip")
-    assert chosen("--start", start).keeps("clip")
-    beginning = chosen("--start", start, "--keep", "upsampler")
-    assert (beginning.keeps("clip"), beginning.keeps("upsampler")) == (False, True)
-    with pytest.raises(SystemExit):
-        chosen("--keep", "upsampler")
-    assert "--keep needs --start" in capsys.readouterr().err
-    assert chosen("--start", start, "--keep", "clip", "prior").keeps("prior")
-    with pytest.raises(SystemExit):
-        chosen("--start", start, "--keep", "prior")
-    assert "needs clip" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        chosen("--start", "nowhere")
-    assert "--start nowhere: checkpoint: no such folder" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("said", ["0", "-1", "nan", "inf", "soon"])
-def test_a_time_that_is_none_is_refused(
-    said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("sys.argv", ["training", f"--minutes={said}"])
-    with pytest.raises(SystemExit):
-        loop.arguments("Trains.")
-    assert f"invalid minutes value: '{said}'" in capsys.readouterr().err
 
 
 # Judging.

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from unclip.api.type.v1 import sampling_pb2
 from unclip.options import SamplingSettings
 from unclip.wire.by_name import PLAIN
 from unclip.wire.enums import SAMPLERS
-from unclip.wire.limits import RANGES
+from unclip.wire.limits import MAX_STEPS, RANGES, steps_within
 from unclip.wire.violations import Violations
 
 
@@ -17,9 +15,11 @@ def sampling_from_proto(
     defaults: SamplingSettings | None = None,
     field: str = "sampling",
     violations: Violations | None = None,
-    ranges: Mapping[str, tuple[float, float]] = RANGES,
+    max_steps: int = MAX_STEPS,
+    guidance: tuple[float, float] = RANGES["guidance_scale"],
 ) -> SamplingSettings:
-    """The settings in a message, ``defaults`` where it is silent; numbers within ``ranges``.
+    """The settings in a message, ``defaults`` where it is silent. max_steps: that the scheduler has; guidance: the
+    scales that are taken.
 
     Raises:
         InvalidRequest: a value is out of range; with ``violations`` given it is added there instead.
@@ -28,8 +28,9 @@ def sampling_from_proto(
     if message.sampler and message.sampler not in SAMPLERS.names:
         found.add(f"{field}.sampler", f"must be one of {', '.join(SAMPLERS.members)}; got {message.sampler}")
     sampling = PLAIN.over(defaults or SamplingSettings(), message)
-    for name in ("steps", "guidance_scale", "eta"):
-        found.number(f"{field}.{name}", getattr(sampling, name), *ranges[name])
+    ranges = {"steps": steps_within(max_steps), "guidance_scale": guidance, "eta": RANGES["eta"]}
+    for name, (low, high) in ranges.items():
+        found.number(f"{field}.{name}", getattr(sampling, name), low, high)
     if violations is None:
         found.raise_if_any()
     return sampling

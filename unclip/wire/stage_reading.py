@@ -21,7 +21,7 @@ from unclip.wire import tensors
 from unclip.wire.by_name import Converter, Value
 from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.known import KnownPixels
-from unclip.wire.limits import MAX_STEPS, RANGES, steps_within
+from unclip.wire.limits import MAX_STEPS, steps_within
 from unclip.wire.sampling import sampling_from_proto, sampling_to_proto
 from unclip.wire.sizes import size_of
 from unclip.wire.violations import Violations
@@ -150,8 +150,8 @@ class StageReader:
         return KnownPixels.from_proto(message, "known", width, height, self.violations)
 
     def sampling(self, message: sampling_pb2.SamplingOptions) -> SamplingSettings:
-        ranges = {**RANGES, "steps": steps_within(self._spec.max_steps)}
-        return sampling_from_proto(message, self._spec.defaults, "sampling", self.violations, ranges)
+        spec = self._spec
+        return sampling_from_proto(message, spec.defaults, "sampling", self.violations, spec.max_steps)
 
     def steps(self, request: decoder_pb2.InvertRequest) -> int:
         """Those of an inversion."""
@@ -161,10 +161,12 @@ class StageReader:
 
     def fast(self, request: decoder_pb2.DecodeRequest) -> SamplingSettings:
         """How the decoder's student samples, which does that alone."""
-        if self._spec.fast is None:
+        spec = self._spec
+        if spec.fast is None:
             raise PreconditionFailed("fast", "this decoder has no student: it samples by itself alone")
-        ranges = {**RANGES, "guidance_scale": FAST_GUIDANCE, "steps": steps_within(self._spec.max_fast_steps)}
-        sampling = sampling_from_proto(request.sampling, self._spec.fast, "sampling", self.violations, ranges)
+        sampling = sampling_from_proto(
+            request.sampling, spec.fast, "sampling", self.violations, spec.max_fast_steps, FAST_GUIDANCE
+        )
         if 0 < sampling.eta <= 1:
             self.violations.add("sampling.eta", f"must be 0 of a student; got {sampling.eta:g}")
         for name in ("start_noise", "known"):
