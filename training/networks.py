@@ -82,30 +82,31 @@ def text_projection(preset: Preset) -> nn.Module:
 
 def decoder(preset: Preset) -> nn.Module:
     """The base diffusion U-Net: predicts noise and, in its second half, where the variance lies."""
-    return _painter(preset, out_channels=6)
+    return _painter(preset, preset.decoder_channels, out_channels=6)
 
 
 def student(preset: Preset) -> nn.Module:
     """The decoder's student: predicts v, and is told the guidance scale."""
-    return _painter(preset, out_channels=3, time_cond_proj_dim=TOLD)
+    channels = preset.student_channels or preset.decoder_channels
+    return _painter(preset, channels, out_channels=3, time_cond_proj_dim=TOLD)
 
 
-def _painter(preset: Preset, **more: int) -> nn.Module:
-    outer = len(preset.decoder_channels) - ATTENTIVE
+def _painter(preset: Preset, channels: tuple[int, ...], **more: int) -> nn.Module:
+    outer = len(channels) - ATTENTIVE
     unet = UNet2DConditionModel(
         sample_size=preset.base_size,
         in_channels=3,
         down_block_types=("ResnetDownsampleBlock2D",) * outer + ("SimpleCrossAttnDownBlock2D",) * ATTENTIVE,
         mid_block_type="UNetMidBlock2DSimpleCrossAttn",
         up_block_types=("SimpleCrossAttnUpBlock2D",) * ATTENTIVE + ("ResnetUpsampleBlock2D",) * outer,
-        block_out_channels=preset.decoder_channels,
+        block_out_channels=channels,
         layers_per_block=1,
         cross_attention_dim=preset.decoder_channels[-1],
         attention_head_dim=HEAD,
         resnet_time_scale_shift="scale_shift",
         class_embed_type="identity",
         only_cross_attention=False,
-        norm_num_groups=32 if preset.decoder_channels[0] % 32 == 0 else 16,
+        norm_num_groups=32 if channels[0] % 32 == 0 else 16,
         **more,
     )
     return plain_attention(unet, device())  # type: ignore[no-any-return]

@@ -56,7 +56,8 @@ class Preset:
     its size and without its outermost level, by which it grows then; without steps it begins as it is. noises: steps of
     the diffusion for which a decoder sees each view in a batch. teachers: whether CLIP learns from
     pretrained networks. joint, clip ... student: how each stage trains; without steps there is no student. walks: how
-    many of the decoder's it learns from.
+    many of the decoder's it learns from. student_channels: the decoder's where there are none; the outermost as many as
+    its, since the same conditions are added to both.
     judged_widely: whether the judge learns from the larger preset's styles as well.
     start: a checkpoint whose weights the stages begin with. kept: of KEEPABLE, those that then stay as they are.
     data: the preset whose pictures and split it takes; "": it has its own.
@@ -73,6 +74,7 @@ class Preset:
     patch: int = 16
     prior_layers: int = 4
     decoder_channels: tuple[int, ...] = (64, 64, 96, 128)
+    student_channels: tuple[int, ...] = ()
     upsampler_channels: tuple[int, ...] = (32, 64, 96)
     size: int = 128
     base_size: int = 32
@@ -160,8 +162,9 @@ CPU = Preset(
     decoder=Stage(8000, 32, 6e-4, decay=0.8, average=0.9995),
     upsampler=Stage(3000, 8, 1e-3),
     judge=Stage(3000, 192, 1e-3),
-    student=Stage(4000, 32, 3e-4),
-    walks=8192,
+    student_channels=(64, 64, 64, 128),  # with a student as wide the folder would have 72 MB
+    student=Stage(20000, 32, 6e-4, decay=0.5),
+    walks=12288,
 )
 
 PRESETS = {

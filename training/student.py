@@ -73,8 +73,11 @@ class Student(nn.Module):
         unet: Any = networks.student(preset)
         mine, taught = unet.state_dict(), teacher.unet.state_dict()
         for name, value in mine.items():
-            if name in taught:  # of v and variance, the former
-                value.copy_(taught[name][: len(value)] if value.shape != taught[name].shape else taught[name])
+            begun = taught.get(name)
+            if begun is not None and name.startswith("conv_out."):
+                begun = begun[: len(value)]  # of v and variance, the former
+            if begun is not None and begun.shape == value.shape:  # where it is as wide
+                value.copy_(begun)
         nn.init.zeros_(unet.time_embedding.cond_proj.weight)
         self.unet: Any = unet
 
