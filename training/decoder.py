@@ -60,8 +60,7 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Examples, limi
     if preset.keeps("decoder"):
         return network.eval()
     if preset.small.steps and preset.start is None and not (preset.folder / "decoder.pt").exists():
-        half = replace(preset, base_size=preset.base_size // 2, decoder_channels=preset.decoder_channels[1:])
-        small = untrained(half)
+        small = untrained(half := halved(preset))
         learn("small", half, preset.small, small, clip, words, data, limits, pooled=2)
         grow_decoder(network, small.projection.state_dict(), small.unet.state_dict())
     learn("decoder", preset, preset.decoder, network, clip, words, data, limits)
@@ -84,6 +83,16 @@ def untrained(preset: Preset) -> Decoder:
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     nn.init.normal_(network.projection.learned_classifier_free_guidance_embeddings, std=0.02)
     return network
+
+
+def halved(preset: Preset) -> Preset:
+    """The preset of the decoder's first stage."""
+    return replace(
+        preset,
+        base_size=preset.base_size // 2,
+        decoder_channels=preset.decoder_channels[1:],
+        decoder_kernel=(preset.decoder_kernel + 1) // 2,
+    )
 
 
 def learn(

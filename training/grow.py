@@ -1,7 +1,8 @@
 """Beginning with an earlier checkpoint's weights: the same networks go on learning, smaller ones grow.
 
 CLIP is taken over and left alone, so that embeddings keep their meaning. A decoder with one level more than the
-earlier one keeps all of the old U-Net as its inner part; the new outer level starts as plain averaging and copying.
+earlier one keeps all of the old U-Net as its inner part; the new outer level starts as plain averaging and copying, so
+that of any picture, noise too, the grown one says at first what the earlier one says of the picture at half its size.
 """
 
 from __future__ import annotations
@@ -50,7 +51,12 @@ def grow_decoder(decoder: Decoder, projection: Weights, old: Weights) -> None:
         return
     if deeper != 1 or unet.config.block_out_channels[0] != unet.config.block_out_channels[1]:
         raise RuntimeError("a decoder can grow by one level, as wide as the one inside it")
-    left = unet.load_state_dict({_moved(name): value for name, value in old.items()}, strict=False)
+    outermost = ("conv_in.weight", "conv_out.weight")
+    (side,) = {2 * old[name].shape[-1] - 1 for name in outermost}
+    if (given := (unet.config.conv_in_kernel, unet.config.conv_out_kernel)) != (side, side):
+        raise RuntimeError(f"what grows by one level needs first and last kernels of {side}; these are of {given}")
+    inner = {_moved(name): _spread(value) if name in outermost else value for name, value in old.items()}
+    left = unet.load_state_dict(inner, strict=False)
     if left.unexpected_keys:
         raise RuntimeError(f"the earlier U-Net has what this one lacks: {left.unexpected_keys}")
     with torch.no_grad():
@@ -61,7 +67,16 @@ def grow_decoder(decoder: Decoder, projection: Weights, old: Weights) -> None:
             if resnet.conv_shortcut is not None:  # what comes from inside and what comes past it, side by side
                 width = resnet.conv_shortcut.weight.shape[0]
                 nn.init.zeros_(resnet.conv_shortcut.bias)
-                resnet.conv_shortcut.weight.mul_(0.1)[:, :width, 0, 0] += torch.eye(width)
+                nn.init.zeros_(resnet.conv_shortcut.weight)[:, :width, 0, 0] += torch.eye(width)
+
+
+def _spread(kernel: torch.Tensor) -> torch.Tensor:
+    """A kernel ``[..., 2k - 1, 2k - 1]`` that says of pixels, averaged by fours before or after, what one of
+    ``[..., k, k]`` says of the averages: its numbers, with zeros between them."""
+    side = 2 * kernel.shape[-1] - 1
+    wide = kernel.new_zeros(*kernel.shape[:-2], side, side)
+    wide[..., ::2, ::2] = kernel
+    return wide
 
 
 def _number(name: str) -> int:

@@ -107,6 +107,8 @@ def _painter(preset: Preset, channels: tuple[int, ...], **more: int) -> nn.Modul
         class_embed_type="identity",
         only_cross_attention=False,
         norm_num_groups=32 if channels[0] % 32 == 0 else 16,
+        conv_in_kernel=preset.decoder_kernel,
+        conv_out_kernel=preset.decoder_kernel,
         **more,
     )
     return plain_attention(unet, device())  # type: ignore[no-any-return]

@@ -53,7 +53,8 @@ class Preset:
     variety: of views; moved: whether prior, decoder and upsampler see lone drawings moved and mirrored as well, as CLIP
     always does;
     views: of every picture, for prior and decoder; with teachers, for those. small: the decoder's first stage, at half
-    its size and without its outermost level, by which it grows then; without steps it begins as it is. noises: steps of
+    its size and without its outermost level, by which it grows then; without steps it begins as it is. decoder_kernel:
+    side of its first and last convolutions' kernels; 5 spans what one of 3 does at half the size. noises: steps of
     the diffusion for which a decoder sees each view in a batch. teachers: whether CLIP learns from
     pretrained networks. joint, clip ... student: how each stage trains; without steps there is no student. walks: how
     many of the decoder's it learns from. student_channels: the decoder's where there are none; the outermost as many as
@@ -74,6 +75,7 @@ class Preset:
     patch: int = 16
     prior_layers: int = 4
     decoder_channels: tuple[int, ...] = (64, 64, 96, 128)
+    decoder_kernel: int = 3
     student_channels: tuple[int, ...] = ()
     upsampler_channels: tuple[int, ...] = (32, 64, 96)
     size: int = 128
@@ -151,6 +153,7 @@ CPU = Preset(
     patch=8,
     prior_layers=6,
     decoder_channels=(64, 64, 128, 192),
+    decoder_kernel=5,
     variety=WIDE,
     views=10,
     noises=2,
@@ -176,6 +179,7 @@ PRESETS = {
         name="full",
         data=CPU.name,
         decoder_channels=(64, 96, 160, 224),
+        decoder_kernel=3,
         upsampler_channels=(32, 64, 128),
         views=16,
         moved=True,
@@ -196,6 +200,7 @@ PRESETS = {
         vocabulary=320,
         prior_layers=1,
         decoder_channels=(32, 32, 64),
+        decoder_kernel=5,
         upsampler_channels=(32, 32, 32),
         size=64,
         base_size=16,

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 import torch
+from torch.nn import functional
 
 from training import decoder as decoder_stage
 from training import networks
@@ -17,8 +18,8 @@ from training.decoder_network import Decoder
 from training.grow import grow_decoder, take_over, weights
 from training.presets import PRESETS, Limits, Preset, Stage
 
-SMALL = replace(PRESETS["smoke"], decoder_channels=(32, 32, 64))
-LARGE = replace(SMALL, decoder_channels=(32, 32, 32, 64), base_size=32)
+SMALL = replace(PRESETS["smoke"], decoder_channels=(32, 32, 64), decoder_kernel=3)
+LARGE = replace(SMALL, decoder_channels=(32, 32, 32, 64), base_size=32, decoder_kernel=5)
 
 
 def saved(decoder: Any, folder: Path, shard: str = "15MB") -> Path:
@@ -61,22 +62,26 @@ def test_a_decoder_of_the_same_shape_says_what_the_earlier_one_said(tmp_path: Pa
 
 
 @torch.no_grad()
-def test_a_grown_decoder_is_at_first_the_earlier_one_on_areas_of_four_pixels(tmp_path: Path) -> None:
+def test_a_grown_decoder_says_of_noise_at_first_what_the_earlier_one_says_of_means_of_four_pixels(
+    tmp_path: Path,
+) -> None:
     earlier, later = seeded(SMALL, 0), seeded(LARGE, 1)
     grow(later, saved(earlier, tmp_path))
-    flat = torch.randn(2, 3, 1, 1).expand(2, 3, 16, 16)  # a picture of one colour is the same at both sizes,
-    for network in (earlier, later):  # but for what the first convolution makes of its edges
-        network.unet.conv_in.padding_mode = "replicate"
-        network.unet.conv_in._reversed_padding_repeated_twice = (1, 1, 1, 1)
-    inner: dict[str, torch.Tensor] = {}
-    for name, network in (("earlier", earlier), ("later", later)):
-        network.unet.mid_block.register_forward_hook(lambda _, __, out, name=name: inner.update({name: out}))
+    noise = torch.randn(2, 3, 32, 32)
 
-    earlier(flat, *conditions())
-    made = later(flat.repeat(1, 1, 2, 2), *conditions())
+    expected = earlier(functional.avg_pool2d(noise, 2), *conditions())
+    torch.testing.assert_close(later(noise, *conditions()), functional.interpolate(expected, scale_factor=2))
 
-    assert made.shape == (2, 6, 32, 32)
-    assert torch.allclose(inner["later"], inner["earlier"], atol=1e-4)
+
+@torch.no_grad()
+def test_all_that_a_grown_decoder_adds_can_learn(tmp_path: Path) -> None:
+    later = seeded(LARGE, 1)
+    grow(later, saved(seeded(SMALL, 0), tmp_path))
+    with torch.enable_grad():
+        later(torch.randn(2, 3, 32, 32), *conditions()).square().sum().backward()
+    added = [*later.unet.down_blocks[0].resnets, *later.unet.up_blocks[-1].resnets]
+    for weight in (later.unet.conv_in.weight, *(each.conv2.weight for each in added)):
+        assert weight.grad.abs().mean() > 0
 
 
 def test_a_network_that_cannot_hold_the_earlier_one_is_refused(tmp_path: Path) -> None:
@@ -84,6 +89,8 @@ def test_a_network_that_cannot_hold_the_earlier_one_is_refused(tmp_path: Path) -
 
     with pytest.raises(RuntimeError, match="grow by one level"):
         grow(seeded(replace(LARGE, decoder_channels=(32, 64, 32, 64)), 0), tmp_path)
+    with pytest.raises(RuntimeError, match=r"kernels of 5; these are of \(3, 3\)"):
+        grow(seeded(replace(LARGE, decoder_kernel=3), 0), tmp_path)
 
 
 def test_weights_in_shards_are_put_together(tmp_path: Path) -> None:
@@ -110,7 +117,7 @@ def test_half_precision_is_taken_over_as_single(tmp_path: Path) -> None:
 def test_a_decoder_grows_out_of_one_of_half_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = list[tuple[str, int]]()
 
-    def learn(name: str, preset: Preset, stage: Stage, network: Decoder, *_: object) -> None:
+    def learn(name: str, preset: Preset, stage: Stage, network: Decoder, *_: object, **__: object) -> None:
         unet: Any = network.unet
         sizes.append((name, unet.config.sample_size))
         if name == "small":
