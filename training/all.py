@@ -6,11 +6,12 @@ import argparse
 import time
 from pathlib import Path
 
-from training import clip, decoder, judge, prior, student, upsampler
+from training import clip, decoder, judge, networks, prior, student, upsampler
 from training.embeddings import Examples
-from training.export import export
+from training.export import export, require_replaceable
+from training.grow import take_over
 from training.loop import OUT_OF_TIME, minutes, parsed
-from training.presets import Limits, Preset
+from training.presets import Limits, Preset, require_same_split
 
 EXPORTING = 30.0  # seconds kept for what comes after the last step
 
@@ -20,20 +21,37 @@ def run(preset: Preset, out: Path, limits: Limits) -> None:
     earlier checkpoint trains no judge: by the same one their figures compare.
 
     Raises:
-        RuntimeError: the checkpoint to begin with cannot be gone on from.
+        RuntimeError: the checkpoint to begin with cannot be gone on from, or what lies in ``out`` or in the judge's
+            folder is not to be replaced. Nothing was trained then.
     """
-    decoder.require_start(preset)
     out = out.resolve()
+    beside = out.with_name("judge")
+    if preset.start is not None:
+        require_start(preset)
+    elif out == beside:
+        raise RuntimeError(f"{out}: the judge's folder; a checkpoint has another name")
+    else:
+        judge.require_replaceable(beside, preset)
+    require_replaceable(out)
     encoders, words = clip.train(preset, limits)
     data = Examples(preset, encoders, words)
     guesser = prior.train(preset, encoders, words, data, limits)
     enlarger = upsampler.train(preset, limits)
     if preset.start is None:
-        judge.save(judge.train(preset, limits), preset, out.with_name("judge"))
+        judge.save(judge.train(preset, limits), preset, beside)
     # Late, since it takes the longest: what it has learned meanwhile can be looked at beside all else.
     drawer = decoder.train(preset, encoders, words, data, limits)
     pupil = student.train(preset, encoders, words, data, drawer, limits) if preset.student.steps else None
     export(out, preset, encoders, words, guesser, drawer, enlarger, pupil)
+
+
+def require_start(preset: Preset) -> None:
+    """Raises RuntimeError: the checkpoint to begin with held out something else, or has networks of other shapes."""
+    assert preset.start is not None
+    decoder.begun(preset)
+    take_over(networks.prior(preset), preset.start, "prior")
+    take_over(networks.upsampler(preset), preset.start, "super_res_first")
+    require_same_split(preset)
 
 
 def main() -> None:

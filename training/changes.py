@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from training.captions import before, caption_of, hue_of, in_colour, plain_caption, with_article
 from training.colours import COLOURS
-from training.pictures import BACKGROUNDS, Pair
+from training.pictures import BACKGROUNDS, WHITE, Pair
 from training.questions import Question, questions
 
 LOOKS = ("style", "background", "colour")  # kinds of change in which the thing itself stays
@@ -29,11 +29,22 @@ class Change:
 
 
 def asked(held_out: list[Pair], count: int) -> list[Question]:
-    """``count`` held-out pictures: each on white and on a colour, then on more colours."""
-    found = questions(held_out)
-    for turn in range(1, len(BACKGROUNDS)):
-        found += [Question(pair, *BACKGROUNDS[(i + turn) % len(BACKGROUNDS)]) for i, pair in enumerate(held_out)]
-    return found[:count]
+    """``count`` held-out pictures of all styles, every other one on white: first each once, then on the other kind of
+    background, then on more colours."""
+    order = shuffled(held_out)
+
+    def on(turn: int, i: int) -> tuple[str, tuple[int, int, int]]:
+        return WHITE if turn < 2 and (turn + i) % 2 == 0 else BACKGROUNDS[(max(turn, 1) + i // 2) % len(BACKGROUNDS)]
+
+    turns = range(1 + len(BACKGROUNDS))
+    return [Question(pair, *on(turn, i)) for turn in turns for i, pair in enumerate(order)][:count]
+
+
+def shuffled(held_out: list[Pair]) -> list[Pair]:
+    """The pairs in an order that is always the same and has nothing to do with their styles."""
+    order = sorted(held_out, key=lambda pair: pair.key)
+    Random(0).shuffle(order)
+    return order
 
 
 def changes(held_out: list[Pair], taught: list[Pair], styles: Sequence[str], count: int) -> list[Change]:
@@ -42,8 +53,7 @@ def changes(held_out: list[Pair], taught: list[Pair], styles: Sequence[str], cou
     Colours are those of things that have one main colour; where none has, the other kinds take their share. A concept
     changes into the next one of its group (an animal into an animal), so that little else has to.
     """
-    order = sorted(held_out, key=lambda pair: pair.key)
-    Random(0).shuffle(order)
+    order = shuffled(held_out)
     pictures = questions(order)[: len(order)]
     groups = {pair.group: sorted({p.label for p in (*taught, *held_out) if p.group == pair.group}) for pair in order}
 

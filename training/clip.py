@@ -118,7 +118,7 @@ def contrast_views(preset: Preset, clip: Clip, words: CLIPTokenizer, limits: Lim
         image = functional.normalize(clip.image(pixel_values=seen).image_embeds)
         return contrast(text, image, clip.log_scale, most=100)
 
-    fit("clip", preset, clip, loss, preset.clip, limits)
+    fit("clip", preset, clip, loss, preset.clip, limits, made_from=[tokenizer.digest_of(words)])
 
 
 def contrast(some: torch.Tensor, others: torch.Tensor, log_scale: torch.Tensor, most: float = 60) -> torch.Tensor:

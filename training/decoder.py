@@ -53,10 +53,7 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Examples, limi
     Raises:
         RuntimeError: the decoder that it starts with predicts something else, or has another shape.
     """
-    network = untrained(preset)
-    if preset.start:
-        require_start(preset)
-        grow_decoder(network, weights(preset.start, "text_proj"), weights(preset.start, "decoder"))
+    network = begun(preset)
     if preset.keeps("decoder"):
         return network.eval()
     if preset.small.steps and preset.start is None and not (preset.folder / "decoder.pt").exists():
@@ -67,13 +64,20 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, data: Examples, limi
     return network
 
 
-def require_start(preset: Preset) -> None:
-    """Raises RuntimeError: the checkpoint to begin with has a decoder that predicts something else."""
+def begun(preset: Preset) -> Decoder:
+    """A decoder that knows nothing, or what that of the checkpoint to begin with knows.
+
+    Raises:
+        RuntimeError: that one predicts something else, or has another shape.
+    """
+    network = untrained(preset)
     if preset.start is None:
-        return
+        return network
     config = Checkpoint.open(preset.start).config("decoder_scheduler", "scheduler_config.json")
     if (told := Process.from_config(config).prediction) != SCHEDULER["prediction_type"]:
         raise RuntimeError(f"{preset.start}: its decoder predicts {told}, not v: it cannot go on from there")
+    grow_decoder(network, weights(preset.start, "text_proj"), weights(preset.start, "decoder"))
+    return network
 
 
 def untrained(preset: Preset) -> Decoder:

@@ -15,6 +15,7 @@ from training.joint import choose_views
 from training.loop import UNLIMITED, choose, device, fit
 from training.presets import Limits, Preset
 from training.quick import compiled
+from training.tokenizer import digest_of
 
 PLACE = 4.0  # weight of 1 - cosine to the teachers' place
 SHIFT = 4  # px: pictures are shifted by up to so much, their edges repeated
@@ -43,7 +44,7 @@ def train(preset: Preset, clip: Clip, words: CLIPTokenizer, limits: Limits = UNL
         )
         return total
 
-    fit("clip", preset, clip, loss, preset.clip, limits, made_from=[space])
+    fit("clip", preset, clip, loss, preset.clip, limits, made_from=[space, digest_of(words)])
 
 
 def shifted(pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

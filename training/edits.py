@@ -23,7 +23,7 @@ from training.changes import asked
 from training.evaluate import commit, machine
 from training.eyes import Pictures, at_once, pixels, png
 from training.presets import preset_of
-from training.questions import Question
+from training.questions import Question, askable
 from unclip import Client, Edit, GeneratedImage, Sampling
 from unclip.client.sheets import contact_sheet
 from unclip.local.stack import LocalStack
@@ -111,7 +111,7 @@ def measure_way(client: Client, way: Edit, jobs: Sequence[Job]) -> tuple[Row, Pi
 
 def measure(folder: Path, out: Path, count: int) -> list[Row]:
     """Runs the stack, measures, and writes edits.json and edits_sheet.png into ``out``."""
-    _, held_out = preset_of(folder).pairs()
+    _, held_out = askable(preset_of(folder))
     jobs = [Job(picture, random_mask(len(picture.real), seed)) for seed, picture in enumerate(asked(held_out, count))]
     compared, rows, columns = jobs[:COMPARED], [], []
     out.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """Measures an exported checkpoint on (concept, style) pairs it was never shown, by a judge that is not its own CLIP.
 
-Each held-out pair is asked for on white and on a coloured background, with two seeds. The judge (`training.judge`)
+Each held-out pair, but for those whose drawing was taught in another package or by another name, is asked for on white
+and on a coloured background, with two seeds. The judge (`training.judge`)
 says of the real pictures how well it can tell them at all, which is the ceiling; of the generated ones; and of the
 generated ones under each other's captions, which is the floor.
 
@@ -39,7 +40,7 @@ from training.page import write_page
 from training.pictures import Pair, composite
 from training.pipeline import Pipeline
 from training.presets import Preset, preset_of
-from training.questions import Question, questions
+from training.questions import Question, askable, questions
 from training.teachers import PictureTeacher
 from unclip.client.sheets import contact_sheet
 
@@ -53,7 +54,7 @@ def retrieval(judge: judging.Judge, asked: list[Question], made: npt.NDArray[np.
     """R@1 and R@5. made: uint8 ``[len(asked), H, H, 3]``.
 
     prompt: the caption asked for is among the picture's nearest 1 or 5 of all captions asked; shuffled: the same,
-    pictures dealt to captions at random. concept, style: among those of all pairs on the same kind of background.
+    pictures dealt to captions at random. concept, style: among those of all pairs, which name no background.
     """
     captions = judge.read_all([question.caption for question in asked])
     known = judge.read_all([plain_caption(pair.label, pair.style) for pair in every])
@@ -154,8 +155,8 @@ def evaluate(folder: Path, judge_folder: Path, out: Path, prompts: int | None = 
     preset = preset_of(folder)
     judge = judging.load(judge_folder, device(), preset)
     teacher = PictureTeacher()
-    taught, held_out = preset.pairs()
-    every = taught + held_out
+    (taught, hidden), (_, held_out) = preset.pairs(), askable(preset)
+    every = taught + hidden
     asked = questions(held_out)[:prompts]
     out.mkdir(parents=True, exist_ok=True)
     captions = [question.caption for question in asked]
@@ -166,7 +167,10 @@ def evaluate(folder: Path, judge_folder: Path, out: Path, prompts: int | None = 
         "pictures": len(asked) * len(SEEDS),
         "seconds.one_picture.mean": float(np.mean([one_picture(model, captions[0]) for _ in range(3)])),
     }
-    print(f"{len(held_out)} pairs held out, {len(asked)} captions, {len(SEEDS)} pictures each", flush=True)
+    metrics["twins"] = len(hidden) - len(held_out)
+    print(
+        f"{len(held_out)} pairs ({len(hidden)} held out), {len(asked)} captions, {len(SEEDS)} pictures each", flush=True
+    )
     made = [model.generate(captions, [seed] * len(captions)) for seed in SEEDS]
     metrics |= mean(
         [
@@ -247,7 +251,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Measures an exported checkpoint on held-out pairs.")
     parser.add_argument("--checkpoint", type=Path, default=Path("checkpoints/emoji"))
-    parser.add_argument("--judge", type=Path, default=judging.FOLDER)
+    parser.add_argument("--judge", type=Path, help="folder of the judge (the one beside the checkpoint)")
     parser.add_argument("--out", type=Path, default=Path("out/evaluate"))
     parser.add_argument("--prompts", type=int, help="captions to generate (two per held-out pair)")
     parser.add_argument("--no-sweeps", action="store_true", help="leave out prior, guidance and step sweeps")
@@ -255,7 +259,8 @@ def main() -> None:
     if options.prompts is not None and options.prompts < 2:
         parser.error(f"--prompts must be at least 2; got {options.prompts}")
     started = time.monotonic()
-    metrics = evaluate(options.checkpoint, options.judge, options.out, options.prompts, not options.no_sweeps)
+    judge = options.judge or options.checkpoint.with_name("judge")
+    metrics = evaluate(options.checkpoint, judge, options.out, options.prompts, not options.no_sweeps)
     print("\n".join(f"{name:<34}{value:.3f}" for name, value in metrics.items()))
     print(f"{options.out}: evaluate.json, index.html and its pictures; {time.monotonic() - started:.0f} s")
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -22,7 +19,8 @@ from transformers import CLIPImageProcessorPil, CLIPTokenizer
 from training.clip import CLEANING, MEAN, STD, Clip
 from training.decoder import SCHEDULER as DECODER_SCHEDULER
 from training.decoder_network import Decoder
-from training.presets import Preset
+from training.presets import Preset, data_in
+from training.replacing import replacing, require_whole
 from training.sources import manifest
 from training.student import SAMPLING as STUDENT_SAMPLING
 from training.student import SCHEDULER as STUDENT_SCHEDULER
@@ -32,6 +30,7 @@ from unclip.checkpoints.components import EVERY_FOLDER, STUDENT, STUDENT_FOLDERS
 from unclip.checkpoints.manifest import MANIFEST, read_manifest, write_manifest
 
 SHARD = "15MB"  # of a weights file: repositories and code hosts dislike larger ones
+PARTS = (*EVERY_FOLDER, "data.json")  # beside the manifest, what an export writes
 LARGEST = 64_000_000  # bytes of the whole folder
 # From the sweeps on the tuning half (`training.evaluate`): where noise tells none apart, one with few steps.
 DEFAULTS = {
@@ -61,13 +60,14 @@ def export(
     upsampler: nn.Module,
     student: nn.Module | None = None,
 ) -> None:
-    """Writes every component and unclip.json into ``folder``, in the place of those that are there; whatever else lies
-    there stays, and everything does where this fails.
+    """Writes every component, data.json and unclip.json into ``folder``, in the place of those of the checkpoint that
+    is there; whatever else lies there stays, and everything does where this fails.
 
     Raises:
-        RuntimeError: the weights are too large to be embedded.
+        RuntimeError: the weights are too large to be embedded, or what lies there is no checkpoint.
     """
-    with replacing(folder) as made:
+    require_replaceable(folder)
+    with replacing(folder, PARTS, MANIFEST) as made:
         words.save_pretrained(made / "tokenizer")
         CLIPImageProcessorPil(
             size={"shortest_edge": preset.clip_size},
@@ -117,18 +117,10 @@ def export(
             )
 
 
-@contextmanager
-def replacing(folder: Path) -> Iterator[Path]:
-    """An empty folder, whose parts then take the places of the components and the manifest in ``folder``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".export-", dir=folder) as aside:
-        yield Path(aside)
-        (folder / MANIFEST).unlink(missing_ok=True)  # what is cut short here is no checkpoint
-        for name in EVERY_FOLDER:
-            if (folder / name).is_dir():
-                shutil.rmtree(folder / name)
-        for part in sorted(Path(aside).iterdir(), key=lambda part: part.name == MANIFEST):
-            part.replace(folder / part.name)
+def require_replaceable(folder: Path) -> None:
+    """Makes the folder where there is none. Raises RuntimeError: in it lies what an export would replace, and is none
+    of an export's."""
+    require_whole(folder, PARTS, MANIFEST)
 
 
 def packages_of(data: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -146,7 +138,7 @@ def data_of(preset: Preset) -> dict[str, Any]:
     begun: dict[str, Any] | None = None
     kept = sorted(preset.kept if preset.start else ())
     if preset.start is not None:
-        begun = json.loads((preset.start / "data.json").read_text())
+        begun = data_in(preset.start)
         if preset.keeps("decoder"):
             return begun | {"kept": kept}
     (taught, held_out), (drawn, _) = preset.known(), preset.pairs()
@@ -166,14 +158,10 @@ def data_of(preset: Preset) -> dict[str, Any]:
     return {
         "preset": preset.name,
         "packages": packages,
-        "concepts": len({pair.label for pair in taught}),
-        "drawn": len({pair.label for pair in drawn}),
         "size": preset.size,
         "views": asdict(preset.variety),
         "pictures_sha256": pixels.hexdigest(),
-        "held_out": sorted(pair.key for pair in held_out),
-        "held_out_colours": sorted(preset.hidden().colours),
-        "held_out_counts": sorted(preset.hidden().counts),
+        **preset.teaching(),
         "teachers": [asdict(teacher) for teacher in teachers().values()] if preset.teachers else [],
         **({} if begun is None else {"start": begun, "kept": kept}),
     }

@@ -34,7 +34,15 @@ def take_over(network: nn.Module, folder: Path, component: str) -> None:
     Raises:
         RuntimeError: the shapes differ.
     """
-    network.load_state_dict(weights(folder, component))
+    fill(network, weights(folder, component), f"{folder}: its {component}")
+
+
+def fill(network: nn.Module, found: Weights, what: str) -> None:
+    """Loads weights. Raises RuntimeError, which names ``what`` they are: the shapes differ."""
+    try:
+        network.load_state_dict(found)
+    except RuntimeError as error:
+        raise RuntimeError(f"{what} has another shape than the preset's") from error
 
 
 def grow_decoder(decoder: Decoder, projection: Weights, old: Weights) -> None:
@@ -43,11 +51,11 @@ def grow_decoder(decoder: Decoder, projection: Weights, old: Weights) -> None:
     Raises:
         RuntimeError: the earlier U-Net is neither of the same shape nor the inner part of this one.
     """
-    decoder.projection.load_state_dict(projection)
+    fill(decoder.projection, projection, "the earlier decoder's text_proj")
     unet: Any = decoder.unet
     deeper = len(unet.config.block_out_channels) - 1 - max(_number(name) for name in old if name[:4] == "down")
     if deeper == 0:
-        unet.load_state_dict(old)
+        fill(unet, old, "the earlier decoder")
         return
     if deeper != 1 or unet.config.block_out_channels[0] != unet.config.block_out_channels[1]:
         raise RuntimeError("a decoder can grow by one level, as wide as the one inside it")

@@ -29,12 +29,14 @@ from training.concepts import STYLES as DRAWN
 from training.loop import UNLIMITED, arguments, choose, device, fit, normal, uniform
 from training.pictures import BACKGROUNDS, WHITE, Pair
 from training.presets import CPU, Limits, Preset
+from training.replacing import replacing, require_whole
 from training.scaling import reduce
 from training.views import Variety, Views
 
 FOLDER = Path("checkpoints/judge")
 STYLES = (*DRAWN, "black and white")
 SIZE = 64  # px at which it sees
+ABOUT, PARTS = "judge.json", ("judge.safetensors", "tokenizer")  # its folder's files
 TORN = Variety(coloured=0.5, fading=0.3, smallest=0.6, mirrored=0.5)
 
 
@@ -183,23 +185,48 @@ def train(preset: Preset, limits: Limits = UNLIMITED) -> Judge:
         target = torch.arange(len(rows), device=logits.device)
         return (functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)) / 2
 
-    fit("judge", preset, judge, loss, preset.judge, limits)
+    fit("judge", preset, judge, loss, preset.judge, limits, made_from=[tokenizer.digest_of(words)])
     return judge
 
 
 def save(judge: Judge, preset: Preset, folder: Path) -> None:
-    """Half precision weights, the tokenizer, and which preset's pictures it judges."""
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.half().contiguous() for name, value in judge.state_dict().items()}
-    save_file(weights, folder / "judge.safetensors")
-    judge.words.save_pretrained(folder / "tokenizer")
-    about = {
-        "preset": preset.name,
-        "pictures": len(Lessons(preset).pairs()),
-        "split": split_of(preset),
-        "shape": asdict(judge.shape),
-    }
-    (folder / "judge.json").write_text(json.dumps(about) + "\n")
+    """Half precision weights, the tokenizer, and which preset's pictures it judges.
+
+    Raises:
+        RuntimeError: see `require_replaceable`.
+    """
+    require_replaceable(folder, preset)
+    with replacing(folder, PARTS, ABOUT) as made:
+        weights = {name: value.half().contiguous() for name, value in judge.state_dict().items()}
+        save_file(weights, made / "judge.safetensors")
+        judge.words.save_pretrained(made / "tokenizer")
+        about = {
+            "preset": preset.name,
+            "pictures": len(Lessons(preset).pairs()),
+            "split": split_of(preset),
+            "shape": asdict(judge.shape),
+        }
+        (made / ABOUT).write_text(json.dumps(about) + "\n")
+
+
+def require_replaceable(folder: Path, preset: Preset) -> None:
+    """Makes the folder where there is none.
+
+    Raises:
+        RuntimeError: a judge of other pictures lies there, or something that is none.
+    """
+    require_whole(folder, PARTS, ABOUT)
+    if (folder / ABOUT).exists() and (whose := about_of(folder)["preset"]) not in (preset.name, preset.pictures):
+        raise RuntimeError(f"{folder}: the judge of preset {whose}; that of {preset.name} needs another place")
+
+
+def about_of(folder: Path) -> dict[str, Any]:
+    """What a judge's folder says of it. Raises RuntimeError: nothing."""
+    try:
+        about: dict[str, Any] = json.loads((folder / ABOUT).read_text())
+    except (OSError, ValueError) as error:
+        raise RuntimeError(f"{folder}: there is no judge: {error}") from error
+    return about
 
 
 def split_of(preset: Preset) -> str:
@@ -211,10 +238,10 @@ def load(folder: Path, where: torch.device, preset: Preset | None = None) -> Jud
     """A judge that was saved. preset: whose pictures it is to judge.
 
     Raises:
-        RuntimeError: something else was held out from it.
+        RuntimeError: there is none, or something else was held out from it, or nothing says what was.
     """
-    about = json.loads((folder / "judge.json").read_text())
-    if preset is not None and about.get("split", split_of(preset)) != split_of(preset):
+    about = about_of(folder)
+    if preset is not None and about.get("split") != split_of(preset):
         raise RuntimeError(f"{folder}: this judge was taught under another split than preset {preset.name} has now")
     shape = Shape(**about.get("shape", {}))
     judge = Judge(CLIPTokenizer.from_pretrained(folder / "tokenizer"), shape)
@@ -224,4 +251,5 @@ def load(folder: Path, where: torch.device, preset: Preset | None = None) -> Jud
 
 if __name__ == "__main__":
     chosen, granted = arguments("Trains the judge.")
+    require_replaceable(FOLDER, chosen)
     save(train(chosen, granted), chosen, FOLDER)

@@ -17,10 +17,11 @@ def hits(nearness: Floats, right: Bools) -> dict[str, float]:
     """Share of queries with a right answer among their nearest 1 and 5: ``{"top1": ..., "top5": ...}``.
 
     nearness: ``[Q, C]``, larger is nearer. right: ``[Q, C]``, which candidates answer which query; at least one each.
-    A wrong candidate as near as the best right one goes first, so a model that says the same of everything scores 0.
+    A wrong candidate as near as the best right one goes first, so a model that says the same of everything scores 0,
+    and so does one that says what is no number.
     """
     best = np.where(right, nearness, -np.inf).max(axis=1, keepdims=True)
-    rank = (~right & (nearness >= best)).sum(axis=1)
+    rank = (~right & ~(nearness < best)).sum(axis=1)
     return {f"top{k}": float((rank < k).mean()) for k in TOP}
 
 

@@ -16,6 +16,7 @@ from training.presets import Preset
 from training.scaling import reduce
 from training.state import load, origin, save
 from training.teachers import SIDE, PictureTeacher, SentenceTeacher
+from training.tokenizer import digest_of
 from training.views import Views, batched
 
 SAYINGS = 2  # of every word of the sentence teacher: it speaks English, and CLIP shall understand some of it
@@ -42,7 +43,7 @@ class Lessons:
 
 def prepare(preset: Preset, words: CLIPTokenizer) -> Lessons:
     """Draws ``preset.views`` views of every taught picture and asks the teachers; kept in the preset's folder."""
-    path, made = preset.folder / "lessons.pt", origin(preset)
+    path, made = preset.folder / "lessons.pt", origin(preset, digest_of(words))
     if (kept := load(path, made)) is not None:
         return Lessons(**kept)
     taught, _ = preset.known()

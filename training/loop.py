@@ -17,8 +17,8 @@ from PIL import Image
 from torch import nn
 
 from training.presets import KEEPABLE, PRESETS, Limits, Preset, Stage
+from training.state import alone, origin
 from training.state import load as state_of
-from training.state import origin
 from training.state import save as save_state
 from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.errors import CheckpointError
@@ -28,6 +28,7 @@ SAVE_EVERY = 90.0  # seconds
 SHEET_EVERY = 240.0
 OUT_OF_TIME = 75  # exit status: nothing failed, the same command goes on from here (EX_TEMPFAIL)
 UNLIMITED = Limits()
+MOST_THREADS = 1024
 LONGEST_STEP = 10.0  # seconds that one step can count for: a process that was stopped for a while loses no training
 
 
@@ -40,18 +41,29 @@ def arguments(what: str) -> tuple[Preset, Limits]:
         help="end the stage, or each of the decoder's two, after this long, its schedule fitted; those before it are "
         "trained to their end",
     )
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0: torch's choice")
+    parser.add_argument("--threads", type=threads, help="of the CPU (torch's choice)")
     preset, options = parsed(parser)
-    if options.threads:
+    if options.threads is not None:
         torch.set_num_threads(options.threads)
     return preset, Limits(options.minutes)
 
 
 def minutes(text: str) -> float:
-    """A time from the command line. Raises ValueError: it is none."""
-    if not 0 < (found := float(text)) < math.inf:
-        raise ValueError
+    """A time from the command line. Raises argparse.ArgumentTypeError: it is none, or nothing could be done in it."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not 0 < found < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number above 0; got {text}")
     return found
+
+
+def threads(text: str) -> int:
+    """A number of threads from the command line. Raises argparse.ArgumentTypeError: it is none."""
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"must be 1 to {MOST_THREADS}; got {text}")
+    return int(text)
 
 
 def parsed(parser: argparse.ArgumentParser) -> tuple[Preset, argparse.Namespace]:
@@ -116,7 +128,8 @@ def fit(
 
     Raises:
         SystemExit: SIGTERM came or the limit was reached; the state is saved.
-        RuntimeError: the state that is there is damaged, or of another run.
+        RuntimeError: the state that is there is damaged, of another run, or being trained by one; or the loss is no
+            number any more, and the state is that of before.
     """
     path, made = preset.folder / f"{name}.pt", origin(preset, *made_from)
     module.train()
@@ -163,7 +176,7 @@ def fit(
         module.train()
 
     saved = shown = time.monotonic()
-    with asked_to_end() as ended:
+    with alone(path), asked_to_end() as ended:
         while (progress := max(step / stage.steps, spent / 60 / minutes)) < 1:
             began = time.monotonic()
             falling = max(0.0, (progress - 1 + stage.decay) / stage.decay)
@@ -183,6 +196,8 @@ def fit(
             decay = min(stage.average, step / (step + 10))
             follow(mean, module.state_dict(), 1 - decay)
             curve.append(float(value.detach()))
+            if not math.isfinite(curve[-1]):
+                raise RuntimeError(f"{name}: the loss of step {step} is {curve[-1]}")
             now = time.monotonic()
             spent += min(now - began, LONGEST_STEP)
             if step % 50 == 0:

@@ -26,7 +26,7 @@ from training.changes import Change, asked, by_kind, changes
 from training.evaluate import commit, machine
 from training.eyes import Eyes, Floats, Pictures, Row, at_once, pixels, png
 from training.presets import preset_of
-from training.questions import Question
+from training.questions import Question, askable
 from training.scaling import reduce
 from unclip import Client, GeneratedImage, Sampling, Vary
 from unclip.client.sheets import contact_sheet
@@ -160,7 +160,7 @@ def sheets(
 def measure(folder: Path, judge_folder: Path, out: Path, count: int) -> dict[str, list[Row]]:
     """Runs the stack, measures, and writes manipulations.json, a plot and two sheets into ``out``."""
     preset = preset_of(folder)
-    taught, held_out = preset.pairs()
+    taught, held_out = askable(preset)
     out.mkdir(parents=True, exist_ok=True)
     pictures, wanted = asked(held_out, count), changes(held_out, taught, preset.styles, count)
     with LocalStack(folder) as stack, Client(stack.address) as client:

@@ -20,6 +20,7 @@ import resvg_py
 from PIL import Image
 
 from training.sources import Source, fetch, load_json, manifest, members
+from unclip.checkpoints.manifest import digest
 
 RENDERED = 256  # px, before a drawing is shrunk: its edges are smooth then
 WHITE = ("white", (255, 255, 255))
@@ -66,19 +67,38 @@ def composite(rgba: npt.NDArray[np.uint8], colour: tuple[int, int, int]) -> npt.
 
 
 def pairs(concepts: set[str] | None, styles: tuple[str, ...], size: int, cache: Path) -> list[Pair]:
-    """All pairs of these concepts (None: every one) and styles, rendered once and kept in ``cache`` (npy)."""
+    """All pairs of these concepts (None: every one) and styles, rendered once and kept in ``cache`` (npy).
+
+    Raises:
+        RuntimeError: what is kept is damaged, or was changed: weights may have learned from what it was.
+    """
     asked = hashlib.sha256(repr([sorted(concepts or ()), styles, size, manifest()]).encode()).hexdigest()
-    told = cache.with_suffix(".json")
-    kept = json.loads(told.read_text()) if told.exists() else {}
-    if not isinstance(kept, dict) or kept.get("asked") != asked:
-        words, pictures = render(concepts, styles, size)
-        keep(pictures, words, asked, cache)
-    else:
-        words, pictures = kept["words"], np.load(cache)
+    if (kept := kept_in(cache, asked)) is None:
+        kept = render(concepts, styles, size)
+        keep(kept[1], kept[0], asked, cache)
+    words, pictures = kept
     return [
         Pair(w["label"], tuple(w["tags"]), w["style"], p, w["group"], tuple(w["synonyms"]))
         for w, p in zip(words, pictures, strict=True)
     ]
+
+
+def kept_in(cache: Path, asked: str) -> tuple[list[dict[str, Any]], npt.NDArray[np.uint8]] | None:
+    """What `keep` wrote, None where that is nothing or something else was asked for."""
+    told = cache.with_suffix(".json")
+    if not told.exists():
+        return None
+    try:
+        kept = json.loads(told.read_text())
+        if not isinstance(kept, dict) or kept.get("asked") != asked:
+            return None
+        if kept.get("sha256") != digest(cache):
+            raise ValueError("it does not have its digest")
+        return kept["words"], np.load(cache)
+    except (OSError, ValueError) as error:
+        raise RuntimeError(
+            f"{cache} is damaged or was changed; without {told.name} beside it it is rendered anew: {error}"
+        ) from error
 
 
 def keep(pictures: npt.NDArray[np.uint8], words: list[dict[str, Any]], asked: str, cache: Path) -> None:
@@ -87,7 +107,7 @@ def keep(pictures: npt.NDArray[np.uint8], words: list[dict[str, Any]], asked: st
     told.unlink(missing_ok=True)  # what is cut short is rendered again
     cache.parent.mkdir(parents=True, exist_ok=True)
     np.save(cache, pictures)
-    told.with_suffix(".tmp").write_text(json.dumps({"asked": asked, "words": words}))
+    told.with_suffix(".tmp").write_text(json.dumps({"asked": asked, "sha256": digest(cache), "words": words}))
     told.with_suffix(".tmp").replace(told)
 
 

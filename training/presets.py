@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from training.concepts import CONCEPTS, DRAWN, STYLES
 from training.pictures import Pair, pairs
@@ -138,6 +140,21 @@ class Preset:
         """What no view may show."""
         return committed(self.pictures) or Split()
 
+    def teaching(self) -> dict[str, Any]:
+        """What weights are taught and what is held out from them, as data.json tells it: where that differs, what one
+        holds out the other may have been shown."""
+        taught, held_out = self.known()
+        keys = "\n".join(sorted(pair.key for pair in taught))
+        labels = {pair.label for pair in taught}
+        return {
+            "concepts": len(labels),
+            "drawn": sum(self.draws(label) for label in labels),
+            "taught_sha256": hashlib.sha256(keys.encode()).hexdigest(),
+            "held_out": sorted(pair.key for pair in held_out),
+            "held_out_colours": sorted(self.hidden().colours),
+            "held_out_counts": sorted(self.hidden().counts),
+        }
+
 
 WIDE = Variety(coloured=0.4, fading=0.25, smallest=0.75, mirrored=0.4, couples=0.06, counted=0.1, recoloured=0.3)
 
@@ -190,6 +207,7 @@ PRESETS = {
         decoder=Stage(60000, 256, 5e-4, 12, decay=0.3, average=0.9995),
         upsampler=Stage(30000, 64, 5e-4, 5),
         judge=Stage(4000, 512, 2e-3, 1),
+        student=Stage(0, 32, 6e-4),
     ),
     "smoke": Preset(
         "smoke",
@@ -227,19 +245,33 @@ def preset_of(checkpoint: Path) -> Preset:
         RuntimeError: there is none of that name, or it has other pictures or another split by now: what it holds out
             these weights may have been shown.
     """
-    told = json.loads((checkpoint / "data.json").read_text())
+    told = data_in(checkpoint)
     preset = PRESETS.get(str(told["preset"]))
     if preset is None:
         raise RuntimeError(f"{checkpoint}: its preset, {told['preset']}, is none of {', '.join(PRESETS)}")
-    taught, held_out = preset.known()
-    drawn, _ = preset.pairs()
-    now = {
-        "held_out": sorted(pair.key for pair in held_out),
-        "held_out_colours": sorted(preset.hidden().colours),
-        "held_out_counts": sorted(preset.hidden().counts),
-        "concepts": len({pair.label for pair in taught}),
-        "drawn": len({pair.label for pair in drawn}),
-    }
+    now = preset.teaching()
     if now != {name: told.get(name) for name in now}:
         raise RuntimeError(f"{checkpoint}: its weights were taught otherwise than preset {preset.name} teaches now")
     return preset
+
+
+def data_in(checkpoint: Path) -> dict[str, Any]:
+    """A checkpoint's data.json. Raises RuntimeError: it has none."""
+    try:
+        told: dict[str, Any] = json.loads((checkpoint / "data.json").read_text())
+    except (OSError, ValueError) as error:
+        raise RuntimeError(f"{checkpoint}: no data.json says what its weights were taught: {error}") from error
+    return told
+
+
+def require_same_split(preset: Preset) -> None:
+    """Raises RuntimeError: the checkpoint to begin with held out something else than the preset does."""
+    if preset.start is None:
+        return
+    told, now = data_in(preset.start), preset.teaching()
+    for name in ("held_out", "held_out_colours", "held_out_counts"):
+        if told.get(name) != now[name]:
+            raise RuntimeError(
+                f"{preset.start}: its {name} is not that of preset {preset.name}: its weights may have been shown what "
+                "is asked of those that begin with them"
+            )

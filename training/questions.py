@@ -8,7 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from training.captions import before, plain_caption
+from training.judges import pixel_nearness
 from training.pictures import BACKGROUNDS, WHITE, Pair, composite
+from training.presets import Preset
+
+TWINS = 15 / 255  # root mean square of the difference at 16 px: two packages' copies of a drawing are nearer
+SIDE = 16
 
 
 @dataclass(frozen=True)
@@ -38,3 +43,20 @@ def questions(pairs: list[Pair]) -> list[Question]:
     return white + [
         Question(pair, *BACKGROUNDS[i % len(BACKGROUNDS)], pair.key in tuning) for i, pair in enumerate(pairs)
     ]
+
+
+def askable(preset: Preset) -> tuple[list[Pair], list[Pair]]:
+    """(taught, held out) of the concepts that are drawn, but for what is held out and was taught all the same: in
+    another package, or by another name, there is nearly the same drawing."""
+    taught, held_out = preset.pairs()
+    return taught, unlike(held_out, taught)
+
+
+def unlike(pairs: list[Pair], taught: list[Pair]) -> list[Pair]:
+    """Those of the pairs whose drawing none of ``taught`` nearly has."""
+    if not pairs or not taught:
+        return pairs
+    some, others = (np.stack([composite(p.rgba, WHITE[1]) for p in each]) for each in (pairs, taught))
+    near = pixel_nearness(some, others, SIDE)
+    far = -near.max(axis=1) / (SIDE**2 * 3) ** 0.5
+    return [pair for pair, distance in zip(pairs, far, strict=True) if distance > TWINS]

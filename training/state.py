@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import pickle
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from training.presets import Preset, Stage
+from training.presets import Preset, Stage, require_same_split
 from training.sources import manifest
 from unclip.checkpoints.checkpoint import Checkpoint
 
@@ -21,11 +24,12 @@ NAMING = ("name", "data", "start", "kept")  # of a preset's fields: how it is ca
 
 
 def origin(preset: Preset, *parts: object) -> str:
-    """Digest of what a stage's weights follow from: pictures, split, every setting but how long stages train, the
+    """Digest of what a stage's weights follow from: pictures, split, every setting but how stages train, the
     checkpoint that is begun with; and ``parts``, networks that it learns from or whatever else has a plain ``repr``."""
     told = [each.name for each in fields(preset) if each.name not in NAMING]
     values = {name: value for name in told if not isinstance(value := getattr(preset, name), Stage)}
     settings = {name: sorted(value) if isinstance(value, frozenset) else value for name, value in values.items()}
+    require_same_split(preset)
     begun = [] if preset.start is None else [Checkpoint.open(preset.start).digest, *sorted(preset.kept)]
     found = hashlib.sha256(repr([settings, manifest(), preset.hidden().to_json(), begun]).encode())
     for part in parts:
@@ -61,11 +65,30 @@ def load(path: Path, made_from: str) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        parts: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
+        with zipfile.ZipFile(path) as archive:
+            if (part := archive.testzip()) is not None:  # torch does not look
+                raise zipfile.BadZipFile(f"{part} does not have its checksum")
+        parts = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, OSError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
         raise RuntimeError(f"{path} is damaged; without it its stage begins anew: {error}") from error
-    if parts.pop("origin", None) != made_from:
+    if not isinstance(parts, dict) or parts.pop("origin", None) != made_from:
         raise RuntimeError(
             f"{path} is of another run: of other pictures, settings or networks before it; move it away to begin anew"
         )
     return parts
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """While one run trains what is kept in ``path``, no other does.
+
+    Raises:
+        RuntimeError: another does.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RuntimeError(f"{path}: another run is training that") from error
+        yield

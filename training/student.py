@@ -248,8 +248,13 @@ def together(parts: list[Walks]) -> Walks:
     return Walks(**{each.name: torch.cat([getattr(part, each.name) for part in parts]) for each in fields(Walks)})
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Command line: what comes before the student is trained to its end."""
     preset, limits = arguments("Trains the decoder's student.")
     clip, words = clip_stage.train(preset)
     data = Examples(preset, clip, words)
-    train(preset, clip, words, data, decoder_stage.train(preset, clip, words, data, limits), limits)
+    train(preset, clip, words, data, decoder_stage.train(preset, clip, words, data), limits)
+
+
+if __name__ == "__main__":
+    main()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
@@ -21,7 +23,7 @@ def train(captions: Iterable[str], vocabulary: int, context: int, folder: Path) 
     Padding is "!", id 0, as in Karlo; the end token comes last, as in CLIP, whose pooling looks for it. What a caption
     says is never one of these: its "!" is a sign like others.
     """
-    if (folder / "tokenizer_config.json").exists():
+    if (folder / "tokenizer_config.json").exists() and (folder / "tokenizer.json").exists():
         return CLIPTokenizer.from_pretrained(folder)
     bpe = Tokenizer(models.BPE(unk_token=END, end_of_word_suffix="</w>"))
     bpe.normalizer = normalizers.Lowercase()
@@ -51,5 +53,14 @@ def train(captions: Iterable[str], vocabulary: int, context: int, folder: Path) 
     tokenizer = CLIPTokenizer(
         vocab=vocab, merges=merges, pad_token=PAD, model_max_length=context, split_special_tokens=True
     )
-    tokenizer.save_pretrained(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".tokenizer-", dir=folder.parent) as aside:
+        tokenizer.save_pretrained(whole := Path(aside) / "whole")
+        whole.replace(folder)
     return CLIPTokenizer.from_pretrained(folder)
+
+
+def digest_of(words: CLIPTokenizer) -> str:
+    """Digest of what a tokenizer makes of texts: what learned by one cannot be read by another."""
+    model = json.loads(words.backend_tokenizer.to_str())["model"]
+    return hashlib.sha256(json.dumps([model["vocab"], model["merges"]]).encode()).hexdigest()

@@ -67,8 +67,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     (folder / "thesis" / "chapter.txt").write_text("mine")
     (folder / "decoder").mkdir()
     (folder / "decoder" / "left_over.bin").write_bytes(b"of an earlier run")
+    (folder / "unclip.json").write_text("{}")
     captions = [varied_caption(pair, "blue", Random(seed)) for seed, pair in enumerate(PAIRS)]
-    words = tokenizer.train(captions, PRESET.vocabulary, PRESET.context, folder / "tokenizer")
+    words = tokenizer.train(captions, PRESET.vocabulary, PRESET.context, tmp_path_factory.mktemp("learned"))
     with torch.random.fork_rng():
         torch.manual_seed(0)
         clip = Clip(networks.text_encoder(PRESET, words), networks.image_encoder(PRESET)).eval()
@@ -184,6 +185,7 @@ def test_every_preset_fits_into_a_checkpoint_that_can_be_embedded(name: str, exp
             networks.prior(preset),
             decoder.Decoder(preset),
             networks.upsampler(preset),
+            *([networks.student(preset)] if preset.student.steps else []),
         )
     numbers = sum(value.numel() for part in parts for value in part.state_dict().values())
     tokens = (preset.vocabulary + 256 - len(words)) * preset.width  # the smoke preset's tokenizer knows fewer

@@ -287,4 +287,14 @@ def test_a_time_that_is_none_is_refused(
     monkeypatch.setattr("sys.argv", ["training", f"--minutes={said}"])
     with pytest.raises(SystemExit):
         loop.arguments("Trains.")
-    assert f"invalid minutes value: '{said}'" in capsys.readouterr().err
+    assert f"argument --minutes: must be a number above 0; got {said}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("said", ["0", "-1", "1025", "two"])
+def test_a_number_of_threads_that_is_none_is_refused(
+    said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["training", f"--threads={said}"])
+    with pytest.raises(SystemExit):
+        loop.arguments("Trains.")
+    assert f"argument --threads: must be 1 to 1024; got {said}" in capsys.readouterr().err

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from tests.unit.training_drawings import COLOURS, Eyes, drawing
-from training import clip, decoder, loop, presets
+from training import clip, decoder, loop, presets, student
 from training import evaluate as evaluation
 from training import judge as judging
 from training.all import run
@@ -26,6 +26,7 @@ from training.pictures import WHITE, Pair, composite
 from training.pipeline import Pipeline, walked
 from training.presets import PRESETS, Limits, Stage
 from training.questions import questions
+from training.split import Split
 from training.student import SAMPLING, Student, walk
 from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.checkpoints.components import DECODER_FOLDERS, ENCODER_FOLDERS, PRIOR_FOLDERS, UPSAMPLER_FOLDERS
@@ -137,6 +138,71 @@ def test_an_evaluation_asks_for_nothing_that_may_have_been_taught(trained: Train
     (judge / "judge.json").write_text(json.dumps({**about, "split": "another"}))
     with pytest.raises(RuntimeError, match="this judge was taught under another split"):
         evaluate(trained.checkpoint, judge, tmp_path)
+    (judge / "judge.json").write_text(json.dumps({name: told for name, told in about.items() if name != "split"}))
+    with pytest.raises(RuntimeError, match="this judge was taught under another split"):
+        evaluate(trained.checkpoint, judge, tmp_path)
+    with pytest.raises(RuntimeError, match="there is no judge"):
+        evaluate(trained.checkpoint, tmp_path, tmp_path)
+
+
+@pytest.mark.usefixtures("at_home")
+def test_what_is_held_out_now_and_was_not_from_the_weights_that_a_run_begins_with_is_refused(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(presets, "committed", lambda _: Split(frozenset({"flat/red apple"})))
+    for kept in (("clip",), ("clip", "decoder")):
+        with pytest.raises(RuntimeError, match="its held_out is not that of preset smoke"):
+            run(replace(PRESET, start=trained.checkpoint, kept=kept), tmp_path / "next", Limits())
+    assert not list(tmp_path.iterdir())  # nothing was trained before that was found
+
+
+@pytest.mark.usefixtures("at_home")
+def test_weights_of_another_shape_are_refused_before_anything_is_trained(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    start = replace(PRESET, start=trained.checkpoint)
+    for other, name in (
+        (replace(start, prior_layers=2), "prior"),
+        (replace(start, upsampler_channels=(32, 32, 64)), "super_res_first"),
+        (replace(start, decoder_channels=(32, 32, 96)), "text_proj"),
+    ):
+        with pytest.raises(RuntimeError, match=f"its {name} has another shape|{name} has another shape"):
+            run(other, tmp_path / "next", Limits())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("at_home")
+def test_an_out_that_is_not_to_be_replaced_is_refused_before_anything_is_trained(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder" / "decoder").mkdir(parents=True)
+    shutil.copytree(trained.judge, tmp_path / "others" / "judge")
+    about = json.loads((trained.judge / "judge.json").read_text()) | {"preset": "another"}
+    (tmp_path / "others" / "judge" / "judge.json").write_text(json.dumps(about))
+    for out, said in (
+        ("file", "cannot be written"),
+        ("folder", "has decoder and no unclip.json"),
+        ("judge", "the judge's folder"),
+        ("others/mine", "the judge of preset another"),
+    ):
+        with pytest.raises(RuntimeError, match=said):
+            run(PRESET, tmp_path / out, Limits())
+    assert not (tmp_path / PRESET.folder).exists()
+
+
+@pytest.mark.usefixtures("at_home")
+def test_a_students_time_is_not_the_decoders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["training", "--preset", "smoke", "--minutes", "0.00001"])
+    student.main()
+    steps = {
+        name: torch.load(PRESET.folder / f"{name}.pt", weights_only=True)["step"] for name in ("decoder", "student")
+    }
+    assert steps == {"decoder": 3, "student": 1}
 
 
 @pytest.mark.usefixtures("at_home")
@@ -185,12 +251,23 @@ def test_a_run_can_teach_a_student_alone(trained: Trained, tmp_path: Path, monke
     assert after.fast("decoder") == SAMPLING
 
 
+def labels_of(keys: list[str]) -> list[str]:
+    return [key.partition("/")[2] for key in keys]
+
+
 @pytest.mark.usefixtures("at_home")
 def test_a_decoder_that_is_kept_draws_what_it_was_taught_and_not_what_the_preset_teaches(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(presets, "pairs", lambda *_: [drawing("banana", style, PRESET.size) for style in PRESET.styles])
+    hidden = json.loads((trained.checkpoint / "data.json").read_text())["held_out"]
+    fewer = [
+        pair
+        for pair in drawn(None, PRESET.styles, PRESET.size, tmp_path)
+        if pair.label in ("banana", *labels_of(hidden))
+    ]
+    monkeypatch.setattr(presets, "committed", lambda _: Split(frozenset(hidden)))
+    monkeypatch.setattr(presets, "pairs", lambda *_: fewer)
     kept = ("clip", "prior", "decoder", "upsampler")
 
     run(replace(PRESET, start=trained.checkpoint, kept=kept, student=Stage(1, 4, 1e-3)), tmp_path / "next", Limits())
