@@ -91,9 +91,12 @@ def main() -> None:
     from training.presets import PRESETS
 
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--preset", choices=sorted(PRESETS), required=True)
+    own = sorted(name for name, preset in PRESETS.items() if preset.pictures == name)
+    parser.add_argument("--preset", choices=own, required=True)
     parser.add_argument("--share", type=float, default=0.03, help="of the pairs (%(default)s)")
     options = parser.parse_args()
+    if not 0 < options.share < 1:
+        parser.error(f"--share must be between 0 and 1; got {options.share:g}")
     items = PRESETS[options.preset].everything(options.preset)
     write(options.preset, split(items, options.share, COMBINED))
 

@@ -17,6 +17,11 @@ def test_a_hit_is_a_right_answer_among_the_nearest() -> None:
     assert hits(nearness, right) == {"top1": pytest.approx(1 / 3), "top5": pytest.approx(2 / 3)}
 
 
+def test_what_is_no_number_finds_nothing() -> None:
+    nearness = np.full((3, 6), np.nan, np.float32)
+    assert hits(nearness, np.eye(3, 6, dtype=np.bool_)) == {"top1": 0, "top5": 0}
+
+
 def test_one_of_several_right_answers_is_enough() -> None:
     nearness = np.array([[3, 2, 1]], np.float32)
 

@@ -142,6 +142,49 @@ def test_a_damaged_state_is_named(preset: Preset, left: int) -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_a_state_with_one_bit_turned_is_damaged(preset: Preset) -> None:
+    fit("torn", preset, network(), regression(network()), Stage(1, 16, 0.01))
+    file = preset.folder / "torn.pt"
+    whole = file.read_bytes()
+    weights = next(iter(torch.load(file, weights_only=True)["mean"].values())).numpy().tobytes()
+    for place in (whole.index(weights), whole.index(weights) + 5):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(RuntimeError, match=r"torn\.pt is damaged; .* does not have its checksum"):
+            fit("torn", preset, network(), regression(network()), Stage(1, 16, 0.01))
+    torch.save([1, 2], file)
+    with pytest.raises(RuntimeError, match=r"torn\.pt is of another run"):
+        fit("torn", preset, network(), regression(network()), Stage(1, 16, 0.01))
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_loss_that_is_no_number_ends_the_run_and_the_state_stays_what_it_was(preset: Preset) -> None:
+    module, steps = network(), 0
+
+    def loss(generator: torch.Generator) -> torch.Tensor:
+        nonlocal steps
+        steps += 1
+        return regression(module)(generator) * (torch.nan if steps == 4 else 1)
+
+    with pytest.raises(RuntimeError, match="bad: the loss of step 4 is nan"):
+        fit("bad", preset, module, loss, STAGE)
+    state = torch.load(preset.folder / "bad.pt", weights_only=True)
+    assert (state["step"], state["done"]) == (3, False)
+    assert all(value.isfinite().all() for value in state["module"].values())
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_two_runs_do_not_train_one_state_at_once(preset: Preset) -> None:
+    def loss(generator: torch.Generator) -> torch.Tensor:
+        with pytest.raises(RuntimeError, match=r"both\.pt: another run is training that"):
+            fit("both", preset, network(), regression(network()), STAGE)
+        return regression(module)(generator)
+
+    module = network()
+    fit("both", preset, module, loss, Stage(1, 16, 0.01))
+    fit("both", preset, network(), loss, Stage(1, 16, 0.01))  # done: nothing is held any more
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_what_is_left_is_the_average_and_not_the_last_step(preset: Preset) -> None:
     module = network()
     fit("average", preset, module, regression(module), STAGE)

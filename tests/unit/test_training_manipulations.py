@@ -31,6 +31,15 @@ def test_a_hundred_pictures_are_a_hundred_different_questions() -> None:
     assert len({(question.pair.key, question.background) for question in found}) == len(found) == 100
 
 
+def test_half_of_the_pictures_are_on_white_and_all_styles_are_among_the_first() -> None:
+    found = asked(HELD_OUT, len(HELD_OUT) * 7)
+    assert len({(question.pair.key, question.background) for question in found}) == len(found)
+    first = found[: len(HELD_OUT)]
+    assert len({question.pair.key for question in first}) == len(first)
+    assert abs(sum(question.background == "white" for question in first) - len(first) / 2) < 1
+    assert {question.pair.style for question in first[:12]} == set(STYLES)
+
+
 def test_changes_are_of_every_kind_in_turn_and_all_different() -> None:
     found = changes(COLOURED, TAUGHT, STYLES, 100)
     assert Counter(change.kind for change in found) == dict.fromkeys(("style", "background", "colour", "concept"), 25)

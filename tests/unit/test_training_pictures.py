@@ -155,6 +155,23 @@ def test_pictures_of_other_concepts_or_cut_short_are_rendered_again(tmp_path: Pa
 
 
 @pytest.mark.usefixtures("packages")
+@pytest.mark.parametrize("harm", ["another", "short", "gone", "words"])
+def test_pictures_that_are_not_those_that_were_rendered_are_named(harm: str, tmp_path: Path) -> None:
+    cache = tmp_path / "all.npy"
+    pictures.pairs(None, ("drawn", "seen"), SIZE, cache)
+    if harm == "another":
+        np.save(cache, 255 - np.load(cache))
+    elif harm == "short":
+        cache.write_bytes(cache.read_bytes()[:-1])
+    elif harm == "gone":
+        cache.unlink()
+    else:
+        cache.with_suffix(".json").write_text(cache.with_suffix(".json").read_text()[:-9])
+    with pytest.raises(RuntimeError, match=r"all\.npy is damaged or was changed; without all\.json beside it"):
+        pictures.pairs(None, ("drawn", "seen"), SIZE, cache)
+
+
+@pytest.mark.usefixtures("packages")
 def test_only_the_named_concepts_are_rendered(tmp_path: Path) -> None:
     found = pictures.pairs({"red heart"}, ("drawn", "seen"), SIZE, tmp_path / "some.npy")
 

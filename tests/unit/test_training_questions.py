@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from training import judge as judging
 from training.evaluate import distances, halves, pixels, retrieval
 from training.pictures import BACKGROUNDS
 from training.presets import PRESETS
-from training.questions import questions
+from training.questions import questions, unlike
 from training.sweeps import edges, psnr
 
 
@@ -37,6 +39,14 @@ def test_every_pair_is_asked_for_on_white_and_on_a_colour() -> None:
     assert ASKED[len(EVERY)].caption == "a flat emoji of a red apple on a blue background"
     assert ASKED[len(EVERY)].real[0, 0].tolist() == list(BACKGROUNDS[0][1])
     assert len({question.caption for question in ASKED}) == len(ASKED)
+
+
+def test_what_another_package_or_another_name_has_too_is_not_asked_for() -> None:
+    disc, like, other = (drawing(label, "flat", 64) for label in ("red apple", "red apple", "banana"))
+    like = replace(like, label="tomato", style="3d", rgba=like.rgba ^ np.uint8(1))
+    assert unlike([disc, other], [like]) == [other]
+    assert unlike([disc], [drawing("red apple", "noto", 64), other]) == [disc]  # smaller; of another colour
+    assert unlike([disc], []) == [disc]
 
 
 def test_pictures_that_are_the_real_ones_reach_the_ceiling_and_shuffled_ones_do_not() -> None:

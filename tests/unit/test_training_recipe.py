@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from tests.unit.training_drawings import COLOURS, Eyes, drawing
-from training import clip, decoder, loop, presets, student
+from training import clip, decoder, loop, presets, student, tokenizer
 from training import evaluate as evaluation
 from training import judge as judging
 from training.all import run
@@ -124,6 +124,19 @@ def test_networks_of_another_clip_are_not_taken_up(
 
     with pytest.raises(RuntimeError, match=r"prior\.pt is of another run"):
         run(replace(PRESET, clip=Stage(1, 8, 1e-3)), tmp_path / "next", Limits())
+
+
+@pytest.mark.usefixtures("at_home")
+def test_what_learned_by_another_tokenizer_is_not_taken_up(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(trained.state, tmp_path / PRESET.folder)
+    monkeypatch.chdir(tmp_path)
+    shutil.rmtree(PRESET.folder / "tokenizer")
+    tokenizer.train(["other words alone"], PRESET.vocabulary, PRESET.context, PRESET.folder / "tokenizer")
+
+    with pytest.raises(RuntimeError, match=r"clip\.pt is of another run"):
+        clip.train(PRESET)
 
 
 @pytest.mark.usefixtures("at_home")

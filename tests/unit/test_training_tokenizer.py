@@ -36,6 +36,13 @@ def test_a_tokenizer_that_was_learned_is_taken_up(tmp_path: Path) -> None:
     assert again("a red apple <|endoftext|>").input_ids == learned("a red apple <|endoftext|>").input_ids
 
 
+def test_a_digest_is_of_what_a_tokenizer_makes_of_texts(words: Any, tmp_path: Path) -> None:
+    again = tokenizer.train(CAPTIONS, 1024, CONTEXT, tmp_path / "again")
+    again("a red apple", padding="max_length", truncation=True, max_length=7)
+    other = tokenizer.train([caption.replace("a", "b") for caption in CAPTIONS], 1024, CONTEXT, tmp_path / "other")
+    assert tokenizer.digest_of(again) == tokenizer.digest_of(words) != tokenizer.digest_of(other)
+
+
 def spaceless(text: str) -> str:
     """Decoding may set punctuation apart."""
     return text.replace(" ", "").lower()
