@@ -23,6 +23,7 @@ from training.judges import Floats, cosines, hits
 from training.loop import parsed
 from training.pictures import WHITE, Pair, composite
 from training.presets import Preset
+from training.questions import unlike
 from training.scaling import reduce
 from training.teachers import PictureTeacher
 
@@ -81,7 +82,7 @@ def of_clip(preset: Preset, clip: Clip, words: CLIPTokenizer) -> dict[str, float
         found: torch.Tensor = clip.image(pixel_values=reduce(on_white(pairs), preset.clip_size)).image_embeds
         return found
 
-    return figures(read, see, *preset.known())
+    return figures(read, see, *asked(preset))
 
 
 def of_joint(preset: Preset) -> dict[str, float]:
@@ -92,8 +93,14 @@ def of_joint(preset: Preset) -> dict[str, float]:
     return figures(
         lambda captions: space.read(*tokens(words, captions)),
         lambda pairs: space.picture(eye.see(on_white(pairs))),
-        *preset.known(),
+        *asked(preset),
     )
+
+
+def asked(preset: Preset) -> tuple[list[Pair], list[Pair]]:
+    """(taught, held out) of all that CLIP knows, but for held-out pictures that were taught all the same."""
+    taught, held_out = preset.known()
+    return taught, unlike(held_out, taught)
 
 
 def main() -> None:
