@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.unit.client_peer import GatewayPeer, picture
 from tests.unit.engine_bench import Bench, MakeBench
 from unclip import Client
+
+if TYPE_CHECKING:
+    from tests.unit.training_smoke import Trained
 
 
 @pytest.fixture
@@ -62,3 +65,20 @@ def client(peer: GatewayPeer) -> Iterator[Client]:
     """A client of ``peer``."""
     with Client(peer.target, timeout=20) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """The whole recipe, run once."""
+    from tests.unit.training_smoke import train  # the recipe's imports take seconds, which few tests need
+
+    return train(tmp_path_factory.mktemp("recipe"))
+
+
+@pytest.fixture
+def at_home(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That run's folder and pictures."""
+    from tests.unit.training_smoke import drawn
+
+    monkeypatch.chdir(trained.checkpoint.parent.parent)
+    monkeypatch.setattr("training.presets.pairs", drawn)

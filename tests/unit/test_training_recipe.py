@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,72 +12,21 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.unit.training_drawings import COLOURS, Eyes, drawing
-from training import clip, decoder, loop, presets, student, tokenizer
-from training import evaluate as evaluation
-from training import judge as judging
+from tests.unit.training_smoke import PRESET, Trained, drawn
+from training import clip, decoder, presets, student
 from training.all import run
 from training.embeddings import Examples
-from training.evaluate import evaluate
 from training.grow import weights
 from training.loop import OUT_OF_TIME
-from training.pictures import WHITE, Pair, composite
 from training.pipeline import Pipeline, walked
-from training.presets import PRESETS, Limits, Stage
-from training.questions import questions
+from training.presets import Limits, Stage
 from training.split import Split
 from training.student import SAMPLING, Student, walk
 from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.checkpoints.components import DECODER_FOLDERS, ENCODER_FOLDERS, PRIOR_FOLDERS, UPSAMPLER_FOLDERS
 from unclip.diffusion.noise import START, NoiseKey, Stream, gaussian
-from unclip.options import SAMPLERS
 from unclip.wire.embeddings import Embedding
 from unclip.wire.tasks import DecodeTask
-
-PRESET = PRESETS["smoke"]
-
-
-def drawn(concepts: set[str] | None, styles: tuple[str, ...], size: int, cache: Path) -> list[Pair]:
-    """The preset's pictures without a package to draw them from."""
-    return [drawing(label, style, size) for style in styles for label in COLOURS]
-
-
-@dataclass(frozen=True)
-class Trained:
-    """Where a smoke run left checkpoint, judge and state, and how many commands it took."""
-
-    checkpoint: Path
-    judge: Path
-    state: Path
-    commands: int
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """All stages from zero; every command is late, so that each does one step and the next goes on."""
-    home = tmp_path_factory.mktemp("recipe")
-    out = home / "checkpoints" / "emoji"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(home)
-        patch.setattr(presets, "pairs", drawn)
-        commands = 1
-        while not (out / "unclip.json").exists():
-            try:
-                run(PRESET, out, Limits(until=time.monotonic()))
-            except SystemExit as end:
-                assert end.code == OUT_OF_TIME  # noqa: PT017
-                commands += 1
-    return Trained(out, out.with_name("judge"), home / PRESET.folder, commands)
-
-
-@pytest.fixture
-def at_home(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The smoke run's folder and pictures."""
-    monkeypatch.chdir(trained.checkpoint.parent.parent)
-    monkeypatch.setattr(presets, "pairs", drawn)
-
-
-# Training.
 
 
 def test_commands_that_ran_out_of_time_are_taken_up_and_every_stage_takes_all_its_steps(trained: Trained) -> None:
@@ -112,99 +60,6 @@ def test_a_run_that_was_cut_after_every_step_makes_what_an_uncut_one_does(
     assert cut.manifest == uncut.manifest
     judges = [(folder / "judge.safetensors").read_bytes() for folder in (trained.judge, tmp_path / "uncut" / "judge")]
     assert judges[0] == judges[1]
-
-
-@pytest.mark.usefixtures("at_home")
-def test_networks_of_another_clip_are_not_taken_up(
-    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shutil.copytree(trained.state, tmp_path / PRESET.folder)
-    (tmp_path / PRESET.folder / "clip.pt").unlink()
-    monkeypatch.chdir(tmp_path)
-
-    with pytest.raises(RuntimeError, match=r"prior\.pt is of another run"):
-        run(replace(PRESET, clip=Stage(1, 8, 1e-3)), tmp_path / "next", Limits())
-
-
-@pytest.mark.usefixtures("at_home")
-def test_what_learned_by_another_tokenizer_is_not_taken_up(
-    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shutil.copytree(trained.state, tmp_path / PRESET.folder)
-    monkeypatch.chdir(tmp_path)
-    shutil.rmtree(PRESET.folder / "tokenizer")
-    tokenizer.train(["other words alone"], PRESET.vocabulary, PRESET.context, PRESET.folder / "tokenizer")
-
-    with pytest.raises(RuntimeError, match=r"clip\.pt is of another run"):
-        clip.train(PRESET)
-
-
-@pytest.mark.usefixtures("at_home")
-def test_an_evaluation_asks_for_nothing_that_may_have_been_taught(trained: Trained, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(trained.checkpoint, tmp_path / "other"))
-    data = json.loads((folder / "data.json").read_text())
-    (folder / "data.json").write_text(json.dumps({**data, "held_out": data["held_out"][1:]}))
-    with pytest.raises(RuntimeError, match="taught otherwise than preset smoke teaches now"):
-        evaluate(folder, trained.judge, tmp_path)
-    judge = Path(shutil.copytree(trained.judge, tmp_path / "judge"))
-    about = json.loads((judge / "judge.json").read_text())
-    (judge / "judge.json").write_text(json.dumps({**about, "split": "another"}))
-    with pytest.raises(RuntimeError, match="this judge was taught under another split"):
-        evaluate(trained.checkpoint, judge, tmp_path)
-    (judge / "judge.json").write_text(json.dumps({name: told for name, told in about.items() if name != "split"}))
-    with pytest.raises(RuntimeError, match="this judge was taught under another split"):
-        evaluate(trained.checkpoint, judge, tmp_path)
-    with pytest.raises(RuntimeError, match="there is no judge"):
-        evaluate(trained.checkpoint, tmp_path, tmp_path)
-
-
-@pytest.mark.usefixtures("at_home")
-def test_what_is_held_out_now_and_was_not_from_the_weights_that_a_run_begins_with_is_refused(
-    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(presets, "committed", lambda _: Split(frozenset({"flat/red apple"})))
-    for kept in (("clip",), ("clip", "decoder")):
-        with pytest.raises(RuntimeError, match="its held_out is not that of preset smoke"):
-            run(replace(PRESET, start=trained.checkpoint, kept=kept), tmp_path / "next", Limits())
-    assert not list(tmp_path.iterdir())  # nothing was trained before that was found
-
-
-@pytest.mark.usefixtures("at_home")
-def test_weights_of_another_shape_are_refused_before_anything_is_trained(
-    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    start = replace(PRESET, start=trained.checkpoint)
-    for other, name in (
-        (replace(start, prior_layers=2), "prior"),
-        (replace(start, upsampler_channels=(32, 32, 64)), "super_res_first"),
-        (replace(start, decoder_channels=(32, 32, 96)), "text_proj"),
-    ):
-        with pytest.raises(RuntimeError, match=f"its {name} has another shape|{name} has another shape"):
-            run(other, tmp_path / "next", Limits())
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.usefixtures("at_home")
-def test_an_out_that_is_not_to_be_replaced_is_refused_before_anything_is_trained(
-    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "file").write_text("mine")
-    (tmp_path / "folder" / "decoder").mkdir(parents=True)
-    shutil.copytree(trained.judge, tmp_path / "others" / "judge")
-    about = json.loads((trained.judge / "judge.json").read_text()) | {"preset": "another"}
-    (tmp_path / "others" / "judge" / "judge.json").write_text(json.dumps(about))
-    for out, said in (
-        ("file", "cannot be written"),
-        ("folder", "has decoder and no unclip.json"),
-        ("judge", "the judge's folder"),
-        ("others/mine", "the judge of preset another"),
-    ):
-        with pytest.raises(RuntimeError, match=said):
-            run(PRESET, tmp_path / out, Limits())
-    assert not (tmp_path / PRESET.folder).exists()
 
 
 @pytest.mark.usefixtures("at_home")
@@ -367,77 +222,3 @@ def test_a_run_can_teach_the_clip_it_starts_with_and_keep_the_upsampler(
     }
     statistics = [weights(folder, "prior")["clip_mean"] for folder in (before.folder, after.folder)]
     assert not torch.equal(*statistics)  # those of the taught CLIP
-
-
-# Judging.
-
-
-@pytest.mark.usefixtures("at_home")
-def test_a_judge_is_read_as_it_was_saved_and_has_not_seen_what_is_held_out(trained: Trained) -> None:
-    judge = judging.load(trained.judge, loop.device())
-    taught, held_out = PRESET.pairs()
-
-    lessons = {pair.key for pair in judging.Lessons(PRESET).pairs()}
-
-    assert lessons == {pair.key for pair in taught}
-    assert held_out
-    about = json.loads((trained.judge / "judge.json").read_text())
-    assert (about["preset"], about["pictures"]) == ("smoke", len(taught))
-    assert (about["shape"]["width"], about["shape"]["channels"]) == (128, [24, 48, 96, 160])
-    state = torch.load(trained.state / "judge.pt", weights_only=True)["mean"]
-    assert torch.allclose(judge.state_dict()["image.0.weight"], state["image.0.weight"], atol=1e-3)
-    views = np.stack([composite(pair.rgba, WHITE[1]) for pair in taught])
-    assert np.linalg.norm(judge.see_all(views), axis=1) == pytest.approx(1, abs=1e-5)
-    assert np.linalg.norm(judge.read_all(["a flat emoji of a banana"]), axis=1) == pytest.approx(1, abs=1e-5)
-
-
-@pytest.mark.usefixtures("at_home")
-def test_an_evaluation_leaves_numbers_sheets_and_a_page(
-    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scales, steps = (1.0, 2.0), (1, 2)
-    for name, few in (
-        ("GUIDANCE", scales),
-        ("PRIOR_GUIDANCE", scales),
-        ("STEPS", steps),
-        ("PRIOR_STEPS", steps),
-        ("UPSAMPLER_STEPS", steps),
-    ):
-        monkeypatch.setattr(f"training.sweeps.{name}", few)
-    monkeypatch.setattr("training.evaluate.PictureTeacher", Eyes)
-    out = tmp_path / "evaluate"
-
-    metrics = evaluate(trained.checkpoint, trained.judge, out)
-
-    report = json.loads((out / "evaluate.json").read_text())
-    assert report["metrics"] == metrics
-    assert metrics["pictures"] == len(evaluation.SEEDS) * metrics["captions"] == 4 * metrics["pairs"]
-    for name in ("prompt.generated.top5", "prompt.real.top5", "prompt.shuffled.top5"):
-        assert name in metrics
-    for name in ("frechet.generated.mean", "frechet_efficientnet.generated.mean"):
-        assert metrics[name] > 0
-    assert all("frechet efficientnet" in row for row in report["sweeps"]["prior"])
-    assert [row["condition"] for row in report["sweeps"]["prior"]][-1] == "prior"
-    for name in ("samplers", "prior_samplers", "upsampler"):
-        assert {row["sampler"] for row in report["sweeps"][name]} == set(SAMPLERS)
-    page = (out / "index.html").read_text()
-    for picture in (*(f"{name}.png" for name in report["sweeps"]), "samples.png", "held_out.png"):
-        assert (out / picture).read_bytes().startswith(b"\x89PNG")
-        assert picture in page
-
-
-@pytest.mark.usefixtures("at_home")
-def test_what_is_held_out_is_what_is_asked(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-
-    def generate(self: Pipeline, captions: list[str], seeds: list[int]) -> object:
-        asked.extend(captions)
-        return np.zeros((len(captions), 64, 64, 3), np.uint8)
-
-    monkeypatch.setattr(Pipeline, "generate", generate)
-    monkeypatch.setattr("training.evaluate.PictureTeacher", Eyes)
-    _, held_out = PRESET.pairs()
-
-    evaluate(trained.checkpoint, trained.judge, tmp_path, sweep=False)
-
-    assert set(asked) == {question.caption for question in questions(held_out)}
