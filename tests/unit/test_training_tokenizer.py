@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,46 @@ def test_the_same_captions_give_the_same_tokens(words: Any, tmp_path: Path) -> N
         assert [again(caption).input_ids for caption in CAPTIONS] == [words(caption).input_ids for caption in CAPTIONS]
 
 
-def test_a_tokenizer_that_was_learned_is_taken_up(tmp_path: Path) -> None:
-    learned = tokenizer.train(CAPTIONS, 1024, CONTEXT, tmp_path)
-    again = tokenizer.train(["something else"], 512, CONTEXT, tmp_path)
+def test_a_tokenizer_that_was_learned_is_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    learned = tokenizer.train(CAPTIONS, 1024, CONTEXT, tmp_path / "words")
+    monkeypatch.setattr(tokenizer, "trainers", None)  # nothing is learned
+    again = tokenizer.train(CAPTIONS, 1024, CONTEXT, tmp_path / "words")
     assert again.get_vocab() == learned.get_vocab()
     assert again("a red apple <|endoftext|>").input_ids == learned("a red apple <|endoftext|>").input_ids
+
+
+def test_a_tokenizer_of_another_run_is_refused_and_so_is_one_of_which_nothing_tells(tmp_path: Path) -> None:
+    folder = tmp_path / "words"
+    tokenizer.train(CAPTIONS, 1024, CONTEXT, folder)
+    for other in ((CAPTIONS[1:], 1024, CONTEXT), (CAPTIONS, 1023, CONTEXT), (CAPTIONS, 1024, CONTEXT + 1)):
+        with pytest.raises(RuntimeError, match=r"words is of another run: .* move it away to begin anew"):
+            tokenizer.train(*other, folder)
+    (tmp_path / "words.json").unlink()
+    with pytest.raises(RuntimeError, match="words is of another run"):
+        tokenizer.train(CAPTIONS, 1024, CONTEXT, folder)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("harm", ["changed", "gone"])
+def test_a_damaged_tokenizer_is_named_and_learned_anew_once_it_is_away(name: str, harm: str, tmp_path: Path) -> None:
+    folder = tmp_path / "words"
+    learned = tokenizer.train(CAPTIONS, 1024, CONTEXT, folder)
+    whole = (folder / name).read_text()
+    (folder / name).unlink()
+    if harm == "changed":
+        (folder / name).write_text(whole.replace("apple", "bpple", 1) + " ")
+    with pytest.raises(RuntimeError, match="words is damaged; without it it is learned anew"):
+        tokenizer.train(CAPTIONS, 1024, CONTEXT, folder)
+    shutil.rmtree(folder)
+    assert tokenizer.train(CAPTIONS, 1024, CONTEXT, folder).get_vocab() == learned.get_vocab()
+
+
+@pytest.mark.parametrize("told", ["", "{", "\udcff"])
+def test_a_damaged_record_of_a_tokenizer_is_named(told: str, tmp_path: Path) -> None:
+    tokenizer.train(CAPTIONS, 1024, CONTEXT, tmp_path / "words")
+    (tmp_path / "words.json").write_text(told, errors="surrogateescape")
+    with pytest.raises(RuntimeError, match=r"words\.json is damaged"):
+        tokenizer.train(CAPTIONS, 1024, CONTEXT, tmp_path / "words")
 
 
 def test_a_digest_is_of_what_a_tokenizer_makes_of_texts(words: Any, tmp_path: Path) -> None:
