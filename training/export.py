@@ -118,8 +118,8 @@ def export(
 
 
 def require_replaceable(folder: Path) -> None:
-    """Makes the folder where there is none. Raises RuntimeError: in it lies what an export would replace, and is none
-    of an export's."""
+    """Raises RuntimeError: in the folder lies what an export would replace, and is none of an export's; or it cannot be
+    written."""
     require_whole(folder, PARTS, MANIFEST)
 
 

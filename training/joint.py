@@ -18,7 +18,7 @@ from training.clip import contrast
 from training.lessons import Lessons
 from training.loop import UNLIMITED, choose, device, fit, normal
 from training.presets import Limits, Preset
-from training.teachers import FEATURES, MEANINGS
+from training.teachers import FEATURES, MEANINGS, manifest
 from training.tokenizer import digest_of
 
 INNER, DROPPED = 768, 0.3  # width of the maps, and how much of them is left out while learning
@@ -104,5 +104,5 @@ def train(
         )
         return total
 
-    fit("joint", preset, joint, loss, preset.joint, limits, made_from=[digest_of(words)])
+    fit("joint", preset, joint, loss, preset.joint, limits, made_from=[digest_of(words), manifest()])
     return joint

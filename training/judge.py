@@ -210,11 +210,8 @@ def save(judge: Judge, preset: Preset, folder: Path) -> None:
 
 
 def require_replaceable(folder: Path, preset: Preset) -> None:
-    """Makes the folder where there is none.
-
-    Raises:
-        RuntimeError: a judge of other pictures lies there, or something that is none.
-    """
+    """Raises RuntimeError: a judge of other pictures lies there, or something that is none, or the folder cannot be
+    written."""
     require_whole(folder, PARTS, ABOUT)
     if (folder / ABOUT).exists() and (whose := about_of(folder)["preset"]) not in (preset.name, preset.pictures):
         raise RuntimeError(f"{folder}: the judge of preset {whose}; that of {preset.name} needs another place")

@@ -14,8 +14,8 @@ from training.clip import tokens
 from training.loop import device
 from training.presets import Preset
 from training.scaling import reduce
-from training.state import load, origin, save
-from training.teachers import SIDE, PictureTeacher, SentenceTeacher
+from training.state import alone, load, origin, save
+from training.teachers import SIDE, PictureTeacher, SentenceTeacher, manifest
 from training.tokenizer import digest_of
 from training.views import Views, batched
 
@@ -42,37 +42,42 @@ class Lessons:
 
 
 def prepare(preset: Preset, words: CLIPTokenizer) -> Lessons:
-    """Draws ``preset.views`` views of every taught picture and asks the teachers; kept in the preset's folder."""
-    path, made = preset.folder / "lessons.pt", origin(preset, digest_of(words))
-    if (kept := load(path, made)) is not None:
-        return Lessons(**kept)
-    taught, _ = preset.known()
-    source = Views(taught, preset.variety, device(), preset.hidden(), SIDE)
-    eye, reader = PictureTeacher(), SentenceTeacher()
-    random = Random(2)
-    pixels, features, captions = [], [], list[str]()
-    for _ in tqdm(range(preset.views), desc="lessons", unit="round"):
-        for rows in batched(range(len(taught)), 128):
-            full, said = source.draw(rows, random)
-            features.append(eye.see(full).half())
-            pixels.append(((reduce(full, preset.clip_size) + 1) * 127.5).round().byte())
-            captions += said
-    sayings = [saying for word in reader.vocabulary() for saying in said_of(word, preset.styles, random)]
-    ids, mask = tokens(words, captions)
-    word_ids, word_mask = tokens(words, sayings)
-    lessons = Lessons(
-        len(taught),
-        torch.cat(pixels),
-        torch.cat(features),
-        ids.short(),
-        mask.bool(),
-        reader.read(captions).half(),
-        word_ids.short(),
-        word_mask.bool(),
-        reader.read(sayings).half(),
-    )
-    save(path, made, vars(lessons))
-    return lessons
+    """Draws ``preset.views`` views of every taught picture and asks the teachers; kept in the preset's folder.
+
+    Raises:
+        RuntimeError: the lessons that are there are damaged, of another run, or being made by one.
+    """
+    path, made = preset.folder / "lessons.pt", origin(preset, digest_of(words), manifest())
+    with alone(path):
+        if (kept := load(path, made)) is not None:
+            return Lessons(**kept)
+        taught, _ = preset.known()
+        source = Views(taught, preset.variety, device(), preset.hidden(), SIDE)
+        eye, reader = PictureTeacher(), SentenceTeacher()
+        random = Random(2)
+        pixels, features, captions = [], [], list[str]()
+        for _ in tqdm(range(preset.views), desc="lessons", unit="round"):
+            for rows in batched(range(len(taught)), 128):
+                full, said = source.draw(rows, random)
+                features.append(eye.see(full).half())
+                pixels.append(((reduce(full, preset.clip_size) + 1) * 127.5).round().byte())
+                captions += said
+        sayings = [saying for word in reader.vocabulary() for saying in said_of(word, preset.styles, random)]
+        ids, mask = tokens(words, captions)
+        word_ids, word_mask = tokens(words, sayings)
+        lessons = Lessons(
+            len(taught),
+            torch.cat(pixels),
+            torch.cat(features),
+            ids.short(),
+            mask.bool(),
+            reader.read(captions).half(),
+            word_ids.short(),
+            word_mask.bool(),
+            reader.read(sayings).half(),
+        )
+        save(path, made, vars(lessons))
+        return lessons
 
 
 def said_of(word: str, styles: tuple[str, ...], random: Random) -> list[str]:

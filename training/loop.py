@@ -128,97 +128,101 @@ def fit(
 
     Raises:
         SystemExit: SIGTERM came or the limit was reached; the state is saved.
-        RuntimeError: the state that is there is damaged, of another run, or being trained by one; or the loss is no
-            number any more, and the state is that of before.
+        RuntimeError: the state that is there is damaged, of another run, or being trained by one; or the loss or its
+            gradient is no number any more, and the state is that of before.
     """
     path, made = preset.folder / f"{name}.pt", origin(preset, *made_from)
-    module.train()
-    minutes = stage.minutes if limits.minutes is None else limits.minutes
-    half = half_precision(device())
-    optimizer = torch.optim.AdamW(module.parameters(), lr=stage.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
-    mean = {key: value.clone() for key, value in module.state_dict().items()}
-    step, spent, curve = 0, 0.0, list[float]()
-    if (state := state_of(path, made)) is not None:
-        module.load_state_dict(state["module"])
-        optimizer.load_state_dict(state["optimizer"])
-        mean = {key: value.to(device()) for key, value in state["mean"].items()}
-        step, spent, curve = state["step"], state["spent"], state["curve"]
-        if state["done"]:
+    with alone(path):  # before the state is read: another run may be about to write it
+        module.train()
+        minutes = stage.minutes if limits.minutes is None else limits.minutes
+        half = half_precision(device())
+        optimizer = torch.optim.AdamW(
+            module.parameters(), lr=stage.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
+        )
+        mean = {key: value.clone() for key, value in module.state_dict().items()}
+        step, spent, curve = 0, 0.0, list[float]()
+        if (state := state_of(path, made)) is not None:
+            module.load_state_dict(state["module"])
+            optimizer.load_state_dict(state["optimizer"])
+            mean = {key: value.to(device()) for key, value in state["mean"].items()}
+            step, spent, curve = state["step"], state["spent"], state["curve"]
+            if state["done"]:
+                module.load_state_dict(mean)
+                module.eval()
+                return
+
+        def save(done: bool = False) -> None:
+            save_state(
+                path,
+                made,
+                {
+                    "module": module.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "mean": mean,
+                    "step": step,
+                    "spent": spent,
+                    "curve": curve,
+                    "done": done,
+                },
+            )
+            draw(curve, path.with_suffix(".png"), name)
+
+        def show() -> None:
+            if sheet is None:
+                return
+            current = {key: value.clone() for key, value in module.state_dict().items()}
             module.load_state_dict(mean)
             module.eval()
-            return
+            with torch.no_grad():
+                sheet().save(path.with_name(f"{name}-{step:06}.png"))
+            module.load_state_dict(current)
+            module.train()
 
-    def save(done: bool = False) -> None:
-        save_state(
-            path,
-            made,
-            {
-                "module": module.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "mean": mean,
-                "step": step,
-                "spent": spent,
-                "curve": curve,
-                "done": done,
-            },
-        )
-        draw(curve, path.with_suffix(".png"), name)
-
-    def show() -> None:
-        if sheet is None:
-            return
-        current = {key: value.clone() for key, value in module.state_dict().items()}
+        saved = shown = time.monotonic()
+        with asked_to_end() as ended:
+            while (progress := max(step / stage.steps, spent / 60 / minutes)) < 1:
+                began = time.monotonic()
+                falling = max(0.0, (progress - 1 + stage.decay) / stage.decay)
+                rate = stage.rate * min(1.0, (step + 1) / 100) * 0.5 * (1 + math.cos(falling * math.pi))
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                # A generator per step, not one that runs on: a resumed run then draws what an uncut one would have.
+                # Layers that leave values out draw from torch's own.
+                torch.manual_seed(step)
+                with torch.autocast(device().type, torch.bfloat16, enabled=half):
+                    value = loss(torch.Generator(device()).manual_seed(step))
+                optimizer.zero_grad(set_to_none=True)
+                value.backward()  # type: ignore[no-untyped-call]
+                norm = nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+                step += 1
+                curve.append(float(value.detach()))
+                for what, number in (("loss", curve[-1]), ("gradient", float(norm))):
+                    if not math.isfinite(number):
+                        raise RuntimeError(f"{name}: the {what} of step {step} is {number}")
+                optimizer.step()
+                decay = min(stage.average, step / (step + 10))
+                follow(mean, module.state_dict(), 1 - decay)
+                now = time.monotonic()
+                spent += min(now - began, LONGEST_STEP)
+                if step % 50 == 0:
+                    recent = sum(curve[-50:]) / 50
+                    print(
+                        f"{name}: step {step} of {stage.steps}, {progress:.0%}, loss {recent:.4f}, {spent:.0f} s",
+                        flush=True,
+                    )
+                if ended() or now > limits.until:
+                    save()
+                    raise SystemExit(143 if ended() else OUT_OF_TIME)
+                if now - saved > SAVE_EVERY:
+                    save()
+                    saved = now
+                if now - shown > SHEET_EVERY:
+                    show()
+                    shown = now
+        save(done=True)
+        show()
         module.load_state_dict(mean)
         module.eval()
-        with torch.no_grad():
-            sheet().save(path.with_name(f"{name}-{step:06}.png"))
-        module.load_state_dict(current)
-        module.train()
-
-    saved = shown = time.monotonic()
-    with alone(path), asked_to_end() as ended:
-        while (progress := max(step / stage.steps, spent / 60 / minutes)) < 1:
-            began = time.monotonic()
-            falling = max(0.0, (progress - 1 + stage.decay) / stage.decay)
-            rate = stage.rate * min(1.0, (step + 1) / 100) * 0.5 * (1 + math.cos(falling * math.pi))
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            # A generator per step, not one that runs on: a resumed run then draws what an uncut one would have. Layers
-            # that leave values out draw from torch's own.
-            torch.manual_seed(step)
-            with torch.autocast(device().type, torch.bfloat16, enabled=half):
-                value = loss(torch.Generator(device()).manual_seed(step))
-            optimizer.zero_grad(set_to_none=True)
-            value.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-            optimizer.step()
-            step += 1
-            decay = min(stage.average, step / (step + 10))
-            follow(mean, module.state_dict(), 1 - decay)
-            curve.append(float(value.detach()))
-            if not math.isfinite(curve[-1]):
-                raise RuntimeError(f"{name}: the loss of step {step} is {curve[-1]}")
-            now = time.monotonic()
-            spent += min(now - began, LONGEST_STEP)
-            if step % 50 == 0:
-                recent = sum(curve[-50:]) / 50
-                print(
-                    f"{name}: step {step} of {stage.steps}, {progress:.0%}, loss {recent:.4f}, {spent:.0f} s",
-                    flush=True,
-                )
-            if ended() or now > limits.until:
-                save()
-                raise SystemExit(143 if ended() else OUT_OF_TIME)
-            if now - saved > SAVE_EVERY:
-                save()
-                saved = now
-            if now - shown > SHEET_EVERY:
-                show()
-                shown = now
-    save(done=True)
-    show()
-    module.load_state_dict(mean)
-    module.eval()
 
 
 @torch.no_grad()

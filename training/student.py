@@ -42,7 +42,7 @@ from training.loop import (
 )
 from training.presets import Limits, Preset
 from training.quick import compiled
-from training.state import load, origin, save
+from training.state import alone, load, origin, save
 from training.watch import tiled
 from unclip.diffusion.guidance import guided, scale_embedding
 from unclip.diffusion.noise import START, NoiseKey, Stream, gaussian
@@ -185,26 +185,29 @@ def walk(
 
     Raises:
         SystemExit: SIGTERM came or the limit was reached; the walks are saved.
+        RuntimeError: the walks that are there are damaged, of another run, or being made by one.
     """
     teacher.eval()
     path, parts, made_from = preset.folder / "walks.pt", list[Walks](), origin(preset, teacher)
-    if (kept := load(path, made_from)) is not None:
-        parts.append(Walks(**kept))
-    empty = encode_texts(clip, words, [""])
-    made, saved = sum(len(part.x) for part in parts), time.monotonic()
-    with asked_to_end() as ended:
-        for start in tqdm(range(made, preset.walks, WALKED), desc="walks", unit="batch"):
-            parts.append(walk_together(range(start, min(start + WALKED, preset.walks)), preset, data, teacher, empty))
-            now = time.monotonic()
-            late = ended() or now > limits.until
-            if late or now - saved > SAVE_EVERY:
-                parts, saved = [together(parts)], now
-                save(path, made_from, vars(parts[0]))
-            if late:
-                raise SystemExit(143 if ended() else OUT_OF_TIME)
-    if len(parts) > 1 or not path.exists():
-        parts = [together(parts)]
-        save(path, made_from, vars(parts[0]))
+    with alone(path):
+        if (kept := load(path, made_from)) is not None:
+            parts.append(Walks(**kept))
+        empty = encode_texts(clip, words, [""])
+        made, saved = sum(len(part.x) for part in parts), time.monotonic()
+        with asked_to_end() as ended:
+            for start in tqdm(range(made, preset.walks, WALKED), desc="walks", unit="batch"):
+                seeds = range(start, min(start + WALKED, preset.walks))
+                parts.append(walk_together(seeds, preset, data, teacher, empty))
+                now = time.monotonic()
+                late = ended() or now > limits.until
+                if late or now - saved > SAVE_EVERY:
+                    parts, saved = [together(parts)], now
+                    save(path, made_from, vars(parts[0]))
+                if late:
+                    raise SystemExit(143 if ended() else OUT_OF_TIME)
+        if len(parts) > 1 or not path.exists():
+            parts = [together(parts)]
+            save(path, made_from, vars(parts[0]))
     return parts[0]
 
 

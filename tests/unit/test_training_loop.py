@@ -18,6 +18,7 @@ from torch import nn
 from training import loop
 from training.loop import OUT_OF_TIME, choose, fit, flips
 from training.presets import PRESETS, Limits, Preset, Stage
+from training.state import alone
 from training.views import Variety
 
 STEPS = 12
@@ -170,6 +171,35 @@ def test_a_loss_that_is_no_number_ends_the_run_and_the_state_stays_what_it_was(p
     state = torch.load(preset.folder / "bad.pt", weights_only=True)
     assert (state["step"], state["done"]) == (3, False)
     assert all(value.isfinite().all() for value in state["module"].values())
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("bad", [torch.inf, torch.nan])
+def test_a_gradient_that_is_no_number_ends_the_run_before_it_is_followed(preset: Preset, bad: float) -> None:
+    module, steps = network(), 0
+
+    def loss(generator: torch.Generator) -> torch.Tensor:
+        nonlocal steps
+        steps += 1
+        found = regression(module)(generator)
+        if steps == 4:
+            found.register_hook(lambda gradient: gradient * bad)
+        return found
+
+    with pytest.raises(RuntimeError, match="bad: the gradient of step 4 is"):
+        fit("bad", preset, module, loss, STAGE)
+    assert all(value.isfinite().all() for value in module.state_dict().values())
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_state_is_read_by_a_run_that_is_alone_with_it(preset: Preset, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(path: Path, made_from: str) -> None:
+        with pytest.raises(RuntimeError, match="another run is training that"), alone(path):
+            pass
+
+    monkeypatch.setattr(loop, "state_of", read)
+    module = network()
+    fit("alone", preset, module, regression(module), Stage(1, 16, 0.01))
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -21,6 +21,7 @@ from training.loop import OUT_OF_TIME
 from training.pipeline import Pipeline, walked
 from training.presets import Limits, Stage
 from training.split import Split
+from training.state import alone
 from training.student import SAMPLING, Student, walk
 from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.checkpoints.components import DECODER_FOLDERS, ENCODER_FOLDERS, PRIOR_FOLDERS, UPSAMPLER_FOLDERS
@@ -157,6 +158,8 @@ def test_walks_that_were_cut_short_go_on_and_are_those_of_an_uncut_run(
     monkeypatch.setattr("training.student.WALKED", 2)
     monkeypatch.chdir(tmp_path)
 
+    with alone(preset.folder / "walks.pt"), pytest.raises(RuntimeError, match=r"walks\.pt: another run"):
+        walk(preset, encoders, words, data, teacher)
     with pytest.raises(SystemExit) as end:
         walk(preset, encoders, words, data, teacher, Limits(until=time.monotonic()))
     cut = torch.load(preset.folder / "walks.pt", weights_only=True)

@@ -16,6 +16,7 @@ from training.concepts import CONCEPTS, DRAWN, STYLES
 from training.pictures import Pair
 from training.presets import PRESETS, Stage
 from training.split import Split, committed
+from training.state import alone
 from training.teachers import FEATURES, MEANINGS, Teacher
 from training.views import Variety, Views
 
@@ -75,6 +76,26 @@ def test_lessons_are_views_of_every_taught_picture_round_by_round_and_words_with
     assert found.word_ids.shape == (6, PRESET.context)
     again = lessons.prepare(PRESET, words)
     assert torch.equal(found.pixels, again.pixels)
+
+
+@pytest.mark.usefixtures("taught")
+def test_lessons_are_prepared_by_one_run_at_a_time() -> None:
+    words = clip.learn_tokenizer(PRESET, PRESET.pairs()[0])
+    with alone(PRESET.folder / "lessons.pt"), pytest.raises(RuntimeError, match=r"lessons\.pt: another run"):
+        lessons.prepare(PRESET, words)
+
+
+@pytest.mark.usefixtures("taught")
+def test_what_other_teachers_said_is_not_taken_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = clip.learn_tokenizer(PRESET, PRESET.pairs()[0])
+    joint.train(PRESET, words, said := lessons.prepare(PRESET, words))
+    other = Teacher("other", "1", "other.whl", "abc", "MIT", "", "")
+    for place in (lessons, joint):
+        monkeypatch.setattr(place, "manifest", lambda: {"other": other})
+    with pytest.raises(RuntimeError, match=r"lessons\.pt is of another run"):
+        lessons.prepare(PRESET, words)
+    with pytest.raises(RuntimeError, match=r"joint\.pt is of another run"):
+        joint.train(PRESET, words, said)
 
 
 def test_a_clip_with_teachers_has_the_joint_spaces_text_encoder_and_is_taken_up_where_it_was(taught: Path) -> None:
