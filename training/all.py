@@ -8,10 +8,10 @@ from pathlib import Path
 
 from training import clip, decoder, judge, networks, prior, student, upsampler
 from training.embeddings import Examples
-from training.export import export, require_replaceable
+from training.export import export, require_replaceable, vocabulary_in
 from training.grow import take_over
 from training.loop import OUT_OF_TIME, minutes, parsed
-from training.presets import Limits, Preset, require_same_split
+from training.presets import Limits, Preset, require_sound
 
 EXPORTING = 30.0  # seconds kept for what comes after the last step
 
@@ -24,8 +24,9 @@ def run(preset: Preset, out: Path, limits: Limits) -> None:
         RuntimeError: the checkpoint to begin with cannot be gone on from, or what lies in ``out`` or in the judge's
             folder is not to be replaced. Nothing was trained then.
     """
-    out = out.resolve()
-    beside = out.with_name("judge")
+    out, beside = out.resolve(), judge.beside(out)
+    if preset.start is not None and preset.start.resolve() == out:
+        raise RuntimeError(f"{out}: a run cannot go on from what it would replace; --out needs another place")
     if preset.start is not None:
         require_start(preset)
     elif out == beside:
@@ -46,12 +47,16 @@ def run(preset: Preset, out: Path, limits: Limits) -> None:
 
 
 def require_start(preset: Preset) -> None:
-    """Raises RuntimeError: the checkpoint to begin with held out something else, or has networks of other shapes."""
+    """Raises RuntimeError: the checkpoint to begin with is not whole, held out something else, has networks of other
+    shapes or weights that are no numbers, or lacks what the export tells of it."""
     assert preset.start is not None
+    require_sound(preset)
+    if preset.keeps("decoder"):
+        vocabulary_in(preset.start)
+    clip.begun(preset)
     decoder.begun(preset)
     take_over(networks.prior(preset), preset.start, "prior")
     take_over(networks.upsampler(preset), preset.start, "super_res_first")
-    require_same_split(preset)
 
 
 def main() -> None:

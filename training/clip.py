@@ -73,25 +73,25 @@ def pixels(pictures: list[npt.NDArray[np.uint8]]) -> torch.Tensor:
     return torch.from_numpy(np.stack(pictures)).to(device()).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def start(preset: Preset, words: CLIPTokenizer) -> Clip:
-    """Both encoders, untrained or those of the checkpoint to start from."""
-    torch.manual_seed(0)
-    clip = Clip(networks.text_encoder(preset, words), networks.image_encoder(preset)).to(device())
-    if preset.start:
-        take_over(clip.text, preset.start, "text_encoder")
-        take_over(clip.image, preset.start, "image_encoder")
-    return clip
-
-
-def train(preset: Preset, limits: Limits = UNLIMITED) -> tuple[Clip, CLIPTokenizer]:
-    """Trains both encoders, or loads them if they are trained. Of a checkpoint to start from the tokenizer is
-    always kept, and the encoders if the preset says so."""
+def begun(preset: Preset) -> tuple[Clip, CLIPTokenizer]:
+    """Both encoders, untrained or those of the checkpoint to start from, and the tokenizer that they read by."""
     words = (
         CLIPTokenizer.from_pretrained(preset.start / "tokenizer", split_special_tokens=True)
         if preset.start
         else learn_tokenizer(preset, preset.known()[0])
     )
-    clip = start(preset, words)
+    torch.manual_seed(0)
+    clip = Clip(networks.text_encoder(preset, words), networks.image_encoder(preset)).to(device())
+    if preset.start:
+        take_over(clip.text, preset.start, "text_encoder")
+        take_over(clip.image, preset.start, "image_encoder")
+    return clip, words
+
+
+def train(preset: Preset, limits: Limits = UNLIMITED) -> tuple[Clip, CLIPTokenizer]:
+    """Trains both encoders, or loads them if they are trained. Of a checkpoint to start from the tokenizer is
+    always kept, and the encoders if the preset says so."""
+    clip, words = begun(preset)
     if preset.keeps("clip"):
         return clip.eval().requires_grad_(False), words
     if preset.teachers:

@@ -90,9 +90,11 @@ def untrained(preset: Preset) -> Decoder:
 
 
 def halved(preset: Preset) -> Preset:
-    """The preset of the decoder's first stage."""
+    """The preset of the decoder's first stage, which has no other before it, nor a student after it."""
     return replace(
         preset,
+        small=replace(preset.small, steps=0),
+        student=replace(preset.student, steps=0),
         base_size=preset.base_size // 2,
         decoder_channels=preset.decoder_channels[1:],
         decoder_kernel=(preset.decoder_kernel + 1) // 2,

@@ -30,7 +30,7 @@ class Decoder(nn.Module):
         states: torch.Tensor,
         mask: torch.Tensor,
     ) -> torch.Tensor:
-        """``[B, 6, h, h]``: noise, and where the log-variance lies between its bounds, in [-1, 1]."""
+        """``[B, 6, h, h]``: v, and where the log-variance lies between its bounds, in [-1, 1]."""
         return self.painted(noisy, t, *self.conditions(image, text, states, mask))
 
     def conditions(

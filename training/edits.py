@@ -111,7 +111,7 @@ def measure_way(client: Client, way: Edit, jobs: Sequence[Job]) -> tuple[Row, Pi
 
 def measure(folder: Path, out: Path, count: int) -> list[Row]:
     """Runs the stack, measures, and writes edits.json and edits_sheet.png into ``out``."""
-    _, held_out = askable(preset_of(folder))
+    held_out = askable(*preset_of(folder).pairs())
     jobs = [Job(picture, random_mask(len(picture.real), seed)) for seed, picture in enumerate(asked(held_out, count))]
     compared, rows, columns = jobs[:COMPARED], [], []
     out.mkdir(parents=True, exist_ok=True)

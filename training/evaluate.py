@@ -1,9 +1,9 @@
 """Measures an exported checkpoint on (concept, style) pairs it was never shown, by a judge that is not its own CLIP.
 
 Each held-out pair, but for those whose drawing was taught in another package or by another name, is asked for on white
-and on a coloured background, with two seeds. The judge (`training.judge`)
-says of the real pictures how well it can tell them at all, which is the ceiling; of the generated ones; and of the
-generated ones under each other's captions, which is the floor.
+and on a coloured background, with two seeds. The judge (`training.judge`) says of the real pictures how well it can
+tell them at all, which is the ceiling; of the generated ones; and of the generated ones under each other's captions,
+which is the floor.
 
 Settings are chosen on one half of the pairs, in the sweeps; the figures of the other half confirm or refute the choice.
 
@@ -155,21 +155,21 @@ def evaluate(folder: Path, judge_folder: Path, out: Path, prompts: int | None = 
     preset = preset_of(folder)
     judge = judging.load(judge_folder, device(), preset)
     teacher = PictureTeacher()
-    (taught, hidden), (_, held_out) = preset.pairs(), askable(preset)
-    every = taught + hidden
-    asked = questions(held_out)[:prompts]
+    taught, held_out = preset.pairs()
+    every, wanted = taught + held_out, askable(taught, held_out)
+    asked = questions(wanted)[:prompts]
     out.mkdir(parents=True, exist_ok=True)
     captions = [question.caption for question in asked]
     one_picture(model, captions[0])  # so that what is set up once is not measured
     metrics: Metrics = {
-        "pairs": len(held_out),
+        "pairs": len(wanted),
         "captions": len(asked),
         "pictures": len(asked) * len(SEEDS),
         "seconds.one_picture.mean": float(np.mean([one_picture(model, captions[0]) for _ in range(3)])),
     }
-    metrics["twins"] = len(hidden) - len(held_out)
+    metrics["twins"] = len(held_out) - len(wanted)
     print(
-        f"{len(held_out)} pairs ({len(hidden)} held out), {len(asked)} captions, {len(SEEDS)} pictures each", flush=True
+        f"{len(wanted)} pairs ({len(held_out)} held out), {len(asked)} captions, {len(SEEDS)} pictures each", flush=True
     )
     made = [model.generate(captions, [seed] * len(captions)) for seed in SEEDS]
     metrics |= mean(
@@ -259,7 +259,7 @@ def main() -> None:
     if options.prompts is not None and options.prompts < 2:
         parser.error(f"--prompts must be at least 2; got {options.prompts}")
     started = time.monotonic()
-    judge = options.judge or options.checkpoint.with_name("judge")
+    judge = options.judge or judging.beside(options.checkpoint)
     metrics = evaluate(options.checkpoint, judge, options.out, options.prompts, not options.no_sweeps)
     print("\n".join(f"{name:<34}{value:.3f}" for name, value in metrics.items()))
     print(f"{options.out}: evaluate.json, index.html and its pictures; {time.monotonic() - started:.0f} s")

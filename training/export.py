@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -19,15 +18,17 @@ from transformers import CLIPImageProcessorPil, CLIPTokenizer
 from training.clip import CLEANING, MEAN, STD, Clip
 from training.decoder import SCHEDULER as DECODER_SCHEDULER
 from training.decoder_network import Decoder
-from training.presets import Preset, data_in
+from training.presets import BEGUN, Preset, data_in
 from training.replacing import replacing, require_whole
 from training.sources import manifest
 from training.student import SAMPLING as STUDENT_SAMPLING
 from training.student import SCHEDULER as STUDENT_SCHEDULER
 from training.teachers import manifest as teachers
 from training.vocabulary import vocabulary_of
+from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.checkpoints.components import EVERY_FOLDER, STUDENT, STUDENT_FOLDERS
-from unclip.checkpoints.manifest import MANIFEST, read_manifest, write_manifest
+from unclip.checkpoints.manifest import MANIFEST, write_manifest
+from unclip.errors import CheckpointError
 
 SHARD = "15MB"  # of a weights file: repositories and code hosts dislike larger ones
 PARTS = (*EVERY_FOLDER, "data.json")  # beside the manifest, what an export writes
@@ -96,7 +97,7 @@ def export(
         (made / "data.json").write_text(json.dumps(data, indent=1) + "\n")
         licenses = sorted({package["license"] for package in packages_of(data)})
         if preset.keeps("decoder") and preset.start is not None:
-            vocabulary = read_manifest(preset.start)["vocabulary"]
+            vocabulary = vocabulary_in(preset.start)
         else:
             vocabulary = vocabulary_of(preset, preset.pairs()[0]).to_json()
         write_manifest(
@@ -123,24 +124,42 @@ def require_replaceable(folder: Path) -> None:
     require_whole(folder, PARTS, MANIFEST)
 
 
+def vocabulary_in(start: Path) -> dict[str, Any]:
+    """What a checkpoint was taught to draw, as its unclip.json says. Raises RuntimeError: it does not."""
+    try:
+        found = Checkpoint.open(start).vocabulary
+    except CheckpointError as error:
+        raise RuntimeError(f"{start}: {error}") from error
+    if found is None:
+        raise RuntimeError(f"{start}: its {MANIFEST} has no vocabulary; `python -m training.vocabulary` writes it")
+    return found.to_json()
+
+
 def packages_of(data: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What weights were made from, and those they began with."""
-    return [*data["packages"], *(packages_of(data["start"]) if data.get("start") else [])]
+    """What weights were made from, and those they began with, and what those learned since."""
+    return [*data["packages"], *(package for name in BEGUN if name in data for package in packages_of(data[name]))]
 
 
 def data_of(preset: Preset) -> dict[str, Any]:
-    """Exactly which pictures the preset's weights have seen: packages, digests, licences, counts, what was held out;
-    ``drawn`` are those that prior, decoder and upsampler saw too, CLIP all of them. And CLIP's teachers.
+    """Exactly which pictures the preset's weights have seen. Of weights that begin with a checkpoint its data are told
+    too, as ``start``, and which of them were ``kept``.
 
-    Of weights that begin with a checkpoint its data are told too, and which of them were kept; a decoder that is kept
-    draws what it drew there.
+    A decoder that is kept draws what it drew there: these are its checkpoint's data then, and what is told of the
+    preset is in ``since``, with the parts that learned by it.
     """
-    begun: dict[str, Any] | None = None
-    kept = sorted(preset.kept if preset.start else ())
-    if preset.start is not None:
-        begun = data_in(preset.start)
-        if preset.keeps("decoder"):
-            return begun | {"kept": kept}
+    if preset.start is None:
+        return seen(preset)
+    told: dict[str, Any] = {"start": data_in(preset.start), "kept": sorted(preset.kept)}
+    if not preset.keeps("decoder"):
+        return seen(preset) | told
+    if taught := [part for part in ("prior", "upsampler") if not preset.keeps(part)]:
+        told["since"] = {"parts": taught, **seen(preset)}
+    return data_in(preset.start) | told
+
+
+def seen(preset: Preset) -> dict[str, Any]:
+    """Exactly which pictures a preset shows: packages, digests, licences, counts, what was held out; ``drawn`` are
+    those that prior, decoder and upsampler see too, CLIP all of them. And CLIP's teachers."""
     (taught, held_out), (drawn, _) = preset.known(), preset.pairs()
     packages = [
         asdict(source)
@@ -152,16 +171,11 @@ def data_of(preset: Preset) -> dict[str, Any]:
         for source in manifest()
         if source.style in ("", *preset.styles)
     ]
-    pixels = hashlib.sha256()
-    for pair in sorted(taught, key=lambda pair: pair.key):
-        pixels.update(pair.key.encode() + pair.rgba.tobytes())
     return {
         "preset": preset.name,
         "packages": packages,
         "size": preset.size,
         "views": asdict(preset.variety),
-        "pictures_sha256": pixels.hexdigest(),
         **preset.teaching(),
         "teachers": [asdict(teacher) for teacher in teachers().values()] if preset.teachers else [],
-        **({} if begun is None else {"start": begun, "kept": kept}),
     }

@@ -1,8 +1,9 @@
 """Beginning with an earlier checkpoint's weights: the same networks go on learning, smaller ones grow.
 
-CLIP is taken over and left alone, so that embeddings keep their meaning. A decoder with one level more than the
-earlier one keeps all of the old U-Net as its inner part; the new outer level starts as plain averaging and copying, so
-that of any picture, noise too, the grown one says at first what the earlier one says of the picture at half its size.
+CLIP is taken over and, unless it shall learn too, left alone, so that embeddings keep their meaning. A decoder with one
+level more than the earlier one keeps all of the old U-Net as its inner part; the new outer level starts as plain
+averaging and copying, so that of any picture, noise too, the grown one says at first what the earlier one says of the
+picture at half its size.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ Weights = Mapping[str, torch.Tensor]
 
 
 def weights(folder: Path, component: str) -> Weights:
-    """A component's weights in float32, all shards together."""
+    """A component's weights in float32, all shards together. Raises RuntimeError: some of them are no numbers."""
     found = dict[str, torch.Tensor]()
     for file in sorted((folder / component).glob("*.safetensors")):
         found |= load_file(file)
+    if bad := sorted(name for name, value in found.items() if not value.isfinite().all()):
+        raise RuntimeError(f"{folder}: its {component} has weights that are not finite: {', '.join(bad)}")
     return {name: value.float() if value.is_floating_point() else value for name, value in found.items()}
 
 

@@ -25,18 +25,18 @@ from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokeni
 
 from training import tokenizer
 from training.captions import varied_caption
-from training.concepts import STYLES as DRAWN
+from training.concepts import STYLES
 from training.loop import UNLIMITED, arguments, choose, device, fit, normal, uniform
 from training.pictures import BACKGROUNDS, WHITE, Pair
-from training.presets import CPU, Limits, Preset
+from training.presets import CPU, PRESETS, Limits, Preset
 from training.replacing import replacing, require_whole
 from training.scaling import reduce
 from training.views import Variety, Views
 
 FOLDER = Path("checkpoints/judge")
-STYLES = (*DRAWN, "black and white")
+WIDELY = (*STYLES, "black and white")  # what a judge sees besides the preset's own styles
 SIZE = 64  # px at which it sees
-ABOUT, PARTS = "judge.json", ("judge.safetensors", "tokenizer")  # its folder's files
+ABOUT, WEIGHTS, WORDS = "judge.json", "judge.safetensors", "tokenizer"  # what its folder has
 TORN = Variety(coloured=0.5, fading=0.3, smallest=0.6, mirrored=0.5)
 
 
@@ -139,7 +139,7 @@ class Lessons:
         """The pairs, rendered at the judge's own size."""
         styles = self.preset.styles
         if self.preset.judged_widely:
-            styles = tuple(dict.fromkeys((*styles, *STYLES)))
+            styles = tuple(dict.fromkeys((*styles, *WIDELY)))
         everything = replace(self.preset, styles=styles, size=SIZE).everything(f"{self.preset.pictures}-judge")
         _, held_out = self.preset.known()
         hidden = {pair.key for pair in held_out}
@@ -196,10 +196,10 @@ def save(judge: Judge, preset: Preset, folder: Path) -> None:
         RuntimeError: see `require_replaceable`.
     """
     require_replaceable(folder, preset)
-    with replacing(folder, PARTS, ABOUT) as made:
+    with replacing(folder, (WEIGHTS, WORDS), ABOUT) as made:
         weights = {name: value.half().contiguous() for name, value in judge.state_dict().items()}
-        save_file(weights, made / "judge.safetensors")
-        judge.words.save_pretrained(made / "tokenizer")
+        save_file(weights, made / WEIGHTS)
+        judge.words.save_pretrained(made / WORDS)
         about = {
             "preset": preset.name,
             "pictures": len(Lessons(preset).pairs()),
@@ -212,18 +212,29 @@ def save(judge: Judge, preset: Preset, folder: Path) -> None:
 def require_replaceable(folder: Path, preset: Preset) -> None:
     """Raises RuntimeError: a judge of other pictures lies there, or something that is none, or the folder cannot be
     written."""
-    require_whole(folder, PARTS, ABOUT)
-    if (folder / ABOUT).exists() and (whose := about_of(folder)["preset"]) not in (preset.name, preset.pictures):
+    require_whole(folder, (WEIGHTS, WORDS), ABOUT)
+    if not (folder / ABOUT).exists():
+        return
+    whose = about_of(folder)["preset"]
+    if preset.pictures != (PRESETS[whose].pictures if whose in PRESETS else whose):
         raise RuntimeError(f"{folder}: the judge of preset {whose}; that of {preset.name} needs another place")
 
 
+def beside(checkpoint: Path) -> Path:
+    """Where a checkpoint's judge lies."""
+    return checkpoint.resolve().with_name("judge")
+
+
 def about_of(folder: Path) -> dict[str, Any]:
-    """What a judge's folder says of it. Raises RuntimeError: nothing."""
+    """What a judge's folder says of it: the name of its preset, its split, its shape. Raises RuntimeError: nothing."""
     try:
-        about: dict[str, Any] = json.loads((folder / ABOUT).read_text())
+        about = json.loads((folder / ABOUT).read_text())
+        if not isinstance(about, dict) or not isinstance(about.get("preset"), str):
+            raise ValueError(f"{ABOUT} names no preset")
     except (OSError, ValueError) as error:
         raise RuntimeError(f"{folder}: there is no judge: {error}") from error
-    return about
+    found: dict[str, Any] = about
+    return found
 
 
 def split_of(preset: Preset) -> str:
@@ -235,14 +246,16 @@ def load(folder: Path, where: torch.device, preset: Preset | None = None) -> Jud
     """A judge that was saved. preset: whose pictures it is to judge.
 
     Raises:
-        RuntimeError: there is none, or something else was held out from it, or nothing says what was.
+        RuntimeError: there is none, or it is damaged, or something else was held out from it, or nothing says what was.
     """
     about = about_of(folder)
     if preset is not None and about.get("split") != split_of(preset):
         raise RuntimeError(f"{folder}: this judge was taught under another split than preset {preset.name} has now")
-    shape = Shape(**about.get("shape", {}))
-    judge = Judge(CLIPTokenizer.from_pretrained(folder / "tokenizer"), shape)
-    judge.load_state_dict({name: value.float() for name, value in load_file(folder / "judge.safetensors").items()})
+    try:
+        judge = Judge(CLIPTokenizer.from_pretrained(folder / WORDS), Shape(**about.get("shape", {})))
+        judge.load_state_dict({name: value.float() for name, value in load_file(folder / WEIGHTS).items()})
+    except Exception as error:  # whatever libraries raise on files that are not what they were
+        raise RuntimeError(f"{folder}: the judge is damaged: {error}") from error
     return judge.to(where).eval()
 
 

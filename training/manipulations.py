@@ -160,7 +160,8 @@ def sheets(
 def measure(folder: Path, judge_folder: Path, out: Path, count: int) -> dict[str, list[Row]]:
     """Runs the stack, measures, and writes manipulations.json, a plot and two sheets into ``out``."""
     preset = preset_of(folder)
-    taught, held_out = askable(preset)
+    taught, held_out = preset.pairs()
+    held_out = askable(taught, held_out)
     out.mkdir(parents=True, exist_ok=True)
     pictures, wanted = asked(held_out, count), changes(held_out, taught, preset.styles, count)
     with LocalStack(folder) as stack, Client(stack.address) as client:
@@ -182,13 +183,14 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Measures Vary and TextDiff on held-out pictures.")
     parser.add_argument("--checkpoint", type=Path, default=Path("checkpoints/emoji"))
-    parser.add_argument("--judge", type=Path, default=judging.FOLDER)
+    parser.add_argument("--judge", type=Path, help="folder of the judge (the one beside the checkpoint)")
     parser.add_argument("--out", type=Path, default=Path("out/evaluate"))
     parser.add_argument("--pictures", type=int, default=COUNT, help="how many (%(default)s)")
     options = parser.parse_args()
     if options.pictures < 4:
         parser.error(f"--pictures must be at least 4; got {options.pictures}")
-    measure(options.checkpoint, options.judge, options.out, options.pictures)
+    judge = options.judge or judging.beside(options.checkpoint)
+    measure(options.checkpoint, judge, options.out, options.pictures)
     print(f"{options.out}: manipulations.json, vary.png, vary_sheet.png, text_diff_sheet.png, arithmetic_sheet.png")
 
 

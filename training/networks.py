@@ -81,7 +81,7 @@ def text_projection(preset: Preset) -> nn.Module:
 
 
 def decoder(preset: Preset) -> nn.Module:
-    """The base diffusion U-Net: predicts noise and, in its second half, where the variance lies."""
+    """The base diffusion U-Net: predicts v and, in its second half, where the variance lies."""
     return _painter(preset, preset.decoder_channels, out_channels=6)
 
 

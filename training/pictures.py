@@ -22,6 +22,7 @@ from PIL import Image
 from training.sources import Source, fetch, load_json, manifest, members
 from unclip.checkpoints.manifest import digest
 
+KEPT = 2
 RENDERED = 256  # px, before a drawing is shrunk: its edges are smooth then
 WHITE = ("white", (255, 255, 255))
 BACKGROUNDS = (
@@ -72,7 +73,8 @@ def pairs(concepts: set[str] | None, styles: tuple[str, ...], size: int, cache: 
     Raises:
         RuntimeError: what is kept is damaged, or was changed: weights may have learned from what it was.
     """
-    asked = hashlib.sha256(repr([sorted(concepts or ()), styles, size, manifest()]).encode()).hexdigest()
+    # KEPT is of how they are kept: what was kept otherwise is rendered anew.
+    asked = hashlib.sha256(repr([KEPT, sorted(concepts or ()), styles, size, manifest()]).encode()).hexdigest()
     if (kept := kept_in(cache, asked)) is None:
         kept = render(concepts, styles, size)
         keep(kept[1], kept[0], asked, cache)
@@ -92,10 +94,11 @@ def kept_in(cache: Path, asked: str) -> tuple[list[dict[str, Any]], npt.NDArray[
         kept = json.loads(told.read_text())
         if not isinstance(kept, dict) or kept.get("asked") != asked:
             return None
-        if kept.get("sha256") != digest(cache):
+        words = kept["words"]
+        if kept.get("sha256") != sealed(words, cache):
             raise ValueError("it does not have its digest")
-        return kept["words"], np.load(cache)
-    except (OSError, ValueError) as error:
+        return words, np.load(cache)
+    except (OSError, ValueError, KeyError) as error:
         raise RuntimeError(
             f"{cache} is damaged or was changed; without {told.name} beside it it is rendered anew: {error}"
         ) from error
@@ -107,8 +110,13 @@ def keep(pictures: npt.NDArray[np.uint8], words: list[dict[str, Any]], asked: st
     told.unlink(missing_ok=True)  # what is cut short is rendered again
     cache.parent.mkdir(parents=True, exist_ok=True)
     np.save(cache, pictures)
-    told.with_suffix(".tmp").write_text(json.dumps({"asked": asked, "sha256": digest(cache), "words": words}))
+    told.with_suffix(".tmp").write_text(json.dumps({"asked": asked, "sha256": sealed(words, cache), "words": words}))
     told.with_suffix(".tmp").replace(told)
+
+
+def sealed(words: object, cache: Path) -> str:
+    """Digest of pictures and their words together."""
+    return hashlib.sha256(f"{digest(cache)} {json.dumps(words)}".encode()).hexdigest()
 
 
 def render(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,14 @@ from training.concepts import CONCEPTS, DRAWN, STYLES
 from training.pictures import Pair, pairs
 from training.split import Split, committed, split
 from training.views import Variety
+from unclip.checkpoints.checkpoint import Checkpoint
+from unclip.checkpoints.components import STAGE_FOLDERS
+from unclip.errors import CheckpointError
 
 PLAIN = Variety()
 
 
+BEGUN = ("start", "since")  # of data.json: of the checkpoint that was begun with, and of what was taught after that
 KEEPABLE = ("clip", "prior", "decoder", "upsampler")  # prior and decoder with CLIP only: they speak of its embeddings
 
 
@@ -102,6 +107,25 @@ class Preset:
     kept: tuple[str, ...] = ("clip",)
     data: str = ""
 
+    def __post_init__(self) -> None:
+        """Raises ValueError: a run of it could not end, which it would notice after hours."""
+
+        def require(right: bool, field: str, limit: str) -> None:
+            if not right:
+                raise ValueError(f"preset {self.name}: {field} must be {limit}; got {getattr(self, field)}")
+
+        require(self.decoder_kernel % 2 == 1, "decoder_kernel", "odd")
+        for name, stage in (("small", self.small), ("decoder", self.decoder)):
+            require(stage.batch % self.noises == 0, "noises", f"a divisor of {name}'s batch, {stage.batch}")
+        if self.small.steps:
+            wide = self.decoder_channels[:2]
+            require(self.decoder_kernel % 4 == 1, "decoder_kernel", "1 more than a multiple of 4, where it grows")
+            require(len(set(wide)) == 1 < len(wide), "decoder_channels", "alike in the two outermost, where it grows")
+            require(self.base_size % 2 == 0, "base_size", "even, where the decoder grows")
+        if self.student.steps and self.student_channels:
+            outer = self.decoder_channels[0]
+            require(self.student_channels[0] == outer, "student_channels", f"the decoder's in the outermost, {outer}")
+
     @property
     def pictures(self) -> str:
         """What its pictures and its split are called: presets that share them are asked the same questions."""
@@ -143,14 +167,23 @@ class Preset:
     def teaching(self) -> dict[str, Any]:
         """What weights are taught and what is held out from them, as data.json tells it: where that differs, what one
         holds out the other may have been shown."""
-        taught, held_out = self.known()
-        keys = "\n".join(sorted(pair.key for pair in taught))
+        taught = sorted(self.known()[0], key=lambda pair: pair.key)
         labels = {pair.label for pair in taught}
+        pixels = hashlib.sha256()
+        for pair in taught:
+            pixels.update(pair.key.encode() + pair.rgba.tobytes())
         return {
+            "pictures_sha256": pixels.hexdigest(),
             "concepts": len(labels),
             "drawn": sum(self.draws(label) for label in labels),
-            "taught_sha256": hashlib.sha256(keys.encode()).hexdigest(),
-            "held_out": sorted(pair.key for pair in held_out),
+            "taught_sha256": hashlib.sha256("\n".join(pair.key for pair in taught).encode()).hexdigest(),
+            **self.withheld(),
+        }
+
+    def withheld(self) -> dict[str, list[str]]:
+        """What is held out, as data.json tells it."""
+        return {
+            "held_out": sorted(pair.key for pair in self.known()[1]),
             "held_out_colours": sorted(self.hidden().colours),
             "held_out_counts": sorted(self.hidden().counts),
         }
@@ -189,8 +222,8 @@ CPU = Preset(
 
 PRESETS = {
     "cpu": CPU,
-    # The same pictures and questions on one GPU: 28 minutes of training in all, in commands of at most ten; within the
-    # 64 MB of a checkpoint to embed.
+    # The same pictures and questions on one GPU: 28 minutes of training beside the joint space, in commands of at most
+    # ten; within the 64 MB of a checkpoint to embed.
     "full": replace(
         CPU,
         name="full",
@@ -246,7 +279,7 @@ def preset_of(checkpoint: Path) -> Preset:
             these weights may have been shown.
     """
     told = data_in(checkpoint)
-    preset = PRESETS.get(str(told["preset"]))
+    preset = PRESETS.get(told["preset"])
     if preset is None:
         raise RuntimeError(f"{checkpoint}: its preset, {told['preset']}, is none of {', '.join(PRESETS)}")
     now = preset.teaching()
@@ -256,21 +289,46 @@ def preset_of(checkpoint: Path) -> Preset:
 
 
 def data_in(checkpoint: Path) -> dict[str, Any]:
-    """A checkpoint's data.json. Raises RuntimeError: it has none."""
+    """A checkpoint's data.json: its preset and packages at least. Raises RuntimeError: it has none."""
     try:
-        told: dict[str, Any] = json.loads((checkpoint / "data.json").read_text())
+        told = json.loads((checkpoint / "data.json").read_text())
+        require_told(told)
     except (OSError, ValueError) as error:
         raise RuntimeError(f"{checkpoint}: no data.json says what its weights were taught: {error}") from error
-    return told
+    found: dict[str, Any] = told
+    return found
 
 
-def require_same_split(preset: Preset) -> None:
-    """Raises RuntimeError: the checkpoint to begin with held out something else than the preset does."""
+def require_told(data: object) -> None:
+    """Raises ValueError: these are no data of weights, or of those that they began with, see `training.export`."""
+    if not isinstance(data, dict):
+        raise ValueError(f"it must be an object; got {data!r:.40}")
+    if not isinstance(preset := data.get("preset"), str):
+        raise ValueError(f"preset must be a name; got {preset!r:.40}")
+    packages = data.get("packages")
+    if not isinstance(packages, list) or not all(
+        isinstance(p, dict) and isinstance(p.get("license"), str) for p in packages
+    ):
+        raise ValueError(f"packages must be objects with a license; got {packages!r:.40}")
+    for name in BEGUN:
+        if name in data:
+            require_told(data[name])
+
+
+def require_sound(preset: Preset) -> None:
+    """Raises RuntimeError: the checkpoint to begin with is not whole, or held out something else than the preset."""
     if preset.start is None:
         return
-    told, now = data_in(preset.start), preset.teaching()
-    for name in ("held_out", "held_out_colours", "held_out_counts"):
-        if told.get(name) != now[name]:
+    try:
+        begun = Checkpoint.open(preset.start)
+        if not begun.manifest:
+            raise CheckpointError("checkpoint: without unclip.json nothing says whether it is whole")
+        begun.verify(sorted({*chain(*STAGE_FOLDERS.values()), *begun.listed}))
+    except CheckpointError as error:
+        raise RuntimeError(f"{preset.start}: {error}") from error
+    told = data_in(preset.start)
+    for name, now in preset.withheld().items():
+        if told.get(name) != now:
             raise RuntimeError(
                 f"{preset.start}: its {name} is not that of preset {preset.name}: its weights may have been shown what "
                 "is asked of those that begin with them"

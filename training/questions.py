@@ -10,7 +10,6 @@ import numpy.typing as npt
 from training.captions import before, plain_caption
 from training.judges import pixel_nearness
 from training.pictures import BACKGROUNDS, WHITE, Pair, composite
-from training.presets import Preset
 
 TWINS = 15 / 255  # root mean square of the difference at 16 px: two packages' copies of a drawing are nearer
 SIDE = 16
@@ -45,11 +44,12 @@ def questions(pairs: list[Pair]) -> list[Question]:
     ]
 
 
-def askable(preset: Preset) -> tuple[list[Pair], list[Pair]]:
-    """(taught, held out) of the concepts that are drawn, but for what is held out and was taught all the same: in
-    another package, or by another name, there is nearly the same drawing."""
-    taught, held_out = preset.pairs()
-    return taught, unlike(held_out, taught)
+def askable(taught: list[Pair], held_out: list[Pair]) -> list[Pair]:
+    """What is held out, but for what was taught all the same: in another package, or by another name, there is nearly
+    the same drawing. Raises RuntimeError: nothing is left."""
+    if not (found := unlike(held_out, taught)):
+        raise RuntimeError(f"of {len(held_out)} held-out pairs none can be asked for that was not taught all the same")
+    return found
 
 
 def unlike(pairs: list[Pair], taught: list[Pair]) -> list[Pair]:

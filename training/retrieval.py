@@ -23,7 +23,7 @@ from training.judges import Floats, cosines, hits
 from training.loop import parsed
 from training.pictures import WHITE, Pair, composite
 from training.presets import Preset
-from training.questions import unlike
+from training.questions import askable
 from training.scaling import reduce
 from training.teachers import PictureTeacher
 
@@ -82,25 +82,22 @@ def of_clip(preset: Preset, clip: Clip, words: CLIPTokenizer) -> dict[str, float
         found: torch.Tensor = clip.image(pixel_values=reduce(on_white(pairs), preset.clip_size)).image_embeds
         return found
 
-    return figures(read, see, *asked(preset))
+    taught, held_out = preset.known()
+    return figures(read, see, taught, askable(taught, held_out))
 
 
 def of_joint(preset: Preset) -> dict[str, float]:
     """The figures of the teachers' joint space, the ceiling of what CLIP learns from it."""
-    words = clip_stage.learn_tokenizer(preset, preset.known()[0])
+    taught, held_out = preset.known()
+    words = clip_stage.learn_tokenizer(preset, taught)
     space = joint.train(preset, words, lessons.prepare(preset, words)).eval()
     eye = PictureTeacher()
     return figures(
         lambda captions: space.read(*tokens(words, captions)),
         lambda pairs: space.picture(eye.see(on_white(pairs))),
-        *asked(preset),
+        taught,
+        askable(taught, held_out),
     )
-
-
-def asked(preset: Preset) -> tuple[list[Pair], list[Pair]]:
-    """(taught, held out) of all that CLIP knows, but for held-out pictures that were taught all the same."""
-    taught, held_out = preset.known()
-    return taught, unlike(held_out, taught)
 
 
 def main() -> None:

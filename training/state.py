@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import pickle
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from training.presets import Preset, Stage, require_same_split
+from training.presets import Preset, Stage, require_sound
 from training.sources import manifest
 from unclip.checkpoints.checkpoint import Checkpoint
 
@@ -29,7 +28,7 @@ def origin(preset: Preset, *parts: object) -> str:
     told = [each.name for each in fields(preset) if each.name not in NAMING]
     values = {name: value for name in told if not isinstance(value := getattr(preset, name), Stage)}
     settings = {name: sorted(value) if isinstance(value, frozenset) else value for name, value in values.items()}
-    require_same_split(preset)
+    require_sound(preset)
     begun = [] if preset.start is None else [Checkpoint.open(preset.start).digest, *sorted(preset.kept)]
     found = hashlib.sha256(repr([settings, manifest(), preset.hidden().to_json(), begun]).encode())
     for part in parts:
@@ -69,7 +68,7 @@ def load(path: Path, made_from: str) -> dict[str, Any] | None:
             if (part := archive.testzip()) is not None:  # torch does not look
                 raise zipfile.BadZipFile(f"{part} does not have its checksum")
         parts = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+    except Exception as error:  # whatever zipfile, pickle and torch raise on bytes that are not what they were
         raise RuntimeError(f"{path} is damaged; without it its stage begins anew: {error}") from error
     if not isinstance(parts, dict) or parts.pop("origin", None) != made_from:
         raise RuntimeError(

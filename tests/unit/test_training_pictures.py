@@ -19,6 +19,7 @@ from training.pictures import Artist, Pair, composite, shrink
 from training.presets import PRESETS
 from training.sources import Source
 from training.split import committed, pairs_of
+from unclip.checkpoints.manifest import digest
 
 CONCEPTS = LEARNED.read_text().splitlines()
 SIZE = 64
@@ -155,7 +156,9 @@ def test_pictures_of_other_concepts_or_cut_short_are_rendered_again(tmp_path: Pa
 
 
 @pytest.mark.usefixtures("packages")
-@pytest.mark.parametrize("harm", ["another", "short", "gone", "words"])
+@pytest.mark.parametrize(
+    "harm", ["another", "short", "gone", "words", "other words", "no words", "empty words", "bytes"]
+)
 def test_pictures_that_are_not_those_that_were_rendered_are_named(harm: str, tmp_path: Path) -> None:
     cache = tmp_path / "all.npy"
     pictures.pairs(None, ("drawn", "seen"), SIZE, cache)
@@ -166,9 +169,32 @@ def test_pictures_that_are_not_those_that_were_rendered_are_named(harm: str, tmp
     elif harm == "gone":
         cache.unlink()
     else:
-        cache.with_suffix(".json").write_text(cache.with_suffix(".json").read_text()[:-9])
+        told = cache.with_suffix(".json")
+        kept = json.loads(whole := told.read_text())
+        changed = {
+            "words": whole[:-9],
+            "other words": whole.replace("love", "hate"),
+            "no words": json.dumps({name: value for name, value in kept.items() if name != "words"}),
+            "empty words": json.dumps(kept | {"words": []}),
+            "bytes": "\udcff" + whole,
+        }
+        told.write_text(changed[harm], errors="surrogateescape")
     with pytest.raises(RuntimeError, match=r"all\.npy is damaged or was changed; without all\.json beside it"):
         pictures.pairs(None, ("drawn", "seen"), SIZE, cache)
+
+
+@pytest.mark.usefixtures("packages")
+def test_pictures_that_were_kept_without_a_digest_of_their_words_are_rendered_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "all.npy"
+    with monkeypatch.context() as former:
+        former.setattr(pictures, "KEPT", 1)
+        former.setattr(pictures, "sealed", lambda words, file: digest(file))
+        first = pictures.pairs(None, ("drawn", "seen"), SIZE, cache)
+    told = cache.with_suffix(".json")
+    told.write_text(told.read_text().replace("love", "hate"))
+    assert pictures.pairs(None, ("drawn", "seen"), SIZE, cache)[0].tags == first[0].tags == ("love",)
 
 
 @pytest.mark.usefixtures("packages")

@@ -14,7 +14,7 @@ from training import judge as judging
 from training.evaluate import distances, halves, pixels, retrieval
 from training.pictures import BACKGROUNDS
 from training.presets import PRESETS
-from training.questions import questions, unlike
+from training.questions import askable, questions, unlike
 from training.sweeps import edges, psnr
 
 
@@ -47,6 +47,14 @@ def test_what_another_package_or_another_name_has_too_is_not_asked_for() -> None
     assert unlike([disc, other], [like]) == [other]
     assert unlike([disc], [drawing("red apple", "noto", 64), other]) == [disc]  # smaller; of another colour
     assert unlike([disc], []) == [disc]
+
+
+def test_where_nothing_can_be_asked_that_is_said() -> None:
+    disc, other = (drawing(label, "flat", 64) for label in ("red apple", "banana"))
+    assert askable([other], [disc]) == [disc]
+    for taught, held_out in (([disc], [replace(disc, style="3d")]), ([disc], [])):
+        with pytest.raises(RuntimeError, match=f"of {len(held_out)} held-out pairs none can be asked for"):
+            askable(taught, held_out)
 
 
 def test_pictures_that_are_the_real_ones_reach_the_ceiling_and_shuffled_ones_do_not() -> None:

@@ -16,6 +16,7 @@ from tests.unit.training_smoke import PRESET, Trained, drawn
 from training import clip, decoder, presets, student
 from training.all import run
 from training.embeddings import Examples
+from training.export import data_of, packages_of
 from training.grow import weights
 from training.loop import OUT_OF_TIME
 from training.pipeline import Pipeline, walked
@@ -144,7 +145,24 @@ def test_a_decoder_that_is_kept_draws_what_it_was_taught_and_not_what_the_preset
     before, after = (Checkpoint.open(folder) for folder in (trained.checkpoint, tmp_path / "next"))
     assert after.vocabulary == before.vocabulary
     data = [json.loads((checkpoint.folder / "data.json").read_text()) for checkpoint in (before, after)]
-    assert data[1] == data[0] | {"kept": sorted(kept)}
+    assert data[1] == data[0] | {"start": data[0], "kept": sorted(kept)}
+
+
+@pytest.mark.usefixtures("at_home")
+def test_what_a_prior_saw_that_was_taught_beside_a_decoder_that_is_kept_is_told(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = json.loads((trained.checkpoint / "data.json").read_text())
+    others = [replace(pair, rgba=255 - pair.rgba) for pair in drawn(None, PRESET.styles, PRESET.size, trained.state)]
+    monkeypatch.setattr(presets, "pairs", lambda *_: others)
+
+    data = data_of(replace(PRESET, start=trained.checkpoint, kept=("clip", "decoder", "upsampler")))
+
+    assert data["since"] == {"parts": ["prior"], **PRESET.teaching()} | data["since"]
+    assert data["since"]["pictures_sha256"] != before["pictures_sha256"]
+    told = {"start": before, "kept": ["clip", "decoder", "upsampler"], "since": data["since"]}
+    assert data == before | told  # the decoder's
+    assert len(packages_of(data)) == 3 * len(before["packages"])
 
 
 @pytest.mark.usefixtures("at_home")

@@ -12,7 +12,7 @@ import torch
 
 from tests.unit.training_drawings import COLOURS, drawing
 from training import clip, joint, lessons, presets, retrieval, teachers
-from training.concepts import CONCEPTS, DRAWN, STYLES
+from training.concepts import CONCEPTS, DOUBLES, DRAWN, KEPT, STYLES, is_distinct
 from training.pictures import Pair
 from training.presets import PRESETS, Stage
 from training.split import Split, committed
@@ -161,12 +161,22 @@ def test_the_cpu_preset_knows_a_thousand_concepts_draws_hundreds_and_its_split_i
 
     assert split is not None
     assert len(set(concepts)) == len(concepts) >= 1000
+    assert all(is_distinct(label) for label in concepts)
     assert 500 <= len(drawn := DRAWN.read_text().splitlines()) == len(set(drawn) & set(concepts))
     styles, labels = zip(*(key.split("/", 1) for key in split.pairs), strict=True)
     assert set(styles) == set(STYLES)
     assert set(labels) <= set(concepts)
     assert len(set(labels)) == len(labels) >= 200
     assert (len(split.colours), len(split.counts)) == (73, 100)
+
+
+def test_labels_that_another_nearly_is_are_not_distinct_but_for_those_that_are_kept() -> None:
+    assert not any(is_distinct(label) for label in DOUBLES - KEPT)
+    assert not any(
+        is_distinct(label) for label in ("woman running", "clock face: ten", "left arrow button", "ten o’clock")
+    )
+    assert all(is_distinct(label) for label in KEPT)
+    assert is_distinct("red apple")
 
 
 def test_what_is_hidden_is_never_shown() -> None:
