@@ -53,8 +53,8 @@ def require_start(preset: Preset) -> None:
     require_sound(preset)
     if preset.keeps("decoder"):
         vocabulary_in(preset.start)
-    clip.begun(preset)
     decoder.begun(preset)
+    clip.begun(preset)
     take_over(networks.prior(preset), preset.start, "prior")
     take_over(networks.upsampler(preset), preset.start, "super_res_first")
 

@@ -138,7 +138,12 @@ def test_the_judge_beside_a_checkpoint_is_taken_where_no_other_is_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     found: list[Path] = []
-    monkeypatch.setattr(measuring, measures, lambda _, judge, *__: found.append(judge) or {})
+
+    def measure(checkpoint: Path, judge: Path, *rest: object) -> dict[str, float]:
+        found.append(judge)
+        return {}
+
+    monkeypatch.setattr(measuring, measures, measure)
     monkeypatch.setattr("sys.argv", ["measure", "--checkpoint", "here/emoji", *said])
     measuring.main()
     assert [judge.resolve() for judge in found] == [tmp_path / meant]
