@@ -7,11 +7,11 @@ from dataclasses import replace
 import torch
 
 from training.decoder import untrained
-from training.presets import PRESETS
+from training.presets import PRESETS, Stage
 from training.student import Student
 
 PRESET = PRESETS["smoke"]
-NARROWER = replace(PRESET, decoder_channels=(32, 64, 96), student_channels=(32, 32, 64))
+NARROWER = replace(PRESET, decoder_channels=(32, 64, 96), student_channels=(32, 32, 64), small=Stage(0, 4, 1e-3))
 
 
 def test_a_student_as_wide_as_its_decoder_begins_as_that_one_whatever_the_scale() -> None:
