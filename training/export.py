@@ -35,9 +35,9 @@ PARTS = (*EVERY_FOLDER, "data.json")  # beside the manifest, what an export writ
 LARGEST = 64_000_000  # bytes of the whole folder
 # From the sweeps on the tuning half (`training.evaluate`): where noise tells none apart, one with few steps.
 DEFAULTS = {
-    "prior": {"sampler": "ddpm", "steps": 10, "guidance_scale": 1.0},
-    "decoder": {"sampler": "dpm++2m", "steps": 12, "guidance_scale": 3.0},
-    "upsampler": {"sampler": "ddpm", "steps": 3, "guidance_scale": 1.0},
+    "prior": {"sampler": "ddpm", "steps": 2, "guidance_scale": 1.0},
+    "decoder": {"sampler": "dpm++2m", "steps": 12, "guidance_scale": 2.0},
+    "upsampler": {"sampler": "ddpm", "steps": 2, "guidance_scale": 1.0},
 }
 # Of a student, and which of the two ways is taken unasked.
 FAST = {

@@ -191,7 +191,7 @@ class Preset:
 
 WIDE = Variety(coloured=0.4, fading=0.25, smallest=0.75, mirrored=0.4, couples=0.06, counted=0.1, recoloured=0.3)
 
-# A thousand concepts that are known, seven hundred that are drawn, in HOURS of two cores.
+# A thousand concepts that are known, seven hundred that are drawn, in eight hours of two cores, and two for a student.
 CPU = Preset(
     "cpu",
     tuple(CONCEPTS.read_text().splitlines()),

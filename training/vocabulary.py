@@ -30,25 +30,25 @@ AROUND = ("emoji", "style", "picture", "drawing", "background")  # what captions
 # in where the preset has it and taught the picture.
 EXAMPLES = (
     ("red apple", "flat"),
-    ("full moon", "flat"),
     ("sunflower", "flat"),
     ("birthday cake", "flat"),
     ("red heart", "flat"),
     ("umbrella", "flat"),
-    ("pizza", "noto"),
-    ("tropical fish", "noto"),
     ("rainbow", "noto"),
-    ("trophy", "3d"),
-    ("robot", "3d"),
-    ("strawberry", "3d"),
     ("cactus", "flat"),
-    ("octopus", "noto"),
-    ("rocket", "3d"),
-    ("banana", "noto"),
+    ("trophy", "3d"),
+    ("automobile", "noto"),
+    ("robot", "3d"),
+    ("house", "3d"),
+    ("avocado", "flat"),
+    ("watermelon", "flat"),
+    ("ghost", "3d"),
+    ("rose", "noto"),
+    ("strawberry", "3d"),
     ("tiger face", "3d"),
-    ("crown", "flat"),
+    ("mushroom", "noto"),
 )
-BEHIND, COLOURED, COUNTED = "red apple", "green apple", "red apple"  # of which the composed examples are
+BEHIND, COLOURED, COUNTED = "red apple", "green apple", "red heart"  # of which the composed examples are
 AT = 9  # where the composed examples begin
 
 

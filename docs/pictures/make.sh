@@ -17,11 +17,11 @@ until unclip info >/dev/null 2>&1; do
     sleep 1
 done
 
-unclip generate "a 3d emoji of a strawberry" --count 7 --seed 1
-unclip vary noto-automobile.png --count 6 --seed 1 --eta 0.9
-unclip text-diff 3d-american-football.png --before "a 3d emoji of an american football" \
-    --after "a flat emoji of an american football on a blue background" --theta 0.7 --frames 7
-unclip interpolate flat-tomato.png 3d-taxi.png --frames 7
+unclip generate "a flat emoji of a strawberry" --count 7 --seed 1
+unclip vary noto-taxi.png --count 6 --seed 1 --eta 0.9
+unclip text-diff 3d-mushroom.png --before "a 3d emoji of a mushroom" \
+    --after "a flat emoji of a mushroom on a blue background" --theta 0.7 --frames 7
+unclip interpolate flat-strawberry.png noto-taxi.png --frames 7
 "$bin/python" - <<'MASK'
 from PIL import Image, ImageDraw
 
@@ -29,7 +29,7 @@ mask = Image.new("L", (128, 128), 0)
 ImageDraw.Draw(mask).rectangle((0, 64, 127, 127), fill=255)
 mask.save("lower-half.png")
 MASK
-unclip edit flat-snake.png "a flat emoji of a snake" --mask lower-half.png --count 6 --seed 1
+unclip edit flat-sailboat.png "a flat emoji of a sailboat" --mask lower-half.png --count 6 --seed 1
 
 cp out/generate-*-sheet.png "$out/generate.png"
 cp out/vary-*-sheet.png "$out/vary.png"

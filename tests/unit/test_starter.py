@@ -170,11 +170,17 @@ os._exit(0)
     starter = int(parent.stdout)
     os.kill(starter, signal.SIGCONT)  # it reads what it shall start when nobody is there any more to be told of it
     patience = time.monotonic() + 30
-    while alive(starter) and time.monotonic() < patience:
+    while (alive(starter) or left_of(modules)) and time.monotonic() < patience:
         time.sleep(0.05)
 
     assert not alive(starter)
-    assert not any(str(modules).encode() in environment_of(folder) for folder in Path("/proc").glob("[0-9]*"))
+    assert not left_of(modules)
+
+
+def left_of(modules: Path) -> list[str]:
+    """Processes that have the folder in their environment."""
+    every = Path("/proc").glob("[0-9]*")
+    return [folder.name for folder in every if str(modules).encode() in environment_of(folder)]
 
 
 def environment_of(folder: Path) -> bytes:

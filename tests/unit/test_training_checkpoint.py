@@ -137,8 +137,8 @@ def test_the_manifest_names_licences_preset_and_defaults(exported: Exported) -> 
     assert checkpoint.manifest["preset"] == "smoke"
     assert checkpoint.caption_template == "{}"
     assert checkpoint.cleaning == CLEANING
-    assert checkpoint.defaults("prior") == SamplingSettings("ddpm", 10, 1.0)
-    assert checkpoint.defaults("upsampler") == SamplingSettings("ddpm", 3, 1.0)
+    assert checkpoint.defaults("prior") == SamplingSettings("ddpm", 2, 1.0)
+    assert checkpoint.defaults("upsampler") == SamplingSettings("ddpm", 2, 1.0)
 
 
 @pytest.mark.usefixtures("drawn")

@@ -61,15 +61,14 @@ def test_examples_are_of_pictures_that_were_taught_and_of_combinations_that_were
 ) -> None:
     taught = [*PAIRS, replace(PAIRS[0], label="green apple")]
     taught = [pair for pair in taught if pair.key != "flat/red heart"]
-    hidden = Split(colours=frozenset({"blue apple"}), counts=frozenset({"two red apples"}))
+    hidden = Split(colours=frozenset({"blue apple"}), counts=frozenset({"two red hearts"}))
     monkeypatch.setattr(Preset, "hidden", lambda preset: hidden)
     assert vocabulary_of(CPU, taught).captions == (
         "a flat emoji of a red apple",
         "a noto emoji of a red heart",
-        "a noto emoji of a banana",
         "a 3d emoji of a red apple on a blue background",
         "a flat emoji of an orange apple",  # a red one is a drawing of its own
-        "a noto emoji of three red apples",
+        "a noto emoji of three red hearts",
     )
 
 
@@ -87,7 +86,7 @@ def test_the_tool_writes_it_into_a_manifest_and_leaves_the_rest(
     taught = Checkpoint.open(tmp_path).vocabulary
     assert taught is not None
     assert (taught.concepts, taught.synonyms) == (("banana", "dog face", "red apple", "red heart"), {})
-    assert capsys.readouterr().out.endswith("unclip.json: 4 concepts, 5 examples\n")
+    assert capsys.readouterr().out.endswith("unclip.json: 4 concepts, 4 examples\n")
 
 
 def test_the_embedded_checkpoint_says_what_it_was_taught() -> None:
