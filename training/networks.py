@@ -81,14 +81,14 @@ def text_projection(preset: Preset) -> nn.Module:
 
 
 def decoder(preset: Preset) -> nn.Module:
-    """The base diffusion U-Net: predicts v and, in its second half, where the variance lies."""
-    return _painter(preset, preset.decoder_channels, out_channels=6)
+    """The base diffusion U-Net: predicts v."""
+    return _painter(preset, preset.decoder_channels)
 
 
 def student(preset: Preset) -> nn.Module:
     """The decoder's student: predicts v, and is told the guidance scale."""
     channels = preset.student_channels or preset.decoder_channels
-    return _painter(preset, channels, out_channels=3, time_cond_proj_dim=TOLD)
+    return _painter(preset, channels, time_cond_proj_dim=TOLD)
 
 
 def _painter(preset: Preset, channels: tuple[int, ...], **more: int) -> nn.Module:
@@ -96,6 +96,7 @@ def _painter(preset: Preset, channels: tuple[int, ...], **more: int) -> nn.Modul
     unet = UNet2DConditionModel(
         sample_size=preset.base_size,
         in_channels=3,
+        out_channels=3,
         down_block_types=("ResnetDownsampleBlock2D",) * outer + ("SimpleCrossAttnDownBlock2D",) * ATTENTIVE,
         mid_block_type="UNetMidBlock2DSimpleCrossAttn",
         up_block_types=("SimpleCrossAttnUpBlock2D",) * ATTENTIVE + ("ResnetUpsampleBlock2D",) * outer,

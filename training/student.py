@@ -74,8 +74,6 @@ class Student(nn.Module):
         mine, taught = unet.state_dict(), teacher.unet.state_dict()
         for name, value in mine.items():
             begun = taught.get(name)
-            if begun is not None and name.startswith("conv_out."):
-                begun = begun[: len(value)]  # of v and variance, the former
             if begun is not None and begun.shape == value.shape:  # where it is as wide
                 value.copy_(begun)
         nn.init.zeros_(unet.time_embedding.cond_proj.weight)
@@ -237,7 +235,7 @@ def walk_together(
     for step, t in enumerate(table.timesteps):
         with torch.autocast(where.type, torch.bfloat16, enabled=half_precision(where)):
             times = torch.full((2 * count,), int(t), device=where)
-            out = teacher.painted(torch.cat([x, x]), times, *both)[:, :3].float()
+            out = teacher.painted(torch.cat([x, x]), times, *both).float()
         x, predicted = advance(x, guided(out[:count], out[count:], scale), predicted, courses, [step] * count)
         if (step + 1) % (TEACHING.steps // SAMPLING.steps) == 0:
             visited.append(x)

@@ -37,4 +37,4 @@ def test_a_narrower_one_begins_as_its_decoder_where_both_are_as_wide_and_takes_t
     mask = torch.ones(1, PRESET.context + 4, dtype=torch.bool)
     x, t, scale = torch.randn(1, 3, 16, 16), torch.tensor([500]), torch.tensor([3.0])
     assert student(x, t, scale, context, extra, mask).shape == (1, 3, 16, 16)
-    assert teacher.painted(x, t, context, extra, mask).shape == (1, 6, 16, 16)
+    assert teacher.painted(x, t, context, extra, mask).shape == (1, 3, 16, 16)
