@@ -2,8 +2,8 @@
 
 Each held-out pair, but for those whose drawing was taught in another package or by another name, is asked for on white
 and on a coloured background, with two seeds. The judge (`training.judge`) says of the real pictures how well it can
-tell them at all, which is the ceiling; of the generated ones; and of the generated ones under each other's captions,
-which is the floor.
+tell them at all, which generated ones can exceed where they show more plainly what a caption says; of the generated
+ones; and of these under each other's captions, which is the floor.
 
 Settings are chosen on one half of the pairs, in the sweeps; the figures of the other half confirm or refute the choice.
 
@@ -165,9 +165,9 @@ def evaluate(folder: Path, judge_folder: Path, out: Path, prompts: int | None = 
         "pairs": len(wanted),
         "captions": len(asked),
         "pictures": len(asked) * len(SEEDS),
+        "twins": len(held_out) - len(wanted),
         "seconds.one_picture.mean": float(np.mean([one_picture(model, captions[0]) for _ in range(3)])),
     }
-    metrics["twins"] = len(held_out) - len(wanted)
     print(
         f"{len(wanted)} pairs ({len(held_out)} held out), {len(asked)} captions, {len(SEEDS)} pictures each", flush=True
     )

@@ -2,7 +2,7 @@
 
 Other seed, other augmentations, other architecture (convolutions, where the model's CLIP is a transformer), and more
 styles of the same concepts. What is held out from the model is held out from the judge: it knows no picture of a
-held-out pair, so what it says of the real ones is a ceiling that generated ones can be held against.
+held-out pair, so what it says of the real ones is what generated ones can be held against.
 """
 
 from __future__ import annotations
@@ -242,14 +242,14 @@ def split_of(preset: Preset) -> str:
     return hashlib.sha256(json.dumps(preset.hidden().to_json()).encode()).hexdigest()
 
 
-def load(folder: Path, where: torch.device, preset: Preset | None = None) -> Judge:
+def load(folder: Path, where: torch.device, preset: Preset) -> Judge:
     """A judge that was saved. preset: whose pictures it is to judge.
 
     Raises:
         RuntimeError: there is none, or it is damaged, or something else was held out from it, or nothing says what was.
     """
     about = about_of(folder)
-    if preset is not None and about.get("split") != split_of(preset):
+    if about.get("split") != split_of(preset):
         raise RuntimeError(f"{folder}: this judge was taught under another split than preset {preset.name} has now")
     try:
         judge = Judge(CLIPTokenizer.from_pretrained(folder / WORDS), Shape(**about.get("shape", {})))

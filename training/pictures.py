@@ -22,7 +22,7 @@ from PIL import Image
 from training.sources import Source, fetch, load_json, manifest, members
 from unclip.checkpoints.manifest import digest
 
-KEPT = 2
+KEPT = 2  # how pictures are kept: those that were kept otherwise are rendered anew
 RENDERED = 256  # px, before a drawing is shrunk: its edges are smooth then
 WHITE = ("white", (255, 255, 255))
 BACKGROUNDS = (
@@ -73,7 +73,6 @@ def pairs(concepts: set[str] | None, styles: tuple[str, ...], size: int, cache: 
     Raises:
         RuntimeError: what is kept is damaged, or was changed: weights may have learned from what it was.
     """
-    # KEPT is of how they are kept: what was kept otherwise is rendered anew.
     asked = hashlib.sha256(repr([KEPT, sorted(concepts or ()), styles, size, manifest()]).encode()).hexdigest()
     if (kept := kept_in(cache, asked)) is None:
         kept = render(concepts, styles, size)

@@ -167,7 +167,8 @@ class Preset:
     def teaching(self) -> dict[str, Any]:
         """What weights are taught and what is held out from them, as data.json tells it: where that differs, what one
         holds out the other may have been shown."""
-        taught = sorted(self.known()[0], key=lambda pair: pair.key)
+        known, held_out = self.known()
+        taught = sorted(known, key=lambda pair: pair.key)
         labels = {pair.label for pair in taught}
         pixels = hashlib.sha256()
         for pair in taught:
@@ -177,13 +178,13 @@ class Preset:
             "concepts": len(labels),
             "drawn": sum(self.draws(label) for label in labels),
             "taught_sha256": hashlib.sha256("\n".join(pair.key for pair in taught).encode()).hexdigest(),
-            **self.withheld(),
+            **self.withheld(held_out),
         }
 
-    def withheld(self) -> dict[str, list[str]]:
-        """What is held out, as data.json tells it."""
+    def withheld(self, held_out: list[Pair]) -> dict[str, list[str]]:
+        """What is held out, as data.json tells it. held_out: the pairs."""
         return {
-            "held_out": sorted(pair.key for pair in self.known()[1]),
+            "held_out": sorted(pair.key for pair in held_out),
             "held_out_colours": sorted(self.hidden().colours),
             "held_out_counts": sorted(self.hidden().counts),
         }
@@ -327,7 +328,7 @@ def require_sound(preset: Preset) -> None:
     except CheckpointError as error:
         raise RuntimeError(f"{preset.start}: {error}") from error
     told = data_in(preset.start)
-    for name, now in preset.withheld().items():
+    for name, now in preset.withheld(preset.known()[1]).items():
         if told.get(name) != now:
             raise RuntimeError(
                 f"{preset.start}: its {name} is not that of preset {preset.name}: its weights may have been shown what "

@@ -58,7 +58,7 @@ SCHEDULER = {
     "clip_sample": False,  # what it learned to say of a picture may lie outside; the last one is clamped
     "set_alpha_to_one": True,
 }
-SAMPLING = SamplingSettings("ddim", 4, 3.0)
+SAMPLING = SamplingSettings("ddim", 4, 2.0)
 TEACHING = SamplingSettings("dpm++2m", 12)  # the decoder's, at the same times and at those between
 USUAL = 0.5  # share of the walks at SAMPLING's guidance; the others' is any that services take
 SILENT = 0.1  # share of the walks without a caption, as where a Generate has an embedding instead

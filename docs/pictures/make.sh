@@ -19,8 +19,8 @@ done
 
 unclip generate "a flat emoji of a strawberry" --count 7 --seed 1
 unclip vary noto-taxi.png --count 6 --seed 1 --eta 0.9
-unclip text-diff 3d-mushroom.png --before "a 3d emoji of a mushroom" \
-    --after "a flat emoji of a mushroom on a blue background" --theta 0.7 --frames 7
+unclip text-diff flat-strawberry.png --before "a flat emoji of a strawberry" \
+    --after "a flat emoji of a purple strawberry" --theta 0.7 --frames 7
 unclip interpolate flat-strawberry.png noto-taxi.png --frames 7
 "$bin/python" - <<'MASK'
 from PIL import Image, ImageDraw

@@ -34,8 +34,8 @@ from tests.unit.parity_reference import Reference
 from training import judge as judging
 from training.evaluate import distances, retrieval
 from training.judges import mean
-from training.presets import PRESETS
-from training.questions import Question, questions
+from training.presets import Preset, preset_of
+from training.questions import Question, askable, questions
 from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.client import Client
 from unclip.local.stack import LocalStack
@@ -65,16 +65,17 @@ def run(options: Options) -> Report:
         )
         report.rows.append({"way": "time of one picture", **found.row("served", "diffusers")})
         report.figure("speedup", 1 / found.ratio, ">= 2.0", found.interval.inverse())
-        judge = options.checkpoint.with_name("judge")
+        judge = judging.beside(options.checkpoint)
         if not (judge / "judge.json").exists():
             report.notes.append(f"{judge} holds no judge: quality was not compared")
             return report
-        asked = held_out(checkpoint, 4 if options.quick else 98)
+        preset = preset_of(options.checkpoint)
+        asked = held_out(preset, 4 if options.quick else 98)
         ways: dict[str, Draw] = {
             f"served, {told(ours)}": partial(together, client),
             f"diffusers, {told(theirs)}": partial(in_batches, pipeline, theirs),
         }
-        rows = [judged(judge, asked, draw, 2 if options.quick else ROUNDS) for draw in ways.values()]
+        rows = [judged(judge, preset, asked, draw, 2 if options.quick else ROUNDS) for draw in ways.values()]
     report.rows += [{"way": way, **row} for way, row in zip(ways, rows, strict=True)]
     mine, other = rows
     report.figure("frechet_over_diffusers", mine["frechet"] / other["frechet"], f"<= {SLACK}")
@@ -86,16 +87,15 @@ def run(options: Options) -> Report:
     return report
 
 
-def held_out(checkpoint: Checkpoint, most: int) -> list[Question]:
-    """Captions whose (concept, style) pair the checkpoint was not taught."""
-    _, pairs = PRESETS[str(checkpoint.manifest["preset"])].pairs()
-    return list(itertools.islice(questions(pairs), most))
+def held_out(preset: Preset, most: int) -> list[Question]:
+    """Captions whose (concept, style) pair the preset does not teach."""
+    return list(itertools.islice(questions(askable(*preset.pairs())), most))
 
 
-def judged(judge: Path, asked: list[Question], draw: Draw, rounds: int) -> dict[str, float]:
+def judged(judge: Path, preset: Preset, asked: list[Question], draw: Draw, rounds: int) -> dict[str, float]:
     """Fréchet distance and prompt accuracy: means over the rounds, each picture with a seed of its own, and the means'
     standard errors."""
-    eyes = judging.load(judge, torch.device("cpu"))
+    eyes = judging.load(judge, torch.device("cpu"), preset)
     captions, every = [question.caption for question in asked], [question.pair for question in asked]
     found = []
     for turn in range(rounds):

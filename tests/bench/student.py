@@ -23,6 +23,8 @@ from tests.bench.options import Options
 from tests.bench.pairs import in_turns
 from tests.bench.report import Report
 from tests.unit.parity_reference import Reference
+from training import judge as judging
+from training.presets import preset_of
 from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.client import Client
 from unclip.client.sheets import contact_sheet
@@ -60,13 +62,14 @@ def run(options: Options) -> Report:
         many = in_turns(ways[0], ways[1], options.precision)
         report.rows.append({"way": f"{count} pictures, {AT_ONCE} at once", **many.row("standard", "fast")})
         report.figure("pictures_a_second_over_standard", many.ratio, ">= 2.2", many.interval)
-        judge = options.checkpoint.with_name("judge")
+        judge = judging.beside(options.checkpoint)
         if not (judge / "judge.json").exists():
             report.notes.append(f"{judge} holds no judge: quality was not compared")
             return report
-        asked = held_out(checkpoint, 4 if options.quick else 98)
+        preset = preset_of(options.checkpoint)
+        asked = held_out(preset, 4 if options.quick else 98)
         rounds = 2 if options.quick else ROUNDS
-        rows = [judged(judge, asked, partial(drawn, client, quality), rounds) for quality in QUALITIES]
+        rows = [judged(judge, preset, asked, partial(drawn, client, quality), rounds) for quality in QUALITIES]
         shown = [question.caption for question in asked[:SHOWN]]
         pairs = np.concatenate([drawn(client, way, shown, [0] * len(shown)) for way in ("standard", "fast")], axis=1)
     options.out.mkdir(parents=True, exist_ok=True)

@@ -63,7 +63,7 @@ class OurNoise:
 
 
 class PredictingV(scheduling_unclip.UnCLIPScheduler):  # type: ignore[misc]
-    """UnCLIPScheduler, which knows noise and pictures alone, for a decoder that predicts v and its variance."""
+    """UnCLIPScheduler, which knows noise and pictures alone, for a decoder that predicts v."""
 
     def step(self, model_output: torch.Tensor, timestep: int, sample: torch.Tensor, **others: Any) -> Any:
         v, variance = model_output.chunk(2, dim=1)
@@ -76,8 +76,23 @@ def scheduler_of(folder: Path, name: str) -> Any:
     """The scheduler of a component, by which the pipeline can walk."""
     told = json.loads((folder / name / "scheduler_config.json").read_text())
     if told["prediction_type"] == "v_prediction":
-        return PredictingV.from_config({**told, "prediction_type": "sample"})
+        return PredictingV.from_config({**told, "prediction_type": "sample", "variance_type": "learned_range"})
     return scheduling_unclip.UnCLIPScheduler.from_pretrained(folder, subfolder=name)
+
+
+def with_variance(decoder: Any) -> Any:
+    """The pipelines want a variance beside what a decoder predicts: of one that learned none, the posterior's, which is
+    the lower bound of what can be learned."""
+    if decoder.config.out_channels == 3:
+        alone = decoder.forward
+
+        def forward(*given: Any, **named: Any) -> Any:
+            out = alone(*given, **named)
+            out.sample = torch.cat([out.sample, -torch.ones_like(out.sample)], dim=1)
+            return out
+
+        decoder.forward = forward
+    return decoder
 
 
 class Reference:
@@ -115,7 +130,7 @@ class Reference:
             "prior_scheduler": self.schedulers.pop("prior_scheduler"),
         }
         shared = {
-            "decoder": load(UNet2DConditionModel, "decoder"),
+            "decoder": with_variance(load(UNet2DConditionModel, "decoder")),
             "text_encoder": load(CLIPTextModelWithProjection, "text_encoder"),
             "tokenizer": CLIPTokenizer.from_pretrained(folder / "tokenizer"),
             "text_proj": load(UnCLIPTextProjModel, "text_proj"),

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from PIL import Image
 
@@ -170,12 +171,25 @@ def test_an_upsampler_that_predicts_the_picture_itself_matches_too(tmp_path: Pat
         ours.engine.close()
 
 
+def forget_variance(folder: Path) -> None:
+    """Makes of a decoder one that predicts its first half alone, as the recipe's does."""
+    unet = UNet2DConditionModel.from_pretrained(folder)
+    unet.conv_out.weight, unet.conv_out.bias = (torch.nn.Parameter(part[:3]) for part in unet.conv_out.parameters())
+    unet.register_to_config(out_channels=3)
+    unet.save_pretrained(folder)
+
+
 @pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
 @pytest.mark.parametrize("steps", [2, 5, 25])
-def test_a_decoder_that_predicts_v_matches_too(tmp_path: Path, steps: int, guidance_scale: float) -> None:
+@pytest.mark.parametrize("variance", ["learned_range", DECODER_SCHEDULER["variance_type"]])
+def test_a_decoder_that_predicts_v_matches_too(
+    tmp_path: Path, variance: str, steps: int, guidance_scale: float
+) -> None:
     folder = make_tiny_checkpoint(tmp_path / "tiny", seed=7, manifest=False)
-    learned = {**DECODER_SCHEDULER, "variance_type": "learned_range"}  # of six channels, as the tiny one has them
-    DDPMScheduler.from_config(learned).save_pretrained(folder / "decoder_scheduler")
+    scheduler = DDPMScheduler.from_config({**DECODER_SCHEDULER, "variance_type": variance})
+    scheduler.save_pretrained(folder / "decoder_scheduler")
+    if variance != "learned_range":
+        forget_variance(folder / "decoder")
     reference, ours = Reference(folder), Ours(folder)
     try:
         decoder = ddpm(steps, guidance_scale)
