@@ -23,6 +23,7 @@ from unclip.engine.engine import Engine
 from unclip.engine.follow import Tick, finished, follow
 from unclip.engine.job import Job
 from unclip.model_app import expected
+from unclip.options import inversion_passes
 from unclip.serving.clients import client_of
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.decoding import Decoding
@@ -77,7 +78,8 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
         """Finds the noise x_T from which DDIM decodes a picture, with progress."""
         deadline = self._deadlines.of(context)
         trajectories, client = 2 if request.report_psnr else 1, client_of(context)
-        likely = Expected("decoder", min(max(request.steps, 1), MAX_STEPS), deadline, scale=self._scale(request))
+        length = inversion_passes(min(max(request.steps, 1), MAX_STEPS), report_psnr=False)
+        likely = Expected("decoder", length, deadline, scale=self._scale(request))
         with self._engine.reserve(trajectories, client, likely) as reservation:
             with self._decoding.admitted(decode_cost([request.image]), client) as admitted:
                 task, picture = await admitted.run(InvertTask.from_proto, request, self._spec)
@@ -86,14 +88,15 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
             there = await asyncio.wrap_future(self._engine.call(lambda: self._decoder.invert(task, sample, deadline)))
             async with aclosing(follow(reservation, [there], not request.omit_progress)) as ticks:
                 async for tick in ticks:
-                    yield decoder_pb2.InvertResponse(progress=progress(tick, sampling_pb2.STAGE_INVERT, trajectories))
+                    yield decoder_pb2.InvertResponse(progress=progress(tick, sampling_pb2.STAGE_INVERT, of=task.passes))
             back = None
             if task.report_psnr:
                 again = task.reconstruction(there.future.result().numpy())
                 back = await asyncio.wrap_future(self._engine.call(lambda: self._decoder.decode(again, deadline)))
                 async with aclosing(follow(reservation, [back], not request.omit_progress)) as ticks:
                     async for tick in ticks:
-                        message = progress(tick, sampling_pb2.STAGE_INVERT, trajectories, done=task.steps)
+                        done = task.passes - tick.of
+                        message = progress(tick, sampling_pb2.STAGE_INVERT, done, task.passes)
                         yield decoder_pb2.InvertResponse(progress=message)
         near = None if back is None else psnr(back.future.result().numpy(), sample.numpy())
         yield decoder_pb2.InvertResponse(start_noise=tensor(there), psnr=near, model_version=self._info.version)
@@ -168,11 +171,11 @@ class UpsamplerServicer(upsampler_pb2_grpc.UpsamplerServiceServicer):
 
 
 def progress(
-    tick: Tick, stage: sampling_pb2.Stage.ValueType, trajectories: int = 1, done: int = 0
+    tick: Tick, stage: sampling_pb2.Stage.ValueType, done: int = 0, of: int | None = None
 ) -> sampling_pb2.Progress:
-    """A tick as a message; so many ``trajectories`` of its length are the stage, ``done`` steps of it done before."""
-    step, of = done + tick.step, trajectories * tick.of
-    return sampling_pb2.Progress(stage=stage, step=step, of=of, queue_position=tick.queue_position)
+    """A tick as a message. done: steps of the stage before the tick's job; of: all, None where it has no other job."""
+    step, steps = done + tick.step, tick.of if of is None else of
+    return sampling_pb2.Progress(stage=stage, step=step, of=steps, queue_position=tick.queue_position)
 
 
 def preview(predicted: torch.Tensor, latent_rgb: torch.Tensor | None) -> image_pb2.Image:

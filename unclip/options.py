@@ -11,6 +11,7 @@ from unclip.enum_names import SamplerName as SamplerName
 SAMPLERS: tuple[SamplerName, ...] = get_args(SamplerName)
 QUALITIES: tuple[Quality, ...] = get_args(Quality)
 FAST_GUIDANCE = (1.0, 8.0)  # scales that the decoder's student takes, which learned no others
+INVERSION_PASSES = 2  # of the network, in every step of an inversion
 
 ServiceName = Literal["encoder", "prior", "decoder", "upsampler"]
 SERVICES: tuple[ServiceName, ...] = get_args(ServiceName)
@@ -58,6 +59,11 @@ class Sizes:
         """Whether it is one of them."""
         each = all(side % self.multiple == 0 and self.smallest <= side <= self.largest for side in (width, height))
         return each and width * height <= self.max_pixels
+
+
+def inversion_passes(steps: int, report_psnr: bool) -> int:
+    """Passes of the network that an inversion takes: those that find the noise, and those that decode it to compare."""
+    return steps * (INVERSION_PASSES + (1 if report_psnr else 0))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from gateway.requests.plan import EditPlan, GeneratePlan, InterpolatePlan, Plan, TextDiffPlan, VaryPlan
 from unclip.enum_names import StageName
-from unclip.options import SamplingSettings, ServiceName
+from unclip.options import SamplingSettings, ServiceName, inversion_passes
 
 # In the order of a picture's way. The encoder's one step is nothing beside the others' trajectories.
 SAMPLING_STAGES: Mapping[StageName, ServiceName] = {
@@ -70,7 +70,8 @@ def workload_of(plan: Plan) -> Workload:
     if isinstance(plan, InterpolatePlan) and plan.to_image is None:
         stages["prior"] = _load(plan.prior, rows=plan.candidates)
     if source_count:
-        stages["invert"] = StageLoad(source_count, 1, plan.decoder.steps * (2 if plan.report_psnr else 1), area)
+        passes = inversion_passes(plan.decoder.steps, plan.report_psnr)
+        stages["invert"] = StageLoad(source_count, 1, passes, area)
     stages["decoder"] = _load(plan.decoder, picture_count, area=area)
     stages["upsampler"] = _load(plan.output.upsampler, picture_count, area=area)
     return stages

@@ -23,7 +23,7 @@ def long(services: Services, method: Method) -> Any:
     """A request that takes at least ten seconds, at 0.01 seconds a step."""
     request = sound(services, method)
     if method == "invert":
-        request.steps = 1000
+        request.steps = 500  # of two passes
     else:
         request.sampling.steps = 1000
     return request

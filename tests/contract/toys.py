@@ -54,7 +54,9 @@ class Toy:
         return ("upsample",) if self.latents else ("decode", "upsample")
 
     def steps(self, method: Method, asked: int) -> int:
-        """How many a method takes: an autoencoder, one."""
+        """How many a method takes: an autoencoder, one; an inversion, two passes for each."""
+        if method == "invert":
+            return 2 * asked
         return 1 if self.latents and method == "upsample" else asked
 
     def defaults(self, stage: ServiceName) -> SamplingSettings:

@@ -126,10 +126,21 @@ def test_inversion_finds_the_noise_that_the_probability_flow_came_from() -> None
 
 
 def test_a_picture_inverted_and_decoded_again_comes_back_the_closer_the_more_steps_are_taken() -> None:
-    pictures = flowed(POINTS, None)
-    errors = []
-    for steps in STEPS:
-        noise = walked(inversion_table(SCHEDULE, steps), pictures)
-        errors.append(float(np.abs(walked(table_of("ddim", steps), noise) - pictures).max()))
+    errors = [error_of_return(steps, passes=1) for steps in STEPS]
     assert all(1.8 < ratio < 2.2 for ratio in ratios(errors)), errors
     assert errors[-1] < 0.02
+
+
+@pytest.mark.parametrize("steps", [12, *STEPS])
+def test_every_further_pass_of_an_inversions_steps_brings_the_picture_nearer(steps: int) -> None:
+    errors = [error_of_return(steps, passes) for passes in (1, 2, 3, 8)]
+    assert errors[1] < 0.5 * errors[0]
+    assert errors[2] < errors[1]
+    assert errors[3] < 0.1 * errors[0]  # all steps but that to x_T, where all is noise, have found their fixed point
+
+
+def error_of_return(steps: int, passes: int) -> float:
+    """How far pictures, inverted and decoded again, end from themselves at most."""
+    pictures = flowed(POINTS, None)
+    noise = walked(inversion_table(SCHEDULE, steps, passes=passes), pictures)
+    return float(np.abs(walked(table_of("ddim", steps), noise) - pictures).max())

@@ -185,7 +185,7 @@ def test_larger_pictures_count_as_so_many_more_rows_of_decoder_and_upsampler() -
     way = workload_of(plan("generate", caption="a cat", **shape))
     assert (way["prior"].area, way["decoder"].area, way["upsampler"].area) == (1.0, 3.0, 3.0)
     assert way["decoder"].row_steps == 3 * workload_of(plan("generate", caption="a cat"))["decoder"].row_steps
-    assert workload_of(plan("vary", image=png(), **shape))["invert"] == StageLoad(1, 1, 20, 3.0)
+    assert workload_of(plan("vary", image=png(), **shape))["invert"] == StageLoad(1, 1, 2 * 20, 3.0)
     assert workload_of(plan("vary", image=png(), width=32, height=32))["decoder"].area == 0.25
 
 

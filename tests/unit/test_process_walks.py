@@ -290,7 +290,7 @@ def test_one_network_is_inverted_one_way_whatever_it_is_asked_to_predict(
                 scheduler.num_inference_steps = Gap(int(t - before))
                 x = scheduler.step(asked(noisy)(x, int(t)), int(t), x).prev_sample
                 path.append(x)
-        assert_paths_agree(walk(process.inversion(20), asked(process), 3 * normal(11, *SHAPE)), path)
+        assert_paths_agree(walk(process.inversion(20, passes=1), asked(process), 3 * normal(11, *SHAPE)), path)
 
 
 @pytest.mark.parametrize("resampling", [1, 3])

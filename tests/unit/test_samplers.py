@@ -160,15 +160,19 @@ def test_dpm_solver_goes_no_further_beyond_a_prediction_than_it_moved_since_the_
     assert (-table.c_x0_before <= gain).all()
 
 
+@pytest.mark.parametrize("passes", [1, 2, 3])
 @pytest.mark.parametrize("steps", EVEN)
-def test_inversion_walks_as_diffusers_does(steps: int) -> None:
+def test_inversion_walks_as_diffusers_does(steps: int, passes: int) -> None:
+    """Which takes a step anew, from where it began, with the noise that is found where it led."""
     scheduler = exact(DDIMInverseScheduler(beta_schedule="squaredcos_cap_v2", clip_sample=False))
     scheduler.num_inference_steps = steps - 1
     x, path = normal(5, *SHAPE), []
     for t in spaced_timesteps(steps)[::-1]:
-        x = scheduler.step(predicted_noise(x, int(t)), int(t), x).prev_sample
-        path.append(x)
-    assert_paths_agree(walk(inversion_table(SCHEDULE, steps), predicted_noise, normal(5, *SHAPE)), path)
+        before = x
+        for _ in range(passes):
+            x = scheduler.step(predicted_noise(x, int(t)), int(t), before).prev_sample
+            path.append(x)
+    assert_paths_agree(walk(inversion_table(SCHEDULE, steps, passes=passes), predicted_noise, normal(5, *SHAPE)), path)
 
 
 @given(sampler=st.sampled_from(SAMPLERS), steps=st.integers(1, 1000), eta=st.floats(0, 1))
@@ -186,7 +190,7 @@ def test_every_step_leaves_the_signal_and_noise_that_its_timestep_has(
 
 @given(steps=st.integers(1, 1000))
 def test_every_step_of_an_inversion_leaves_the_signal_and_noise_that_its_timestep_has(steps: int) -> None:
-    table = inversion_table(SCHEDULE, steps)
+    table = inversion_table(SCHEDULE, steps, passes=1)
     there = BARS[table.timesteps]
     here = np.append(1.0, there[:-1])
     np.testing.assert_allclose(table.c_x * np.sqrt(here), np.sqrt(there), rtol=1e-9)

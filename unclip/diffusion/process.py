@@ -17,7 +17,7 @@ from unclip.diffusion.samplers import Variance, sampler_table
 from unclip.diffusion.schedule import BETA_SCHEDULES, NoiseSchedule
 from unclip.diffusion.table import Prediction, SamplerTable, Threshold
 from unclip.errors import CheckpointError
-from unclip.options import SamplingSettings
+from unclip.options import INVERSION_PASSES, SamplingSettings
 
 VARIANCES: Mapping[str, Variance] = {
     "fixed_small": "fixed_small_log",  # two ways to compute the posterior's
@@ -144,14 +144,15 @@ class Process:
             final_alpha_bar=self.final_alpha_bar,
         )
 
-    def inversion(self, steps: int) -> SamplerTable:
-        """The trajectory from x_0 to x_T. Raises ValueError as `table` does."""
+    def inversion(self, steps: int, passes: int = INVERSION_PASSES) -> SamplerTable:
+        """The trajectory from x_0 to x_T, see `inversion_table`. Raises ValueError as `table` does."""
         return inversion_table(
             self.schedule,
             steps,
             prediction=self.prediction,
             spacing=self.spacing,
             final_alpha_bar=self.final_alpha_bar,
+            passes=passes,
         )
 
 

@@ -75,7 +75,7 @@ class StubDecoder(Stub, decoder_pb2_grpc.DecoderServiceServicer):
         with self.work(request, context, "invert", trajectories * self.places_of(size)) as work:
             with self.decoding.admitted(decode_cost([request.image]), work.client) as admitted:
                 task, picture = await admitted.run(InvertTask.from_proto, request, self.spec)
-            async for progress in work.take_steps(trajectories * task.steps, sampling_pb2.STAGE_INVERT):
+            async for progress in work.take_steps(task.passes, sampling_pb2.STAGE_INVERT):
                 if not request.omit_progress:
                     yield decoder_pb2.InvertResponse(progress=progress)
         if not work.cut:

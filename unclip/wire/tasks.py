@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from unclip.api.decoder.v1 import decoder_pb2, upsampler_pb2
 from unclip.api.prior.v1 import prior_pb2
-from unclip.options import SamplingSettings
+from unclip.options import SamplingSettings, inversion_passes
 from unclip.wire.by_name import limited
 from unclip.wire.embeddings import Embedding, TextEncoding
 from unclip.wire.images import decode_image, fit, to_pixels
@@ -147,6 +147,11 @@ class InvertTask:
     report_psnr: bool = False
     width: int | None = None
     height: int | None = None
+
+    @property
+    def passes(self) -> int:
+        """Of the network, see `unclip.options.inversion_passes`."""
+        return inversion_passes(self.steps, self.report_psnr)
 
     @classmethod
     def from_proto(cls, request: decoder_pb2.InvertRequest, spec: StageSpec) -> tuple[InvertTask, Float32Array]:

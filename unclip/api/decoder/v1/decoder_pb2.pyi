@@ -183,12 +183,14 @@ class InvertRequest(_message.Message):
     WIDTH_FIELD_NUMBER: _builtins.int
     HEIGHT_FIELD_NUMBER: _builtins.int
     steps: _builtins.int
-    """Steps of the trajectory, 1 to 1000; unset, the decoder's default. Decode with the same number."""
+    """Steps of the trajectory, 1 to 1000, of two passes of the network each; unset, the decoder's default. Decode with the
+    same number.
+    """
     omit_progress: _builtins.bool
     """Send no progress: nobody watches, and each message costs processor time."""
     report_psnr: _builtins.bool
     """Also decode the noise found, by DDIM in as many steps under the same condition, and report how near it comes to the
-    picture: twice the steps, and two places instead of one.
+    picture: half as many passes again, and two places instead of one.
     """
     width: _builtins.int
     """Width of the picture in pixels, as in DecodeRequest; decode with the same."""
