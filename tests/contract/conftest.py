@@ -60,13 +60,14 @@ def checkpoint(toy: Toy, made: Callable[[Toy], Path]) -> Path | None:
 
 
 def served_within(seconds: float, services: Services, method: Method) -> bool:
-    """Whether a sound request is served before ``seconds`` are over; until then it may be told of no room only."""
+    """Whether a sound request is served before ``seconds`` are over; until then it may be told of no room only, or of no
+    time, of which some services give a call little on a busy machine."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
             return bool(services.ask(method, sound(services, method)))
         except grpc.RpcError as error:
-            if read(error).code != grpc.StatusCode.RESOURCE_EXHAUSTED:
+            if read(error).code not in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED):
                 raise
             time.sleep(0.01)
     return False
