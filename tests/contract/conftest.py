@@ -60,8 +60,8 @@ def checkpoint(toy: Toy, made: Callable[[Toy], Path]) -> Path | None:
 
 
 def served_within(seconds: float, services: Services, method: Method) -> bool:
-    """Whether a sound request is served before ``seconds`` are over; until then it may be told of no room, or of too little
-    time, which some services leave a call on a busy machine."""
+    """Whether a sound request is served before ``seconds`` are over; until then it may be told of no room, or of too
+    little time, which some services leave a call on a busy machine."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
