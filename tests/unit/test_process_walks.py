@@ -272,8 +272,9 @@ def test_thresholded_rows_and_others_share_a_batch_and_nobody_notices() -> None:
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 @pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("passes", [1, 2])
 def test_one_network_is_inverted_one_way_whatever_it_is_asked_to_predict(
-    prediction: str, spacing: tuple[str, int]
+    passes: int, prediction: str, spacing: tuple[str, int]
 ) -> None:
     """That of DDIMInverseScheduler for noise. For the others that goes by x's own level, and so divides by 0 at x_0."""
     for set_alpha_to_one in (True, False):
@@ -288,9 +289,11 @@ def test_one_network_is_inverted_one_way_whatever_it_is_asked_to_predict(
             x, path = 3 * normal(11, *SHAPE), []
             for before, t in zip([-1, *timesteps[:-1]], timesteps, strict=True):
                 scheduler.num_inference_steps = Gap(int(t - before))
-                x = scheduler.step(asked(noisy)(x, int(t)), int(t), x).prev_sample
-                path.append(x)
-        assert_paths_agree(walk(process.inversion(20, passes=1), asked(process), 3 * normal(11, *SHAPE)), path)
+                began = x
+                for _ in range(passes):
+                    x = scheduler.step(asked(noisy)(x, int(t)), int(t), began).prev_sample
+                    path.append(x)
+        assert_paths_agree(walk(process.inversion(20, passes), asked(process), 3 * normal(11, *SHAPE)), path)
 
 
 @pytest.mark.parametrize("resampling", [1, 3])
