@@ -54,6 +54,9 @@ function route() {
   location.replace("#/");
 }
 
+const away = h("span", {});
+const hurry = h("button", { type: "button", onclick: () => connection.hurry() }, "Try now");
+
 /** Says how the server is, where it is not well. */
 function tell() {
   const { state, again } = connection;
@@ -68,10 +71,9 @@ function tell() {
   }
   const seconds = Math.max(0, Math.ceil((again - Date.now()) / 1000));
   const when = seconds ? `Trying again in ${seconds} s.` : "Trying again …";
-  banner.replaceChildren(
-    h("span", {}, `The service cannot be reached. ${when}`),
-    h("button", { type: "button", onclick: () => connection.hurry() }, "Try now"),
-  );
+  away.textContent = `The service cannot be reached. ${when}`;
+  // Told every second: the button stays, or it would be gone under a finger, and the keyboard's focus with it.
+  if (!banner.contains(hurry)) banner.replaceChildren(away, hurry);
 }
 
 const keyDialog = /** @type {HTMLDialogElement} */ (document.getElementById("key-dialog"));
