@@ -78,7 +78,8 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
         """Finds the noise x_T from which DDIM decodes a picture, with progress."""
         deadline = self._deadlines.of(context)
         trajectories, client = 2 if request.report_psnr else 1, client_of(context)
-        length = inversion_passes(min(max(request.steps, 1), MAX_STEPS), report_psnr=False)
+        steps = request.steps if request.HasField("steps") else self._spec.defaults.steps
+        length = inversion_passes(min(max(steps, 1), MAX_STEPS), report_psnr=False)
         likely = Expected("decoder", length, deadline, scale=self._scale(request))
         with self._engine.reserve(trajectories, client, likely) as reservation:
             with self._decoding.admitted(decode_cost([request.image]), client) as admitted:

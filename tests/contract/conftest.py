@@ -30,8 +30,8 @@ BRIEF = replace(NARROW, max_deadline=0.4)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    told = [name for mark in metafunc.definition.iter_markers("parametrize") for name in mark.args[0]]
-    if "toy" in metafunc.fixturenames and "toy" not in told:
+    told = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    if "toy" in metafunc.fixturenames and not any(names == "toy" or "toy" in tuple(names) for names in told):
         metafunc.parametrize("toy", getattr(metafunc.module, "FAMILIES", PLAIN), indirect=True, scope="module")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from typing import Any
+from unittest.mock import patch
 
 import grpc
 import numpy as np
@@ -18,6 +19,8 @@ from tests.contract.toys import TOYS
 from tests.tiny import WIDTH
 from unclip.api.decoder.v1 import decoder_pb2, upsampler_pb2
 from unclip.api.type.v1 import sampling_pb2, tensor_pb2
+from unclip.engine.admission import Expected, Reservation
+from unclip.engine.engine import Engine
 from unclip.wire import tensors
 from unclip.wire.images import decode_image, fit, psnr, to_pixels
 
@@ -153,6 +156,26 @@ def test_an_inversion_takes_the_decoders_default_of_steps(services: Services) ->
     request.ClearField("steps")
     told = [answer.progress.of for answer in services.ask("invert", request) if answer.HasField("progress")]
     assert set(told) == {services.toy.steps("invert", services.toy.defaults("decoder").steps)}
+
+
+@pytest.mark.parametrize("toy", [name for name in FAMILIES if TOYS[name].make], indirect=True, scope="module")
+def test_an_inversion_is_let_in_as_all_the_passes_that_it_will_take(services: Services) -> None:
+    """Not as one step, which every deadline has time for."""
+    request, lengths = sound(services, "invert"), list[int]()
+    reserve = Engine.reserve
+
+    def noted(engine: Engine, rows: int = 1, client: str = "", expected: Expected | None = None) -> Reservation:
+        assert expected is not None
+        lengths.append(expected.length)
+        return reserve(engine, rows, client, expected)
+
+    default = services.toy.defaults("decoder").steps
+    with patch.object(Engine, "reserve", noted):
+        request.steps = 3
+        services.ask("invert", request)
+        request.ClearField("steps")
+        services.ask("invert", request)
+    assert lengths == [services.toy.steps("invert", steps) for steps in (3, default)]
 
 
 def test_an_inversion_follows_from_the_picture_at_any_size(services: Services) -> None:
