@@ -19,12 +19,13 @@ from unclip.api.decoder.v1 import decoder_pb2, decoder_pb2_grpc, upsampler_pb2, 
 from unclip.api.type.v1 import model_info_pb2, sampling_pb2
 from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.checkpoints.components import FETCHED
+from unclip.checkpoints.manifest import combined_digest
 from unclip.engine.engine import Engine
 from unclip.engine.forward import ForwardJob
 from unclip.engine.trajectory import Trajectory
 from unclip.model_app import ModelApp, ModelService, build_app, load
 from unclip.networks.interface import NetworkName
-from unclip.options import SamplingSettings
+from unclip.options import INVERSION_PASSES, SamplingSettings
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.decoding import Decoding
 from unclip.serving.model_info import model_info, stage_info
@@ -93,6 +94,8 @@ def decoder_service(checkpoint: Checkpoint, settings: Settings) -> ModelService[
         )
         able, folders = ["decode", "invert", "edit"], checkpoint.components("decoder")
         info = model_info(checkpoint, folders, decoder.where, able, [stage], dim)
+        # Of the same weights, a program that inverts in another way finds another x_T: no request may mix the two.
+        info.version = combined_digest([info.version, f"inversion {INVERSION_PASSES}"])
         decoding = Decoding("decoder", settings.decode_megapixels * 1_000_000)
         servicer = DecoderServicer(decoder, engine, spec, info, Deadlines(settings.max_deadline), decoding)
         add = decoder_pb2_grpc.add_DecoderServiceServicer_to_server

@@ -77,11 +77,12 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
     ) -> AsyncIterator[decoder_pb2.InvertResponse]:
         """Finds the noise x_T from which DDIM decodes a picture, with progress."""
         deadline = self._deadlines.of(context)
-        trajectories, client = 2 if request.report_psnr else 1, client_of(context)
+        client = client_of(context)
         steps = request.steps if request.HasField("steps") else self._spec.defaults.steps
-        length = inversion_passes(min(max(steps, 1), MAX_STEPS), report_psnr=False)
-        likely = Expected("decoder", length, deadline, scale=self._scale(request))
-        with self._engine.reserve(trajectories, client, likely) as reservation:
+        steps = min(max(steps, 1), MAX_STEPS)
+        lengths = [inversion_passes(steps, report_psnr=False), *([steps] if request.report_psnr else [])]  # and back
+        likely = [Expected("decoder", length, deadline, scale=self._scale(request)) for length in lengths]
+        with self._engine.reserve(len(likely), client, *likely) as reservation:
             with self._decoding.admitted(decode_cost([request.image]), client) as admitted:
                 task, picture = await admitted.run(InvertTask.from_proto, request, self._spec)
             latents = await self._latents(picture, reservation, deadline)

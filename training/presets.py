@@ -216,9 +216,9 @@ CPU = Preset(
     decoder=Stage(8000, 32, 6e-4, decay=0.8, average=0.9995),
     upsampler=Stage(3000, 8, 1e-3),
     judge=Stage(3000, 192, 1e-3),
-    student_channels=(64, 64, 64, 128),  # with a student as wide the folder would have 72 MB
-    student=Stage(20000, 32, 6e-4, decay=0.5),
-    walks=12288,
+    student_channels=(64, 64, 128, 96),  # with a student as wide the folder would have 72 MB
+    student=Stage(20000, 32, 5e-4, decay=0.7),
+    walks=8192,
 )
 
 PRESETS = {

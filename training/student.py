@@ -73,9 +73,8 @@ class Student(nn.Module):
         unet: Any = networks.student(preset)
         mine, taught = unet.state_dict(), teacher.unet.state_dict()
         for name, value in mine.items():
-            begun = taught.get(name)
-            if begun is not None and begun.shape == value.shape:  # where it is as wide
-                value.copy_(begun)
+            if name in taught and taught[name].dim() == value.dim():
+                begin_with(value, taught[name])
         nn.init.zeros_(unet.time_embedding.cond_proj.weight)
         self.unet: Any = unet
 
@@ -106,6 +105,16 @@ class Student(nn.Module):
             said = self(x, torch.full((len(x),), int(t), device=x.device), scale, *conditions)
             x, predicted = advance(x, said.float(), predicted, courses, [step] * len(x))
         return x
+
+
+@torch.no_grad()
+def begin_with(mine: torch.Tensor, taught: torch.Tensor) -> None:
+    """Gives a layer what the decoder's has, or its first channels where that is wider: with as much less to sum up,
+    each counts for more. Where it is wider in any way it stays as it is."""
+    if any(some > all for some, all in zip(mine.shape, taught.shape, strict=True)):
+        return
+    fewer = taught.shape[1:].numel() / mine.shape[1:].numel()
+    mine.copy_(taught[tuple(slice(size) for size in mine.shape)] * fewer**0.5)
 
 
 @dataclass(frozen=True)

@@ -161,21 +161,22 @@ def test_an_inversion_takes_the_decoders_default_of_steps(services: Services) ->
 @pytest.mark.parametrize("toy", [name for name in FAMILIES if TOYS[name].make], indirect=True, scope="module")
 def test_an_inversion_is_let_in_as_all_the_passes_that_it_will_take(services: Services) -> None:
     """Not as one step, which every deadline has time for."""
-    request, lengths = sound(services, "invert"), list[int]()
+    request, lengths = sound(services, "invert"), list[list[int]]()
     reserve = Engine.reserve
 
-    def noted(engine: Engine, rows: int = 1, client: str = "", expected: Expected | None = None) -> Reservation:
-        assert expected is not None
-        lengths.append(expected.length)
-        return reserve(engine, rows, client, expected)
+    def noted(engine: Engine, rows: int = 1, client: str = "", *expected: Expected) -> Reservation:
+        lengths.append([job.length for job in expected])
+        return reserve(engine, rows, client, *expected)
 
     default = services.toy.defaults("decoder").steps
     with patch.object(Engine, "reserve", noted):
         request.steps = 3
         services.ask("invert", request)
+        request.report_psnr = True
+        services.ask("invert", request)
         request.ClearField("steps")
         services.ask("invert", request)
-    assert lengths == [services.toy.steps("invert", steps) for steps in (3, default)]
+    assert lengths == [[2 * 3], [2 * 3, 3], [2 * default, default]]
 
 
 def test_an_inversion_follows_from_the_picture_at_any_size(services: Services) -> None:

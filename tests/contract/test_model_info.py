@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import grpc
 import pytest
@@ -12,9 +14,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from decoder_svc.settings import Settings as DecoderSettings
 from encoder_svc.settings import Settings as EncoderSettings
 from prior_svc.settings import Settings as PriorSettings
+from tests.contract.conftest import serving
 from tests.contract.requests import sound
 from tests.contract.services import METHODS, PATHS, Bounds, Method, Services
-from tests.contract.toys import TOYS
+from tests.contract.toys import TOYS, Toy
 from tests.tiny import WIDTH
 from unclip.api.type.v1 import sampling_pb2
 from unclip.options import ServiceName
@@ -48,6 +51,16 @@ STAGE_OF: dict[Method, sampling_pb2.Stage.ValueType] = {
 
 def test_every_stage_tells_what_it_can_do(services: Services) -> None:
     assert {stage: list(model.capabilities) for stage, model in services.infos()} == CAPABILITIES
+
+
+@pytest.mark.parametrize("toy", ["real"], indirect=True, scope="module")
+def test_of_a_program_that_inverts_in_another_way_the_decoders_version_is_another(
+    services: Services, checkpoint: Path, toy: Toy
+) -> None:
+    """Of the same weights: its x_T is another, and equal versions promise equal pictures."""
+    with patch("decoder_svc.app.INVERSION_PASSES", 3), serving(Bounds(), checkpoint, toy) as other:
+        versions, others = ({stage: model.version for stage, model in each.infos()} for each in (services, other))
+    assert {stage for stage in versions if versions[stage] != others[stage]} == {sampling_pb2.STAGE_DECODER}
 
 
 def test_every_stage_tells_size_parameters_and_defaults(services: Services) -> None:

@@ -72,19 +72,33 @@ def test_who_must_end_first_is_let_in_before_others_that_have_time_but_not_at_th
 def test_expected_jobs_count_until_they_come_and_are_let_in_for_what_was_expected() -> None:
     admission = made(one_at_a_time())
     expected = Expected("a", 10, 21.0)
-    admission.take(1, "", [], expected)
+    admission.take(1, "", [], [expected])
     with pytest.raises(Overloaded):
-        admission.take(1, "", [], Expected("a", 10, 22.0))
+        admission.take(1, "", [], [Expected("a", 10, 22.0)])
     admission.enter(Count("it", 10, deadline=21.0), [], expected)
-    admission.take(1, "", [], Expected("a", 10, 22.0))
+    admission.take(1, "", [], [Expected("a", 10, 22.0)])
 
 
 def test_what_was_expected_and_did_not_come_leaves_its_time_to_others() -> None:
     admission = made(one_at_a_time())
     expected = Expected("a", 10, 30.0)
-    admission.take(2, "", [], expected)
-    admission.give_back(2, "", expected)
-    admission.take(1, "", [], Expected("a", 10, 15.0))
+    admission.take(2, "", [], [expected] * 2)
+    admission.give_back(2, "", [expected] * 2)
+    admission.take(1, "", [], [Expected("a", 10, 15.0)])
+
+
+def test_jobs_of_other_lengths_count_each_for_its_own() -> None:
+    admission = made(one_at_a_time())
+    with pytest.raises(Overloaded, match="with what goes before 10 steps take about 15 s, 14 s are left"):
+        admission.take(2, "", [], [Expected("a", 10, 14.0), Expected("a", 5, 14.0)])
+    there, back = both = [Expected("a", 10, 17.0), Expected("a", 5, 17.0)]
+    admission.take(2, "", [], both)
+    running = Count("there", 10, deadline=17.0)
+    admission.enter(running, [], there)
+    with pytest.raises(Overloaded):
+        admission.take(1, "", [running], [Expected("a", 3, 17.0)])
+    admission.give_back(1, "", [back])
+    admission.take(1, "", [running], [Expected("a", 3, 17.0)])
 
 
 def test_one_clients_work_fills_at_most_half_of_its_patience() -> None:

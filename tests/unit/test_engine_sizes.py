@@ -185,7 +185,7 @@ def test_a_reading_goes_ahead_of_what_it_is_for_where_there_is_but_one_place() -
     painter.gate.set()
     engine = Engine({"a": painter}, capacity=1, queue_limit=0)
     try:
-        with engine.reserve(expected=Expected("a", 3, FOREVER)) as room:
+        with engine.reserve(1, "", Expected("a", 3, FOREVER)) as room:
             room.ahead().submit(reading := Picture("reading", 1.0, 1))
             assert reading.future.result(WAIT) == "reading"
             with pytest.raises(Overloaded):

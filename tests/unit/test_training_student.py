@@ -33,6 +33,10 @@ def test_a_narrower_one_begins_as_its_decoder_where_both_are_as_wide_and_takes_t
     assert student.unet.config.block_out_channels == (32, 32, 64)
     alike = {name for name in mine if name in taught and torch.equal(mine[name], taught[name][: len(mine[name])])}
     assert {"conv_in.weight", "conv_out.weight", "time_embedding.linear_1.weight"} <= alike
+    name = "down_blocks.1.resnets.0.conv1.weight"  # of 32 channels, where the decoder's has 64, each from 32
+    torch.testing.assert_close(mine[name], taught[name][:32])
+    name = "mid_block.resnets.0.conv1.weight"  # of 64, each from 64, where the decoder's has 96: fewer to sum up
+    torch.testing.assert_close(mine[name], taught[name][:64, :64] * 1.5**0.5)
     context, extra = torch.randn(1, PRESET.context + 4, 96), torch.randn(1, 128)
     mask = torch.ones(1, PRESET.context + 4, dtype=torch.bool)
     x, t, scale = torch.randn(1, 3, 16, 16), torch.tensor([500]), torch.tensor([3.0])

@@ -44,13 +44,13 @@ class Reservation:
         rows: int,
         client: str,
         enqueue: Callable[[Job[Any], Expected | None], None],
-        release: Callable[[int, Expected | None], None],
-        expected: Expected | None = None,
+        release: Callable[[int, Sequence[Expected]], None],
+        expected: Sequence[Expected] = (),
         places: int = 1,
     ):
-        """places: of each job."""
+        """expected: the jobs in their order, where anything is known of them; places: of each job."""
         self._rows, self._client, self._enqueue, self._release = rows, client, enqueue, release
-        self._expected, self._places = expected, places
+        self._expected, self._places = list(expected), places
 
     def submit(self, job: Job[Any]) -> None:
         """Queues one of the reserved jobs.
@@ -64,8 +64,8 @@ class Reservation:
         if self._rows < 1:
             raise ValueError("reservation is used up")
         job.client, job.places = self._client, self._places
-        self._enqueue(job, self._expected)
-        self._rows -= 1
+        self._enqueue(job, self._expected[0] if self._expected else None)
+        self._rows, self._expected = self._rows - 1, self._expected[1:]
 
     def ahead(self) -> Reservation:
         """Room for one job that has to be done before those that it is held for: it takes no place beside theirs."""
@@ -76,7 +76,7 @@ class Reservation:
 
     def __exit__(self, *_: object) -> None:
         self._release(self._rows, self._expected)
-        self._rows = 0
+        self._rows, self._expected = 0, []
 
 
 class Admission:
@@ -103,14 +103,14 @@ class Admission:
         """See the class."""
         return self._places.total()
 
-    def take(self, rows: int, client: str, jobs: Sequence[Job[Any]], expected: Expected | None = None) -> None:
-        """Takes the places of ``rows`` jobs for ``client``, and their time where ``expected``; jobs: those here.
+    def take(self, rows: int, client: str, jobs: Sequence[Job[Any]], expected: Sequence[Expected] = ()) -> None:
+        """Takes the places of ``rows`` jobs for ``client``, and the time of those ``expected``; jobs: those here.
 
         Raises:
             DeadlineExceeded: an expected job could not end in time even on an idle engine.
             Overloaded: there are not as many, or it could not with all that goes before.
         """
-        places = rows * (expected.places if expected else 1)
+        places = sum(job.places for job in expected) or rows
         if self.taken and self.taken + places > self._limit:
             self._observer.refused("queue_full")
             message = f"{self._stage}: {self.taken} places are taken, limit {self._limit}"
@@ -120,17 +120,19 @@ class Admission:
             self._observer.refused("client_share")
             message = f"{self._stage}: {mine} places are taken by this client, limit {share}"
             raise Overloaded(message, self.wait(jobs), "CLIENT_SHARE")
-        if expected is not None:
-            expected.client = client
-            self.refuse_if_late(expected, jobs, rows)
-            self._expected += [expected] * rows
+        for job in expected:
+            job.client = client
+        if expected:
+            *others, longest = sorted(expected, key=lambda job: job.length)
+            self.refuse_if_late(longest, jobs, others)
+            self._expected += expected
         self._places[client] += places
 
-    def give_back(self, rows: int, client: str, expected: Expected | None = None) -> None:
-        """Frees what ``rows`` jobs took of ``client`` that do not come any more, and their time where ``expected``."""
-        self._free(rows * (expected.places if expected else 1), client)
-        for _ in range(rows if expected is not None else 0):
-            self._expected.remove(expected)  # type: ignore[arg-type]
+    def give_back(self, rows: int, client: str, expected: Sequence[Expected] = ()) -> None:
+        """Frees what ``rows`` jobs took of ``client`` that do not come any more, and the time of those ``expected``."""
+        self._free(sum(job.places for job in expected) or rows, client)
+        for job in expected:
+            self._expected.remove(job)
 
     def leave(self, job: Job[Any]) -> None:
         """Frees the places of a job that has ended."""
@@ -153,8 +155,8 @@ class Admission:
         if expected is not None:
             self._expected.remove(expected)
 
-    def refuse_if_late(self, job: Job[Any], jobs: Sequence[Job[Any]], rows: int = 1) -> None:
-        """Work that cannot end in time would only take the device from work that can. rows: jobs like this one.
+    def refuse_if_late(self, job: Job[Any], jobs: Sequence[Job[Any]], beside: Sequence[Job[Any]] = ()) -> None:
+        """Work that cannot end in time would only take the device from work that can. beside: what comes with it.
 
         Raises:
             DeadlineExceeded, Overloaded: see `Reservation.submit`.
@@ -166,7 +168,7 @@ class Admission:
         if left < least or left <= 0:
             self._observer.refused("deadline")
             raise DeadlineExceeded(f"{self._stage}: {steps} {brief(least)}, {brief(max(left, 0.0))} are left")
-        *others, new = self._costs.works([*jobs, *self._expected, *[job] * rows])
+        *others, new = self._costs.works([*jobs, *self._expected, *beside, job])
         if found := refusal(new, others, self._clock()):
             self._observer.refused("deadline" if found.reason == "TOO_LATE" else "client_share")
             message = f"{self._stage}: with what goes before {steps} {brief(found.ahead)}, {brief(left)} are left"

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -63,10 +63,11 @@ class Engine:
         self._thread = threading.Thread(target=self._run, name=f"{stage}-engine", daemon=True)
         self._thread.start()
 
-    def reserve(self, rows: int = 1, client: str = "", expected: Expected | None = None) -> Reservation:
+    def reserve(self, rows: int = 1, client: str = "", *expected: Expected) -> Reservation:
         """Holds room for ``rows`` jobs of ``client``; the nameless one is not held to a share.
 
-        expected: one of them, as far as is known; what cannot end in time is then refused before its job is made.
+        expected: each of them in turn, or one that all are like, as far as is known; what cannot end in time is then
+        refused before its job is made.
 
         Raises:
             Overloaded: running, waiting and reserved jobs would exceed capacity + queue limit, or the client's
@@ -74,16 +75,17 @@ class Engine:
             DeadlineExceeded: they could not even on an idle engine.
             Unavailable: the engine is closed.
         """
+        each = expected * rows if len(expected) == 1 else expected
         with self._changed:
             if self._closed is not None:
                 raise Unavailable(self._stage, self._closed)
-            self._admission.take(rows, client, self._scheduler.jobs, expected)
+            self._admission.take(rows, client, self._scheduler.jobs, each)
 
-        def release(unused: int, expected: Expected | None) -> None:
+        def release(unused: int, left: Sequence[Expected]) -> None:
             with self._changed:
-                self._admission.give_back(unused, client, expected)
+                self._admission.give_back(unused, client, left)
 
-        return Reservation(rows, client, self._enqueue, release, expected, expected.places if expected else 1)
+        return Reservation(rows, client, self._enqueue, release, each, each[0].places if each else 1)
 
     def call(self, function: Callable[[], Answer]) -> Future[Answer]:
         """Runs ``function`` on the engine's thread before its next tick: for short work that touches the device.

@@ -45,8 +45,8 @@ class ModelInfo(_message.Message):
     """Name of the checkpoint."""
     version: _builtins.str
     """Version of the model. Of a stage: digest over the files that it has loaded, in hex, so that another upsampler leaves
-    the prior's version as it was. Of a stack: theirs where all agree, else a digest over them. Equal versions make
-    equal pictures. While a stage serves, so does the health of "<service>/<version>", by which callers that know which
+    the prior's version as it was; a decoder's also over how its program inverts. Of a stack: theirs where all agree,
+    else a digest over them. Equal versions make equal pictures. While a stage serves, so does the health of "<service>/<version>", by which callers that know which
     version they want find the replicas that have it.
     """
     license: _builtins.str
