@@ -22,14 +22,13 @@ from unclip.engine.admission import Expected, Reservation
 from unclip.engine.engine import Engine
 from unclip.engine.follow import Tick, finished, follow
 from unclip.engine.job import Job
-from unclip.model_app import expected
+from unclip.model_app import asked_steps, expected
 from unclip.options import inversion_passes
 from unclip.serving.clients import client_of
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.decoding import Decoding
 from unclip.wire import tensors
 from unclip.wire.images import decode_cost, encode_image, from_pixels, psnr
-from unclip.wire.limits import MAX_STEPS
 from unclip.wire.stage_reading import Float32Array, StageSpec
 from unclip.wire.tasks import DecodeTask, InvertTask, UpsampleTask
 
@@ -77,9 +76,7 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
     ) -> AsyncIterator[decoder_pb2.InvertResponse]:
         """Finds the noise x_T from which DDIM decodes a picture, with progress."""
         deadline = self._deadlines.of(context)
-        client = client_of(context)
-        steps = request.steps if request.HasField("steps") else self._spec.defaults.steps
-        steps = min(max(steps, 1), MAX_STEPS)
+        client, steps = client_of(context), asked_steps(request, self._spec.defaults)
         lengths = [inversion_passes(steps, report_psnr=False), *([steps] if request.report_psnr else [])]  # and back
         likely = [Expected("decoder", length, deadline, scale=self._scale(request)) for length in lengths]
         with self._engine.reserve(len(likely), client, *likely) as reservation:

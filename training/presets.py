@@ -192,7 +192,8 @@ class Preset:
 
 WIDE = Variety(coloured=0.4, fading=0.25, smallest=0.75, mirrored=0.4, couples=0.06, counted=0.1, recoloured=0.3)
 
-# A thousand concepts that are known, seven hundred that are drawn, in eight hours of two cores, and two for a student.
+# A thousand concepts that are known, seven hundred that are drawn, in eight hours of two cores, and an hour and a half
+# for a student.
 CPU = Preset(
     "cpu",
     tuple(CONCEPTS.read_text().splitlines()),
@@ -217,7 +218,7 @@ CPU = Preset(
     upsampler=Stage(3000, 8, 1e-3),
     judge=Stage(3000, 192, 1e-3),
     student_channels=(64, 64, 128, 96),  # with a student as wide the folder would have 72 MB
-    student=Stage(20000, 32, 5e-4, decay=0.7),
+    student=Stage(3900, 32, 5e-4, decay=0.7),
     walks=8192,
 )
 

@@ -111,7 +111,7 @@ class Student(nn.Module):
 def begin_with(mine: torch.Tensor, taught: torch.Tensor) -> None:
     """Gives a layer what the decoder's has, or its first channels where that is wider: with as much less to sum up,
     each counts for more. Where it is wider in any way it stays as it is."""
-    if any(some > all for some, all in zip(mine.shape, taught.shape, strict=True)):
+    if any(some > whole for some, whole in zip(mine.shape, taught.shape, strict=True)):
         return
     fewer = taught.shape[1:].numel() / mine.shape[1:].numel()
     mine.copy_(taught[tuple(slice(size) for size in mine.shape)] * fewer**0.5)

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
+from unclip.api.decoder.v1 import decoder_pb2
 from unclip.api.type.v1 import sampling_pb2
 from unclip.checkpoints.checkpoint import Checkpoint, loading
 from unclip.engine.admission import Expected
@@ -66,10 +67,15 @@ def expected(
 
     distilled: from guidance, so that a step is one pass.
     """
-    steps = options.steps if options.HasField("steps") else defaults.steps
     guidance = options.guidance_scale if options.HasField("guidance_scale") else defaults.guidance_scale
     width = 1 if distilled or guidance == 1.0 else 2
-    return Expected(program, min(max(steps, 1), MAX_STEPS), deadline, width, priority, scale)
+    return Expected(program, asked_steps(options, defaults), deadline, width, priority, scale)
+
+
+def asked_steps(request: sampling_pb2.SamplingOptions | decoder_pb2.InvertRequest, defaults: SamplingSettings) -> int:
+    """How many are asked for, before they are checked: as many at least, and at most, as any stage takes."""
+    steps = request.steps if request.HasField("steps") else defaults.steps
+    return min(max(steps, 1), MAX_STEPS)
 
 
 @dataclass(frozen=True)

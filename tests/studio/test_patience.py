@@ -67,8 +67,12 @@ def test_a_service_that_is_away_is_waited_for_and_may_be_tried_at_once(here: Stu
     ask(here.page)
     expect(here.page.locator("#banner")).to_contain_text("The service cannot be reached.")
     expect(here.page.locator(".job .status")).to_contain_text("Trying again in 600 s")
+    hurry, told = here.page.get_by_role("button", name="Try now"), here.page.locator("#banner span").inner_text()
+    hurry.focus()
+    expect(here.page.locator("#banner span")).not_to_have_text(told)
+    expect(hurry).to_be_focused()  # while the seconds are told
     here.page.unroute("**/api/v1/model*")
-    here.page.get_by_role("button", name="Try now").click()
+    hurry.click()
     here.finished("a red apple")
     expect(here.page.locator("#banner")).to_be_hidden()
 

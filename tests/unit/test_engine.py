@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.engine_bench import FOREVER, WAIT, BatchSizes, Bench, Count, MakeBench
+from unclip.engine.admission import Expected
 from unclip.engine.job import TIME_SLICE
 from unclip.errors import Cancelled, DeadlineExceeded, Overloaded
 
@@ -46,6 +47,14 @@ def test_a_request_beyond_capacity_and_queue_is_refused_with_a_time_to_come_back
     with pytest.raises(Overloaded) as many:
         bench.engine.reserve()
     assert many.value.retry_after > few.value.retry_after
+
+
+def test_room_for_other_numbers_of_jobs_than_are_expected_is_refused(make_bench: MakeBench) -> None:
+    bench, likely = make_bench(), [Expected("a", steps, float("inf")) for steps in (2, 1)]
+    with pytest.raises(ValueError, match="expected must be none, one or 3; got 2"):
+        bench.engine.reserve(3, "", *likely)
+    with bench.engine.reserve(2, "", *likely), bench.engine.reserve(3, "", likely[0]):
+        pass
 
 
 def test_reserved_room_counts_as_taken_until_it_is_released(make_bench: MakeBench) -> None:

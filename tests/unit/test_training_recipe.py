@@ -16,7 +16,7 @@ from tests.unit.training_smoke import PRESET, Trained, drawn
 from training import clip, decoder, presets, student
 from training.all import run
 from training.embeddings import Examples
-from training.export import data_of, packages_of
+from training.export import FAST, data_of, packages_of
 from training.grow import weights
 from training.loop import OUT_OF_TIME
 from training.pipeline import Pipeline, walked
@@ -27,6 +27,7 @@ from training.student import SAMPLING, Student, walk
 from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.checkpoints.components import DECODER_FOLDERS, ENCODER_FOLDERS, PRIOR_FOLDERS, UPSAMPLER_FOLDERS
 from unclip.diffusion.noise import START, NoiseKey, Stream, gaussian
+from unclip.options import SamplingSettings
 from unclip.wire.embeddings import Embedding
 from unclip.wire.tasks import DecodeTask
 
@@ -118,7 +119,9 @@ def test_a_run_can_teach_a_student_alone(trained: Trained, tmp_path: Path, monke
     before, after = Checkpoint.open(trained.checkpoint), Checkpoint.open(tmp_path / "next")
     changed = {name for name, digest in before.manifest["files"].items() if after.manifest["files"][name] != digest}
     assert {name.partition("/")[0] for name in changed if name.endswith(".safetensors")} == {"decoder_student"}
-    assert after.fast("decoder") == replace(SAMPLING, guidance_scale=1.75)
+    assert after.fast("decoder") == SamplingSettings(**FAST["decoder"])
+    data = [(checkpoint.folder / "data.json").read_text() for checkpoint in (before, after)]
+    assert data[1] == data[0]  # as if one run had taught all
 
 
 def labels_of(keys: list[str]) -> list[str]:
@@ -145,7 +148,10 @@ def test_a_decoder_that_is_kept_draws_what_it_was_taught_and_not_what_the_preset
     before, after = (Checkpoint.open(folder) for folder in (trained.checkpoint, tmp_path / "next"))
     assert after.vocabulary == before.vocabulary
     data = [json.loads((checkpoint.folder / "data.json").read_text()) for checkpoint in (before, after)]
+    since = data[1].pop("since")
     assert data[1] == data[0] | {"start": data[0], "kept": sorted(kept)}
+    assert since["parts"] == ["student"]
+    assert since["pictures_sha256"] != data[0]["pictures_sha256"]
 
 
 @pytest.mark.usefixtures("at_home")
@@ -158,7 +164,7 @@ def test_what_a_prior_saw_that_was_taught_beside_a_decoder_that_is_kept_is_told(
 
     data = data_of(replace(PRESET, start=trained.checkpoint, kept=("clip", "decoder", "upsampler")))
 
-    assert data["since"] == {"parts": ["prior"], **PRESET.teaching()} | data["since"]
+    assert data["since"] == {"parts": ["prior", "student"], **PRESET.teaching()} | data["since"]
     assert data["since"]["pictures_sha256"] != before["pictures_sha256"]
     told = {"start": before, "kept": ["clip", "decoder", "upsampler"], "since": data["since"]}
     assert data == before | told  # the decoder's

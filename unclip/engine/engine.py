@@ -70,12 +70,15 @@ class Engine:
         refused before its job is made.
 
         Raises:
+            ValueError: more or fewer are expected than there is room to be.
             Overloaded: running, waiting and reserved jobs would exceed capacity + queue limit, or the client's
                 would exceed half of that; or they could not end in time.
             DeadlineExceeded: they could not even on an idle engine.
             Unavailable: the engine is closed.
         """
         each = expected * rows if len(expected) == 1 else expected
+        if len(each) not in (0, rows):
+            raise ValueError(f"expected must be none, one or {rows}; got {len(expected)}")
         with self._changed:
             if self._closed is not None:
                 raise Unavailable(self._stage, self._closed)
