@@ -27,6 +27,7 @@ from training.decoder import SCHEDULER as TEACHER
 from training.decoder import vague
 from training.decoder_network import Decoder
 from training.embeddings import Examples, encode_texts
+from training.grow import weights
 from training.loop import (
     OUT_OF_TIME,
     SAVE_EVERY,
@@ -44,6 +45,7 @@ from training.presets import Limits, Preset
 from training.quick import compiled
 from training.state import alone, load, origin, save
 from training.watch import tiled
+from unclip.checkpoints.components import STUDENT
 from unclip.diffusion.guidance import guided, scale_embedding
 from unclip.diffusion.noise import START, NoiseKey, Stream, gaussian
 from unclip.diffusion.process import Process
@@ -66,7 +68,11 @@ WALKED = 64  # at a time
 
 
 class Student(nn.Module):
-    """The student's U-Net, under the decoder's own conditions, which stay as they are."""
+    """The student's U-Net, under the decoder's own conditions, which stay as they are.
+
+    It begins with the student of the checkpoint that the run begins with, where that has the same shape, or else with
+    what it can take from its decoder.
+    """
 
     def __init__(self, preset: Preset, teacher: Decoder) -> None:
         super().__init__()
@@ -76,6 +82,9 @@ class Student(nn.Module):
             if name in taught and taught[name].dim() == value.dim():
                 begin_with(value, taught[name])
         nn.init.zeros_(unet.time_embedding.cond_proj.weight)
+        former = {} if preset.start is None else weights(preset.start, STUDENT)
+        if {name: value.shape for name, value in former.items()} == {name: value.shape for name, value in mine.items()}:
+            unet.load_state_dict(former)
         self.unet: Any = unet
 
     def forward(

@@ -226,6 +226,22 @@ def test_services_walk_with_a_student_as_its_sheet_shows(trained: Trained) -> No
 
 
 @pytest.mark.usefixtures("at_home")
+def test_a_student_begins_with_the_one_before_it_where_that_has_its_shape(trained: Trained) -> None:
+    begun = replace(PRESET, start=trained.checkpoint)
+    teacher = decoder.begun(begun)
+    former = weights(trained.checkpoint, "decoder_student")
+
+    again, alone = Student(begun, teacher).unet.state_dict(), Student(PRESET, teacher).unet.state_dict()
+    narrower = Student(replace(begun, student_channels=(32, 32, 32)), teacher).unet.state_dict()
+    taught = teacher.unet.state_dict()["conv_out.weight"]
+
+    assert all(torch.equal(again[name], value) for name, value in former.items())
+    assert not torch.equal(former["conv_out.weight"], taught)
+    assert torch.equal(alone["conv_out.weight"], taught)
+    assert torch.equal(narrower["conv_out.weight"], taught)
+
+
+@pytest.mark.usefixtures("at_home")
 def test_a_run_can_teach_the_clip_it_starts_with_and_keep_the_upsampler(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
