@@ -86,8 +86,7 @@ def add_edit(commands: Commands) -> None:
     """``unclip edit``."""
     lines = [
         'unclip edit apple.png "a green apple" --mask mask.png --count 4',
-        'unclip edit apple.png "a red apple" --pad 32',
-        'unclip edit apple.png "a red apple" --pad 0,0,64,0',
+        'unclip edit half.png "a red apple" --pad 0,0,64,0',
     ]
     more = f"Repaints what the mask says, or else what is transparent; the rest stays exactly as it is.\n{NAMES}"
     help = "repaint a part of a picture, or continue it beyond its edges"
