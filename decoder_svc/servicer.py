@@ -77,8 +77,10 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
         """Finds the noise x_T from which DDIM decodes a picture, with progress."""
         deadline = self._deadlines.of(context)
         client, steps = client_of(context), asked_steps(request, self._spec.defaults)
-        lengths = [inversion_passes(steps, report_psnr=False), *([steps] if request.report_psnr else [])]  # and back
-        likely = [Expected("decoder", length, deadline, scale=self._scale(request)) for length in lengths]
+        scale, passes = self._scale(request), inversion_passes(steps, report_psnr=False)
+        likely = [Expected("decoder", passes, deadline, scale=scale)]
+        if request.report_psnr:
+            likely.append(Expected("decoder", steps, deadline, scale=scale, follows=True))  # and back
         with self._engine.reserve(len(likely), client, *likely) as reservation:
             with self._decoding.admitted(decode_cost([request.image]), client) as admitted:
                 task, picture = await admitted.run(InvertTask.from_proto, request, self._spec)

@@ -43,8 +43,8 @@ HEADROOM = 0.85
 
 @dataclass
 class Speed:
-    """What a stage has reported of its steps. device: its device's seconds for the step of a row of the stack's own
-    size. step: seconds of one of such rows, with what shares it; 0 before any report."""
+    """What a stage has reported of its steps, or of its student's. device: its device's seconds for the step of a row
+    of the stack's own size. step: seconds of one of such rows, with what shares it; 0 before any report."""
 
     device: float = 0.0
     step: float = 0.0
@@ -150,8 +150,12 @@ class Admission:
         self.pools: dict[StageName, Pool] = {
             stage: pools[targets[service]] for stage, service in SAMPLING_STAGES.items()
         }
-        self.speeds: dict[StageName, Speed] = {stage: Speed() for stage in SAMPLING_STAGES}
+        self._speeds = {(stage, fast): Speed() for stage in SAMPLING_STAGES for fast in (False, True)}
         self._probed = float("-inf")  # when a call that looked hopeless was let in
+
+    def speed(self, stage: StageName, load: StageLoad) -> Speed:
+        """What is known of the steps of such a load."""
+        return self._speeds[stage, load.fast]
 
     def enter(self, workload: Workload, deadline: float, client: str) -> Ticket:
         """Lets a call in that must be answered by ``deadline``. Use the ticket as a context manager.
@@ -180,7 +184,7 @@ class Admission:
     def _probes(self, workload: Workload, now: float) -> bool:
         """Whether a call that looks hopeless is to measure how fast the stages are now: they have not reported of late,
         and nothing is under way that will. Were it refused for what was once measured, that would never change."""
-        noted = max(self._probed, *(self.speeds[stage].noted for stage in workload))
+        noted = max(self._probed, *(self.speed(stage, load).noted for stage, load in workload.items()))
         return now - noted >= FRESH_S and not any(self.pools[stage].works for stage in workload)
 
     def _works(self, pool: Pool, now: float) -> Collection[Work]:
@@ -242,7 +246,7 @@ class Ticket:
         """What it still asks of ``pool``."""
         admission = self._admission
         return sum(
-            left * admission.speeds[stage].device
+            left * admission.speed(stage, self._workload[stage]).device
             for stage, left in self._left.items()
             if admission.pools[stage] is pool
         )
@@ -252,7 +256,7 @@ class Ticket:
         here = elsewhere = 0.0
         for stage, load in self._workload.items():
             if self._left[stage]:
-                seconds = load.steps * load.area * self._admission.speeds[stage].usual(self._admission.now())
+                seconds = load.steps * load.area * self._admission.speed(stage, load).usual(self._admission.now())
                 here, elsewhere = (
                     (here + seconds, elsewhere) if self._admission.pools[stage] is pool else (here, elsewhere + seconds)
                 )
@@ -265,9 +269,8 @@ class Ticket:
 
     def least(self, stages: Iterable[StageName]) -> float:
         """Seconds that ``stages`` take for a picture at the very least."""
-        speeds, now = self._admission.speeds, self._admission.now()
-        loads = [(speeds[stage].least, self._workload[stage]) for stage in stages]
-        return OPTIMISM * sum(least.of(load.usual_rows, now) * load.steps for least, load in loads)
+        now = self._admission.now()
+        return OPTIMISM * sum(speed.least.of(load.usual_rows, now) * load.steps for load, speed in self._speeds(stages))
 
     def after(self, stage: StageName) -> float:
         """Seconds to keep for the stages after ``stage``: what they are going to take for a picture as they do now.
@@ -276,10 +279,15 @@ class Ticket:
         """
         if self.probe:
             return 0.0
-        order, speeds, now = list(SAMPLING_STAGES), self._admission.speeds, self._admission.now()
+        order, now = list(SAMPLING_STAGES), self._admission.now()
         later = [s for s in order[order.index(stage) + 1 :] if s in self._workload]
-        usual = sum(self._workload[s].steps * self._workload[s].area * speeds[s].usual(now) for s in later)
+        usual = sum(load.steps * load.area * speed.usual(now) for load, speed in self._speeds(later))
         return min(usual, max(self.least(later), (self.deadline - now) / 2))
+
+    def _speeds(self, stages: Iterable[StageName]) -> list[tuple[StageLoad, Speed]]:
+        """What it asks of ``stages``, and how fast they are with that."""
+        loads = [(stage, self._workload[stage]) for stage in stages]
+        return [(load, self._admission.speed(stage, load)) for stage, load in loads]
 
     def places(self, stage: StageName, samples: int) -> int:
         """That a call of ``stage`` takes there for ``samples``."""
@@ -292,7 +300,8 @@ class Ticket:
     def end(self, stage_call: StageCall, cost: Cost | None) -> None:
         """It ended well, and took ``cost`` if the stage reports such things."""
         admission, stage = self._admission, stage_call.stage
-        load, pool, speed = self._workload[stage], admission.pools[stage], admission.speeds[stage]
+        load, pool = self._workload[stage], admission.pools[stage]
+        speed = admission.speed(stage, load)
         row_steps = load.call_row_steps
         self._left[stage] = max(0, self._left[stage] - row_steps)
         if cost is not None:

@@ -22,12 +22,14 @@ SAMPLING_STAGES: Mapping[StageName, ServiceName] = {
 @dataclass(frozen=True)
 class StageLoad:
     """calls: of the stage, at once or not. rows: that each takes of a pass, guidance counted. steps: of each. area:
-    what a row is worth, by its pixels: 1 at the stack's own size."""
+    what a row is worth, by its pixels: 1 at the stack's own size. fast: a student takes the steps, to which they are
+    something else than to its teacher."""
 
     calls: int
     rows: int
     steps: int
     area: float = 1.0
+    fast: bool = False
 
     @property
     def usual_rows(self) -> float:
@@ -81,9 +83,9 @@ def _generated(plan: GeneratePlan, resampling: int = 1) -> Workload:
     picture_count, area, stages = len(plan.seeds), plan.output.area, dict[StageName, StageLoad]()
     if plan.prior_calls:
         stages["prior"] = _load(plan.prior, picture_count * plan.prior_calls, plan.candidates)
+    decoder = _load(plan.decoder, picture_count, resampling=resampling, area=area)
     # A student takes one pass a step: its guidance is an input.
-    decoder = replace(plan.decoder, guidance_scale=1.0) if plan.fast else plan.decoder
-    stages["decoder"] = _load(decoder, picture_count, resampling=resampling, area=area)
+    stages["decoder"] = replace(decoder, rows=1, fast=True) if plan.fast else decoder
     stages["upsampler"] = _load(plan.output.upsampler, picture_count, resampling=resampling, area=area)
     return stages
 

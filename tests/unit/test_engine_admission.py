@@ -91,7 +91,7 @@ def test_jobs_of_other_lengths_count_each_for_its_own() -> None:
     admission = made(one_at_a_time())
     with pytest.raises(Overloaded, match="with what goes before 10 steps take about 15 s, 14 s are left"):
         admission.take(2, "", [], [Expected("a", 10, 14.0), Expected("a", 5, 14.0)])
-    there, back = both = [Expected("a", 10, 17.0), Expected("a", 5, 17.0)]
+    there, back = both = [Expected("a", 10, 17.0), Expected("a", 5, 17.0, follows=True)]
     admission.take(2, "", [], both)
     running = Count("there", 10, deadline=17.0)
     admission.enter(running, [], there)
@@ -99,6 +99,31 @@ def test_jobs_of_other_lengths_count_each_for_its_own() -> None:
         admission.take(1, "", [running], [Expected("a", 3, 17.0)])
     admission.give_back(1, "", [back])
     admission.take(1, "", [running], [Expected("a", 3, 17.0)])
+
+
+@pytest.mark.parametrize("left", [11.0, 13.0, 15.0, 20.0])
+def test_jobs_that_follow_one_another_are_let_in_as_one_of_their_length(left: float) -> None:
+    """Alone they are tried where one is, and what has no time for them is no overload."""
+    costs = one_at_a_time()
+    costs.record("a", [Count("again", 1)], 1.0)  # the first says nothing of the least that a step takes
+
+    def taken(*expected: Expected) -> type[Exception] | None:
+        try:
+            made(costs).take(len(expected), "", [], expected)
+        except (DeadlineExceeded, Overloaded) as error:
+            return type(error)
+        return None
+
+    one = taken(Expected("a", 15, left))
+    assert taken(Expected("a", 10, left), Expected("a", 5, left, follows=True)) is one
+    assert one is (DeadlineExceeded if left < 12 else None)
+
+
+def test_jobs_that_follow_one_another_wait_together_for_what_goes_before() -> None:
+    admission, ahead = made(one_at_a_time()), [Count("ahead", 3, deadline=10.0)]
+    with pytest.raises(Overloaded, match="with what goes before 15 steps take about 18 s, 16 s are left"):
+        admission.take(2, "", ahead, [Expected("a", 10, 16.0), Expected("a", 5, 16.0, follows=True)])
+    admission.take(2, "", ahead, [Expected("a", 10, 19.0), Expected("a", 5, 19.0, follows=True)])
 
 
 def test_one_clients_work_fills_at_most_half_of_its_patience() -> None:

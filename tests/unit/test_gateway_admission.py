@@ -74,6 +74,23 @@ def test_what_could_not_end_in_time_even_alone_is_no_matter_of_trying_again() ->
         gateway.admission.enter({"decoder": StageLoad(1, 2, 1000)}, gateway.clock.now + 5.0, "")
 
 
+def test_what_a_student_takes_says_nothing_of_its_teacher() -> None:
+    gateway = Gateway()
+    decoding = gateway.admission.pools["decoder"]
+    before = gateway.admission.enter(PICTURE, 1e9, "").work(decoding)
+    fast: Workload = {**PICTURE, "decoder": StageLoad(1, 1, 4, fast=True)}
+    for _ in range(3):
+        with gateway.admission.enter(fast, gateway.clock.now + 10.0, "") as ticket:
+            visit = ticket.begin("decoder")
+            gateway.clock.now += 0.05
+            ticket.end(visit, Cost(0.05, 0.025))
+
+    with pytest.raises(DeadlineExceeded, match="the stages take about"):
+        gateway.admission.enter(PICTURE, gateway.clock.now + MARGIN_S + 0.35, "")
+    gateway.admission.enter(fast, gateway.clock.now + MARGIN_S + 0.35, "")
+    assert gateway.admission.enter(PICTURE, 1e9, "").work(decoding).least == before.least
+
+
 def test_an_urgent_call_is_let_in_before_patient_ones_but_not_at_their_expense() -> None:
     gateway = Gateway()
     while gateway.enter(40.0):

@@ -176,7 +176,7 @@ def test_an_edit_is_never_fast() -> None:
 
 def test_a_students_row_is_one_pass_of_its_own_steps_whatever_its_scale() -> None:
     way = workload_of(planned(USUAL, image_count=3, decoder={"guidance_scale": 4}))
-    assert way["decoder"] == StageLoad(3, 1, 4)
+    assert way["decoder"] == StageLoad(3, 1, 4, fast=True)
     assert way["upsampler"] == StageLoad(3, 1, 1)
     assert workload_of(planned(USUAL, quality=STANDARD))["decoder"] == StageLoad(1, 2, 20)
 

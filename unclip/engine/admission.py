@@ -6,6 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from unclip.engine.cost import CostModel
@@ -20,13 +21,22 @@ UNMEASURED_S = 0.05  # what a step is taken for, in times to come back, before a
 class Expected(Job[None]):
     """A job to come, of which no more is known than how long it is. It stands for the job until that is submitted.
 
-    Of a larger picture it takes more places, as that has more of the device's memory.
+    Of a larger picture it takes more places, as that has more of the device's memory. follows: it is begun when those
+    that are reserved with it have ended.
     """
 
     def __init__(
-        self, program: str, length: int, deadline: float, width: int = 1, priority: int = 0, scale: float = 1.0
+        self,
+        program: str,
+        length: int,
+        deadline: float,
+        width: int = 1,
+        priority: int = 0,
+        scale: float = 1.0,
+        follows: bool = False,
     ) -> None:
         super().__init__(length, deadline)
+        self.follows = follows
         self._lane, self.priority, self.scale, self.width = (program,), priority, scale, scale * width
         self.places = max(1, math.ceil(scale))
 
@@ -123,8 +133,9 @@ class Admission:
         for job in expected:
             job.client = client
         if expected:
-            *others, longest = sorted(expected, key=lambda job: job.length)
-            self.refuse_if_late(longest, jobs, others)
+            following = [job for job in expected if job.follows]
+            *others, longest = sorted((job for job in expected if not job.follows), key=lambda job: job.length)
+            self.refuse_if_late(longest, jobs, others, following)
             self._expected += expected
         self._places[client] += places
 
@@ -155,20 +166,30 @@ class Admission:
         if expected is not None:
             self._expected.remove(expected)
 
-    def refuse_if_late(self, job: Job[Any], jobs: Sequence[Job[Any]], beside: Sequence[Job[Any]] = ()) -> None:
+    def refuse_if_late(
+        self,
+        job: Job[Any],
+        jobs: Sequence[Job[Any]],
+        beside: Sequence[Job[Any]] = (),
+        following: Sequence[Job[Any]] = (),
+    ) -> None:
         """Work that cannot end in time would only take the device from work that can. beside: what comes with it.
+        following: what comes after it and is as much a part of it.
 
         Raises:
             DeadlineExceeded, Overloaded: see `Reservation.submit`.
         """
-        left, least = job.deadline - self._clock(), self._costs.best_case(job)
+        chain = [job, *following]
+        left, least = job.deadline - self._clock(), sum(self._costs.best_case(each) for each in chain)
         if left == float("inf") or (left > 0 and self._probes(job, jobs)):
             return
-        steps = f"{job.length} steps take about"
+        steps = f"{sum(each.length for each in chain)} steps take about"
         if left < least or left <= 0:
             self._observer.refused("deadline")
             raise DeadlineExceeded(f"{self._stage}: {steps} {brief(least)}, {brief(max(left, 0.0))} are left")
-        *others, new = self._costs.works([*jobs, *self._expected, *beside, job])
+        works = self._costs.works([*jobs, *self._expected, *beside, *chain])
+        others, mine = works[: -len(chain)], works[-len(chain) :]
+        new = replace(mine[0], seconds=sum(work.seconds for work in mine), least=sum(work.least for work in mine))
         if found := refusal(new, others, self._clock()):
             self._observer.refused("deadline" if found.reason == "TOO_LATE" else "client_share")
             message = f"{self._stage}: with what goes before {steps} {brief(found.ahead)}, {brief(left)} are left"
