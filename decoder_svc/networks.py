@@ -18,6 +18,8 @@ from unclip.networks.placement import Placement
 
 STUDENT: NetworkName = "decoder_student"
 MIN_GUIDANCE_DIM = 4  # sines and cosines of two frequencies
+# Of a student's configuration: by what it is told of the picture, which is what the decoder is told.
+TOLD = ("cross_attention_dim", "class_embed_type", "addition_embed_type", "encoder_hid_dim", "encoder_hid_dim_type")
 UPSAMPLERS: dict[NetworkName, str] = {"upsampler": "super_res_first", "upsampler_last": "super_res_last"}
 
 
@@ -81,6 +83,18 @@ def guidance_dim(checkpoint: Checkpoint) -> int:
     config, walked = checkpoint.config(STUDENT, "config.json"), channels_of(checkpoint)
     if (taken := config.get("in_channels")) != walked:
         raise CheckpointError(f"checkpoint: {STUDENT}/config.json: in_channels must be {walked}; got {taken}")
+    if (said := config.get("out_channels")) not in (walked, 2 * walked):
+        raise CheckpointError(
+            f"checkpoint: {STUDENT}/config.json: out_channels must be {walked}, or {2 * walked} with a variance; got "
+            f"{said}"
+        )
+    taught = checkpoint.config("decoder", "config.json")
+    for name in TOLD:
+        if config.get(name) != taught.get(name):
+            raise CheckpointError(
+                f"checkpoint: {STUDENT}/config.json: {name} must be {taught.get(name)!r}, as the decoder's; got "
+                f"{config.get(name)!r}"
+            )
     dim = config.get("time_cond_proj_dim")
     if type(dim) is not int or dim < MIN_GUIDANCE_DIM:
         raise CheckpointError(

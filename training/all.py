@@ -57,6 +57,8 @@ def require_start(preset: Preset) -> None:
     clip.begun(preset)
     take_over(networks.prior(preset), preset.start, "prior")
     take_over(networks.upsampler(preset), preset.start, "super_res_first")
+    if preset.student.steps:
+        student.former_of(preset)
 
 
 def main() -> None:

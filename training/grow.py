@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
@@ -22,10 +23,17 @@ Weights = Mapping[str, torch.Tensor]
 
 
 def weights(folder: Path, component: str) -> Weights:
-    """A component's weights in float32, all shards together. Raises RuntimeError: some of them are no numbers."""
+    """A component's weights in float32, all shards together; none where it has no such component.
+
+    Raises:
+        RuntimeError: some of them are no numbers, or a file does not load.
+    """
     found = dict[str, torch.Tensor]()
     for file in sorted((folder / component).glob("*.safetensors")):
-        found |= load_file(file)
+        try:
+            found |= load_file(file)
+        except SafetensorError as error:
+            raise RuntimeError(f"{file} does not load: {error}") from error
     if bad := sorted(name for name, value in found.items() if not value.isfinite().all()):
         raise RuntimeError(f"{folder}: its {component} has weights that are not finite: {', '.join(bad)}")
     return {name: value.float() if value.is_floating_point() else value for name, value in found.items()}

@@ -27,7 +27,7 @@ from training.decoder import SCHEDULER as TEACHER
 from training.decoder import vague
 from training.decoder_network import Decoder
 from training.embeddings import Examples, encode_texts
-from training.grow import weights
+from training.grow import Weights, weights
 from training.loop import (
     OUT_OF_TIME,
     SAVE_EVERY,
@@ -45,7 +45,8 @@ from training.presets import Limits, Preset
 from training.quick import compiled
 from training.state import alone, load, origin, save
 from training.watch import tiled
-from unclip.checkpoints.components import STUDENT
+from unclip.checkpoints.checkpoint import Checkpoint
+from unclip.checkpoints.components import STUDENT, STUDENT_FOLDERS
 from unclip.diffusion.guidance import guided, scale_embedding
 from unclip.diffusion.noise import START, NoiseKey, Stream, gaussian
 from unclip.diffusion.process import Process
@@ -82,8 +83,7 @@ class Student(nn.Module):
             if name in taught and taught[name].dim() == value.dim():
                 begin_with(value, taught[name])
         nn.init.zeros_(unet.time_embedding.cond_proj.weight)
-        former = {} if preset.start is None else weights(preset.start, STUDENT)
-        if {name: value.shape for name, value in former.items()} == {name: value.shape for name, value in mine.items()}:
+        if (former := former_of(preset)) is not None:
             unet.load_state_dict(former)
         self.unet: Any = unet
 
@@ -114,6 +114,20 @@ class Student(nn.Module):
             said = self(x, torch.full((len(x),), int(t), device=x.device), scale, *conditions)
             x, predicted = advance(x, said.float(), predicted, courses, [step] * len(x))
         return x
+
+
+def former_of(preset: Preset) -> Weights | None:
+    """The weights of the student that a run begins with; None where there is none that predicts v in the same shape.
+
+    Raises:
+        RuntimeError: some of them are no numbers, or a file does not load.
+    """
+    if preset.start is None or not (start := Checkpoint.open(preset.start)).has(STUDENT):
+        return None
+    scheduler = start.config(STUDENT_FOLDERS[1], "scheduler_config.json")
+    found, own = weights(preset.start, STUDENT), networks.student(preset).state_dict()
+    alike = {name: value.shape for name, value in found.items()} == {name: value.shape for name, value in own.items()}
+    return found if alike and scheduler.get("prediction_type") == SCHEDULER["prediction_type"] else None
 
 
 @torch.no_grad()

@@ -90,6 +90,12 @@ def taught(taught_checkpoint: Path, tmp_path: Path) -> Path:
         ([], "settings of decoder and upsampler alone"),
         ({"prior": {}}, "settings of decoder and upsampler alone"),
         ({"decoder": {"sampler": "ddim", "steps": 4}}, "fast of decoder are incomplete: .*guidance_scale"),
+        ({"decoder": {"sampler": "ddim", "steps": 4.7, "guidance_scale": 3}}, "fast of decoder are out of range"),
+        ({"decoder": {"sampler": "ddim", "steps": True, "guidance_scale": 3}}, "fast of decoder are out of range"),
+        ({"decoder": {"sampler": "ddim", "steps": "4", "guidance_scale": 3}}, "fast of decoder are out of range"),
+        ({"decoder": {**FAST["decoder"], "eta": 0.5}}, "fast of decoder are out of range"),
+        ({"decoder": []}, "fast of decoder are incomplete"),
+        ({"upsampler": FAST["upsampler"]}, "fast has settings of the upsampler, and none of the decoder"),
         ({"decoder": {"sampler": "euler", "steps": 4, "guidance_scale": 3}}, "fast of decoder are out of range"),
         ({"decoder": {"sampler": "ddim", "steps": 0, "guidance_scale": 3}}, "fast of decoder are out of range"),
         ({"decoder": {"sampler": "ddim", "steps": 4, "guidance_scale": 0.5}}, "fast of decoder are out of range"),
@@ -152,6 +158,26 @@ def test_a_network_without_the_variance_that_its_scheduler_takes_from_it_is_refu
     say(taught, f"{name}_scheduler/scheduler_config.json", **LEARNED)
     say(taught, f"{name}/config.json", out_channels=3)
     with pytest.raises(CheckpointError, match=f"{name}/config.json: out_channels must be 6 where .*; got 3"):
+        Decoder(Checkpoint.open(taught), CPU)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("class_embed_type", None), ("cross_attention_dim", 40), ("addition_embed_type", "image")]
+)
+def test_a_student_that_is_told_something_else_than_its_decoder_is_refused(
+    taught: Path, name: str, said: object
+) -> None:
+    say(taught, "decoder_student/config.json", **{name: said})
+    with pytest.raises(
+        CheckpointError, match=rf"decoder_student/config\.json: {name} must be .*, as the decoder's; got"
+    ):
+        Decoder(Checkpoint.open(taught), CPU)
+
+
+@pytest.mark.parametrize("channels", [2, 5])
+def test_a_student_that_says_neither_pictures_nor_their_variance_is_refused(taught: Path, channels: int) -> None:
+    say(taught, "decoder_student/config.json", out_channels=channels)
+    with pytest.raises(CheckpointError, match=rf"out_channels must be 3, or 6 with a variance; got {channels}"):
         Decoder(Checkpoint.open(taught), CPU)
 
 

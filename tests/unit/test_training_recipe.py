@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.tiny import seal
 from tests.unit.training_smoke import PRESET, Trained, drawn
 from training import clip, decoder, presets, student
 from training.all import run
@@ -23,7 +25,7 @@ from training.pipeline import Pipeline, walked
 from training.presets import Limits, Stage
 from training.split import Split
 from training.state import alone
-from training.student import SAMPLING, Student, walk
+from training.student import SAMPLING, Student, former_of, walk
 from unclip.checkpoints.checkpoint import Checkpoint
 from unclip.checkpoints.components import DECODER_FOLDERS, ENCODER_FOLDERS, PRIOR_FOLDERS, UPSAMPLER_FOLDERS
 from unclip.diffusion.noise import START, NoiseKey, Stream, gaussian
@@ -239,6 +241,16 @@ def test_a_student_begins_with_the_one_before_it_where_that_has_its_shape(traine
     assert not torch.equal(former["conv_out.weight"], taught)
     assert torch.equal(alone["conv_out.weight"], taught)
     assert torch.equal(narrower["conv_out.weight"], taught)
+
+
+@pytest.mark.usefixtures("at_home")
+def test_a_student_does_not_begin_with_one_that_predicts_something_else(trained: Trained, tmp_path: Path) -> None:
+    start = Path(shutil.copytree(trained.checkpoint, tmp_path / "start"))
+    assert former_of(replace(PRESET, start=start)) is not None
+    scheduler = start / "decoder_student_scheduler" / "scheduler_config.json"
+    scheduler.write_text(json.dumps(json.loads(scheduler.read_text()) | {"prediction_type": "epsilon"}))
+    seal(start)
+    assert former_of(replace(PRESET, start=start)) is None
 
 
 @pytest.mark.usefixtures("at_home")

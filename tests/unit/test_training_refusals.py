@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.tiny import seal
 from tests.unit.training_smoke import PRESET, Trained
 from training import clip, presets, tokenizer, upsampler
 from training import judge as judging
@@ -19,7 +20,6 @@ from training.all import run
 from training.evaluate import evaluate
 from training.presets import PRESETS, Limits, Stage, preset_of
 from training.split import Split
-from unclip.checkpoints.manifest import digest
 
 
 @pytest.mark.usefixtures("at_home")
@@ -117,14 +117,22 @@ def without(name: str) -> Callable[[Path], None]:
     return lambda start: shutil.rmtree(start / name)
 
 
-def endless(start: Path) -> None:
-    file = start / "super_res_first" / "diffusion_pytorch_model.safetensors"
-    weights = load_file(file)
-    weights["conv_in.bias"][0] = torch.inf
-    save_file(weights, file)
-    manifest = json.loads((start / "unclip.json").read_text())
-    manifest["files"]["super_res_first/diffusion_pytorch_model.safetensors"] = digest(file)
-    (start / "unclip.json").write_text(json.dumps(manifest))
+def endless(component: str) -> Callable[[Path], None]:
+    """Infinite in one place, and listed so."""
+
+    def change(start: Path) -> None:
+        file = start / component / "diffusion_pytorch_model.safetensors"
+        weights = load_file(file)
+        weights["conv_in.bias"][0] = torch.inf
+        save_file(weights, file)
+        seal(start)
+
+    return change
+
+
+def garbled(start: Path) -> None:
+    (start / "decoder_student" / "diffusion_pytorch_model.safetensors").write_bytes(b"short")
+    seal(start)
 
 
 def telling(name: str, told: object) -> Callable[[Path], None]:
@@ -150,7 +158,9 @@ def telling(name: str, told: object) -> Callable[[Path], None]:
         (without("decoder"), "decoder is missing"),
         (without("decoder_student"), "decoder_student is missing"),
         (lambda start: (start / "unclip.json").unlink(), r"without unclip\.json nothing says whether it is whole"),
-        (endless, r"its super_res_first has weights that are not finite: conv_in\.bias"),
+        (endless("super_res_first"), r"its super_res_first has weights that are not finite: conv_in\.bias"),
+        (endless("decoder_student"), r"its decoder_student has weights that are not finite: conv_in\.bias"),
+        (garbled, r"decoder_student/diffusion_pytorch_model\.safetensors does not load"),
         (telling("unclip.json", {"vocabulary": None}), r"its unclip\.json has no vocabulary"),
         (telling("unclip.json", {"vocabulary": {"concepts": 7}}), "vocabulary"),
         (telling("data.json", {"packages": None}), "packages must be objects with a license; got None"),

@@ -21,15 +21,16 @@ STEPS, GUIDANCE = (1, 1000), (0.0, 30.0)  # as requests have them
 def settings_of(
     manifest: Mapping[str, Any], entry: str, stage: str, guidance: tuple[float, float] = GUIDANCE
 ) -> SamplingSettings:
-    """What ``entry`` has for ``stage``, with a guidance scale in that range."""
+    """What ``entry`` has for ``stage``, with a guidance scale in that range. An eta is asked for, and no default."""
     try:
         told = manifest[entry][stage]
-        settings = SamplingSettings(told["sampler"], int(told["steps"]), float(told["guidance_scale"]))
-    except (KeyError, TypeError, ValueError) as error:
+        steps, eta = told["steps"], told.get("eta", 0.0)
+        settings = SamplingSettings(told["sampler"], steps, float(told["guidance_scale"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"checkpoint: {MANIFEST}: {entry} of {stage} are incomplete: {error!r}") from error
     (fewest, most), (low, high) = STEPS, guidance
-    within = fewest <= settings.steps <= most and low <= settings.guidance_scale <= high
-    if settings.sampler not in SAMPLERS or not within:
+    within = type(steps) is int and fewest <= steps <= most and low <= settings.guidance_scale <= high
+    if settings.sampler not in SAMPLERS or not within or eta != 0.0:
         raise CheckpointError(f"checkpoint: {MANIFEST}: {entry} of {stage} are out of range: {told}")
     return settings
 
@@ -39,6 +40,8 @@ def fast_settings(manifest: Mapping[str, Any], listed: Collection[str], stage: s
     told = manifest.get("fast", {})
     if not isinstance(told, dict) or not set(told) <= set(FAST_STAGES):
         raise CheckpointError(f"checkpoint: {MANIFEST}: fast must have settings of decoder and upsampler alone")
+    if told and "decoder" not in told:
+        raise CheckpointError(f"checkpoint: {MANIFEST}: fast has settings of the upsampler, and none of the decoder")
     if stage not in told:
         return None
     if stage == "upsampler":
