@@ -2,6 +2,7 @@
 
 import { connection, modelInfo, patiently, post, ApiError } from "./api.js";
 import { digestOf, imageMessage, pngOf } from "./bytes.js";
+import { FAST_GUIDANCE } from "./contract.js";
 import { h, toast } from "./dom.js";
 import { kindOf, titleOf } from "./recipes.js";
 import { store } from "./store.js";
@@ -52,6 +53,14 @@ class App extends EventTarget {
 }
 
 export const app = new App();
+
+/** Whether a Generate that asks so is painted by the decoder's student, as the gateway decides it. @param {import("./types").Asked} asked */
+export function isFast({ quality, negativeCaption, decoder = {} }) {
+  if (quality || app.model?.quality !== "QUALITY_FAST") return quality === "QUALITY_FAST";
+  const { min, max } = FAST_GUIDANCE;
+  const { sampler, steps, guidanceScale = min } = decoder;
+  return !negativeCaption && !sampler && steps === undefined && guidanceScale >= min && guidanceScale <= max;
+}
 
 /**
  * Keeps a picture file: one of ours with its recipe, another as it is, or smaller where it is large.

@@ -1,7 +1,7 @@
 // What can be said of a request: seed, number of pictures, and how each stage samples.
 
-import { app } from "./app.js";
-import { FAST_GUIDANCE, MAX_CAPTION, MAX_RANKED, QUALITIES, RANGES, SAMPLERS } from "./contract.js";
+import { app, isFast } from "./app.js";
+import { MAX_CAPTION, MAX_RANKED, QUALITIES, RANGES, SAMPLERS } from "./contract.js";
 import { field, h, iconButton, numberIn, unique } from "./dom.js";
 import { qualityName, samplerName } from "./recipes.js";
 
@@ -138,14 +138,6 @@ export function advanced(names) {
   app.addEventListener("model", () => tell());
   body.addEventListener("input", () => tell());
   return { element, read };
-}
-
-/** Whether a picture that is asked for so is painted by the decoder's student, as the gateway decides it. @param {Asked} asked */
-function isFast({ quality, negativeCaption, decoder = {} }) {
-  if (quality || app.model?.quality !== "QUALITY_FAST") return quality === "QUALITY_FAST";
-  const { min, max } = FAST_GUIDANCE;
-  const { sampler, steps, guidanceScale = min } = decoder;
-  return !negativeCaption && !sampler && steps === undefined && guidanceScale >= min && guidanceScale <= max;
 }
 
 /** Width and height of what is painted, where the model has a choice: both or neither. */

@@ -1,7 +1,7 @@
 // Requests under way: what they have come to, their pictures into the history, cancelling, and beginning anew.
 
 import { ApiError, patiently, stream } from "./api.js";
-import { app } from "./app.js";
+import { app, isFast } from "./app.js";
 import { dataUrl, fromBase64 } from "./bytes.js";
 import { askedOf, kindOf, stagesOf, STAGES, titleOf } from "./recipes.js";
 import { store } from "./store.js";
@@ -46,7 +46,7 @@ export class Job extends EventTarget {
     const kind = kindOf(request);
     const asked = { ...askedOf(request) };
     asked.seed ??= String(Math.floor(Math.random() * SEEDS)); // so that what is begun anew is the same
-    this.request = { previewInterval: interval(asked), ...request, [kind]: asked };
+    this.request = { previewInterval: interval(kind, asked), ...request, [kind]: asked };
     this.kind = kind;
     this.title = more.title || titleOf(request);
     this.about = more.about ?? [];
@@ -182,10 +182,11 @@ export class Job extends EventTarget {
   }
 }
 
-/** Decoder steps from preview to preview. @param {import("./types").Asked} asked */
-function interval(asked) {
-  const usual = app.model?.stages?.find((stage) => stage.stage === "STAGE_DECODER")?.defaults?.steps ?? PREVIEWS;
-  return Math.max(1, Math.ceil((asked.decoder?.steps ?? usual) / PREVIEWS));
+/** Decoder steps from preview to preview. @param {import("./types").Kind} kind @param {import("./types").Asked} asked */
+function interval(kind, asked) {
+  const decoder = app.model?.stages?.find((stage) => stage.stage === "STAGE_DECODER");
+  const defaults = (kind === "generate" && isFast(asked) && decoder?.fast) || decoder?.defaults;
+  return Math.max(1, Math.ceil((asked.decoder?.steps ?? defaults?.steps ?? PREVIEWS) / PREVIEWS));
 }
 
 /** All requests of this tab, newest first; "change" where one begins or ends. */
