@@ -276,11 +276,14 @@ class Ticket:
         """Seconds to keep for the stages after ``stage``: what they are going to take for a picture as they do now.
 
         Where that is most of what is left, half of it, but what they take at best: they may be quicker again by then.
+        A probe keeps what they take at best on the same devices, but half of what is left at most: its first step shows
+        whether these are quicker now. Of others it is to measure that, and keeps nothing for them.
         """
-        if self.probe:
-            return 0.0
-        order, now = list(SAMPLING_STAGES), self._admission.now()
+        admission, order, now = self._admission, list(SAMPLING_STAGES), self._admission.now()
         later = [s for s in order[order.index(stage) + 1 :] if s in self._workload]
+        if self.probe:
+            here = self.least(s for s in later if admission.pools[s] is admission.pools[stage])
+            return min(here, (self.deadline - now) / 2)
         usual = sum(load.steps * load.area * speed.usual(now) for load, speed in self._speeds(later))
         return min(usual, max(self.least(later), (self.deadline - now) / 2))
 
