@@ -199,13 +199,14 @@ class Stack:
 
 
 def test_stages_that_were_slow_at_first_and_are_quick_now_serve_the_impatient_again_within_seconds() -> None:
-    for way in (PICTURE, VARIATION):
+    # 4 s is less than what a variation's decoder and upsampler took at best, on the device that inverts.
+    for way, patience in ((PICTURE, 5.0), (VARIATION, 5.0), (VARIATION, 4.0)):
         stack = Stack(way)
         stack.step = 0.5
         assert stack.call(60.0)
         stack.step = 0.005
-        assert not stack.call(5.0)  # for all that is known it could not end in time
-        assert stack.healed(5.0) <= 3.0
+        assert not stack.call(patience)  # for all that is known it could not end in time
+        assert stack.healed(patience) <= 3.0
 
 
 def test_stages_that_were_slow_for_a_while_serve_the_impatient_again_within_seconds() -> None:
