@@ -19,6 +19,8 @@ class Settings(ModelSettings):
         "checkpoint folder or Hub id whose image encoder to use where the checkpoint has none; "
         "empty takes the one known to belong to it, if it is there",
     )
-    max_batch: int = setting(16, "captions or pictures that share one pass through a network", 1, 1024)
+    max_batch: int = setting(
+        ROOMS["encoder"].max_batch, "captions or pictures that share one pass through a network", 1, 1024
+    )
     decode_megapixels: int = megapixels()
     queue_limit: int = setting(ROOMS["encoder"].queue_limit, "captions and pictures that may wait", 0, 65536)

@@ -176,7 +176,8 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
                     release.info.require(capability)
                 if asks_prior(plan):
                     breakers["prior"].check()
-                ticket = self._admission.enter(workload_of(plan), call.deadline, call.client)
+                workload = workload_of(plan, lambda service: release.info.max_batch(STAGES.numbers[service]))
+                ticket = self._admission.enter(workload, call.deadline, call.client)
                 try:
                     with ticket:
                         async with aclosing(self._serve(plan, origin, call, release, ticket, nested)) as answers:

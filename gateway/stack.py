@@ -65,6 +65,10 @@ class StackInfo:
         """Samples that a replica of ``stage`` has running or waiting at most; 0 where it does not report them."""
         return self.stage(stage).places
 
+    def max_batch(self, stage: sampling_pb2.Stage.ValueType) -> float:
+        """Samples that a replica of ``stage`` has in a pass at most; infinite where it does not report them."""
+        return self.stage(stage).max_batch or float("inf")
+
     def max_steps(self, stage: sampling_pb2.Stage.ValueType) -> int:
         """How many ``stage`` may be asked for."""
         return self.stage(stage).max_steps or MAX_STEPS

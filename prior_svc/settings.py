@@ -14,5 +14,5 @@ class Settings(ModelSettings):
 
     port: int = setting(50052, PORT_HELP, 0, HIGHEST_PORT)
     max_request_bytes: int = setting(4 * 1024 * 1024, "largest request accepted", 1024, 256 * 1024 * 1024)
-    max_batch: int = setting(16, "samples that share one pass through the network", 1, 1024)
+    max_batch: int = setting(ROOMS["prior"].max_batch, "samples that share one pass through the network", 1, 1024)
     capacity: int = setting(ROOMS["prior"].capacity, "samples under way at once", 1, 4096)

@@ -73,7 +73,8 @@ class Overloaded(UnclipError):
     """There is no room. Retry after ``retry_after`` seconds.
 
     reason: "OVERLOADED" when the queue is full, "CLIENT_SHARE" when one client has all that it may, "TOO_LATE" when
-    the wait would outlast the deadline, "PIXELS" when pictures with too many of them are being read,
+    the wait would outlast the deadline, "OWN_WORK" when it would for other parts of the same request alone (a stage
+    says so, a gateway then DEADLINE_EXCEEDED), "PIXELS" when pictures with too many of them are being read,
     "UNREAD_BYTES" or "UNREAD_PICTURES" when finished ones that nobody takes leave no room; "RATE_LIMITED" or
     "CONCURRENCY_LIMITED" when an API key's limit is reached.
     """

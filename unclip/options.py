@@ -19,21 +19,22 @@ SERVICES: tuple[ServiceName, ...] = get_args(ServiceName)
 
 @dataclass(frozen=True)
 class Room:
-    """How much a stage takes on: samples under way at once, and samples that may wait."""
+    """How much a stage takes on: samples under way at once, samples that may wait, and samples that share a pass."""
 
     capacity: int = 16
     queue_limit: int = 256
+    max_batch: int = 8
 
     @property
     def places(self) -> int:
-        """Both; one client may have half of them."""
+        """Samples under way or waiting; one client may have half of them."""
         return self.capacity + self.queue_limit
 
 
 # By default: an encoder takes several of the largest requests, 64 captions each, at a time.
 ROOMS: dict[ServiceName, Room] = {
-    "encoder": Room(queue_limit=512),
-    "prior": Room(capacity=32),
+    "encoder": Room(queue_limit=512, max_batch=16),
+    "prior": Room(capacity=32, max_batch=16),
     "decoder": Room(),
     "upsampler": Room(),
 }

@@ -44,12 +44,14 @@ HEADROOM = 0.85
 @dataclass
 class Speed:
     """What a stage has reported of its steps, or of its student's. device: its device's seconds for the step of a row
-    of the stack's own size. step: seconds of one of such rows, with what shares it; 0 before any report."""
+    of the stack's own size. step: seconds of one of such rows, with what shares it; 0 before any report. least: of a
+    step, by the call's own rows; least_pass: by all rows of the pass."""
 
     device: float = 0.0
     step: float = 0.0
     noted: float = float("-inf")  # when it was reported last
-    least: MinimumTime = field(default_factory=MinimumTime)  # of a step
+    least: MinimumTime = field(default_factory=MinimumTime)
+    least_pass: MinimumTime = field(default_factory=MinimumTime)
 
     def usual(self, now: float) -> float:
         """Seconds of a step as of late; 0 where nothing was reported for long."""
@@ -64,7 +66,21 @@ class Speed:
         self.device += (device - self.device) * weight
         self.step += (step - self.step) * weight
         self.least.note(load.usual_rows, cost.busy / load.steps, now)
+        self.least_pass.note(load.usual_rows * cost.busy / cost.device, cost.busy / load.steps, now)
         self.noted = now
+
+    def least_call(self, load: StageLoad, now: float) -> float:
+        """Seconds that one call of ``load`` takes at the very least."""
+        return load.steps * self.least.of(load.usual_rows, now)
+
+    def least_calls(self, load: StageLoad, replicas: float, now: float) -> float:
+        """Seconds that all of its calls take ``replicas`` together at the very least: in passes as large as there are,
+        each row in one of them at a time. (Seconds grow less than rows do: fewer and larger passes take the least.)"""
+        each = load.row_steps / replicas
+        if rows := min(load.row_steps / load.steps / replicas, load.pass_rows):
+            full, rest = divmod(each, rows)
+            each = full * self.least_pass.of(rows, now) + self.least_pass.of(rest, now)
+        return max(self.least_call(load, now), each)
 
 
 @dataclass
@@ -165,7 +181,7 @@ class Admission:
             Overloaded: it could not be with what is.
         """
         now, ticket = self._clock(), Ticket(self, workload, deadline - MARGIN_S, client)
-        left, least = ticket.deadline - now, ticket.least(workload)
+        left, least = ticket.deadline - now, ticket.least_of_all()
         if least > left or left <= 0:
             if left <= 0 or not self._probes(workload, now):
                 REFUSALS.labels("gateway", "deadline").inc()
@@ -270,7 +286,19 @@ class Ticket:
     def least(self, stages: Iterable[StageName]) -> float:
         """Seconds that ``stages`` take for a picture at the very least."""
         now = self._admission.now()
-        return OPTIMISM * sum(speed.least.of(load.usual_rows, now) * load.steps for load, speed in self._speeds(stages))
+        return OPTIMISM * sum(speed.least_call(load, now) for load, speed in self._speeds(stages))
+
+    def least_of_all(self) -> float:
+        """Seconds that all stages take for all pictures at the very least: the pool that has the most to do for all of
+        them, the others for one before it or after it."""
+        now, pools = self._admission.now(), self._admission.pools
+        alone, together = dict[StageName, float](), dict[StageName, float]()
+        for stage, (load, speed) in zip(self._workload, self._speeds(self._workload), strict=True):
+            alone[stage] = speed.least_call(load, now)
+            together[stage] = speed.least_calls(load, pools[stage].replicas(), now)
+        return OPTIMISM * max(
+            sum((together if pools[stage] is pool else alone)[stage] for stage in alone) for pool in self.pools
+        )
 
     def after(self, stage: StageName) -> float:
         """Seconds to keep for the stages after ``stage``: what they are going to take for a picture as they do now.

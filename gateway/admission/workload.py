@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from gateway.requests.plan import EditPlan, GeneratePlan, InterpolatePlan, Plan, TextDiffPlan, VaryPlan
@@ -23,13 +23,15 @@ SAMPLING_STAGES: Mapping[StageName, ServiceName] = {
 class StageLoad:
     """calls: of the stage, at once or not. rows: that each takes of a pass, guidance counted. steps: of each. area:
     what a row is worth, by its pixels: 1 at the stack's own size. fast: a student takes the steps, to which they are
-    something else than to its teacher."""
+    something else than to its teacher. samples: of each call. max_batch: of them in a pass of a replica at most."""
 
     calls: int
     rows: int
     steps: int
     area: float = 1.0
     fast: bool = False
+    samples: int = 1
+    max_batch: float = math.inf
 
     @property
     def usual_rows(self) -> float:
@@ -40,6 +42,11 @@ class StageLoad:
     def places(self) -> int:
         """Of the stage, that each sample of a call takes: a larger picture several."""
         return max(1, math.ceil(self.area))
+
+    @property
+    def pass_rows(self) -> float:
+        """Such rows that a pass of a replica has at most."""
+        return self.max_batch * self.rows / self.samples
 
     @property
     def call_row_steps(self) -> float:
@@ -55,8 +62,13 @@ class StageLoad:
 Workload = Mapping[StageName, StageLoad]
 
 
-def workload_of(plan: Plan) -> Workload:
-    """The trajectories that ``plan`` needs, in order."""
+def workload_of(plan: Plan, max_batch: Callable[[ServiceName], float] = lambda service: math.inf) -> Workload:
+    """The trajectories that ``plan`` needs, in order. max_batch: samples that a replica has in a pass at most."""
+    loads = _loads(plan).items()
+    return {stage: replace(load, max_batch=max_batch(SAMPLING_STAGES[stage])) for stage, load in loads}
+
+
+def _loads(plan: Plan) -> Workload:
     match plan:
         case GeneratePlan():
             return _generated(plan)
@@ -70,7 +82,7 @@ def workload_of(plan: Plan) -> Workload:
             source_count, picture_count = len(plan.sources) if plan.start == "inverted" else 0, len(plan.ts)
     stages, area = dict[StageName, StageLoad](), plan.output.area
     if isinstance(plan, InterpolatePlan) and plan.to_image is None:
-        stages["prior"] = _load(plan.prior, rows=plan.candidates)
+        stages["prior"] = _load(plan.prior, samples=plan.candidates)
     if source_count:
         passes = inversion_passes(plan.decoder.steps, plan.report_psnr)
         stages["invert"] = StageLoad(source_count, 1, passes, area)
@@ -91,7 +103,7 @@ def _generated(plan: GeneratePlan, resampling: int = 1) -> Workload:
 
 
 def _load(
-    sampling: SamplingSettings, calls: int = 1, rows: int = 1, resampling: int = 1, area: float = 1.0
+    sampling: SamplingSettings, calls: int = 1, samples: int = 1, resampling: int = 1, area: float = 1.0
 ) -> StageLoad:
     guided = 1 if sampling.guidance_scale == 1.0 else 2
-    return StageLoad(calls, rows * guided, (sampling.steps - 1) * resampling + 1, area)
+    return StageLoad(calls, samples * guided, (sampling.steps - 1) * resampling + 1, area, samples=samples)

@@ -24,7 +24,7 @@ from unclip.api.encoder.v1 import encoder_pb2, encoder_pb2_grpc
 from unclip.api.prior.v1 import prior_pb2, prior_pb2_grpc
 from unclip.api.type.v1 import image_pb2, model_info_pb2
 from unclip.enum_names import StageName
-from unclip.errors import Overloaded, PreconditionFailed
+from unclip.errors import DeadlineExceeded, Overloaded, PreconditionFailed
 from unclip.options import ServiceName
 from unclip.serving.error_table import from_rpc_error
 from unclip.serving.load_report import Cost
@@ -265,6 +265,8 @@ class CallStages:
             async with self._limits.hold(service, ticket.places(stage, samples)):
                 return await with_retries(attempt, service, self._call, breaker, lambda: ticket.after(stage))
         except Overloaded as error:
+            if error.reason == "OWN_WORK":  # whichever replica was asked: to come back later would not help
+                raise DeadlineExceeded(str(error)) from error
             if error.reason == "TOO_LATE":
                 ticket.refused(stage)
             raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 from unittest.mock import patch
@@ -91,12 +91,17 @@ class Host:
         await self._exits.aclose()
 
     def _stubs(self) -> list[Service]:
-        faults = Faults(
-            capacity=self._bounds.capacity,
-            queue_limit=self._bounds.queue_limit,
-            step_seconds=self._bounds.step_seconds,
-        )
-        stages = StubStages(self._model, dict.fromkeys(STAGES, faults), max_deadline=self._bounds.max_deadline)
+        bounds = self._bounds
+        faults = {
+            stage: replace(
+                Faults.none(stage),
+                capacity=bounds.capacity,
+                queue_limit=bounds.queue_limit,
+                step_seconds=bounds.step_seconds,
+            )
+            for stage in STAGES
+        }
+        stages = StubStages(self._model, faults, max_deadline=bounds.max_deadline)
         return [stub.service for stub in stages.stubs.values()]
 
     async def _real(self, checkpoint: str) -> list[Service]:

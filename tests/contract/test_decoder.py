@@ -164,9 +164,9 @@ def test_an_inversion_is_let_in_as_all_the_passes_that_it_will_take(services: Se
     request, lengths = sound(services, "invert"), list[list[int]]()
     reserve = Engine.reserve
 
-    def noted(engine: Engine, rows: int = 1, client: str = "", *expected: Expected) -> Reservation:
+    def noted(engine: Engine, rows: int = 1, client: str = "", *expected: Expected, **more: str) -> Reservation:
         lengths.append([job.length for job in expected])
-        return reserve(engine, rows, client, *expected)
+        return reserve(engine, rows, client, *expected, **more)
 
     default = services.toy.defaults("decoder").steps
     with patch.object(Engine, "reserve", noted):

@@ -20,7 +20,7 @@ from tests.contract.services import METHODS, PATHS, Bounds, Method, Services
 from tests.contract.toys import TOYS, Toy
 from tests.tiny import WIDTH
 from unclip.api.type.v1 import sampling_pb2
-from unclip.options import ServiceName
+from unclip.options import ROOMS, ServiceName
 from unclip.serving.settings import ModelSettings
 from unclip.testing import Faults
 from unclip.testing.settings import Settings as StubSettings
@@ -79,10 +79,11 @@ def test_every_stage_tells_size_parameters_and_defaults(services: Services) -> N
         assert told.ignores_text == (expected.ignores_text and stage == sampling_pb2.STAGE_DECODER)
 
 
-def test_every_stage_tells_how_many_places_it_has(services: Services, narrow: Services) -> None:
+def test_every_stage_tells_how_many_samples_it_has_room_for(services: Services, narrow: Services) -> None:
     assert [model.stages[0].places for _, model in services.infos()] == [Bounds.capacity + Bounds.queue_limit] * 4
     walking = [model.stages[0].places for stage, model in narrow.infos() if stage in SAMPLING]
     assert walking == [1] * 3
+    assert [model.stages[0].max_batch for _, model in services.infos()] == [ROOMS[stage].max_batch for stage in ROOMS]
 
 
 def test_stub_and_real_have_the_same_room_unless_told_otherwise() -> None:

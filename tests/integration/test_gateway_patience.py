@@ -47,6 +47,26 @@ async def test_of_many_more_calls_than_can_be_done_those_let_in_are_served_and_n
     assert asked <= counts["OK"] + 15
 
 
+async def test_many_pictures_that_leave_each_other_no_time_are_no_overload_and_the_next_ones_cost_no_work() -> None:
+    async with StubStack() as stack:
+        stack.decoder.faults = Faults(capacity=1, max_batch=1, step_seconds=0.05)  # 16 pictures of 8 steps: 6.4 s
+        first, seconds = await generate(stack.address, 4.0, image_count=16)
+        assert first.startswith("DEADLINE_EXCEEDED decoder: 8 steps take about")
+        assert seconds < 2.0
+        assert (await generate(stack.address, 30.0, image_count=16))[0] == "OK"
+        stack.prior.asked.clear()
+        second, _ = await generate(stack.address, 4.0, image_count=16)
+        assert second.startswith("DEADLINE_EXCEEDED the stages take about")
+        assert not stack.prior.asked
+        assert (await generate(stack.address, 4.0, image_count=4))[0] == "OK"
+
+
+async def test_one_request_of_a_client_may_take_all_of_its_time() -> None:
+    async with StubStack() as stack:
+        stack.decoder.faults = Faults(capacity=1, step_seconds=0.03)
+        assert (await generate(stack.address, 5.5, image_count=16))[0] == "OK"  # 3.8 s, more than half
+
+
 async def test_sixteen_pictures_of_sixteen_candidates_are_more_than_a_clients_share_and_are_served() -> None:
     assert ROOMS["prior"].places // 2 < 16 * 16
     async with StubStack() as stack:

@@ -89,8 +89,11 @@ def test_what_was_expected_and_did_not_come_leaves_its_time_to_others() -> None:
 
 def test_jobs_of_other_lengths_count_each_for_its_own() -> None:
     admission = made(one_at_a_time())
-    with pytest.raises(Overloaded, match="with what goes before 10 steps take about 15 s, 14 s are left"):
-        admission.take(2, "", [], [Expected("a", 10, 14.0), Expected("a", 5, 14.0)])
+    with pytest.raises(DeadlineExceeded, match="with other parts of its request 10 steps take about 15 s, 14 s are"):
+        admission.take(2, "", [], [Expected("a", 10, 14.0), Expected("a", 5, 14.0)], "one")
+    parts = [Expected("a", 10, 15.0), Expected("a", 5, 15.0)]
+    admission.take(2, "", [], parts, "one")
+    admission.give_back(2, "", parts)
     there, back = both = [Expected("a", 10, 17.0), Expected("a", 5, 17.0, follows=True)]
     admission.take(2, "", [], both)
     running = Count("there", 10, deadline=17.0)
@@ -142,6 +145,56 @@ def test_one_clients_work_fills_at_most_half_of_its_patience() -> None:
     other = Count("other", 2, deadline=26.0)
     other.client = "modest"
     admission.enter(other, [*mine, late])
+
+
+def parts(count: int, steps: int, deadline: float, request: str) -> list[Count]:
+    """Jobs of one request of one client."""
+    made = [Count(f"{request}-{i}", steps, deadline=deadline) for i in range(count)]
+    for job in made:
+        job.client, job.request = "a client", request
+    return made
+
+
+def test_one_request_may_take_all_of_its_time() -> None:
+    """16 pictures of 3 s, with 48 s to go: nobody else is there to leave any for."""
+    admission = made(one_at_a_time())
+    pictures = parts(16, 3, 48.0, "sixteen")
+    for index, picture in enumerate(pictures):
+        admission.enter(picture, pictures[:index])
+    other = parts(1, 3, 48.0, "another")
+    with pytest.raises(Overloaded) as refused:
+        admission.enter(other[0], pictures)
+    assert refused.value.reason == "TOO_LATE"
+
+
+def test_a_request_that_leaves_itself_too_little_time_hears_that_it_is_its_own_work() -> None:
+    admission = made(one_at_a_time())
+    pictures = parts(16, 3, 30.0, "sixteen")
+    for index, picture in enumerate(pictures[:10]):
+        admission.enter(picture, pictures[:index])
+    message = "bench: with other parts of its request 3 steps take about 33 s, 30 s are left"
+    with pytest.raises(Overloaded, match=message) as refused:
+        admission.enter(pictures[10], pictures[:10])
+    assert refused.value.reason == "OWN_WORK"
+    [other] = parts(1, 3, 29.0, "another")
+    with pytest.raises(Overloaded) as refused:
+        admission.enter(pictures[10], [*pictures[:9], other])
+    assert refused.value.reason == "TOO_LATE"
+
+
+def test_other_requests_of_a_client_count_as_its_own_and_those_of_other_clients_by_the_same_name_do_not() -> None:
+    admission = made(one_at_a_time())
+    [new], mine = parts(1, 3, 26.0, "new"), parts(4, 3, 25.0, "before")
+    with pytest.raises(Overloaded) as refused:
+        admission.enter(new, mine)
+    assert refused.value.reason == "CLIENT_SHARE"
+    admission.enter(new, [*mine[:3], *parts(2, 3, 25.0, "new")])
+    stranger = parts(7, 3, 25.0, "new")
+    for job in stranger:
+        job.client = "a stranger"
+    with pytest.raises(Overloaded) as refused:
+        admission.enter(new, stranger)
+    assert refused.value.reason == "TOO_LATE"
 
 
 def test_more_rows_than_there_are_places_are_served_when_nothing_else_is() -> None:

@@ -134,6 +134,19 @@ def test_of_more_than_can_be_done_the_fewest_are_given_up_none_that_has_begun_an
     assert error.retry_after > 0
 
 
+def test_what_only_its_own_request_leaves_no_time_for_hears_so() -> None:
+    rig = Rig()
+    pictures = [Count(name, 6, deadline=14.0) for name in "abc"]
+    for job in pictures:
+        job.request = "three"
+    rig.add(*pictures)
+    rig.run()
+    [error] = rig.lost.values()
+    assert isinstance(error, Overloaded)
+    assert error.reason == "OWN_WORK"
+    assert "beside other parts of its request" in str(error)
+
+
 def test_cancelled_and_expired_jobs_are_told_apart() -> None:
     rig = Rig()
     gone, expired = Count("gone", 2), Count("expired", 2, deadline=-1.0)

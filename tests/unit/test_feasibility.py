@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unclip.engine.feasibility import CLIENT_PART, PROMISED, Work, overdue, refusal
+from unclip.engine.feasibility import CLIENT_PART, PROMISED, MinimumTime, Work, overdue, refusal
 
 works = st.builds(Work, seconds=st.floats(0.01, 5), deadline=st.floats(0.1, 30))
 
@@ -54,6 +54,34 @@ def test_a_client_may_fill_part_of_its_patience_and_others_the_rest() -> None:
     assert found.reason == "CLIENT_SHARE"
     assert refusal(Work(1.0, 11.0, client="b"), mine, 0.0) is None
     assert refusal(Work(1.0, 11.0), [Work(CLIENT_PART * 10 + 0.1, 1.0)], 0.0) is None  # nobody's in particular
+
+
+def test_many_rows_are_known_by_passes_of_many_and_where_there_are_none_by_the_largest() -> None:
+    least = MinimumTime()
+    least.note(2, 0.5, 0.0)
+    assert [least.of(rows, 0.0) for rows in (1, 2, 16)] == [0.25, 0.5, 0.5]
+    least.note(10, 2.0, 0.0)
+    least.note(20, 3.0, 0.0)
+    told = [least.of(rows, 0.0) for rows in (2, 4, 5, 16, 50)]
+    assert told == pytest.approx([0.3, 0.5, 0.75, 2.0, 2.0])
+
+
+def test_parts_of_one_request_leave_nothing_to_spare_among_themselves() -> None:
+    new = Work(2.0, 12.0, client="a", request="r")
+    mine = [Work(9.0, 11.0, client="a", request="r")]
+    assert refusal(new, mine, 0.0) is None
+    found = refusal(new, [Work(11.0, 11.0, client="a", request="r")], 0.0)
+    assert found is not None
+    assert (found.reason, found.ahead, found.wait) == ("OWN_WORK", 13.0, 1.0)
+    behind = Work(10.0, 13.0, client="a", request="r")
+    assert refusal(new, [behind], 0.0) is None
+    found = refusal(new, [Work(2.0, 11.9, client="a", request="r"), behind], 0.0)
+    assert found is not None
+    assert found.reason == "OWN_WORK"
+    for other in (Work(0.1, 50.0, client="a"), Work(0.1, 50.0, client="b", request="r")):
+        found = refusal(new, [*mine, other], 0.0)
+        assert found is not None
+        assert found.reason == "TOO_LATE"
 
 
 def test_who_stands_in_front_has_lower_bounds() -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
 import pytest
 
 from gateway.admission.control import MARGIN_S, Admission, Pool, Ticket
@@ -9,6 +13,7 @@ from gateway.admission.workload import StageLoad, Workload
 from unclip.engine.feasibility import FORGOTTEN_S, FRESH_S, Work
 from unclip.enum_names import StageName
 from unclip.errors import DeadlineExceeded, Overloaded
+from unclip.options import ServiceName
 from unclip.serving.load_report import Cost
 
 TOGETHER = {"encoder": "e", "prior": "p", "decoder": "d", "upsampler": "d"}
@@ -27,9 +32,9 @@ class Gateway:
     """An admission whose stages have told that the prior takes a tenth of a second, the decoder 0.6 and the upsampler
     0.4, of which one device does one after the other."""
 
-    def __init__(self) -> None:
+    def __init__(self, replicas: Callable[[ServiceName], float] = lambda service: math.inf) -> None:
         self.clock = Clock()
-        self.admission = Admission(TOGETHER, clock=self.clock)  # type: ignore[arg-type]
+        self.admission = Admission(TOGETHER, replicas, clock=self.clock)  # type: ignore[arg-type]
         for _ in range(20):
             with self.admission.enter(PICTURE, 1e9, "") as ticket:
                 for stage, seconds in (("prior", 0.1), ("decoder", 0.6), ("upsampler", 0.4)):
@@ -90,6 +95,50 @@ def test_what_a_student_takes_says_nothing_of_its_teacher() -> None:
         gateway.admission.enter(PICTURE, gateway.clock.now + MARGIN_S + 0.35, "")
     gateway.admission.enter(fast, gateway.clock.now + MARGIN_S + 0.35, "")
     assert gateway.admission.enter(PICTURE, 1e9, "").work(decoding).least == before.least
+
+
+def sixteen(max_batch: float) -> Workload:
+    return {stage: replace(load, calls=16, max_batch=max_batch) for stage, load in PICTURE.items()}
+
+
+def test_of_many_pictures_it_is_known_how_many_passes_they_take_at_least() -> None:
+    """A step of the decoder takes 0.03 s and one of the upsampler 0.1 s; with four pictures four times as much."""
+    gateway = Gateway(lambda service: 1.0)
+
+    def refused(way: Workload, patience: float) -> bool:
+        try:
+            gateway.admission.enter(way, gateway.clock.now + MARGIN_S + patience, "")
+        except DeadlineExceeded:
+            return True
+        return False
+
+    # They were alone: of more rows it is not known whether they take more.
+    for max_batch, passes in ((math.inf, 1), (16, 1), (8, 2), (4, 4)):
+        least = 0.8 * (passes * 0.5 + 0.05)
+        assert refused(sixteen(max_batch), 0.95 * least)
+        assert not refused(sixteen(max_batch), 1.05 * least)
+    for _ in range(3):
+        with gateway.admission.enter(PICTURE, 1e9, "") as ticket:
+            for stage, rows, seconds in (("prior", 2, 0.1), ("decoder", 8, 1.2), ("upsampler", 4, 0.8)):
+                share = PICTURE[stage].rows / rows  # type: ignore[index]
+                visit = ticket.begin(stage)  # type: ignore[arg-type]
+                gateway.clock.now += seconds
+                ticket.end(visit, Cost(seconds * share, seconds))
+    for max_batch, passes in ((4, 4), (math.inf, 1)):
+        least = 0.8 * (passes * (1.2 + 0.8) + 0.05)
+        assert refused(sixteen(max_batch), 0.95 * least)
+        assert not refused(sixteen(max_batch), 1.05 * least)
+
+
+def test_as_many_replicas_as_there_are_share_many_pictures() -> None:
+    found = []
+    for replicas in (1.0, 2.0, math.inf):
+        gateway = Gateway(lambda service, replicas=replicas: replicas)  # type: ignore[misc]
+        ticket = gateway.admission.enter(sixteen(4), 1e9, "")
+        found.append(ticket.least_of_all())
+    assert found[0] == pytest.approx(0.8 * (4 * 0.5 + 0.05))
+    assert found[1] == pytest.approx(0.8 * (2 * 0.5 + 0.05))
+    assert found[2] == pytest.approx(0.8 * 0.55)
 
 
 def test_an_urgent_call_is_let_in_before_patient_ones_but_not_at_their_expense() -> None:

@@ -10,9 +10,17 @@ from unclip.api.gateway.v1 import gateway_pb2
 
 def test_pictures_of_a_caption_take_candidates_of_the_prior_and_guidance_doubles_rows() -> None:
     way = workload_of(generate_plan(caption="a cat", image_count=3, prior_candidates=2))
-    assert way == {"prior": StageLoad(3, 4, 25), "decoder": StageLoad(3, 2, 20), "upsampler": StageLoad(3, 1, 7)}
+    assert way["prior"] == StageLoad(3, 4, 25, samples=2)
+    assert (way["decoder"], way["upsampler"]) == (StageLoad(3, 2, 20), StageLoad(3, 1, 7))
     assert list(way) == ["prior", "decoder", "upsampler"]
     assert way["prior"].row_steps == 300
+
+
+def test_of_a_call_as_many_rows_share_a_pass_as_samples_do() -> None:
+    most: dict[str, float] = {"prior": 32, "decoder": 8, "upsampler": 4}
+    way = workload_of(generate_plan(caption="a cat", image_count=3, prior_candidates=2), most.__getitem__)
+    assert {stage: load.pass_rows for stage, load in way.items()} == {"prior": 64, "decoder": 16, "upsampler": 4}
+    assert workload_of(vary_plan(image=png()), most.__getitem__)["invert"].pass_rows == 8
 
 
 def test_unguided_steps_are_as_many_as_were_asked_for() -> None:

@@ -53,13 +53,15 @@ class Reservation:
         self,
         rows: int,
         client: str,
+        request: Hashable,
         enqueue: Callable[[Job[Any], Expected | None], None],
         release: Callable[[int, Sequence[Expected]], None],
         expected: Sequence[Expected] = (),
         places: int = 1,
     ):
         """expected: the jobs in their order, where anything is known of them; places: of each job."""
-        self._rows, self._client, self._enqueue, self._release = rows, client, enqueue, release
+        self._rows, self._client, self._request = rows, client, request
+        self._enqueue, self._release = enqueue, release
         self._expected, self._places = list(expected), places
 
     def submit(self, job: Job[Any]) -> None:
@@ -73,13 +75,13 @@ class Reservation:
         """
         if self._rows < 1:
             raise ValueError("reservation is used up")
-        job.client, job.places = self._client, self._places
+        job.client, job.request, job.places = self._client, self._request, self._places
         self._enqueue(job, self._expected[0] if self._expected else None)
         self._rows, self._expected = self._rows - 1, self._expected[1:]
 
     def ahead(self) -> Reservation:
         """Room for one job that has to be done before those that it is held for: it takes no place beside theirs."""
-        return Reservation(1, self._client, self._enqueue, lambda rows, expected: None, places=0)
+        return Reservation(1, self._client, self._request, self._enqueue, lambda rows, expected: None, places=0)
 
     def __enter__(self) -> Reservation:
         return self
@@ -113,11 +115,19 @@ class Admission:
         """See the class."""
         return self._places.total()
 
-    def take(self, rows: int, client: str, jobs: Sequence[Job[Any]], expected: Sequence[Expected] = ()) -> None:
-        """Takes the places of ``rows`` jobs for ``client``, and the time of those ``expected``; jobs: those here.
+    def take(
+        self,
+        rows: int,
+        client: str,
+        jobs: Sequence[Job[Any]],
+        expected: Sequence[Expected] = (),
+        request: Hashable = None,
+    ) -> None:
+        """Takes the places of ``rows`` jobs of a ``request`` of ``client``, and the time of those ``expected``; jobs:
+        those here.
 
         Raises:
-            DeadlineExceeded: an expected job could not end in time even on an idle engine.
+            DeadlineExceeded: the expected jobs could not end in time even on an idle engine.
             Overloaded: there are not as many, or it could not with all that goes before.
         """
         places = sum(job.places for job in expected) or rows
@@ -131,7 +141,7 @@ class Admission:
             message = f"{self._stage}: {mine} places are taken by this client, limit {share}"
             raise Overloaded(message, self.wait(jobs), "CLIENT_SHARE")
         for job in expected:
-            job.client = client
+            job.client, job.request = client, request
         if expected:
             following = [job for job in expected if job.follows]
             *others, longest = sorted((job for job in expected if not job.follows), key=lambda job: job.length)
@@ -191,8 +201,11 @@ class Admission:
         others, mine = works[: -len(chain)], works[-len(chain) :]
         new = replace(mine[0], seconds=sum(work.seconds for work in mine), least=sum(work.least for work in mine))
         if found := refusal(new, others, self._clock()):
-            self._observer.refused("deadline" if found.reason == "TOO_LATE" else "client_share")
-            message = f"{self._stage}: with what goes before {steps} {brief(found.ahead)}, {brief(left)} are left"
+            self._observer.refused("client_share" if found.reason == "CLIENT_SHARE" else "deadline")
+            before = "other parts of its request" if found.reason == "OWN_WORK" else "what goes before"
+            message = f"{self._stage}: with {before} {steps} {brief(found.ahead)}, {brief(left)} are left"
+            if found.reason == "OWN_WORK" and not jobs and not self._expected:
+                raise DeadlineExceeded(message)
             raise Overloaded(message, max(0.1, found.wait), found.reason)
 
     def _probes(self, job: Job[Any], jobs: Sequence[Job[Any]]) -> bool:

@@ -80,7 +80,8 @@ class CostModel:
         for job in jobs:
             left, (tick, row) = job.length - job.position, ticks[job.program]
             own = left * job.width * row
-            works.append(Work(own * self._downstream_factor(job.rank), job.deadline, left * tick, job.rank, job.client))
+            seconds = own * self._downstream_factor(job.rank)
+            works.append(Work(seconds, job.deadline, left * tick, job.rank, job.client, job.request))
         return works
 
     def tick_seconds(self, jobs: Sequence[Job[Any]]) -> float:

@@ -7,7 +7,7 @@ measured in seconds of whatever does it. No torch, no gRPC.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,20 +24,21 @@ FRESH_S = 1.0  # after which a measurement that nothing has confirmed may be wro
 FORGOTTEN_S = 30.0  # after which a measurement counts no more
 BEGUN = 0.25  # of the time that it takes, what must be to spare when something is begun
 
-Reason = Literal["TOO_LATE", "CLIENT_SHARE"]
+Reason = Literal["TOO_LATE", "CLIENT_SHARE", "OWN_WORK"]
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
     """seconds: of the device, if it does this beside much else. least: seconds it takes, sharing the device with what
     runs beside it, if nothing is ahead. deadline: as `time.monotonic`. rank: higher goes first. client: whose it is, ""
-    is nobody's in particular."""
+    is nobody's in particular. request: of which it is a part, None of none."""
 
     seconds: float
     deadline: float
     least: float = 0.0
     rank: int = 0
     client: str = ""
+    request: Hashable = None
 
     @property
     def order(self) -> tuple[int, float]:
@@ -49,6 +50,10 @@ class Work:
         """Seconds that it ends after all that goes before it and itself could be done: while it runs others share the
         device with it, of which half come after it."""
         return max(0.0, self.least - self.seconds) / 2
+
+    def belongs_to(self, other: Work) -> bool:
+        """Whether both are parts of one request."""
+        return self.request is not None and (self.request, self.client) == (other.request, other.client)
 
 
 class MinimumTime:
@@ -63,10 +68,13 @@ class MinimumTime:
 
     def of(self, rows: float, now: float) -> float:
         """Seconds that ``rows`` take at the very least: fewer than were measured in proportion, more as much at any
-        rate; 0 where nothing is known."""
+        rate. That says little of many more, so that passes of less than half as many rows, or as the largest had, do
+        not count. 0 where nothing is known."""
         while self._measured and now - self._measured[0][0] > FORGOTTEN_S:
             self._measured.popleft()
-        return min((seconds * min(1.0, rows / measured) for _, measured, seconds in self._measured), default=0.0)
+        most = max((measured for _, measured, _ in self._measured), default=0.0)
+        like = [(measured, seconds) for _, measured, seconds in self._measured if 2 * measured >= min(rows, most)]
+        return min((seconds * min(1.0, rows / measured) for measured, seconds in like), default=0.0)
 
 
 @dataclass(frozen=True)
@@ -84,9 +92,14 @@ def refusal(new: Work, others: Iterable[Work], now: float, part: float = 1.0) ->
     part: of the usual bounds. Who stands in front of others that apply them as well has lower ones.
 
     It can if what goes before it leaves it its time, with `PROMISED` to spare, if none of those behind it would come
-    too late for it, and if what goes before it is not too much of its own client's. Alone it always can: no estimate is
-    so sure that it should not be tried.
+    too late for it, and if what goes before it is not too much of other requests of its client. Alone it always can: no
+    estimate is so sure that it should not be tried. Beside nothing but other parts of its own request it can if these
+    leave it its time with nothing to spare: there is nobody to spare it for.
     """
+    others = list(others)
+    alone = bool(others) and all(other.belongs_to(new) for other in others)
+    promised, kept = (1.0, 0.0) if alone else (part * PROMISED, KEPT)
+    late: Reason = "OWN_WORK" if alone else "TOO_LATE"
     spare = new.deadline - now - new.seconds  # seconds that may pass until it has the device
     before = mine = 0.0
     behind: list[Work] = []
@@ -94,13 +107,13 @@ def refusal(new: Work, others: Iterable[Work], now: float, part: float = 1.0) ->
     for other in others:
         if other.rank > rank or (other.rank == rank and other.deadline <= deadline):  # as `Work.order`
             before += other.seconds
-            if new.client and other.client == new.client:
+            if new.client and other.client == new.client and not other.belongs_to(new):
                 mine += other.seconds
         elif other.rank == rank:
             behind.append(other)
     needed = before + new.seconds + new.lag
-    if (before or behind) and before + new.lag > part * PROMISED * spare:
-        return Refusal("TOO_LATE", needed, before + new.lag - part * PROMISED * spare)
+    if (before or behind) and before + new.lag > promised * spare:
+        return Refusal(late, needed, before + new.lag - promised * spare)
     if mine and mine > part * CLIENT_PART * spare:
         return Refusal("CLIENT_SHARE", needed, mine - part * CLIENT_PART * spare)
     behind.sort(key=lambda work: work.deadline)
@@ -110,8 +123,8 @@ def refusal(new: Work, others: Iterable[Work], now: float, part: float = 1.0) ->
         # Who is late already is not so on account of the newcomer.
         time = work.deadline - now
         slack = time - total - work.lag
-        if slack >= 0 and slack < new.seconds + KEPT * time:
-            return Refusal("TOO_LATE", needed, new.seconds + KEPT * time - slack)
+        if slack >= 0 and slack < new.seconds + kept * time:
+            return Refusal(late, needed, new.seconds + kept * time - slack)
     return None
 
 

@@ -79,8 +79,10 @@ class Scheduler:
         """Of the jobs for which nothing was done yet as few as have to go, so that the others end in time."""
         untouched = [job.position == 0 and job.priority == 0 for job in jobs]
         given_up = [jobs[index] for index in overdue(works, untouched, now)]
-        message = f"{self._stage}: there is no time left beside what goes before"
-        return [(job, Overloaded(message, max(0.1, job.deadline - now), "TOO_LATE")) for job in given_up]
+        alone = all(work.belongs_to(works[0]) for work in works)
+        reason, before = ("OWN_WORK", "other parts of its request") if alone else ("TOO_LATE", "what goes before")
+        message = f"{self._stage}: there is no time left beside {before}"
+        return [(job, Overloaded(message, max(0.1, job.deadline - now), reason)) for job in given_up]
 
     def remove(self, job: AnyJob) -> None:
         """Takes a job out."""

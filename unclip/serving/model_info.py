@@ -42,6 +42,7 @@ def stage_info(
         image_size=image_size,
         parameters=parameters,
         places=room.places if room else 0,
+        max_batch=room.max_batch if room else 0,
         sizes=sizes_to_proto(sizes),
         ignores_text=ignores_text,
         fast=None if fast is None else sampling_to_proto(fast),

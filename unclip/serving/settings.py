@@ -159,7 +159,7 @@ class ModelSettings(ServerSettings):
     )
     threads: int = setting(0, "CPU threads, 0 for one per core, or for 1 if all networks are on Triton", 0, 1024)
     capacity: int = setting(ROOMS["decoder"].capacity, "samples under way at once", 1, 4096)
-    max_batch: int = setting(8, "samples that share one pass through a network", 1, 1024)
+    max_batch: int = setting(ROOMS["decoder"].max_batch, "samples that share one pass through a network", 1, 1024)
     queue_limit: int = setting(ROOMS["decoder"].queue_limit, "samples that may wait", 0, 65536)
     # A channel asks its names again when a connection ends: so new replicas are found within 10 s.
     max_connection_age: float = setting(6.0, "seconds after which clients reconnect, and find new replicas", 1, 86400)
@@ -167,7 +167,7 @@ class ModelSettings(ServerSettings):
     @property
     def room(self) -> Room:
         """How much is taken on."""
-        return Room(self.capacity, self.queue_limit)
+        return Room(self.capacity, self.queue_limit, self.max_batch)
 
     @property
     def streams(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from unclip.options import ROOMS, Room, ServiceName
 
@@ -15,7 +15,8 @@ class Faults:
     step_seconds: what a step takes; encoding is one step. Work that would outlast its deadline, alone or with all
     that goes before it, is not begun.
     capacity, queue_limit: samples that run and that wait; a caption, a picture and a candidate are a sample each.
-    Beyond both, calls get RESOURCE_EXHAUSTED with a RetryInfo of ``retry_after`` seconds.
+    Beyond both, calls get RESOURCE_EXHAUSTED with a RetryInfo of ``retry_after`` seconds. max_batch: how many of them
+    it says that a pass has at most.
     fair_shares: whether one client may have at most half of that, as services do; it is one that names itself in
     ``x-unclip-client`` metadata, or a host.
     refuse: what every call gets until this is None again.
@@ -32,6 +33,7 @@ class Faults:
     step_seconds: float = 0.0
     capacity: int = Room.capacity
     queue_limit: int = Room.queue_limit
+    max_batch: int = Room.max_batch
     retry_after: float = 1.0
     fair_shares: bool = True
     refuse: Exception | None = None
@@ -47,9 +49,9 @@ class Faults:
     @classmethod
     def none(cls, stage: ServiceName) -> Faults:
         """No misbehaviour, and as much room as the real ``stage`` has by default."""
-        return cls(capacity=ROOMS[stage].capacity, queue_limit=ROOMS[stage].queue_limit)
+        return cls(**asdict(ROOMS[stage]))
 
     @property
     def room(self) -> Room:
         """How much is taken on."""
-        return Room(self.capacity, self.queue_limit)
+        return Room(self.capacity, self.queue_limit, self.max_batch)

@@ -101,6 +101,7 @@ class Settings(ServerSettings):
             step_seconds=self.step_seconds,
             capacity=self.capacity or ROOMS[stage].capacity,
             queue_limit=ROOMS[stage].queue_limit if self.queue_limit < 0 else self.queue_limit,
+            max_batch=ROOMS[stage].max_batch,
             retry_after=self.retry_after,
             fail=self.fail,
             hang=stage in _words(self.hang),

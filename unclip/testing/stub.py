@@ -18,6 +18,7 @@ from unclip.engine import feasibility
 from unclip.engine.observer import EngineUsage, usage_listener
 from unclip.errors import DeadlineExceeded, Overloaded, PreconditionFailed, Unavailable, brief
 from unclip.options import ServiceName
+from unclip.serving import request_id
 from unclip.serving.clients import client_of
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.decoding import Decoding
@@ -162,7 +163,7 @@ class Work:
         self.cut = False
         self.left = 0  # steps
         self.deadline = deadline
-        self._stub = stub
+        self._stub, self._request = stub, request_id.current.get() or None
 
     async def take_steps(self, steps: int, stage: sampling_pb2.Stage.ValueType) -> AsyncIterator[sampling_pb2.Progress]:
         """Waits for its turn, then takes ``steps`` steps, yielding each.
@@ -191,7 +192,8 @@ class Work:
         """What its steps to come take."""
         seconds, faults = self.left * self._stub.faults.step_seconds, self._stub.faults
         client = self.client if faults.fair_shares else ""
-        return feasibility.Work(self.samples * seconds / faults.capacity, self.deadline, seconds, client=client)
+        device = self.samples * seconds / faults.capacity
+        return feasibility.Work(device, self.deadline, seconds, client=client, request=self._request)
 
     def _refuse_if_late(self) -> None:
         now, mine, stage = time.monotonic(), self.estimate, self._stub.stage

@@ -256,6 +256,7 @@ class StageInfo(_message.Message):
     IGNORES_TEXT_FIELD_NUMBER: _builtins.int
     FAST_FIELD_NUMBER: _builtins.int
     MAX_STEPS_FIELD_NUMBER: _builtins.int
+    MAX_BATCH_FIELD_NUMBER: _builtins.int
     stage: _sampling_pb2.Stage.ValueType
     """The stage."""
     image_size: _builtins.int
@@ -270,6 +271,8 @@ class StageInfo(_message.Message):
     """Whether it is a decoder that reads no text, and is guided by embeddings alone."""
     max_steps: _builtins.int
     """Steps that may be asked for at most: its scheduler has no more timesteps. 0 where it is not told, or takes none."""
+    max_batch: _builtins.int
+    """Samples that share one pass of a replica's networks at most. 0 where it is not told."""
     @_builtins.property
     def defaults(self) -> _sampling_pb2.SamplingOptions:
         """Defaults used where a request is silent."""
@@ -295,10 +298,11 @@ class StageInfo(_message.Message):
         ignores_text: _builtins.bool = ...,
         fast: _sampling_pb2.SamplingOptions | None = ...,
         max_steps: _builtins.int = ...,
+        max_batch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "fast", b"fast", "sizes", b"sizes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "fast", b"fast", "ignores_text", b"ignores_text", "image_size", b"image_size", "max_steps", b"max_steps", "parameters", b"parameters", "places", b"places", "sizes", b"sizes", "stage", b"stage", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "fast", b"fast", "ignores_text", b"ignores_text", "image_size", b"image_size", "max_batch", b"max_batch", "max_steps", b"max_steps", "parameters", b"parameters", "places", b"places", "sizes", b"sizes", "stage", b"stage", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
