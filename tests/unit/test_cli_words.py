@@ -19,7 +19,7 @@ from unclip.cli.parsing import Parser
 from unclip.cli.requests import dests, flag_of, in_flags
 from unclip.client import Generate, GeneratedImage, ImageFile, Preview, Sampling
 from unclip.client.values import KINDS
-from unclip.errors import InvalidRequest
+from unclip.errors import FieldViolation, InvalidRequest
 from unclip.wire.by_name import wire_name
 
 ESCAPE = "\x1b[2J\x1b]0;owned\x07\x9b1m\u202e\nunclip: all is well"
@@ -55,6 +55,17 @@ def test_every_field_of_a_request_is_called_by_its_flag(kind: str) -> None:
             expected = flags[field.name][0] if flags[field.name] else {"to": "to-image"}.get(field.name, field.name)
             for path in (f"{kind}.{wire_name(field)}", field.name, f"{kind}.{wire_name(field)}.data"):
                 assert flag_of(path, command) == expected
+
+
+def test_of_values_that_one_option_stands_for_one_is_told() -> None:
+    frames = [FieldViolation(f"thetas[{i}]", f"must be 0 to 1; got {0.4 * i:g}") for i in range(3, 6)]
+    error = InvalidRequest([*frames, FieldViolation("thetas", "must be many"), FieldViolation("before", "is empty")])
+    told = in_flags(error, commands()["text-diff"])
+    assert [(each.field, each.description) for each in told.violations] == [
+        ("--theta", "must be 0 to 1; got 2"),
+        ("--theta", "must be many"),
+        ("--before", "is empty"),
+    ]
 
 
 def test_a_description_is_in_words_of_the_command_line() -> None:

@@ -103,14 +103,12 @@ class Sides(argparse.Action):
 
 def in_flags(error: InvalidRequest, command: argparse.ArgumentParser) -> InvalidRequest:
     """``error`` in the words of the command line: what ``command`` calls the fields of requests, and enums' values."""
-    return InvalidRequest(
-        [
-            FieldViolation(
-                flag_of(violation.field, command), WIRE_WORD.sub(partial(word_of, command), violation.description)
-            )
-            for violation in error.violations
-        ]
-    )
+    told = dict[tuple[str, str], FieldViolation]()  # one option may stand for several values: one of them is enough
+    for violation in error.violations:
+        flag = flag_of(violation.field, command)
+        description = WIRE_WORD.sub(partial(word_of, command), violation.description)
+        told[flag, description.partition("; got ")[0]] = FieldViolation(flag, description)
+    return InvalidRequest(list(told.values()))
 
 
 def flag_of(path: str, command: argparse.ArgumentParser) -> str:

@@ -36,6 +36,7 @@ class Engine:
         stage: names the engine in errors.
         on_failure: called once, on the engine's thread, when the device is beyond help or the thread itself fails.
         observer: called for all that happens.
+        clock: gives seconds that never go back, by which deadlines are.
     """
 
     def __init__(
@@ -48,15 +49,16 @@ class Engine:
         stage: str = "engine",
         on_failure: Callable[[BaseException], object] | None = None,
         observer: Observer | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._programs = programs
+        self._programs, self._clock = programs, clock
         self._stage = stage
         self._on_failure = on_failure
         self._observer = observer or Observer()
-        self._costs = CostModel(max_batch)
-        self._scheduler = Scheduler(stage, capacity, max_batch, self._costs)
+        self._costs = CostModel(max_batch, clock)
+        self._scheduler = Scheduler(stage, capacity, max_batch, self._costs, clock)
         self._calls: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
-        self._admission = Admission(stage, capacity + queue_limit, self._observer, self._costs)
+        self._admission = Admission(stage, capacity + queue_limit, self._observer, self._costs, clock)
         self._ticks = 0
         self._closed: str | None = None
         self._changed = threading.Condition()
@@ -127,7 +129,7 @@ class Engine:
             if self._closed is not None:
                 raise Unavailable(self._stage, self._closed)
             self._admission.enter(job, self._scheduler.jobs, expected)
-            job.queued = time.monotonic()
+            job.queued = self._clock()
             self._scheduler.queue.append(job)
             self._changed.notify_all()
 
@@ -191,7 +193,7 @@ class Engine:
             self._scheduler.remove(job)
             self._end(job, error)
         for job in self._scheduler.schedule(self._ticks):
-            job.began = time.monotonic()
+            job.began = self._clock()
             self._observer.admitted(job.began - job.queued)
         for place, job in enumerate(self._scheduler.queue, start=1):
             if job.queue_position != place:
@@ -199,7 +201,7 @@ class Engine:
                 self._notify(job)
 
     def _tick(self, batch: list[AnyJob]) -> None:
-        started = time.monotonic()
+        started = self._clock()
         self._ticks += 1
         try:
             lane = batch[0].lane
@@ -223,7 +225,7 @@ class Engine:
                     if self._closed is None:
                         self._tick([job])
             return
-        seconds = time.monotonic() - started
+        seconds = self._clock() - started
         with self._changed:
             self._costs.record(lane[0], batch, seconds)
         row = seconds / sum(job.width for job in batch)
@@ -244,7 +246,7 @@ class Engine:
     def _end(self, job: AnyJob, error: BaseException | None) -> None:
         with self._changed:
             self._admission.leave(job)
-        job.ended = time.monotonic()
+        job.ended = self._clock()
         if not job.future.set_running_or_notify_cancel():
             self._observer.ended("cancelled")
             return
