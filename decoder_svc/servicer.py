@@ -24,10 +24,10 @@ from unclip.engine.follow import Tick, finished, follow
 from unclip.engine.job import Job
 from unclip.model_app import asked_steps, expected
 from unclip.options import inversion_passes
-from unclip.serving import request_id
 from unclip.serving.clients import client_of
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.decoding import Decoding
+from unclip.serving.request_id import part_of
 from unclip.wire import tensors
 from unclip.wire.images import decode_cost, encode_image, from_pixels, psnr
 from unclip.wire.stage_reading import Float32Array, StageSpec
@@ -56,8 +56,8 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
     ) -> AsyncIterator[decoder_pb2.DecodeResponse]:
         """Samples a base-size picture, with progress and previews."""
         deadline = self._deadlines.of(context)
-        likely, name = self._expected(request, deadline), request_id.current.get()
-        with self._engine.reserve(1, client_of(context), likely, request=name) as reservation:
+        likely, name = self._expected(request, deadline), part_of(context)
+        with self._engine.reserve(1, client_of(context), likely, part_of=name) as reservation:
             task = DecodeTask.from_proto(request, self._spec)
             known = await self._latents(task.known.pixels if task.known else None, reservation, deadline)
             trajectory = await asyncio.wrap_future(
@@ -83,7 +83,7 @@ class DecoderServicer(decoder_pb2_grpc.DecoderServiceServicer):
         likely = [Expected("decoder", passes, deadline, scale=scale)]
         if request.report_psnr:
             likely.append(Expected("decoder", steps, deadline, scale=scale, follows=True))  # and back
-        with self._engine.reserve(len(likely), client, *likely, request=request_id.current.get()) as reservation:
+        with self._engine.reserve(len(likely), client, *likely, part_of=part_of(context)) as reservation:
             with self._decoding.admitted(decode_cost([request.image]), client) as admitted:
                 task, picture = await admitted.run(InvertTask.from_proto, request, self._spec)
             latents = await self._latents(picture, reservation, deadline)
@@ -151,8 +151,8 @@ class UpsamplerServicer(upsampler_pb2_grpc.UpsamplerServiceServicer):
     ) -> AsyncIterator[upsampler_pb2.UpsampleResponse]:
         """Upsamples one picture, with progress."""
         deadline = self._deadlines.of(context)
-        likely, name = self._expected(request, deadline), request_id.current.get()
-        with self._engine.reserve(1, client_of(context), likely, request=name) as reservation:
+        likely, name = self._expected(request, deadline), part_of(context)
+        with self._engine.reserve(1, client_of(context), likely, part_of=name) as reservation:
             task = UpsampleTask.from_proto(request, self._spec)
             job = await asyncio.wrap_future(self._engine.call(lambda: self._upsampler.upsample(task, deadline)))
             async with aclosing(follow(reservation, [job], not request.omit_progress)) as ticks:

@@ -18,9 +18,9 @@ from unclip.engine.follow import Tick, follow
 from unclip.engine.trajectory import Trajectory
 from unclip.errors import PreconditionFailed
 from unclip.model_app import expected
-from unclip.serving import request_id
 from unclip.serving.clients import client_of
 from unclip.serving.deadlines import Deadlines
+from unclip.serving.request_id import part_of
 from unclip.wire.embeddings import Embedding
 from unclip.wire.limits import MAX_CANDIDATES
 from unclip.wire.stage_reading import StageSpec
@@ -46,7 +46,7 @@ class PriorServicer(prior_pb2_grpc.PriorServiceServicer):
             expected("prior", request.sampling, self._spec.defaults, deadline),
             min(max(request.candidates, 1), MAX_CANDIDATES),
         )
-        with self._engine.reserve(rows, client_of(context), likely, request=request_id.current.get()) as reservation:
+        with self._engine.reserve(rows, client_of(context), likely, part_of=part_of(context)) as reservation:
             task = SampleTask.from_proto(request, self._spec)
             trajectories = await asyncio.wrap_future(self._engine.call(lambda: self._trajectories(task, deadline)))
             async with aclosing(follow(reservation, trajectories, not request.omit_progress)) as ticks:

@@ -45,13 +45,12 @@ HEADROOM = 0.85
 class Speed:
     """What a stage has reported of its steps, or of its student's. device: its device's seconds for the step of a row
     of the stack's own size. step: seconds of one of such rows, with what shares it; 0 before any report. least: of a
-    step, by the call's own rows; least_pass: by all rows of the pass."""
+    step, by all rows of the pass."""
 
     device: float = 0.0
     step: float = 0.0
     noted: float = float("-inf")  # when it was reported last
     least: MinimumTime = field(default_factory=MinimumTime)
-    least_pass: MinimumTime = field(default_factory=MinimumTime)
 
     def usual(self, now: float) -> float:
         """Seconds of a step as of late; 0 where nothing was reported for long."""
@@ -65,22 +64,20 @@ class Speed:
         weight = 1.0 if held_up or not self.device else SMOOTHING
         self.device += (device - self.device) * weight
         self.step += (step - self.step) * weight
-        self.least.note(load.usual_rows, cost.busy / load.steps, now)
-        self.least_pass.note(load.usual_rows * cost.busy / cost.device, cost.busy / load.steps, now)
+        self.least.note(load.usual_rows * cost.busy / cost.device, cost.busy / load.steps, now)
         self.noted = now
 
-    def least_call(self, load: StageLoad, now: float) -> float:
-        """Seconds that one call of ``load`` takes at the very least."""
-        return load.steps * self.least.of(load.usual_rows, now)
+    def least_call(self, load: StageLoad, now: float, since: float = float("-inf")) -> float:
+        """Seconds that one call of ``load`` takes at the very least; 0 where that was not measured ``since``."""
+        return load.steps * self.least.of(load.usual_rows, now, since)
 
-    def least_calls(self, load: StageLoad, replicas: float, now: float) -> float:
+    def least_calls(self, load: StageLoad, replicas: float, now: float, since: float) -> float:
         """Seconds that all of its calls take ``replicas`` together at the very least: in passes as large as there are,
         each row in one of them at a time. (Seconds grow less than rows do: fewer and larger passes take the least.)"""
-        each = load.row_steps / replicas
-        if rows := min(load.row_steps / load.steps / replicas, load.pass_rows):
-            full, rest = divmod(each, rows)
-            each = full * self.least_pass.of(rows, now) + self.least_pass.of(rest, now)
-        return max(self.least_call(load, now), each)
+        together = min(max(load.usual_rows, load.calls * load.usual_rows / replicas), load.pass_rows)
+        full, rest = divmod(load.row_steps / replicas, together)
+        passes = full * self.least.of(together, now, since) + self.least.of(rest, now, since)
+        return max(self.least_call(load, now, since), passes)
 
 
 @dataclass
@@ -183,7 +180,7 @@ class Admission:
         now, ticket = self._clock(), Ticket(self, workload, deadline - MARGIN_S, client)
         left, least = ticket.deadline - now, ticket.least_of_all()
         if least > left or left <= 0:
-            if left <= 0 or not self._probes(workload, now):
+            if left <= 0 or not self._probes(ticket, now):
                 REFUSALS.labels("gateway", "deadline").inc()
                 raise DeadlineExceeded(f"the stages take about {brief(least)}, {brief(max(0.0, left))} are left")
             self._probed, ticket.probe = now, True
@@ -197,11 +194,13 @@ class Admission:
                 raise Overloaded(message, max(0.1, found.wait), found.reason)
         return ticket
 
-    def _probes(self, workload: Workload, now: float) -> bool:
-        """Whether a call that looks hopeless is to measure how fast the stages are now: they have not reported of late,
-        and nothing is under way that will. Were it refused for what was once measured, that would never change."""
-        noted = max(self._probed, *(self.speed(stage, load).noted for stage, load in workload.items()))
-        return now - noted >= FRESH_S and not any(self.pools[stage].works for stage in workload)
+    def _probes(self, ticket: Ticket, now: float) -> bool:
+        """Whether a call that looks hopeless is to measure how fast the stages are now: it does so for what was
+        measured a while ago of passes like its own, and nothing is under way. Were it refused for that, it would never
+        change."""
+        if now - self._probed < FRESH_S or any(pool.works for pool in ticket.pools):
+            return False
+        return ticket.least_of_all(since=now - FRESH_S) <= ticket.deadline - now
 
     def _works(self, pool: Pool, now: float) -> Collection[Work]:
         """What the calls under way still ask of ``pool``."""
@@ -288,14 +287,14 @@ class Ticket:
         now = self._admission.now()
         return OPTIMISM * sum(speed.least_call(load, now) for load, speed in self._speeds(stages))
 
-    def least_of_all(self) -> float:
-        """Seconds that all stages take for all pictures at the very least: the pool that has the most to do for all of
-        them, the others for one before it or after it."""
+    def least_of_all(self, since: float = float("-inf")) -> float:
+        """Seconds that all stages take for all pictures at the very least, as far as it was measured ``since``: the
+        pool that has the most to do for all of them, the others for one before it or after it."""
         now, pools = self._admission.now(), self._admission.pools
         alone, together = dict[StageName, float](), dict[StageName, float]()
         for stage, (load, speed) in zip(self._workload, self._speeds(self._workload), strict=True):
-            alone[stage] = speed.least_call(load, now)
-            together[stage] = speed.least_calls(load, pools[stage].replicas(), now)
+            alone[stage] = speed.least_call(load, now, since)
+            together[stage] = speed.least_calls(load, pools[stage].replicas(), now, since)
         return OPTIMISM * max(
             sum((together if pools[stage] is pool else alone)[stage] for stage in alone) for pool in self.pools
         )
@@ -319,6 +318,10 @@ class Ticket:
         """What it asks of ``stages``, and how fast they are with that."""
         loads = [(stage, self._workload[stage]) for stage in stages]
         return [(load, self._admission.speed(stage, load)) for stage, load in loads]
+
+    def replicas(self, stage: StageName) -> Callable[[], float]:
+        """Tells how many replicas of ``stage`` there are; infinite where nobody knows."""
+        return self._admission.pools[stage].replicas
 
     def places(self, stage: StageName, samples: int) -> int:
         """That a call of ``stage`` takes there for ``samples``."""

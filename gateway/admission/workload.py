@@ -45,8 +45,8 @@ class StageLoad:
 
     @property
     def pass_rows(self) -> float:
-        """Such rows that a pass of a replica has at most."""
-        return self.max_batch * self.rows / self.samples
+        """Such rows that a pass of a replica has at most: of larger pictures fewer, of smaller ones not more."""
+        return self.max_batch * self.rows / self.samples * min(1.0, self.area)
 
     @property
     def call_row_steps(self) -> float:

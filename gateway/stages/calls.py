@@ -86,12 +86,14 @@ async def with_retries(
     call: Call,
     breaker: CircuitBreaker,
     after: Callable[[], float] = lambda: 0.0,
+    replicas: Callable[[], float] = lambda: float("inf"),
 ) -> Result:
     """The result of ``attempt``, which is given the seconds it may take, asked again while the stage breaks off.
 
     gRPC's own retries end with the first message of a stream; these do not. A replica without room is no reason to
     wait: the next one is asked at once. ``breaker`` has the last word on asking again. A request that a replica died
-    of is tried on one more, see `Call.lose`. ``after`` returns the seconds that later stages need.
+    of is tried on one more, see `Call.lose`. ``after`` returns the seconds that later stages need; ``replicas`` how
+    many there are, of which none is asked again that had no room.
 
     Raises:
         UnclipError: what the stage's status stands for; Unavailable when it broke off every time.
@@ -99,6 +101,7 @@ async def with_retries(
     """
     breaker.record_call()
     before: Unavailable | None = None
+    full = 0
     for pause in (*PAUSES_S, None):
         try:
             with timed(stage):
@@ -126,7 +129,9 @@ async def with_retries(
             failure.asked_again, before = True, failure
         elif isinstance(failure, DeadlineExceeded) and before is not None:
             raise before
-        if not isinstance(failure, Unavailable | Overloaded) or pause is None or not breaker.allow_retry():
+        full += isinstance(failure, Overloaded)
+        retried = isinstance(failure, Unavailable | Overloaded) and full < replicas()
+        if pause is None or not retried or not breaker.allow_retry():
             if isinstance(failure, Overloaded):
                 breaker.record_overload(failure)
             raise failure

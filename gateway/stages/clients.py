@@ -263,7 +263,8 @@ class CallStages:
         breaker = self._clients.breakers[service]
         try:
             async with self._limits.hold(service, ticket.places(stage, samples)):
-                return await with_retries(attempt, service, self._call, breaker, lambda: ticket.after(stage))
+                replicas = ticket.replicas(stage)
+                return await with_retries(attempt, service, self._call, breaker, lambda: ticket.after(stage), replicas)
         except Overloaded as error:
             if error.reason == "OWN_WORK":  # whichever replica was asked: to come back later would not help
                 raise DeadlineExceeded(str(error)) from error

@@ -61,6 +61,23 @@ async def test_many_pictures_that_leave_each_other_no_time_are_no_overload_and_t
         assert (await generate(stack.address, 4.0, image_count=4))[0] == "OK"
 
 
+async def test_requests_by_the_same_id_are_not_taken_for_one() -> None:
+    async with StubStack() as stack, grpc.aio.insecure_channel(stack.address, options=PLAIN) as channel:
+        stack.decoder.faults = Faults(capacity=1, max_batch=1, step_seconds=0.05)  # a picture takes 0.4 s
+
+        async def ask() -> str:
+            request = gateway_pb2.GenerateRequest(caption="a cat")
+            try:
+                stub = gateway_pb2_grpc.GatewayServiceStub(channel)
+                await stub.Generate(request, timeout=1.5, metadata=(("x-request-id", "mine"),))
+            except grpc.aio.AioRpcError as error:
+                return error.code().name
+            return "OK"
+
+        ended = Counter(await asyncio.gather(*(ask() for _ in range(6))))
+        assert set(ended) == {"OK", "RESOURCE_EXHAUSTED"}
+
+
 async def test_one_request_of_a_client_may_take_all_of_its_time() -> None:
     async with StubStack() as stack:
         stack.decoder.faults = Faults(capacity=1, step_seconds=0.03)

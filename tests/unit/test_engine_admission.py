@@ -90,9 +90,9 @@ def test_what_was_expected_and_did_not_come_leaves_its_time_to_others() -> None:
 def test_jobs_of_other_lengths_count_each_for_its_own() -> None:
     admission = made(one_at_a_time())
     with pytest.raises(DeadlineExceeded, match="with other parts of its request 10 steps take about 15 s, 14 s are"):
-        admission.take(2, "", [], [Expected("a", 10, 14.0), Expected("a", 5, 14.0)], "one")
+        admission.take(2, "", [], [Expected("a", 10, 14.0), Expected("a", 5, 14.0)], object())
     parts = [Expected("a", 10, 15.0), Expected("a", 5, 15.0)]
-    admission.take(2, "", [], parts, "one")
+    admission.take(2, "", [], parts, object())
     admission.give_back(2, "", parts)
     there, back = both = [Expected("a", 10, 17.0), Expected("a", 5, 17.0, follows=True)]
     admission.take(2, "", [], both)
@@ -178,8 +178,49 @@ def test_a_request_that_leaves_itself_too_little_time_hears_that_it_is_its_own_w
     assert refused.value.reason == "OWN_WORK"
     [other] = parts(1, 3, 29.0, "another")
     with pytest.raises(Overloaded) as refused:
+        admission.enter(pictures[10], [*pictures[:10], other])
+    assert refused.value.reason == "OWN_WORK"  # whoever else is there
+    with pytest.raises(Overloaded) as refused:
         admission.enter(pictures[10], [*pictures[:9], other])
     assert refused.value.reason == "TOO_LATE"
+
+
+def test_the_parts_of_one_call_hear_that_its_deadline_is_too_short() -> None:
+    admission, call = made(one_at_a_time()), object()
+    candidates = parts(11, 3, 30.0, "")
+    for job in candidates:
+        job.request = call
+    for index, job in enumerate(candidates[:10]):
+        admission.enter(job, candidates[:index])
+    with pytest.raises(
+        DeadlineExceeded, match="with other parts of its request 3 steps take about 33 s, 30 s are left"
+    ):
+        admission.enter(candidates[10], candidates[:10])
+
+
+def test_many_that_share_their_steps_take_no_longer_than_these() -> None:
+    costs = CostModel(max_batch=16)
+    for _ in range(3):
+        costs.record("a", [Count("before", 1)] * 16, 1.0)
+    for left, fits in ((61.0, True), (59.0, False)):
+        expected = [Expected("a", 60, left) for _ in range(16)]
+        if fits:
+            made(costs).take(16, "", [], expected, object())
+        else:
+            with pytest.raises(DeadlineExceeded):
+                made(costs).take(16, "", [], expected, object())
+
+
+def test_what_nobody_waits_for_any_more_stands_in_nobodys_way(make_bench: MakeBench) -> None:
+    bench = make_bench(clock=lambda: 0.0, max_batch=1)
+    bench.engine._costs.record("a", [Count("before", 1)], 1.0)
+    gone = Count("gone", 50, deadline=60.0)
+    bench.submit(gone)
+    with pytest.raises(Overloaded):
+        bench.submit(Count("too late", 5, deadline=10.0))
+    gone.cancel()
+    bench.submit(late := Count("in time", 5, deadline=10.0))
+    bench.go(late)
 
 
 def test_other_requests_of_a_client_count_as_its_own_and_those_of_other_clients_by_the_same_name_do_not() -> None:

@@ -170,6 +170,23 @@ def test_a_batch_is_no_larger_than_its_most_urgent_job_can_bear() -> None:
     assert len(rig.scheduler.next_batch()) > 4
 
 
+def test_an_urgent_job_has_less_company_where_later_stages_are_going_to_take_a_part_of_its_time() -> None:
+    def company(upsampling: float) -> int:
+        rig = Rig(capacity=16, max_batch=8)
+        for count in (1, 8) * 4:
+            rig.costs.record("a", [Count("before", 1)] * count, 0.2 + 0.05 * count)
+            if upsampling:
+                rig.costs.record("b", [later(Count("before", 1, lane="b"))], upsampling)
+        rig.add(Count("urgent", 4, deadline=3.2), *[Count(str(i), 4, deadline=4.0) for i in range(7)])
+        rig.scheduler.to_drop()
+        rig.scheduler._short_of_time = True
+        rig.scheduler.schedule(0)
+        return len(rig.scheduler.next_batch())
+
+    assert company(0.0) == 8
+    assert 1 <= company(0.4) <= 4
+
+
 @pytest.mark.parametrize(("row", "most"), [(0.5, 1), (0.0001, 8)])
 def test_where_time_is_short_a_batch_is_as_large_as_it_pays(row: float, most: int) -> None:
     rig = Rig(capacity=16, max_batch=8)

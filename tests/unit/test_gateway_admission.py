@@ -41,6 +41,7 @@ class Gateway:
                     visit = ticket.begin(stage)  # type: ignore[arg-type]
                     self.clock.now += seconds
                     ticket.end(visit, Cost(seconds, seconds / 2))
+                ticket.end(ticket.begin("prior"), Cost(0.1, 0.05))  # what it tells is as fresh as what the others do
 
     def enter(self, patience: float, client: str = "", way: Workload = PICTURE) -> bool:
         """Whether a call with so much patience is let in; it stays under way."""
@@ -128,6 +129,61 @@ def test_of_many_pictures_it_is_known_how_many_passes_they_take_at_least() -> No
         least = 0.8 * (passes * (1.2 + 0.8) + 0.05)
         assert refused(sixteen(max_batch), 0.95 * least)
         assert not refused(sixteen(max_batch), 1.05 * least)
+
+
+def test_what_was_measured_of_a_crowd_is_tried_again_though_singles_keep_coming_and_the_other_way_round() -> None:
+    """Sixteen of which each step took as long as a hundred do now, and a single each 0.6 s that is quick."""
+    slow, quick = Cost(25.0, 50.0), Cost(0.01, 0.01)
+    for before, coming in ((sixteen(8), PICTURE), (PICTURE, sixteen(8))):
+        gateway = Gateway(lambda service: 1.0)
+        admission, clock = gateway.admission, gateway.clock
+        clock.now += 2 * FORGOTTEN_S
+
+        def make(way: Workload, cost: Cost, patience: float, admission: Admission = admission) -> bool:
+            try:
+                with admission.enter(way, admission.now() + MARGIN_S + patience, "") as ticket:
+                    for stage in way:
+                        ticket.end(ticket.begin(stage), cost)
+            except DeadlineExceeded:
+                return False
+            return True
+
+        assert make(before, slow, 1e9)
+        told = [make(before, quick, 30.0)]
+        for _ in range(5):
+            assert make(coming, quick, 1e9)
+            clock.now += 0.6
+            told.append(make(before, quick, 30.0))
+        assert not told[0]
+        assert told[-1]
+
+
+def test_what_is_not_heard_of_is_tried_though_other_stages_are_heard_of_all_the_time() -> None:
+    gateway = Gateway()
+    fast: Workload = {**PICTURE, "decoder": StageLoad(1, 1, 4, fast=True)}
+    with gateway.admission.enter(PICTURE, 1e9, "") as ticket:
+        ticket.end(ticket.begin("decoder"), Cost(1.0, 1.0))
+    told = []
+    for _ in range(4):
+        with gateway.admission.enter(fast, 1e9, "") as ticket:
+            for stage in fast:
+                ticket.end(ticket.begin(stage), Cost(0.1, 0.1))
+        gateway.clock.now += 0.4
+        try:
+            told.append(gateway.admission.enter(PICTURE, gateway.clock.now + MARGIN_S + 0.2, "").probe)
+        except DeadlineExceeded:
+            told.append(False)
+    assert True in told
+    assert told[0] is False
+
+
+def test_passes_shared_with_others_do_not_make_a_single_one_look_longer() -> None:
+    gateway = Gateway(lambda service: 1.0)
+    gateway.clock.now += 2 * FORGOTTEN_S
+    for _ in range(3):
+        with gateway.admission.enter(PICTURE, 1e9, "") as ticket:
+            ticket.end(ticket.begin("decoder"), Cost(0.5, 8.0))  # 2 of 32 rows
+    assert gateway.admission.enter(PICTURE, 1e9, "").least_of_all() == pytest.approx(0.8 * 0.5)
 
 
 def test_as_many_replicas_as_there_are_share_many_pictures() -> None:
@@ -254,7 +310,8 @@ def test_stages_that_were_slow_at_first_and_are_quick_now_serve_the_impatient_ag
         stack.step = 0.5
         assert stack.call(60.0)
         stack.step = 0.005
-        assert not stack.call(patience)  # for all that is known it could not end in time
+        ticket = stack.admission.enter(way, stack.clock.now + MARGIN_S + 60.0, "")
+        assert ticket.least_of_all() > patience  # for all that is known it could not end in time
         assert stack.healed(patience) <= 3.0
 
 

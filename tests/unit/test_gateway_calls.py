@@ -167,6 +167,17 @@ async def test_another_replica_is_asked_where_one_has_no_room(breaker: CircuitBr
     breaker.check()
 
 
+@pytest.mark.parametrize("replicas", [1, 2, 3])
+async def test_none_that_has_no_room_is_asked_again(breaker: CircuitBreaker, replicas: int) -> None:
+    attempts = Attempts(*[sent(Overloaded("full", 1.0, "OWN_WORK"))] * 9)
+    with pytest.raises(Overloaded):
+        await with_retries(attempts, "decoder", soon(), breaker, replicas=lambda: replicas)
+    assert attempts.made == replicas
+    attempts = Attempts(sent(Overloaded("full", 1.0)), BrokenOff())
+    if replicas > 1:
+        assert await with_retries(attempts, "decoder", soon(), breaker, replicas=lambda: replicas) == "done"
+
+
 async def test_a_stage_without_room_is_not_asked_for_a_moment_by_anybody(breaker: CircuitBreaker) -> None:
     with pytest.raises(Overloaded):
         await with_retries(Attempts(*[sent(Overloaded("full", 7.0))] * 9), "decoder", soon(), breaker)

@@ -13,7 +13,7 @@ from unclip.engine.cost import CostModel
 from unclip.engine.feasibility import refusal
 from unclip.engine.job import Job
 from unclip.engine.observer import Observer
-from unclip.errors import DeadlineExceeded, Overloaded, brief
+from unclip.errors import DeadlineExceeded, Overloaded, UnclipError, brief
 
 UNMEASURED_S = 0.05  # what a step is taken for, in times to come back, before any was measured
 
@@ -204,8 +204,8 @@ class Admission:
             self._observer.refused("client_share" if found.reason == "CLIENT_SHARE" else "deadline")
             before = "other parts of its request" if found.reason == "OWN_WORK" else "what goes before"
             message = f"{self._stage}: with {before} {steps} {brief(found.ahead)}, {brief(left)} are left"
-            if found.reason == "OWN_WORK" and not jobs and not self._expected:
-                raise DeadlineExceeded(message)
+            if found.reason == "OWN_WORK":
+                raise own_work(message, job, self._clock())
             raise Overloaded(message, max(0.1, found.wait), found.reason)
 
     def _probes(self, job: Job[Any], jobs: Sequence[Job[Any]]) -> bool:
@@ -222,3 +222,13 @@ class Admission:
         return max(
             0.1, sum(work.seconds or assumed for work, assumed in zip(self._costs.works(here), steps, strict=True))
         )
+
+
+def own_work(message: str, job: Job[Any], now: float) -> UnclipError:
+    """The error for a job that other parts of its request leave no time. Where these came with it, in one call, nothing
+    is going to change that; where they came in others, another replica may not have them."""
+    return (
+        Overloaded(message, max(0.1, job.deadline - now), "OWN_WORK")
+        if isinstance(job.request, str)
+        else (DeadlineExceeded(message))
+    )

@@ -80,7 +80,7 @@ class CostModel:
         for job in jobs:
             left, (tick, row) = job.length - job.position, ticks[job.program]
             own = left * job.width * row
-            seconds = own * self._downstream_factor(job.rank)
+            seconds = own * self.downstream_factor(job.rank)
             works.append(Work(seconds, job.deadline, left * tick, job.rank, job.client, job.request))
         return works
 
@@ -94,7 +94,7 @@ class CostModel:
         cost = self._programs.get(program)
         return cost.useful_batch(width, self._max_batch) if cost else self._max_batch
 
-    def _downstream_factor(self, rank: int) -> float:
+    def downstream_factor(self, rank: int) -> float:
         """Seconds of the device that a second of work of ``rank`` comes to, later ranks included."""
         later = sum(seconds for other, seconds in self._spent.items() if other > rank)
         return 1 + later / self._spent[rank] if later and self._spent[rank] else 1.0

@@ -65,10 +65,11 @@ class Engine:
         self._thread = threading.Thread(target=self._run, name=f"{stage}-engine", daemon=True)
         self._thread.start()
 
-    def reserve(self, rows: int = 1, client: str = "", *expected: Expected, request: str = "") -> Reservation:
+    def reserve(self, rows: int = 1, client: str = "", *expected: Expected, part_of: str = "") -> Reservation:
         """Holds room for ``rows`` jobs of ``client``; the nameless one is not held to a share.
 
-        request: name of what they are a part of, together with jobs of other reservations; "" if there are no others.
+        part_of: name of the request that they belong to, together with jobs of other reservations; "" if there are no
+        others.
 
         expected: each of them in turn, or one that all are like, as far as is known; what cannot end in time is then
         refused before its job is made.
@@ -80,20 +81,20 @@ class Engine:
             DeadlineExceeded: they could not even on an idle engine.
             Unavailable: the engine is closed.
         """
-        part_of = request or object()
+        request = part_of or object()
         each = expected * rows if len(expected) == 1 else expected
         if len(each) not in (0, rows):
             raise ValueError(f"expected must be none, one or {rows}; got {len(expected)}")
         with self._changed:
             if self._closed is not None:
                 raise Unavailable(self._stage, self._closed)
-            self._admission.take(rows, client, self._scheduler.jobs, each, part_of)
+            self._admission.take(rows, client, self._scheduler.wanted, each, request)
 
         def release(unused: int, left: Sequence[Expected]) -> None:
             with self._changed:
                 self._admission.give_back(unused, client, left)
 
-        return Reservation(rows, client, part_of, self._enqueue, release, each, each[0].places if each else 1)
+        return Reservation(rows, client, request, self._enqueue, release, each, each[0].places if each else 1)
 
     def call(self, function: Callable[[], Answer]) -> Future[Answer]:
         """Runs ``function`` on the engine's thread before its next tick: for short work that touches the device.
@@ -128,7 +129,7 @@ class Engine:
         with self._changed:
             if self._closed is not None:
                 raise Unavailable(self._stage, self._closed)
-            self._admission.enter(job, self._scheduler.jobs, expected)
+            self._admission.enter(job, self._scheduler.wanted, expected)
             job.queued = self._clock()
             self._scheduler.queue.append(job)
             self._changed.notify_all()

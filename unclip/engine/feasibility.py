@@ -66,15 +66,17 @@ class MinimumTime:
         """So many ``rows`` took ``seconds``."""
         self._measured.append((now, rows, seconds))
 
-    def of(self, rows: float, now: float) -> float:
+    def of(self, rows: float, now: float, since: float = float("-inf")) -> float:
         """Seconds that ``rows`` take at the very least: fewer than were measured in proportion, more as much at any
         rate. That says little of many more, so that passes of less than half as many rows, or as the largest had, do
-        not count. 0 where nothing is known."""
+        not count. 0 where nothing is known, or nothing of it was measured ``since``."""
         while self._measured and now - self._measured[0][0] > FORGOTTEN_S:
             self._measured.popleft()
         most = max((measured for _, measured, _ in self._measured), default=0.0)
-        like = [(measured, seconds) for _, measured, seconds in self._measured if 2 * measured >= min(rows, most)]
-        return min((seconds * min(1.0, rows / measured) for measured, seconds in like), default=0.0)
+        like = [each for each in self._measured if 2 * each[1] >= min(rows, most)]
+        if not like or like[-1][0] < since:
+            return 0.0
+        return min(seconds * min(1.0, rows / measured) for _, measured, seconds in like)
 
 
 @dataclass(frozen=True)
@@ -93,27 +95,32 @@ def refusal(new: Work, others: Iterable[Work], now: float, part: float = 1.0) ->
 
     It can if what goes before it leaves it its time, with `PROMISED` to spare, if none of those behind it would come
     too late for it, and if what goes before it is not too much of other requests of its client. Alone it always can: no
-    estimate is so sure that it should not be tried. Beside nothing but other parts of its own request it can if these
-    leave it its time with nothing to spare: there is nobody to spare it for.
+    estimate is so sure that it should not be tried. Other parts of its own request have to leave it its time with
+    nothing to spare, there is nobody to spare it for; what runs beside it then is counted already, with them.
     """
-    others = list(others)
-    alone = bool(others) and all(other.belongs_to(new) for other in others)
-    promised, kept = (1.0, 0.0) if alone else (part * PROMISED, KEPT)
-    late: Reason = "OWN_WORK" if alone else "TOO_LATE"
     spare = new.deadline - now - new.seconds  # seconds that may pass until it has the device
-    before = mine = 0.0
+    before = mine = own = 0.0
+    alone = True
     behind: list[Work] = []
     rank, deadline = new.rank, new.deadline
     for other in others:
+        same = other.belongs_to(new)
+        alone = alone and same
+        if same and other.rank >= rank:
+            own += other.seconds
         if other.rank > rank or (other.rank == rank and other.deadline <= deadline):  # as `Work.order`
             before += other.seconds
-            if new.client and other.client == new.client and not other.belongs_to(new):
+            if new.client and other.client == new.client and not same:
                 mine += other.seconds
         elif other.rank == rank:
             behind.append(other)
+    if own and own > spare:
+        return Refusal("OWN_WORK", own + new.seconds, own - spare)
+    if alone:
+        return None
     needed = before + new.seconds + new.lag
-    if (before or behind) and before + new.lag > promised * spare:
-        return Refusal(late, needed, before + new.lag - promised * spare)
+    if before + new.lag > part * PROMISED * spare:
+        return Refusal("TOO_LATE", needed, before + new.lag - part * PROMISED * spare)
     if mine and mine > part * CLIENT_PART * spare:
         return Refusal("CLIENT_SHARE", needed, mine - part * CLIENT_PART * spare)
     behind.sort(key=lambda work: work.deadline)
@@ -123,8 +130,8 @@ def refusal(new: Work, others: Iterable[Work], now: float, part: float = 1.0) ->
         # Who is late already is not so on account of the newcomer.
         time = work.deadline - now
         slack = time - total - work.lag
-        if slack >= 0 and slack < new.seconds + kept * time:
-            return Refusal(late, needed, new.seconds + kept * time - slack)
+        if slack >= 0 and slack < new.seconds + KEPT * time:
+            return Refusal("TOO_LATE", needed, new.seconds + KEPT * time - slack)
     return None
 
 

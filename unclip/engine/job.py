@@ -36,7 +36,7 @@ class Job(Generic[Result]):
         self.cancelled = False
         self.served = 0  # number of the tick that last moved it; the least recently served goes first
         self.client = ""  # whose it is, for fair shares; "" is nobody's in particular
-        self.request: Hashable = None  # of which it is a part
+        self.request: Hashable = None  # of which it is a part: a name, or something of its call's own
         self.queued = 0.0  # when it was submitted, `time.monotonic` seconds; so are the next two
         self.began = 0.0  # when it was first admitted
         self.ended = 0.0

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 from typing import Any
 
+from unclip.engine.admission import own_work
 from unclip.engine.cost import CostModel, most_together
 from unclip.engine.feasibility import Work, overdue
 from unclip.engine.job import TIME_SLICE, Job
@@ -40,6 +42,11 @@ class Scheduler:
     def jobs(self) -> list[AnyJob]:
         """All of them."""
         return [*self.active, *self.queue]
+
+    @property
+    def wanted(self) -> list[AnyJob]:
+        """Those that somebody still waits for."""
+        return [job for job in self.jobs if not job.cancelled]
 
     def to_drop(self) -> list[tuple[AnyJob, UnclipError]]:
         """The jobs that nobody waits for, or that cannot end in time any more, each with the error that ends it."""
@@ -78,11 +85,18 @@ class Scheduler:
     def _shed(self, jobs: list[AnyJob], works: list[Work], now: float) -> list[tuple[AnyJob, UnclipError]]:
         """Of the jobs for which nothing was done yet as few as have to go, so that the others end in time."""
         untouched = [job.position == 0 and job.priority == 0 for job in jobs]
-        given_up = [jobs[index] for index in overdue(works, untouched, now)]
         alone = all(work.belongs_to(works[0]) for work in works)
-        reason, before = ("OWN_WORK", "other parts of its request") if alone else ("TOO_LATE", "what goes before")
+        if alone:  # see `refusal`
+            works = [replace(work, least=0.0) for work in works]
+        before = "other parts of its request" if alone else "what goes before"
         message = f"{self._stage}: there is no time left beside {before}"
-        return [(job, Overloaded(message, max(0.1, job.deadline - now), reason)) for job in given_up]
+        return [
+            (
+                job,
+                own_work(message, job, now) if alone else Overloaded(message, max(0.1, job.deadline - now), "TOO_LATE"),
+            )
+            for job in (jobs[index] for index in overdue(works, untouched, now))
+        ]
 
     def remove(self, job: AnyJob) -> None:
         """Takes a job out."""
@@ -127,7 +141,9 @@ class Scheduler:
             return batch
         # Who goes first is not held up by company that saves nobody anything, nor by any when it would be late for it.
         batch = batch[: self._costs.useful_batch(order[0].program, sum(job.width for job in batch) / len(batch))]
-        left = (order[0].deadline - self._clock()) / (order[0].length - order[0].position)
+        # Later stages go before it with what becomes ready meanwhile: what they are going to take is none of its time.
+        left = (order[0].deadline - self._clock()) / self._costs.downstream_factor(order[0].rank)
+        left /= order[0].length - order[0].position
         while len(batch) > 1 and self._costs.tick_seconds(batch) > BATCH_SHARE * left:
             batch.pop()
         return batch

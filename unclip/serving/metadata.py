@@ -16,6 +16,7 @@ import grpc
 Metadata = Iterable[tuple[str, str | bytes]]
 
 REQUEST_ID, CLIENT, AUTHORIZATION = "x-request-id", "x-unclip-client", "authorization"
+PART_OF = "x-unclip-part-of"  # a name that a gateway makes for each request, of those of its calls that belong together
 TRACE_PARENT, TRACE_STATE = "traceparent", "tracestate"  # W3C trace context
 
 NAME = re.compile(r"[\x21-\x7e]{1,128}")  # of requests and clients
@@ -89,6 +90,7 @@ def _last(pattern: re.Pattern[str]) -> Callable[[list[str]], str]:
 KNOWN: Mapping[str, Callable[[list[str]], str]] = {
     REQUEST_ID: _last(NAME),
     CLIENT: _last(NAME),
+    PART_OF: _last(NAME),
     AUTHORIZATION: _last(SECRET),
     TRACE_PARENT: trace_parent,
     TRACE_STATE: trace_state,

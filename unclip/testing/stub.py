@@ -18,11 +18,11 @@ from unclip.engine import feasibility
 from unclip.engine.observer import EngineUsage, usage_listener
 from unclip.errors import DeadlineExceeded, Overloaded, PreconditionFailed, Unavailable, brief
 from unclip.options import ServiceName
-from unclip.serving import request_id
 from unclip.serving.clients import client_of
 from unclip.serving.deadlines import Deadlines
 from unclip.serving.decoding import Decoding
 from unclip.serving.model_info import identity
+from unclip.serving.request_id import part_of
 from unclip.serving.server import Service
 from unclip.testing.faults import Faults
 from unclip.testing.model import StubModel
@@ -123,7 +123,7 @@ class Stub:
         if faults.fair_shares and mine and mine + samples > share:
             message = f"{self.stage}: {mine} places are taken by this client, limit {share}"
             raise Overloaded(message, faults.retry_after, "CLIENT_SHARE")
-        work = Work(self, samples, client, self._deadlines.of(context))
+        work = Work(self, samples, client, self._deadlines.of(context), part_of(context))
         self.admitted.append(work)
         self.admitted.sort(key=lambda work: (not work.runs, work.deadline))
         self.running += 1
@@ -155,7 +155,7 @@ class Stub:
 class Work:
     """One call that was let in. cut: its stream has to end as if it were complete."""
 
-    def __init__(self, stub: Stub, samples: int, client: str, deadline: float) -> None:
+    def __init__(self, stub: Stub, samples: int, client: str, deadline: float, part_of: str) -> None:
         self.samples = samples
         self.client = client
         self.runs = False
@@ -163,7 +163,7 @@ class Work:
         self.cut = False
         self.left = 0  # steps
         self.deadline = deadline
-        self._stub, self._request = stub, request_id.current.get() or None
+        self._stub, self._request = stub, part_of or object()
 
     async def take_steps(self, steps: int, stage: sampling_pb2.Stage.ValueType) -> AsyncIterator[sampling_pb2.Progress]:
         """Waits for its turn, then takes ``steps`` steps, yielding each.
