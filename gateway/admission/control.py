@@ -295,9 +295,13 @@ class Ticket:
         for stage, (load, speed) in zip(self._workload, self._speeds(self._workload), strict=True):
             alone[stage] = speed.least_call(load, now, since)
             together[stage] = speed.least_calls(load, pools[stage].replicas(), now, since)
-        return OPTIMISM * max(
-            sum((together if pools[stage] is pool else alone)[stage] for stage in alone) for pool in self.pools
-        )
+        least = 0.0
+        for pool in self.pools:
+            seconds = {stage: (together if pools[stage] is pool else alone)[stage] for stage in alone}
+            if "prior" in seconds and "invert" in seconds and pools["prior"] is not pools["invert"]:  # at once
+                seconds["prior"] = max(0.0, seconds["prior"] - seconds["invert"])
+            least = max(least, sum(seconds.values()))
+        return OPTIMISM * least
 
     def after(self, stage: StageName) -> float:
         """Seconds to keep for the stages after ``stage``: what they are going to take for a picture as they do now.

@@ -45,8 +45,9 @@ class StageLoad:
 
     @property
     def pass_rows(self) -> float:
-        """Such rows that a pass of a replica has at most: of larger pictures fewer, of smaller ones not more."""
-        return self.max_batch * self.rows / self.samples * min(1.0, self.area)
+        """Such rows that a pass of a replica has at most: of larger pictures not more, but one at least; of smaller
+        ones fewer."""
+        return self.rows / self.samples * max(self.max_batch * min(1.0, self.area), self.area)
 
     @property
     def call_row_steps(self) -> float:

@@ -93,7 +93,8 @@ async def with_retries(
     gRPC's own retries end with the first message of a stream; these do not. A replica without room is no reason to
     wait: the next one is asked at once. ``breaker`` has the last word on asking again. A request that a replica died
     of is tried on one more, see `Call.lose`. ``after`` returns the seconds that later stages need; ``replicas`` how
-    many there are, of which none is asked again that had no room.
+    many there are: the only one is not asked again for room. Nor is it looked for twice where it is other parts of the
+    request that take it: they are everywhere.
 
     Raises:
         UnclipError: what the stage's status stands for; Unavailable when it broke off every time.
@@ -101,7 +102,8 @@ async def with_retries(
     """
     breaker.record_call()
     before: Unavailable | None = None
-    full = 0
+    own = 0
+    taken: Overloaded | None = None  # by others
     for pause in (*PAUSES_S, None):
         try:
             with timed(stage):
@@ -129,10 +131,17 @@ async def with_retries(
             failure.asked_again, before = True, failure
         elif isinstance(failure, DeadlineExceeded) and before is not None:
             raise before
-        full += isinstance(failure, Overloaded)
-        retried = isinstance(failure, Unavailable | Overloaded) and full < replicas()
-        if pause is None or not retried or not breaker.allow_retry():
+        if not isinstance(failure, Overloaded):
+            again, budgeted = isinstance(failure, Unavailable), True
+        elif failure.reason == "OWN_WORK":
+            own += 1
+            again, budgeted = own == 1 and replicas() > 1, False
+        else:
+            taken = failure
+            again, budgeted = replicas() > 1, True
+        if pause is None or not again or (budgeted and not breaker.allow_retry()):
             if isinstance(failure, Overloaded):
+                failure = taken or failure
                 breaker.record_overload(failure)
             raise failure
         if isinstance(failure, Unavailable):

@@ -266,7 +266,7 @@ class CallStages:
                 replicas = ticket.replicas(stage)
                 return await with_retries(attempt, service, self._call, breaker, lambda: ticket.after(stage), replicas)
         except Overloaded as error:
-            if error.reason == "OWN_WORK":  # whichever replica was asked: to come back later would not help
+            if error.reason == "OWN_WORK":  # it is no other request's: to come back later would not help
                 raise DeadlineExceeded(str(error)) from error
             if error.reason == "TOO_LATE":
                 ticket.refused(stage)

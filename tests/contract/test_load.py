@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from typing import Any
+from unittest.mock import patch
 
 import grpc
+import pytest
 
 from tests.contract.conftest import served_within
 from tests.contract.refusals import refusal
 from tests.contract.requests import sound
 from tests.contract.services import WALKS, Method, Services
-from tests.contract.toys import each
+from tests.contract.toys import TOYS, each
+from unclip.engine.engine import Engine
 
 FULL = grpc.StatusCode.RESOURCE_EXHAUSTED
 LATE = grpc.StatusCode.DEADLINE_EXCEEDED
@@ -101,3 +104,19 @@ def test_one_client_leaves_room_for_another(shared: Services, method: Method) ->
     assert list(begin("modest", sound(shared, method)))
     for call in running:
         call.cancel()
+
+
+@pytest.mark.parametrize("toy", [name for name, toy in TOYS.items() if toy.make], indirect=True, scope="module")
+def test_the_engine_knows_which_calls_a_gateway_makes_for_one_request(services: Services) -> None:
+    told, reserve = list[object](), Engine.reserve
+
+    def noted(engine: Engine, *arguments: Any, **more: Any) -> Any:
+        told.append(more["part_of"])
+        return reserve(engine, *arguments, **more)
+
+    requests = {method: sound(services, method) for method in WALKS}
+    with patch.object(Engine, "reserve", noted):
+        for method, request in requests.items():
+            for metadata in ([("x-unclip-part-of", method)], [("x-request-id", method)]):
+                list(services.begin(method, request, metadata=metadata))
+    assert told == [name for method in WALKS for name in (method, "")]

@@ -52,6 +52,7 @@ async def test_many_pictures_that_leave_each_other_no_time_are_no_overload_and_t
         stack.decoder.faults = Faults(capacity=1, max_batch=1, step_seconds=0.05)  # 16 pictures of 8 steps: 6.4 s
         first, seconds = await generate(stack.address, 4.0, image_count=16)
         assert first.startswith("DEADLINE_EXCEEDED decoder: 8 steps take about")
+        assert "with other parts of its request" in first
         assert seconds < 2.0
         assert (await generate(stack.address, 30.0, image_count=16))[0] == "OK"
         stack.prior.asked.clear()
@@ -76,6 +77,17 @@ async def test_requests_by_the_same_id_are_not_taken_for_one() -> None:
 
         ended = Counter(await asyncio.gather(*(ask() for _ in range(6))))
         assert set(ended) == {"OK", "RESOURCE_EXHAUSTED"}
+
+
+async def test_stages_hear_which_calls_belong_together_from_the_gateway_alone() -> None:
+    async with StubStack() as stack, grpc.aio.insecure_channel(stack.address) as channel:
+        stub = gateway_pb2_grpc.GatewayServiceStub(channel)
+        for _ in range(2):
+            request = gateway_pb2.GenerateRequest(caption="a cat", image_count=3)
+            await stub.Generate(request, metadata=(("x-unclip-part-of", "mine"),))
+        names = [asked.metadata["x-unclip-part-of"] for asked in (*stack.prior.asked, *stack.decoder.asked)]
+    assert sorted(Counter(names).values()) == [6, 6]
+    assert "mine" not in names
 
 
 async def test_one_request_of_a_client_may_take_all_of_its_time() -> None:

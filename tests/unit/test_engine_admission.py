@@ -198,6 +198,18 @@ def test_the_parts_of_one_call_hear_that_its_deadline_is_too_short() -> None:
         admission.enter(candidates[10], candidates[:10])
 
 
+def test_jobs_are_parts_of_what_their_reservation_says_or_else_of_it_alone(make_bench: MakeBench) -> None:
+    bench, jobs = make_bench(), [Count(name, 1) for name in "abcd"]
+    for first, name in ((0, "mine"), (2, "")):
+        with bench.engine.reserve(2, "", part_of=name) as room:
+            for job in jobs[first : first + 2]:
+                room.submit(job)
+    bench.go(*jobs)
+    assert [job.request for job in jobs[:2]] == ["mine", "mine"]
+    assert jobs[2].request is jobs[3].request is not None
+    assert not isinstance(jobs[2].request, str)
+
+
 def test_many_that_share_their_steps_take_no_longer_than_these() -> None:
     costs = CostModel(max_batch=16)
     for _ in range(3):

@@ -78,10 +78,29 @@ def test_parts_of_one_request_leave_nothing_to_spare_among_themselves() -> None:
     found = refusal(new, [Work(2.0, 11.9, client="a", request="r"), behind], 0.0)
     assert found is not None
     assert found.reason == "OWN_WORK"
-    for other in (Work(0.1, 50.0, client="a"), Work(0.1, 50.0, client="b", request="r")):
-        found = refusal(new, [*mine, other], 0.0)
-        assert found is not None
-        assert found.reason == "TOO_LATE"
+    assert refusal(new, [Work(11.0, 20.0, rank=-1, client="a", request="r")], 0.0) is None  # it goes after all of them
+
+
+def test_what_other_requests_may_take_is_of_the_time_that_its_own_leave_a_newcomer() -> None:
+    new = Work(2.0, 12.0, least=8.0, client="a", request="r")
+    mine = [Work(9.0, 11.0, client="a", request="r")]
+    for client, request in (("a", ""), ("b", "r"), ("b", None)):
+        for seconds, deadline, fits in ((0.1, 50.0, True), (0.5, 5.0, True), (0.9, 5.0, False)):
+            found = refusal(new, [*mine, Work(seconds, deadline, client=client, request=request)], 0.0)
+            assert (found is None) == fits
+            assert found is None or found.reason == "TOO_LATE"
+    behind = [Work(5.0, 18.0, least=18.0, client="a", request="r"), Work(1.0, 100.0)]
+    assert refusal(Work(2.0, 12.0, client="a", request="r"), [*mine[:0], *behind], 0.0) is None
+
+
+def test_passes_of_another_size_tell_that_things_are_quick_again() -> None:
+    for slow, quick in ((16, 2), (2, 16), (16, 1)):
+        least = MinimumTime()
+        least.note(slow, 50.0, 0.0)
+        assert least.of(slow, 0.0) == 50.0
+        least.note(quick, 0.01, 1.0)
+        assert least.of(slow, 1.0) <= 0.01 * max(1.0, slow / quick)
+        assert least.of(slow, 1.0, since=1.0) > 0 == least.of(slow, 1.0, since=1.1)
 
 
 def test_who_stands_in_front_has_lower_bounds() -> None:

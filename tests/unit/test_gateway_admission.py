@@ -186,6 +186,24 @@ def test_passes_shared_with_others_do_not_make_a_single_one_look_longer() -> Non
     assert gateway.admission.enter(PICTURE, 1e9, "").least_of_all() == pytest.approx(0.8 * 0.5)
 
 
+def test_of_passes_that_are_not_full_the_rest_counts_too() -> None:
+    gateway = Gateway(lambda service: 1.0)
+    for calls, passes in ((3, 1), (4, 1), (6, 1.5), (7, 2)):  # rows of a step that are left over wait for the next's
+        way: Workload = {"decoder": StageLoad(calls, 2, 1, max_batch=4)}
+        ticket = gateway.admission.enter(way, 1e9, "")
+        assert ticket.least_of_all() == pytest.approx(0.8 * 0.03 * math.ceil(passes))
+
+
+def test_an_inversion_beside_a_prior_costs_no_time_of_its_own() -> None:
+    gateway = Gateway()
+    way: Workload = {"prior": PICTURE["prior"], "invert": StageLoad(1, 1, 20), "decoder": PICTURE["decoder"]}
+    gateway.clock.now += 2 * FORGOTTEN_S
+    for stage, step in (("prior", 0.5), ("invert", 0.2), ("decoder", 0.1)):  # 5 s beside 4 s, then 1 s
+        load = way[stage]  # type: ignore[index]
+        gateway.admission.speed(stage, load).least.note(load.usual_rows, step, gateway.clock.now)  # type: ignore[arg-type]
+    assert gateway.admission.enter(way, 1e9, "").least_of_all() == pytest.approx(0.8 * 6.0)
+
+
 def test_as_many_replicas_as_there_are_share_many_pictures() -> None:
     found = []
     for replicas in (1.0, 2.0, math.inf):

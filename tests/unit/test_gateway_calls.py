@@ -167,15 +167,35 @@ async def test_another_replica_is_asked_where_one_has_no_room(breaker: CircuitBr
     breaker.check()
 
 
-@pytest.mark.parametrize("replicas", [1, 2, 3])
-async def test_none_that_has_no_room_is_asked_again(breaker: CircuitBreaker, replicas: int) -> None:
-    attempts = Attempts(*[sent(Overloaded("full", 1.0, "OWN_WORK"))] * 9)
-    with pytest.raises(Overloaded):
-        await with_retries(attempts, "decoder", soon(), breaker, replicas=lambda: replicas)
-    assert attempts.made == replicas
-    attempts = Attempts(sent(Overloaded("full", 1.0)), BrokenOff())
-    if replicas > 1:
-        assert await with_retries(attempts, "decoder", soon(), breaker, replicas=lambda: replicas) == "done"
+async def test_the_only_replica_is_not_asked_again_for_room(breaker: CircuitBreaker) -> None:
+    for reason in ("OVERLOADED", "OWN_WORK"):
+        attempts = Attempts(*[sent(Overloaded("full", 1.0, reason))] * 9)
+        with pytest.raises(Overloaded):
+            await with_retries(attempts, "decoder", soon(), breaker, replicas=lambda: 1.0)
+        assert attempts.made == 1
+    attempts = Attempts(BrokenOff(), BrokenOff())  # what breaks off may be replaced
+    assert await with_retries(attempts, "decoder", soon(), breaker, replicas=lambda: 1.0) == "done"
+
+
+async def test_for_room_that_its_own_request_takes_a_call_looks_once_more_at_no_cost_to_others(
+    breaker: CircuitBreaker,
+) -> None:
+    for _ in range(100):
+        attempts = Attempts(*[sent(Overloaded("mine", 1.0, "OWN_WORK"))] * 9)
+        with pytest.raises(Overloaded):
+            await with_retries(attempts, "decoder", soon(), breaker, replicas=lambda: 2.0)
+        assert attempts.made == 2
+    assert await with_retries(Attempts(BrokenOff()), "decoder", soon(), breaker) == "done"
+
+
+@pytest.mark.parametrize("reasons", [("TOO_LATE", "OWN_WORK", "OWN_WORK"), ("OWN_WORK", "TOO_LATE", "OWN_WORK")])
+async def test_where_others_are_in_the_way_at_one_replica_it_is_they_that_are_told_of(
+    breaker: CircuitBreaker, reasons: tuple[str, ...]
+) -> None:
+    attempts = Attempts(*[sent(Overloaded(reason, 1.0, reason)) for reason in reasons])
+    with pytest.raises(Overloaded) as told:
+        await with_retries(attempts, "decoder", soon(), breaker, replicas=lambda: 2.0)
+    assert told.value.reason == "TOO_LATE"
 
 
 async def test_a_stage_without_room_is_not_asked_for_a_moment_by_anybody(breaker: CircuitBreaker) -> None:

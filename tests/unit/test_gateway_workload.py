@@ -6,6 +6,7 @@ from gateway.admission.workload import StageLoad, workload_of
 from gateway.requests.plan import EditPlan
 from tests.unit.gateway_plans import diff_plan, generate_plan, interpolate_plan, png, vary_plan
 from unclip.api.gateway.v1 import gateway_pb2
+from unclip.engine.cost import most_together
 
 
 def test_pictures_of_a_caption_take_candidates_of_the_prior_and_guidance_doubles_rows() -> None:
@@ -21,6 +22,13 @@ def test_of_a_call_as_many_rows_share_a_pass_as_samples_do() -> None:
     way = workload_of(generate_plan(caption="a cat", image_count=3, prior_candidates=2), most.__getitem__)
     assert {stage: load.pass_rows for stage, load in way.items()} == {"prior": 64, "decoder": 16, "upsampler": 4}
     assert workload_of(vary_plan(image=png()), most.__getitem__)["invert"].pass_rows == 8
+
+
+def test_of_pictures_of_other_sizes_as_many_share_a_pass_as_the_engine_puts_there() -> None:
+    for max_batch, area in ((8, 0.25), (8, 1.0), (8, 3.0), (8, 4.0), (2, 9.0), (1, 4.0)):
+        load = StageLoad(16, 2, 10, area, max_batch=max_batch)
+        assert load.pass_rows >= most_together(max_batch, area) * load.usual_rows
+        assert load.pass_rows <= 1.5 * most_together(max_batch, area) * load.usual_rows
 
 
 def test_unguided_steps_are_as_many_as_were_asked_for() -> None:

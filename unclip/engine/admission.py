@@ -202,8 +202,7 @@ class Admission:
         new = replace(mine[0], seconds=sum(work.seconds for work in mine), least=sum(work.least for work in mine))
         if found := refusal(new, others, self._clock()):
             self._observer.refused("client_share" if found.reason == "CLIENT_SHARE" else "deadline")
-            before = "other parts of its request" if found.reason == "OWN_WORK" else "what goes before"
-            message = f"{self._stage}: with {before} {steps} {brief(found.ahead)}, {brief(left)} are left"
+            message = f"{self._stage}: with {found.before} {steps} {brief(found.ahead)}, {brief(left)} are left"
             if found.reason == "OWN_WORK":
                 raise own_work(message, job, self._clock())
             raise Overloaded(message, max(0.1, found.wait), found.reason)

@@ -24,6 +24,7 @@ FRESH_S = 1.0  # after which a measurement that nothing has confirmed may be wro
 FORGOTTEN_S = 30.0  # after which a measurement counts no more
 BEGUN = 0.25  # of the time that it takes, what must be to spare when something is begun
 
+BEFORE = {"own": "other parts of its request", "any": "what goes before"}
 Reason = Literal["TOO_LATE", "CLIENT_SHARE", "OWN_WORK"]
 
 
@@ -67,16 +68,20 @@ class MinimumTime:
         self._measured.append((now, rows, seconds))
 
     def of(self, rows: float, now: float, since: float = float("-inf")) -> float:
-        """Seconds that ``rows`` take at the very least: fewer than were measured in proportion, more as much at any
-        rate. That says little of many more, so that passes of less than half as many rows, or as the largest had, do
-        not count. 0 where nothing is known, or nothing of it was measured ``since``."""
+        """Seconds that ``rows`` take at the very least; 0 where nothing is known, or nothing was measured ``since``.
+
+        Fewer than were measured take their part, more as much at any rate. That says little of many more: where passes
+        of at least half as many rows are known, smaller ones say what as many of them as it takes would come to.
+        """
         while self._measured and now - self._measured[0][0] > FORGOTTEN_S:
             self._measured.popleft()
-        most = max((measured for _, measured, _ in self._measured), default=0.0)
-        like = [each for each in self._measured if 2 * each[1] >= min(rows, most)]
-        if not like or like[-1][0] < since:
+        if not self._measured or self._measured[-1][0] < since:
             return 0.0
-        return min(seconds * min(1.0, rows / measured) for _, measured, seconds in like)
+        enough = min(rows, max(measured for _, measured, _ in self._measured))
+        return min(
+            seconds * (min(1.0, rows / measured) if 2 * measured >= enough else enough / measured)
+            for _, measured, seconds in self._measured
+        )
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,11 @@ class Refusal:
     ahead: float
     wait: float
 
+    @property
+    def before(self) -> str:
+        """What it is that goes before it, in words."""
+        return BEFORE["own" if self.reason == "OWN_WORK" else "any"]
+
 
 def refusal(new: Work, others: Iterable[Work], now: float, part: float = 1.0) -> Refusal | None:
     """Why ``new`` cannot join ``others``, all of which were let in before; None if it can.
@@ -95,11 +105,11 @@ def refusal(new: Work, others: Iterable[Work], now: float, part: float = 1.0) ->
 
     It can if what goes before it leaves it its time, with `PROMISED` to spare, if none of those behind it would come
     too late for it, and if what goes before it is not too much of other requests of its client. Alone it always can: no
-    estimate is so sure that it should not be tried. Other parts of its own request have to leave it its time with
-    nothing to spare, there is nobody to spare it for; what runs beside it then is counted already, with them.
+    estimate is so sure that it should not be tried. Other parts of its own request have to leave it its time, with
+    nothing to spare: there is nobody to spare it for. What they leave is what is asked of others.
     """
     spare = new.deadline - now - new.seconds  # seconds that may pass until it has the device
-    before = mine = own = 0.0
+    before = mine = own = ours = 0.0  # ours: of its own request, and before it
     alone = True
     behind: list[Work] = []
     rank, deadline = new.rank, new.deadline
@@ -110,6 +120,7 @@ def refusal(new: Work, others: Iterable[Work], now: float, part: float = 1.0) ->
             own += other.seconds
         if other.rank > rank or (other.rank == rank and other.deadline <= deadline):  # as `Work.order`
             before += other.seconds
+            ours += other.seconds if same else 0.0
             if new.client and other.client == new.client and not same:
                 mine += other.seconds
         elif other.rank == rank:
@@ -118,9 +129,12 @@ def refusal(new: Work, others: Iterable[Work], now: float, part: float = 1.0) ->
         return Refusal("OWN_WORK", own + new.seconds, own - spare)
     if alone:
         return None
-    needed = before + new.seconds + new.lag
-    if before + new.lag > part * PROMISED * spare:
-        return Refusal("TOO_LATE", needed, before + new.lag - part * PROMISED * spare)
+    # What shares the device with it, and comes after it, are other parts as well, which are counted as they are.
+    lag = min(new.lag, sum(other.seconds for other in behind if not other.belongs_to(new))) if own else new.lag
+    needed = before + new.seconds + lag
+    allowed = ours + part * PROMISED * (spare - ours)
+    if before + lag > allowed:
+        return Refusal("TOO_LATE", needed, before + lag - allowed)
     if mine and mine > part * CLIENT_PART * spare:
         return Refusal("CLIENT_SHARE", needed, mine - part * CLIENT_PART * spare)
     behind.sort(key=lambda work: work.deadline)
@@ -128,10 +142,10 @@ def refusal(new: Work, others: Iterable[Work], now: float, part: float = 1.0) ->
     for work in behind:
         total += work.seconds
         # Who is late already is not so on account of the newcomer.
-        time = work.deadline - now
-        slack = time - total - work.lag
-        if slack >= 0 and slack < new.seconds + KEPT * time:
-            return Refusal("TOO_LATE", needed, new.seconds + KEPT * time - slack)
+        time, same = work.deadline - now, work.belongs_to(new)
+        slack, kept = time - total - (0.0 if same else work.lag), 0.0 if same else KEPT * time
+        if slack >= 0 and slack < new.seconds + kept:
+            return Refusal("TOO_LATE", needed, new.seconds + kept - slack)
     return None
 
 

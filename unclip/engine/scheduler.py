@@ -10,7 +10,7 @@ from typing import Any
 
 from unclip.engine.admission import own_work
 from unclip.engine.cost import CostModel, most_together
-from unclip.engine.feasibility import Work, overdue
+from unclip.engine.feasibility import BEFORE, Work, overdue
 from unclip.engine.job import TIME_SLICE, Job
 from unclip.errors import Cancelled, DeadlineExceeded, Overloaded, UnclipError, brief
 
@@ -88,8 +88,7 @@ class Scheduler:
         alone = all(work.belongs_to(works[0]) for work in works)
         if alone:  # see `refusal`
             works = [replace(work, least=0.0) for work in works]
-        before = "other parts of its request" if alone else "what goes before"
-        message = f"{self._stage}: there is no time left beside {before}"
+        message = f"{self._stage}: there is no time left beside {BEFORE['own' if alone else 'any']}"
         return [
             (
                 job,

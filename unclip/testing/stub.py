@@ -202,7 +202,7 @@ class Work:
             raise DeadlineExceeded(f"{steps} {brief(mine.least)}, {left} are left")
         others = [work.estimate for work in self._stub.admitted if work is not self]
         if found := feasibility.refusal(mine, others, now):
-            message = f"{steps} {brief(found.ahead)} with what goes before, {left} are left"
+            message = f"{steps} {brief(found.ahead)} with {found.before}, {left} are left"
             raise Overloaded(message, self._stub.faults.retry_after, found.reason)
 
     async def _steps(self, steps: int, stage: sampling_pb2.Stage.ValueType) -> AsyncIterator[sampling_pb2.Progress]:
