@@ -61,6 +61,6 @@ async def test_large_and_odd_metadata_stay_at_the_gateway_and_pause_no_stage(fro
         ours = {
             key: value for key, value in asked.metadata.items() if key not in ("user-agent", "grpc-accept-encoding")
         }
-        assert set(ours) <= {*TRAVELLING, "x-unclip-client"}
+        assert set(ours) <= {*TRAVELLING, "x-unclip-client", "x-unclip-part-of"}
         assert sum(map(len, ours.values())) < 1000
     assert any(asked.metadata.get("traceparent") == parent for asked in stages.encoder.asked)

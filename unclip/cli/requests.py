@@ -103,11 +103,13 @@ class Sides(argparse.Action):
 
 def in_flags(error: InvalidRequest, command: argparse.ArgumentParser) -> InvalidRequest:
     """``error`` in the words of the command line: what ``command`` calls the fields of requests, and enums' values."""
-    told = dict[tuple[str, str], FieldViolation]()  # one option may stand for several values: one of them is enough
+    told = dict[tuple[str, str], FieldViolation]()
     for violation in error.violations:
         flag = flag_of(violation.field, command)
         description = WIRE_WORD.sub(partial(word_of, command), violation.description)
-        told[flag, description.partition("; got ")[0]] = FieldViolation(flag, description)
+        # One option may stand for many values of a list: one of them is enough.
+        rule = description.partition("; got ")[0] if violation.field.endswith("]") else description
+        told[flag, rule] = FieldViolation(flag, description)
     return InvalidRequest(list(told.values()))
 
 

@@ -82,6 +82,8 @@ class TritonNetwork:
             except TimeoutError:
                 if abandoned():
                     answer.cancel()  # and with it the call: the server drops what it has not begun
+                    if deadline() <= time.monotonic():
+                        raise DeadlineExceeded(f"{self.name}: the model did not answer in time") from None
                     raise Cancelled(f"{self.name}: nobody waits for the model's answer") from None
             except CancelledError:
                 raise Unavailable(self.name, "shutting down") from None
