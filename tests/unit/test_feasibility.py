@@ -41,6 +41,11 @@ def test_later_stages_go_before_earlier_deadlines() -> None:
     assert refusal(Work(1.0, 10.0, rank=1), [Work(9.0, 9.5)], 0.0) is None
 
 
+def test_earlier_stages_take_nothing_from_later_ones() -> None:
+    assert refusal(Work(1.0, 4.0, least=9.0, rank=1), [Work(1.0, 5.0)], 0.0) is None
+    assert refusal(Work(1.0, 4.0, least=9.0, rank=1), [Work(1.0, 5.0, rank=1)], 0.0) is not None
+
+
 def test_whoever_shares_the_device_ends_later_than_alone() -> None:
     before = [Work(3.0, 1.0)]
     assert refusal(Work(1.0, 6.0), before, 0.0) is None

@@ -133,7 +133,7 @@ def refusal(new: Work, others: Iterable[Work], now: float, part: float = 1.0) ->
     lag = min(new.lag, sum(other.seconds for other in behind if not other.belongs_to(new))) if own else new.lag
     needed = before + new.seconds + lag
     allowed = ours + part * PROMISED * (spare - ours)
-    if before + lag > allowed:
+    if (before or behind) and before + lag > allowed:
         return Refusal("TOO_LATE", needed, before + lag - allowed)
     if mine and mine > part * CLIENT_PART * spare:
         return Refusal("CLIENT_SHARE", needed, mine - part * CLIENT_PART * spare)
